@@ -1,0 +1,357 @@
+package snowtether
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/snowflakedb/gosnowflake/v2"
+)
+
+// This file is a pooled connection: database/sql's side of a session. Each
+// statement goes through do, which decides what happens when it fails.
+
+// A conn is one connection of the pool. It outlives its session: where nothing is
+// lost by it, a dead session is replaced under it.
+//
+// It has every method of gosnowflake's connection, so that code written for that
+// one works in sql.Conn.Raw.
+type conn struct {
+	connector *Connector
+	session   *session
+	state     sessionState
+	tx        *tx   // open, or nil
+	bad       error // why the connection must not be used any more; sticky
+	verified  int64 // the session was alive at this time of Connector.clock
+	replaced  int   // how often the session was replaced; prepared statements look at it
+}
+
+var (
+	_ fullConn                       = (*conn)(nil)
+	_ driver.SessionResetter         = (*conn)(nil)
+	_ driver.Validator               = (*conn)(nil)
+	_ driver.Execer                  = (*conn)(nil) //nolint:staticcheck // gosnowflake has it
+	_ driver.Queryer                 = (*conn)(nil) //nolint:staticcheck // gosnowflake has it
+	_ interface{ Raw() driver.Conn } = (*conn)(nil)
+)
+
+func newConn(c *Connector, s *session) *conn {
+	cn := &conn{connector: c}
+	cn.attach(s)
+	return cn
+}
+
+func (c *conn) attach(s *session) {
+	c.session, c.verified = s, s.order
+	c.state = sessionState{autocommitOff: c.connector.autocommitOff}
+}
+
+// Raw returns the inner driver's connection as it is at the moment; a later
+// statement may replace it.
+func (c *conn) Raw() driver.Conn { return c.session.conn.Conn }
+
+// ResetSession is called by database/sql before each use but the first. Here is
+// the one place where a dead session can be replaced without any question: there
+// is no statement, no rows and no transaction. Every failure is ErrBadConn,
+// because database/sql ignores all others.
+func (c *conn) ResetSession(ctx context.Context) error {
+	if !c.IsValid() {
+		return driver.ErrBadConn
+	}
+	if c.verified >= c.connector.suspectSince.Load() || ctx.Err() != nil {
+		return nil // what is wrong with ctx, the statement will say
+	}
+	now := c.connector.clock.Load()
+	err := c.probe(ctx)
+	switch {
+	case err == nil:
+		c.verified = now
+		return nil
+	case lost(err, phaseStatement):
+		if c.reconnect(ctx, err) == nil {
+			return nil
+		}
+	}
+	c.bad = err
+	return driver.ErrBadConn
+}
+
+// probe asks the server whether the session is alive. A describe-only statement
+// is compiled and not run, so it needs no warehouse.
+func (c *conn) probe(ctx context.Context) error {
+	w := newWatch(gosnowflake.WithDescribeOnly(withoutSnowflake{ctx}), nil)
+	defer c.session.watcher.watch.Store(nil)
+	c.session.watcher.watch.Store(w)
+	return guard(func() error {
+		if _, ok := c.session.conn.Conn.(gosnowflake.SnowflakeConnection); !ok {
+			return c.session.conn.full.Ping(w)
+		}
+		return c.session.conn.execSimple(w, "SELECT 1")
+	})
+}
+
+// IsValid is called by database/sql when the connection comes back to the pool.
+// ResetSession asks the same, because a connection that is handed on at once is
+// not asked here.
+func (c *conn) IsValid() bool {
+	switch {
+	case c.bad != nil || c.tx != nil:
+		return false
+	case c.state.inTx:
+		// The next user's writes would end in somebody else's open transaction.
+		return false
+	case c.state.changed && c.connector.settings.changed == DiscardChanged:
+		return false
+	}
+	return true
+}
+
+// Close gives the session up. Its log-out goes on in the background.
+func (c *conn) Close() error {
+	c.connector.retire(c.session)
+	return nil
+}
+
+// Ping asks the server whether the session is alive, with a new login if it is
+// not: database/sql does not repeat a ping.
+func (c *conn) Ping(ctx context.Context) error {
+	return c.do(ctx, "ping", "", nil, func(ctx context.Context) error {
+		return c.session.conn.full.Ping(ctx)
+	})
+}
+
+// ExecContext carries out a statement.
+func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (res driver.Result, err error) {
+	err = c.do(ctx, "exec", query, args, func(ctx context.Context) (err error) {
+		if res, err = c.session.conn.full.ExecContext(ctx, query, args); err != nil {
+			return err
+		}
+		return present(res)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+// QueryContext carries out a statement and returns the inner driver's own rows.
+func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (rows driver.Rows, err error) {
+	err = c.do(ctx, "query", query, args, func(ctx context.Context) (err error) {
+		if rows, err = c.session.conn.full.QueryContext(ctx, query, args); err != nil {
+			return err
+		}
+		return present(rows)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return rows, nil
+}
+
+// QueryArrowStream is gosnowflake's; reach it through sql.Conn.Raw.
+func (c *conn) QueryArrowStream(ctx context.Context, query string, bindings ...driver.NamedValue) (loader gosnowflake.ArrowStreamLoader, err error) {
+	err = c.do(ctx, "query", query, bindings, func(ctx context.Context) (err error) {
+		loader, err = c.session.conn.full.QueryArrowStream(ctx, query, bindings...)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return loader, nil
+}
+
+// PrepareContext prepares a statement. With gosnowflake that sends nothing.
+func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	s := &stmt{conn: c, query: query}
+	err := c.do(ctx, "prepare", "", nil, func(ctx context.Context) error { return s.prepare(ctx) })
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// BeginTx begins a transaction. Until it has ended the session is not replaced.
+func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	t := &tx{conn: c, caller: ctx}
+	err := c.do(ctx, "begin", "", nil, func(ctx context.Context) (err error) {
+		t.context.use(ctx)
+		t.inner, err = c.session.conn.full.BeginTx(&t.context, opts)
+		return err
+	})
+	if err != nil {
+		if lost(err, phaseStatement) || isContext(err) || Classify(err) == ClassInDoubt {
+			c.bad = err // it may have begun
+		}
+		return nil, err
+	}
+	c.tx = t
+	return t, nil
+}
+
+// CheckNamedValue asks the inner connection which Go types it binds.
+func (c *conn) CheckNamedValue(nv *driver.NamedValue) error {
+	return c.session.conn.full.CheckNamedValue(nv)
+}
+
+// GetQueryStatus is gosnowflake's; reach it through sql.Conn.Raw.
+func (c *conn) GetQueryStatus(ctx context.Context, queryID string) (*gosnowflake.SnowflakeQueryStatus, error) {
+	return c.session.conn.full.GetQueryStatus(ctx, queryID)
+}
+
+// AddTelemetryData is gosnowflake's; reach it through sql.Conn.Raw.
+func (c *conn) AddTelemetryData(ctx context.Context, at time.Time, data map[string]string) error {
+	return c.session.conn.full.AddTelemetryData(ctx, at, data)
+}
+
+// The methods from before contexts, for code in sql.Conn.Raw that uses them.
+
+func (c *conn) Prepare(query string) (driver.Stmt, error) {
+	return c.PrepareContext(context.Background(), query)
+}
+
+func (c *conn) Begin() (driver.Tx, error) {
+	return c.BeginTx(context.Background(), driver.TxOptions{})
+}
+
+func (c *conn) Exec(query string, args []driver.Value) (driver.Result, error) {
+	return c.ExecContext(context.Background(), query, named(args))
+}
+
+func (c *conn) Query(query string, args []driver.Value) (driver.Rows, error) {
+	return c.QueryContext(context.Background(), query, named(args))
+}
+
+// maxReplace is how often one statement may meet a dead session on the same
+// connection before database/sql is asked for another one.
+const maxReplace = 3
+
+// do carries out one statement and decides what becomes of it if it fails.
+//
+// A session that is gone is replaced, and the statement run again, only where the
+// statement provably did not run, no transaction is open, and the session had no
+// state of its own that a new one would lack. See classify for the proof.
+func (c *conn) do(ctx context.Context, op, query string, args []driver.NamedValue, call func(context.Context) error) error {
+	for try := 1; ; try++ {
+		switch {
+		case c.bad != nil && (c.tx != nil || c.state.inTx):
+			return c.bad // the transaction is over, and every statement in it says so
+		case c.bad != nil:
+			return driver.ErrBadConn // for this connection only: nothing was sent
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		now := c.connector.clock.Load()
+		w := newWatch(ctx, args)
+		watcher := c.session.watcher
+		watcher.watch.Store(w)
+		err := guard(func() error { return call(w) })
+		watcher.watch.Store(nil)
+		acc := w.end(ctx)
+		if err == nil {
+			c.verified = now
+			c.connector.served()
+			c.state.ran(query, false)
+			w.tell(ctx)
+			return nil
+		}
+		again, err := c.failed(ctx, op, query, err, acc, try)
+		if again {
+			continue
+		}
+		if !isRetry(err) {
+			w.tell(ctx)
+		}
+		return err
+	}
+}
+
+// failed decides about a statement that failed: run it again, or which error.
+func (c *conn) failed(ctx context.Context, op, query string, err error, acc acceptance, try int) (again bool, _ error) {
+	class := classify(err, phaseStatement, acc)
+	fail := &SessionError{
+		Op: op, Class: class, Code: number(err), SessionID: c.session.id(), QueryID: acc.queryID,
+		InTx: c.tx != nil || c.state.inTx, Err: notBadConn(err),
+	}
+	if class != ClassSessionLost {
+		// Whatever it was, some of it may have been carried out.
+		c.state.ran(query, true)
+	}
+	if isPanic(err) {
+		c.bad = fail
+		if acc.requests > 0 {
+			fail.Class = ClassInDoubt
+		}
+	}
+	gone := lost(err, phaseStatement)
+	if gone {
+		c.connector.lost(c.session)
+	}
+	switch {
+	case class == ClassContext:
+		if !isContext(err) {
+			err = fmt.Errorf("%w; meanwhile: %w", ctx.Err(), notBadConn(err))
+		}
+		if gone {
+			c.bad = fail
+		}
+		return false, err
+	case class == ClassStatement && c.bad == nil:
+		return false, err
+	case gone && fail.InTx:
+		c.bad = fail
+		if op != "commit" && (query == "" || rolledBackWithSession(query)) {
+			// Whether it ran or not, the server rolls it back with its transaction.
+			fail.Class = ClassSessionLost
+		}
+	case class == ClassSessionLost && c.state.changed:
+		fail.state, fail.retry = true, true
+		c.bad = fail
+	case class == ClassSessionLost && try > maxReplace:
+		fail.retry = true
+		c.bad = fail
+	case class == ClassSessionLost:
+		if err := c.reconnect(ctx, err); err != nil {
+			return false, err
+		}
+		return true, nil
+	case gone:
+		c.bad = fail
+	default:
+		c.verified = 0 // to be probed before its next use
+	}
+	if fail.Class == ClassInDoubt {
+		c.connector.counters.inDoubt.Add(1)
+		c.connector.log(ctx, slog.LevelWarn, "snowtether: a statement's outcome is not known",
+			slog.Any(keyReason, reason(err)), slog.Int64(keySession, fail.SessionID), slog.String("query_id", fail.QueryID))
+	}
+	return false, fail
+}
+
+// reconnect puts a new session in the place of the one that is gone. If that
+// fails the connection is bad.
+func (c *conn) reconnect(ctx context.Context, cause error) error {
+	old, begun := c.session, time.Now()
+	c.connector.lost(old)
+	fresh, err := c.connector.login(ctx)
+	if err != nil {
+		c.bad = err
+		return err
+	}
+	c.attach(fresh)
+	c.replaced++
+	c.connector.retire(old)
+	c.connector.logReconnect(ctx, old, fresh, cause, time.Since(begun))
+	return nil
+}
+
+func isRetry(err error) bool {
+	se, ok := as[*SessionError](err)
+	return ok && se.retry
+}
+
+func isPanic(err error) bool {
+	_, ok := as[*panicError](err)
+	return ok || err == errNoAnswer //nolint:errorlint // never wrapped
+}

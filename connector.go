@@ -1,0 +1,356 @@
+package snowtether
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/snowflakedb/gosnowflake/v2"
+)
+
+// This file is the life of a session from the login to the log-out. How logins
+// are let through is in login.go.
+
+// closeTimeout bounds how long Close waits for log-outs. gosnowflake's own Close
+// has no useful bound: it sends telemetry and the log-out with the client timeout
+// of 900 s, and waits for a heartbeat that is under way.
+const closeTimeout = 10 * time.Second
+
+// A Connector opens the sessions of one pool and looks after them. It is safe for
+// use by several goroutines.
+type Connector struct {
+	settings settings
+	cfg      *gosnowflake.Config // nil if inner was given
+	inner    driver.Connector    // nil if cfg was given
+	gate     *gate
+	tokens   *tokenCache // nil without a token source
+	counters counters
+
+	autocommitOff bool         // as the Config says
+	fruitless     atomic.Int64 // logins since a statement was last carried out
+	lastLife      atomic.Int64 // of the session that was lost last, in nanoseconds
+
+	// The order in which things happened: sessions opened, sessions found dead. A
+	// session opened before suspectSince has to prove at its next checkout that it
+	// is alive.
+	clock        atomic.Int64
+	suspectSince atomic.Int64
+
+	stopped context.Context // ends with Close; logins under way end with it
+	stop    context.CancelFunc
+
+	mu         sync.Mutex
+	closed     bool
+	sessions   map[*session]struct{}
+	background sync.WaitGroup // logins and log-outs
+	closing    sync.Once
+	closeErr   error
+}
+
+var (
+	_ driver.Connector = (*Connector)(nil)
+	_ io.Closer        = (*Connector)(nil)
+)
+
+// NewConnector makes a connector for sql.OpenDB from a gosnowflake Config, which
+// it clones. tether… parameters in cfg.Params count as they do in a DSN; options
+// win over them. Nothing is connected to. An error says what is wrong with the
+// Config or an option.
+func NewConnector(cfg *gosnowflake.Config, opts ...Option) (*Connector, error) {
+	if cfg == nil {
+		return nil, errors.New("snowtether: the Config is nil")
+	}
+	return newConnector(cloneConfig(cfg), opts)
+}
+
+func newConnector(cfg *gosnowflake.Config, opts []Option) (*Connector, error) {
+	s := defaults()
+	if err := takeTetherParams(cfg, &s); err != nil {
+		return nil, err
+	}
+	if err := s.apply(opts); err != nil {
+		return nil, err
+	}
+	if err := s.applyKeepAlive(cfg); err != nil {
+		return nil, err
+	}
+	if err := checkConfig(cfg, &s); err != nil {
+		return nil, err
+	}
+	return start(&Connector{settings: s, cfg: cfg, autocommitOff: autocommitOff(cfg)}), nil
+}
+
+// WrapConnector makes a connector around any other: a mock, a traced
+// gosnowflake. It needs no more of the inner connections than driver.Conn and
+// uses what else they have. Sessions are recognised as lost by gosnowflake's
+// errors, and by the text "authentication token has expired".
+//
+// The inner driver must hand the context of a statement on to gosnowflake, as
+// tracing wrappers do: without it nothing can tell whether a statement ran.
+// Options about the session itself (keep-alive, heartbeat, token source,
+// WithBeforeConnect) cannot reach an inner connector and are errors.
+func WrapConnector(inner driver.Connector, opts ...Option) (*Connector, error) {
+	if inner == nil {
+		return nil, errors.New("snowtether: the inner connector is nil")
+	}
+	s := defaults()
+	if err := s.apply(opts); err != nil {
+		return nil, err
+	}
+	if s.keepAlive != nil || s.heartbeat != 0 || s.tokenSource != nil || s.beforeConnect != nil {
+		return nil, errors.New("snowtether: WithKeepAlive, WithHeartbeat, WithTokenSource and WithBeforeConnect need NewConnector: a wrapped connector makes its own Config")
+	}
+	return start(&Connector{settings: s, inner: inner}), nil
+}
+
+// apply sets the options and checks the outcome.
+func (s *settings) apply(opts []Option) error {
+	for _, opt := range opts {
+		if opt == nil {
+			return errors.New("snowtether: an option is nil")
+		}
+		opt(s)
+	}
+	return s.validate()
+}
+
+// autocommitOff reports whether the Config switches AUTOCOMMIT off.
+func autocommitOff(cfg *gosnowflake.Config) bool {
+	for key, v := range cfg.Params {
+		if v != nil && is(key, "AUTOCOMMIT") {
+			on, err := parseBool(*v)
+			return err == nil && !on
+		}
+	}
+	return false
+}
+
+func start(c *Connector) *Connector {
+	c.stopped, c.stop = context.WithCancel(context.Background())
+	c.sessions = make(map[*session]struct{})
+	c.gate = newGate(&c.settings)
+	if c.settings.tokenSource != nil {
+		c.tokens = newTokenCache(c.settings.tokenSource)
+	}
+	return c
+}
+
+// Driver returns the [Driver].
+func (c *Connector) Driver() driver.Driver { return Driver{} }
+
+// Connect logs in and returns the connection. Logins that fail because Snowflake
+// cannot be reached are tried again until the deadline of ctx, or for the connect
+// budget if it has none. The error is a [*SessionError] and never a
+// driver.ErrBadConn, for which database/sql would dial twice more.
+//
+// The login does not end with ctx: if the caller leaves, the session is closed in
+// the background as soon as it is open.
+func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
+	s, err := c.login(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newConn(c, s), nil
+}
+
+// Close logs all sessions out, side by side, and waits at most 10 s for it. It
+// returns an error if some have not answered by then: Snowflake ends them by
+// itself later, and a goroutine each waits for the answer. sql.DB.Close calls it.
+// Further calls return the same.
+func (c *Connector) Close() error {
+	c.closing.Do(func() {
+		c.mu.Lock()
+		c.closed = true
+		open := make([]*session, 0, len(c.sessions))
+		for s := range c.sessions {
+			open = append(open, s)
+		}
+		c.mu.Unlock()
+		c.stop()
+		for _, s := range open {
+			c.retire(s)
+		}
+		done := make(chan struct{})
+		go func() {
+			c.background.Wait()
+			close(done)
+		}()
+		select {
+		case <-done:
+		case <-time.After(closeTimeout):
+			n := c.counters.open.Load()
+			c.counters.closeTimeouts.Add(n)
+			c.closeErr = fmt.Errorf("snowtether: %d sessions have not been logged out after %v; Snowflake ends them by itself", n, closeTimeout)
+			c.log(context.Background(), slog.LevelWarn, "snowtether: gave up waiting for log-outs", slog.Int64("sessions", n))
+		}
+	})
+	return c.closeErr
+}
+
+// spawn runs f in the background unless the connector is closed. Close waits for
+// it.
+func (c *Connector) spawn(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.background.Go(f)
+	return true
+}
+
+var errClosed = errors.New("snowtether: the connector is closed")
+
+// A session is what one login opened: the inner connection and what is known
+// about it.
+type session struct {
+	connector *Connector
+	conn      inner
+	watcher   *tokenWatcher
+	opened    time.Time
+	order     int64 // by Connector.clock
+	principal principal
+	dead      atomic.Bool
+	closing   sync.Once
+}
+
+// A principal is whom a session acts as.
+type principal struct{ user, role string }
+
+func (s *session) id() int64 {
+	_, _, id := s.watcher.GetTokens()
+	return max(id, 0)
+}
+
+// open sends one login and sets the session up. cfg is nil for a connector that
+// was given.
+func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session, error) {
+	lctx := newLoginContext(ctx, c.stopped, cfg)
+	defer lctx.release()
+	w := &tokenWatcher{connector: c, login: lctx, sessionID: -1}
+	inner, who := c.inner, principal{}
+	if cfg != nil {
+		// gosnowflake would try for LoginTimeout, 300 s by default, waiting in between;
+		// it counts only the waiting. Next to nothing leaves the one attempt.
+		cfg.LoginTimeout = time.Nanosecond
+		w.own, cfg.TokenAccessor = cfg.TokenAccessor, w
+		w.loggedIn = cfg.Authenticator == gosnowflake.AuthTypeTokenAccessor
+		inner, who = gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg), principal{cfg.User, cfg.Role}
+	}
+	var conn driver.Conn
+	err := guard(func() (err error) {
+		conn, err = inner.Connect(lctx)
+		return err
+	})
+	if err != nil {
+		return nil, lctx.explain(err)
+	}
+	s := &session{connector: c, conn: asInner(conn), watcher: w, opened: time.Now(), order: c.clock.Add(1), principal: who}
+	c.counters.logins.Add(1)
+	c.pace(c.counters.open.Add(1))
+	c.mu.Lock()
+	c.sessions[s] = struct{}{}
+	c.mu.Unlock()
+	if err = c.setUp(withoutSnowflake{ctx}, s); err == nil && c.stopped.Err() != nil {
+		err = errClosed
+	}
+	if err != nil {
+		c.retire(s)
+		return nil, err
+	}
+	return s, nil
+}
+
+// setUpTimeout bounds the statements and the hook between a login and the
+// session's first use.
+const setUpTimeout = time.Minute
+
+// setUp makes a new session what the program wants it to be.
+func (c *Connector) setUp(ctx context.Context, s *session) error {
+	if len(c.settings.sessionInit) == 0 && c.settings.afterConnect == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, setUpTimeout)
+	defer cancel()
+	defer context.AfterFunc(c.stopped, cancel)()
+	for i, statement := range c.settings.sessionInit {
+		if err := guard(func() error { return s.conn.execSimple(ctx, statement) }); err != nil {
+			return &setUpError{fmt.Sprintf("statement %d of WithSessionInit", i+1), err}
+		}
+	}
+	if hook := c.settings.afterConnect; hook != nil {
+		if err := guard(func() error { return hook(ctx, s.conn.Conn) }); err != nil {
+			return &setUpError{"hook after the login", err}
+		}
+	}
+	return nil
+}
+
+// A setUpError is a failure after a login that went well.
+type setUpError struct {
+	who string
+	err error
+}
+
+func (e *setUpError) Error() string { return "the " + e.who + " failed: " + e.err.Error() }
+func (e *setUpError) Unwrap() error { return notBadConn(e.err) }
+
+// retire closes a session in the background: nobody waits for a log-out.
+func (c *Connector) retire(s *session) {
+	s.closing.Do(func() {
+		c.background.Go(func() {
+			begun := time.Now()
+			defer func() {
+				_ = recover() // a panic while closing changes nothing any more
+				c.mu.Lock()
+				delete(c.sessions, s)
+				c.mu.Unlock()
+				c.counters.open.Add(-1)
+				if took := time.Since(begun); took > closeTimeout {
+					c.log(context.Background(), slog.LevelInfo, "snowtether: a session was slow to log out; nobody waited for it",
+						slog.Int64(keySession, s.id()), slog.Duration("took", took))
+				}
+			}()
+			_ = s.conn.Close()
+		})
+	})
+}
+
+// pace holds further logins back once more sessions have been opened, with no
+// statement carried out in between, than the pool and the gate can account for: a
+// server that ends sessions right after their login is not to be asked in a loop.
+func (c *Connector) pace(open int64) {
+	n := c.fruitless.Add(1)
+	if n <= open+int64(c.settings.maxLogins) {
+		return
+	}
+	c.gate.pace()
+	if n == open+int64(c.settings.maxLogins)+1 {
+		c.log(context.Background(), slog.LevelWarn, "snowtether: sessions end before they can be used; logins are being spaced out",
+			slog.Duration(keyAge, time.Duration(c.lastLife.Load())))
+	}
+}
+
+// served notes that a statement was carried out.
+func (c *Connector) served() {
+	if c.fruitless.Load() != 0 {
+		c.fruitless.Store(0)
+		c.gate.unpace()
+	}
+}
+
+// lost notes that a session turned out dead, and makes all older ones suspect:
+// what ended it (an administrator, an outage, a policy) may have ended them too.
+func (c *Connector) lost(s *session) {
+	if !s.dead.Swap(true) {
+		c.counters.lost.Add(1)
+		c.lastLife.Store(int64(time.Since(s.opened)))
+		c.suspectSince.Store(c.clock.Add(1))
+	}
+}

@@ -1,0 +1,164 @@
+package snowtether
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/snowflakedb/gosnowflake/v2"
+	"golang.org/x/oauth2"
+)
+
+// This file says who logs in: what the program's hook and its token source make
+// of the Config for one login.
+
+// hookTimeout bounds a hook or a token source that hangs, so that it cannot hold
+// up the logins of others for ever.
+const hookTimeout = time.Minute
+
+// prepare makes the Config for one login. stale is a token that was just refused.
+func (c *Connector) prepare(ctx context.Context, stale string) (*gosnowflake.Config, error) {
+	ctx, cancel := context.WithTimeout(ctx, hookTimeout)
+	defer cancel()
+	cfg := cloneConfig(c.cfg)
+	if c.tokens != nil {
+		token, err := c.tokens.get(ctx, stale)
+		if err != nil {
+			return nil, hookError("token source", err)
+		}
+		cfg.Token, cfg.TokenFilePath = token, ""
+		if cfg.Authenticator != gosnowflake.AuthTypePat {
+			cfg.Authenticator = gosnowflake.AuthTypeOAuth
+		}
+	}
+	if hook := c.settings.beforeConnect; hook != nil {
+		if err := guard(func() error { return hook(ctx, cfg) }); err != nil {
+			return nil, hookError("hook before the login", err)
+		}
+		if err := c.settings.applyKeepAlive(cfg); err != nil {
+			return nil, hookError("hook before the login", err)
+		}
+	}
+	return cfg, nil
+}
+
+// hookError is permanent for the caller who meets it, but suspends nobody.
+func hookError(who string, err error) error {
+	class := ClassPermanent
+	if isTransient(err) || isContext(err) {
+		class = ClassTransient
+	}
+	return &SessionError{Op: "login", Class: class, Err: fmt.Errorf("the %s failed: %w", who, notBadConn(err))}
+}
+
+// tokenOf is the token that a login with this Config would send.
+func tokenOf(cfg *gosnowflake.Config) string {
+	if cfg.TokenFilePath == "" {
+		return cfg.Token
+	}
+	// gosnowflake reads the file at each login too, and reports what is wrong with it.
+	text, _ := os.ReadFile(cfg.TokenFilePath)
+	return string(text)
+}
+
+// earlyExpiry is how long before its expiry a token is not used any more: a login
+// takes seconds, and clocks differ.
+const earlyExpiry = time.Minute
+
+// A tokenCache asks the program's token source, one login at a time, and keeps
+// the answer until it nears its expiry.
+type tokenCache struct {
+	source oauth2.TokenSource
+	lock   chan struct{} // held by whoever asks the source
+
+	mu    sync.Mutex
+	token *oauth2.Token
+}
+
+func newTokenCache(source oauth2.TokenSource) *tokenCache {
+	return &tokenCache{source: source, lock: make(chan struct{}, 1)}
+}
+
+// get returns a token that is good and is not stale.
+func (t *tokenCache) get(ctx context.Context, stale string) (string, error) {
+	if token := t.cached(stale); token != "" {
+		return token, nil
+	}
+	select {
+	case t.lock <- struct{}{}:
+	case <-ctx.Done():
+		return "", fmt.Errorf("waiting for another login to ask for a token: %w", ctx.Err())
+	}
+	if token := t.cached(stale); token != "" {
+		<-t.lock
+		return token, nil
+	}
+	// oauth2.TokenSource knows no context. One that hangs is left behind; the lock
+	// stays with it, so that it is not asked again meanwhile.
+	type answer struct {
+		token string
+		err   error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		defer func() { <-t.lock }()
+		var a answer
+		a.err = guard(func() (err error) {
+			a.token, err = t.ask(ctx, stale != "")
+			return err
+		})
+		done <- a
+	}()
+	select {
+	case a := <-done:
+		if a.err == nil && a.token == stale {
+			a.err = errors.New("it returned the token that was just refused")
+		}
+		return a.token, a.err
+	case <-ctx.Done():
+		return "", fmt.Errorf("it has not answered: %w", ctx.Err())
+	}
+}
+
+// cached is the token at hand, "" if it is stale or nears its expiry. Expiry goes
+// by the wall clock, without the monotonic reading: that stands still while a
+// laptop sleeps.
+func (t *tokenCache) cached(stale string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.token == nil || t.token.AccessToken == stale:
+		return ""
+	case !t.token.Expiry.IsZero() && !time.Now().Round(0).Add(earlyExpiry).Before(t.token.Expiry):
+		return ""
+	}
+	return t.token.AccessToken
+}
+
+// ask asks the source and keeps its answer.
+func (t *tokenCache) ask(ctx context.Context, force bool) (string, error) {
+	var token *oauth2.Token
+	var err error
+	if r, ok := t.source.(interface {
+		Refresh(context.Context) (*oauth2.Token, error)
+	}); ok && force {
+		token, err = r.Refresh(ctx)
+	} else {
+		token, err = t.source.Token()
+	}
+	switch {
+	case err != nil:
+		return "", err
+	case token == nil || token.AccessToken == "":
+		return "", errors.New("it returned an empty token")
+	case !token.Expiry.IsZero() && !time.Now().Round(0).Before(token.Expiry):
+		return "", fmt.Errorf("it returned a token that expired at %s", token.Expiry.UTC().Format(time.RFC3339))
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.token = token
+	return token.AccessToken, nil
+}

@@ -1,0 +1,2 @@
+// Package snowtether is a placeholder for the package documentation.
+package snowtether

@@ -1,0 +1,187 @@
+package snowtether
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/snowflakedb/gosnowflake/v2"
+)
+
+// This file is what an inner connection has to be: all that gosnowflake's is. A
+// lesser one, such as a mock, is made up for.
+
+// fullConn is the union of what gosnowflake's connection has.
+type fullConn interface {
+	driver.Conn
+	driver.ConnPrepareContext
+	driver.ConnBeginTx
+	driver.ExecerContext
+	driver.QueryerContext
+	driver.Pinger
+	driver.NamedValueChecker
+	gosnowflake.SnowflakeConnection
+	arrowQueryer
+}
+
+type arrowQueryer interface {
+	QueryArrowStream(ctx context.Context, query string, bindings ...driver.NamedValue) (gosnowflake.ArrowStreamLoader, error)
+}
+
+// inner is an inner connection as the rest of the package uses it. full is it, or
+// an adapter around it.
+type inner struct {
+	driver.Conn // what the inner driver returned
+	full        fullConn
+}
+
+func asInner(conn driver.Conn) inner {
+	if full, ok := conn.(fullConn); ok {
+		return inner{conn, full}
+	}
+	return inner{conn, adapter{conn}}
+}
+
+// execSimple carries out a statement without binds whose result does not matter.
+func (in inner) execSimple(ctx context.Context, query string) error {
+	_, err := in.full.ExecContext(ctx, query, nil)
+	if !errors.Is(err, driver.ErrSkip) {
+		return err
+	}
+	stmt, err := in.full.PrepareContext(ctx, query)
+	if err != nil {
+		return err
+	}
+	_, err = execStmt(ctx, stmt, nil)
+	return errors.Join(err, stmt.Close())
+}
+
+// An adapter makes up for the methods that an inner connection lacks, in the way
+// in which database/sql would.
+type adapter struct{ driver.Conn }
+
+var _ fullConn = adapter{}
+
+func (a adapter) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	if c, ok := a.Conn.(driver.ConnPrepareContext); ok {
+		return c.PrepareContext(ctx, query)
+	}
+	return a.Prepare(query)
+}
+
+func (a adapter) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	if c, ok := a.Conn.(driver.ConnBeginTx); ok {
+		return c.BeginTx(ctx, opts)
+	}
+	if opts.Isolation != 0 || opts.ReadOnly {
+		return nil, errors.New("snowtether: the inner driver supports neither isolation levels nor read-only transactions")
+	}
+	return a.Begin() //nolint:staticcheck // all that this driver has
+}
+
+func (a adapter) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	if c, ok := a.Conn.(driver.ExecerContext); ok {
+		return c.ExecContext(ctx, query, args)
+	}
+	return nil, driver.ErrSkip
+}
+
+func (a adapter) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	if c, ok := a.Conn.(driver.QueryerContext); ok {
+		return c.QueryContext(ctx, query, args)
+	}
+	return nil, driver.ErrSkip
+}
+
+func (a adapter) Ping(ctx context.Context) error {
+	if c, ok := a.Conn.(driver.Pinger); ok {
+		return c.Ping(ctx)
+	}
+	return nil
+}
+
+func (a adapter) CheckNamedValue(nv *driver.NamedValue) error {
+	if c, ok := a.Conn.(driver.NamedValueChecker); ok {
+		return c.CheckNamedValue(nv)
+	}
+	return driver.ErrSkip
+}
+
+var errNotSnowflake = errors.New("snowtether: the inner driver is not gosnowflake and cannot do this")
+
+func (a adapter) GetQueryStatus(ctx context.Context, queryID string) (*gosnowflake.SnowflakeQueryStatus, error) {
+	if c, ok := a.Conn.(gosnowflake.SnowflakeConnection); ok {
+		return c.GetQueryStatus(ctx, queryID)
+	}
+	return nil, errNotSnowflake
+}
+
+func (a adapter) AddTelemetryData(ctx context.Context, at time.Time, data map[string]string) error {
+	if c, ok := a.Conn.(gosnowflake.SnowflakeConnection); ok {
+		return c.AddTelemetryData(ctx, at, data)
+	}
+	return errNotSnowflake
+}
+
+func (a adapter) QueryArrowStream(ctx context.Context, query string, bindings ...driver.NamedValue) (gosnowflake.ArrowStreamLoader, error) {
+	if c, ok := a.Conn.(arrowQueryer); ok {
+		return c.QueryArrowStream(ctx, query, bindings...)
+	}
+	return nil, errNotSnowflake
+}
+
+func execStmt(ctx context.Context, stmt driver.Stmt, args []driver.NamedValue) (driver.Result, error) {
+	if s, ok := stmt.(driver.StmtExecContext); ok {
+		return s.ExecContext(ctx, args)
+	}
+	values, err := positional(args)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.Exec(values) //nolint:staticcheck // all that this driver has
+}
+
+func queryStmt(ctx context.Context, stmt driver.Stmt, args []driver.NamedValue) (driver.Rows, error) {
+	if s, ok := stmt.(driver.StmtQueryContext); ok {
+		return s.QueryContext(ctx, args)
+	}
+	values, err := positional(args)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.Query(values) //nolint:staticcheck // all that this driver has
+}
+
+func positional(args []driver.NamedValue) ([]driver.Value, error) {
+	values := make([]driver.Value, len(args))
+	for i, arg := range args {
+		if arg.Name != "" {
+			return nil, fmt.Errorf("snowtether: the inner driver does not support the named parameter %q", arg.Name)
+		}
+		values[i] = arg.Value
+	}
+	return values, nil
+}
+
+func named(values []driver.Value) []driver.NamedValue {
+	args := make([]driver.NamedValue, len(values))
+	for i, v := range values {
+		args[i] = driver.NamedValue{Ordinal: i + 1, Value: v}
+	}
+	return args
+}
+
+// errNoAnswer is what a typed nil pointer in place of rows or a result is turned
+// into. gosnowflake returns one if a server ignores asyncExec, and any use of it
+// is a panic.
+var errNoAnswer = errors.New("the server did not treat the statement as asynchronous")
+
+func present(v any) error {
+	if rv := reflect.ValueOf(v); rv.Kind() == reflect.Pointer && rv.IsNil() {
+		return errNoAnswer
+	}
+	return nil
+}

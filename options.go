@@ -1,0 +1,246 @@
+package snowtether
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/snowflakedb/gosnowflake/v2"
+	"golang.org/x/oauth2"
+)
+
+// This file has every setting: its option, its DSN parameter, its default and
+// its bounds. A new one goes into settings, defaults, validate and dsnParams.
+
+// An Option changes one setting of a [Connector]. Later options win over earlier
+// ones, and options win over the DSN.
+type Option func(*settings)
+
+type settings struct {
+	keepAlive      *bool // nil: what the DSN or Params say, else true
+	heartbeat      time.Duration
+	idlePing       time.Duration
+	newBackOff     func() backoff.BackOff
+	backOffInitial time.Duration
+	backOffMax     time.Duration
+	connectBudget  time.Duration
+	maxLogins      int
+	authCooldown   time.Duration
+	tokenSource    oauth2.TokenSource
+	beforeConnect  func(context.Context, *gosnowflake.Config) error
+	afterConnect   func(context.Context, driver.Conn) error
+	sessionInit    []string
+	resume         bool
+	changed        ChangedSession
+	logger         *slog.Logger
+}
+
+func defaults() settings {
+	return settings{
+		backOffInitial: 500 * time.Millisecond,
+		backOffMax:     16 * time.Second,
+		connectBudget:  2 * time.Minute,
+		maxLogins:      8,
+		authCooldown:   30 * time.Second,
+		resume:         true,
+	}
+}
+
+// The bounds that gosnowflake enforces on its heartbeat (heartbeat.go of v2.1.0);
+// Snowflake documents the same for CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY.
+const (
+	minHeartbeat = 900 * time.Second
+	maxHeartbeat = 3600 * time.Second
+)
+
+// validate is the table of what a setting may be.
+func (s *settings) validate() error {
+	var errs []error
+	for _, rule := range []struct {
+		ok   bool
+		says string
+	}{
+		{s.heartbeat == 0 || s.heartbeat >= minHeartbeat && s.heartbeat <= maxHeartbeat, "the heartbeat (tetherHeartbeat) must be from 900s to 3600s, or 0 for Snowflake's default"},
+		{s.idlePing == 0 || s.idlePing >= time.Second, "the idle ping (tetherIdlePing) must be at least 1s, or 0 for none"},
+		{s.backOffInitial > 0, "the first back-off (tetherBackoffInitial) must be more than 0"},
+		{s.backOffMax >= s.backOffInitial, "the longest back-off (tetherBackoffMax) must not be less than the first (tetherBackoffInitial)"},
+		{s.connectBudget > 0, "the connect budget (tetherConnectBudget) must be more than 0"},
+		{s.maxLogins >= 1, "the number of logins at the same time (tetherMaxLogins) must be at least 1"},
+		{s.authCooldown >= 0, "the cool-down after a refused login (tetherAuthCooldown) must not be negative"},
+		{s.changed == KeepChanged || s.changed == DiscardChanged, "the treatment of changed sessions must be KeepChanged or DiscardChanged"},
+	} {
+		if !rule.ok {
+			errs = append(errs, errors.New("snowtether: "+rule.says))
+		}
+	}
+	for i, statement := range s.sessionInit {
+		if strings.TrimSpace(statement) == "" {
+			errs = append(errs, fmt.Errorf("snowtether: statement %d of WithSessionInit is empty", i+1))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// dsnParams maps each DSN parameter to the setting it sets. Bad values give an
+// error that names the parameter, never the value: it might be a secret that
+// slipped into the wrong place.
+var dsnParams = map[string]func(s *settings, value string) error{
+	"tetherKeepAlive": func(s *settings, v string) error {
+		on, err := parseBool(v)
+		s.keepAlive = &on
+		return err
+	},
+	"tetherHeartbeat":      durationParam(func(s *settings) *time.Duration { return &s.heartbeat }),
+	"tetherIdlePing":       durationParam(func(s *settings) *time.Duration { return &s.idlePing }),
+	"tetherBackoffInitial": durationParam(func(s *settings) *time.Duration { return &s.backOffInitial }),
+	"tetherBackoffMax":     durationParam(func(s *settings) *time.Duration { return &s.backOffMax }),
+	"tetherConnectBudget":  durationParam(func(s *settings) *time.Duration { return &s.connectBudget }),
+	"tetherAuthCooldown":   durationParam(func(s *settings) *time.Duration { return &s.authCooldown }),
+	"tetherMaxLogins": func(s *settings, v string) (err error) {
+		if s.maxLogins, err = strconv.Atoi(v); err != nil {
+			return errors.New("must be a whole number")
+		}
+		return nil
+	},
+	"tetherResume": func(s *settings, v string) (err error) {
+		s.resume, err = parseBool(v)
+		return err
+	},
+	"tetherChangedSession": func(s *settings, v string) error {
+		switch strings.ToLower(v) {
+		case "keep":
+			s.changed = KeepChanged
+		case "discard":
+			s.changed = DiscardChanged
+		default:
+			return errors.New("must be keep or discard")
+		}
+		return nil
+	},
+}
+
+func durationParam(field func(*settings) *time.Duration) func(*settings, string) error {
+	return func(s *settings, v string) error {
+		d, err := time.ParseDuration(v)
+		if err != nil {
+			seconds, err := strconv.ParseInt(v, 10, 32) // as gosnowflake reads its own
+			if err != nil {
+				return errors.New("must be a duration such as 90s, 15m or 1h, or a whole number of seconds")
+			}
+			d = time.Duration(seconds) * time.Second
+		}
+		*field(s) = d
+		return nil
+	}
+}
+
+func parseBool(v string) (bool, error) {
+	b, err := strconv.ParseBool(strings.ToLower(v))
+	if err != nil {
+		return false, errors.New("must be true or false")
+	}
+	return b, nil
+}
+
+// WithKeepAlive sets CLIENT_SESSION_KEEP_ALIVE, which makes gosnowflake send a
+// heartbeat for each session so that its master token (4 h) does not run out.
+// The default is true, unless the DSN or Config.Params say otherwise; this option
+// wins over both. DSN: tetherKeepAlive.
+func WithKeepAlive(on bool) Option { return func(s *settings) { s.keepAlive = &on } }
+
+// WithHeartbeat sets the time between heartbeats, from 900 s to 3600 s, as
+// CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY. The default is gosnowflake's,
+// 3600 s. It has no effect without keep-alive. DSN: tetherHeartbeat.
+func WithHeartbeat(d time.Duration) Option { return func(s *settings) { s.heartbeat = d } }
+
+// WithBackOff sets how long to wait between logins that fail because Snowflake
+// cannot be reached. new is called at the start of each outage. The default
+// doubles from 500 ms to 16 s, each varied by up to a half; [backoff.Stop] ends
+// the trying. DSN: tetherBackoffInitial and tetherBackoffMax change the bounds of
+// the default.
+func WithBackOff(newBackOff func() backoff.BackOff) Option {
+	return func(s *settings) { s.newBackOff = newBackOff }
+}
+
+// WithConnectBudget sets how long one Connect may go on trying while Snowflake
+// cannot be reached, if the caller's context has no deadline; with one, the
+// deadline counts alone. The default is 2 minutes. DSN: tetherConnectBudget.
+func WithConnectBudget(d time.Duration) Option { return func(s *settings) { s.connectBudget = d } }
+
+// WithMaxLogins sets how many logins of the connector may be under way at the
+// same time. The default is 8; further ones wait their turn, first come, first
+// served. DSN: tetherMaxLogins.
+func WithMaxLogins(n int) Option { return func(s *settings) { s.maxLogins = n } }
+
+// WithAuthCooldown sets for how long no login is sent after one was refused for
+// good, as long as the credentials are the same: callers get [ErrLoginSuspended]
+// at once. It doubles with each further refusal, up to 16 times d. Other
+// credentials lift it at once. The default is 30 s; 0 switches it off, and a pool
+// with a wrong password then locks its user out (five refusals do it, says
+// Snowflake's documentation). DSN: tetherAuthCooldown.
+func WithAuthCooldown(d time.Duration) Option { return func(s *settings) { s.authCooldown = d } }
+
+// WithTokenSource takes the token of each login from source: an OAuth access
+// token, a programmatic access token, or an externally signed JWT, whichever
+// Config.Authenticator names (OAuth if it names none of them). A token is asked
+// for when the last one is within a minute of its expiry by the wall clock, by
+// one login at a time; a login that is refused with 390303, 390318 or 394400 asks
+// once more, whatever the expiry says. A source that has a method
+//
+//	Refresh(context.Context) (*oauth2.Token, error)
+//
+// is asked through it then, so that a cache of its own can be passed by.
+func WithTokenSource(source oauth2.TokenSource) Option {
+	return func(s *settings) { s.tokenSource = source }
+}
+
+// WithBeforeConnect is called before each login with a clone of the Config, to
+// which it may do anything: put in a password from a vault, pick a role. An
+// error fails the login as permanent, unless it is a network error. It must
+// honour its context.
+func WithBeforeConnect(hook func(context.Context, *gosnowflake.Config) error) Option {
+	return func(s *settings) { s.beforeConnect = hook }
+}
+
+// WithAfterConnect is called with the inner driver's connection after each
+// login, also after one in the place of a lost session, before its first use and
+// after the statements of [WithSessionInit]. If it fails the session is closed
+// and the login has failed.
+func WithAfterConnect(hook func(context.Context, driver.Conn) error) Option {
+	return func(s *settings) { s.afterConnect = hook }
+}
+
+// WithSessionInit runs the statements after each login, also after one in the
+// place of a lost session, before the session's first use: USE, ALTER SESSION,
+// SET. A failure closes the session and fails the login.
+func WithSessionInit(statements ...string) Option {
+	return func(s *settings) { s.sessionInit = append(s.sessionInit, statements...) }
+}
+
+// WithLogger sets where reconnects and login failures are logged. The default is
+// slog.Default() at the time of each line. A reconnect that went well is logged
+// at Info: nothing needs doing about it.
+func WithLogger(l *slog.Logger) Option { return func(s *settings) { s.logger = l } }
+
+// ChangedSession says what becomes of a pooled connection whose session was
+// changed by USE, ALTER SESSION, SET or temporary objects.
+type ChangedSession int
+
+const (
+	// KeepChanged returns it to the pool as it is, as database/sql users expect.
+	KeepChanged ChangedSession = iota
+	// DiscardChanged closes it, so that one caller's role, schema or variables are
+	// never the next one's.
+	DiscardChanged
+)
+
+// WithChangedSession sets what becomes of changed connections when they come
+// back to the pool. The default is [KeepChanged]. DSN: tetherChangedSession=keep
+// or discard.
+func WithChangedSession(c ChangedSession) Option { return func(s *settings) { s.changed = c } }

@@ -1,0 +1,230 @@
+package snowtether
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/snowflakedb/gosnowflake/v2"
+)
+
+// This file has what gosnowflake is handed for the login and the life of one
+// session: the holder of its tokens, which sees the login and the renewals go by,
+// and the context of the login.
+
+// A tokenWatcher holds the tokens of one session for gosnowflake and sees the
+// login and every renewal go by.
+type tokenWatcher struct {
+	connector *Connector
+	own       gosnowflake.TokenAccessor // the program's own, if its Config had one
+	login     *loginContext
+
+	renewing sync.Mutex
+	watch    atomic.Pointer[watch] // of the statement under way
+
+	mu              sync.Mutex
+	session, master string
+	sessionID       int64
+	loggedIn        bool
+}
+
+var _ gosnowflake.TokenAccessor = (*tokenWatcher)(nil)
+
+// GetTokens is called by gosnowflake for each request.
+func (w *tokenWatcher) GetTokens() (token, master string, sessionID int64) {
+	if w.own != nil {
+		return w.own.GetTokens()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.session, w.master, w.sessionID
+}
+
+// SetTokens is called by gosnowflake with what a login or a renewal brought, and
+// with empty tokens when a login was refused.
+func (w *tokenWatcher) SetTokens(token, master string, sessionID int64) {
+	if w.own != nil {
+		w.own.SetTokens(token, master, sessionID)
+	}
+	w.mu.Lock()
+	w.session, w.master, w.sessionID = token, master, sessionID
+	first := !w.loggedIn && token != ""
+	w.loggedIn = w.loggedIn || first
+	w.mu.Unlock()
+	switch {
+	case first:
+		w.login.succeeded()
+	case token == "":
+		w.login.refused()
+	default:
+		w.connector.counters.renewals.Add(1)
+		if watch := w.watch.Load(); watch != nil {
+			watch.renewed()
+		}
+	}
+}
+
+// Lock is called by gosnowflake before a renewal; an error ends the statement.
+func (w *tokenWatcher) Lock() error {
+	if w.own != nil {
+		if err := w.own.Lock(); err != nil {
+			return err
+		}
+	} else {
+		w.renewing.Lock()
+	}
+	if watch := w.watch.Load(); watch != nil {
+		if err := watch.mayRenew(); err != nil {
+			w.Unlock()
+			return err
+		}
+	}
+	return nil
+}
+
+// Unlock is called by gosnowflake after a renewal.
+func (w *tokenWatcher) Unlock() {
+	if w.own != nil {
+		w.own.Unlock()
+		return
+	}
+	w.renewing.Unlock()
+}
+
+// A loginContext is the context of one login. It carries the values of the
+// caller's context but does not end with it, is bounded by itself, and once the
+// login has succeeded it never ends: gosnowflake looks at it one last time after
+// the login, and then would drop the session without logging it out.
+type loginContext struct {
+	context.Context
+	timer  *time.Timer
+	unhook func() bool
+	twice  bool // gosnowflake has reason to try again by itself
+
+	mu     sync.Mutex
+	done   chan struct{}
+	err    error
+	in     bool // the login has succeeded
+	denied bool // the login was refused
+}
+
+// maxLogin bounds an attempt that hangs, below gosnowflake's client timeout of
+// 900 s. A login in which a person takes part has as long as LoginTimeout says.
+const maxLogin = time.Minute
+
+func newLoginContext(values, stopped context.Context, cfg *gosnowflake.Config) *loginContext {
+	l := &loginContext{Context: values, done: make(chan struct{})}
+	bound := maxLogin
+	if cfg != nil {
+		switch cfg.Authenticator {
+		case gosnowflake.AuthTypeExternalBrowser:
+			bound = max(cfg.LoginTimeout, cfg.ExternalBrowserTimeout+maxLogin)
+		case gosnowflake.AuthTypeOAuthAuthorizationCode, gosnowflake.AuthTypeOAuthClientCredentials:
+			bound, l.twice = max(cfg.LoginTimeout, cfg.ExternalBrowserTimeout+maxLogin), true
+		case gosnowflake.AuthTypeUsernamePasswordMFA, gosnowflake.AuthTypeOkta:
+			bound = max(cfg.LoginTimeout, maxLogin)
+		default:
+			if cfg.LoginTimeout > 0 {
+				bound = min(cfg.LoginTimeout, maxLogin)
+			}
+		}
+	}
+	l.timer = time.AfterFunc(bound, func() { l.end(errLoginTimeout) })
+	l.unhook = context.AfterFunc(stopped, func() { l.end(context.Canceled) })
+	return l
+}
+
+var errLoginTimeout = fmt.Errorf("the login was not answered in time: %w", context.DeadlineExceeded)
+
+func (l *loginContext) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (l *loginContext) Done() <-chan struct{}       { return l.done }
+
+func (l *loginContext) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.in {
+		return nil
+	}
+	return l.err
+}
+
+func (l *loginContext) end(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.in || l.err != nil {
+		return
+	}
+	l.err = err
+	close(l.done)
+}
+
+// succeeded is called when the tokens arrive.
+func (l *loginContext) succeeded() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.in = true
+}
+
+// refused is called when the login is refused. gosnowflake sends some of them
+// once more with the same token (390303, 390318, whatever the authenticator), and
+// each is a step towards the user's being locked out. Ending the context stops
+// that; for the flows in which gosnowflake fetches a token itself it stays.
+func (l *loginContext) refused() {
+	if l.twice {
+		return
+	}
+	l.mu.Lock()
+	l.denied = true
+	l.mu.Unlock()
+	l.end(context.Canceled)
+}
+
+// explain puts back what ending the context hid: the context's end is all that
+// gosnowflake reports of a login that it would have sent again.
+func (l *loginContext) explain(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.denied && number(err) == 0 && errors.Is(err, context.Canceled):
+		return &gosnowflake.SnowflakeError{
+			Number:   codeInvalidToken,
+			SQLState: gosnowflake.SQLStateConnectionRejected,
+			Message:  "the token was refused as invalid (390303) or expired (390318)",
+		}
+	case l.err == errLoginTimeout && !errors.Is(err, errLoginTimeout): //nolint:errorlint // identity is meant
+		return fmt.Errorf("%w: %w", errLoginTimeout, err)
+	}
+	return err
+}
+
+const codeInvalidToken = 390303
+
+func (l *loginContext) release() {
+	l.timer.Stop()
+	l.unhook()
+}
+
+// A panicError is a panic of the inner driver, turned into an error.
+type panicError struct{ what string }
+
+func (e *panicError) Error() string { return "the inner driver panicked: " + e.what }
+
+// guard calls the inner driver and turns a panic into an error. gosnowflake
+// panics, for example, on a server that ignores asyncExec.
+func guard(call func() error) (err error) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case runtime.Error:
+			err = &panicError{r.Error()}
+		default:
+			// Its text may hold anything, also a secret.
+			err = &panicError{fmt.Sprintf("a value of type %T", r)}
+		}
+	}()
+	return call()
+}

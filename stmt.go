@@ -1,0 +1,103 @@
+package snowtether
+
+import (
+	"context"
+	"database/sql/driver"
+
+	"github.com/snowflakedb/gosnowflake/v2"
+)
+
+// A stmt is a prepared statement. It outlives the session that it was prepared
+// on: on the next one it is prepared anew, which with gosnowflake sends nothing.
+//
+// It is no NamedValueChecker: database/sql asks the connection instead.
+type stmt struct {
+	conn     *conn
+	query    string
+	inner    driver.Stmt
+	replaced int // conn.replaced when inner was prepared
+}
+
+var (
+	_ driver.Stmt               = (*stmt)(nil)
+	_ driver.StmtExecContext    = (*stmt)(nil)
+	_ driver.StmtQueryContext   = (*stmt)(nil)
+	_ gosnowflake.SnowflakeStmt = (*stmt)(nil)
+)
+
+func (s *stmt) prepare(ctx context.Context) (err error) {
+	s.inner, err = s.conn.session.conn.full.PrepareContext(ctx, s.query)
+	s.replaced = s.conn.replaced
+	return err
+}
+
+// current is the inner statement on the connection's present session.
+func (s *stmt) current(ctx context.Context) (driver.Stmt, error) {
+	if s.replaced != s.conn.replaced {
+		_ = s.inner.Close()
+		if err := s.prepare(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return s.inner, nil
+}
+
+// ExecContext carries out the statement.
+func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (res driver.Result, err error) {
+	err = s.conn.do(ctx, "exec", s.query, args, func(ctx context.Context) error {
+		inner, err := s.current(ctx)
+		if err != nil {
+			return err
+		}
+		if res, err = execStmt(ctx, inner, args); err != nil {
+			return err
+		}
+		return present(res)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+// QueryContext carries out the statement and returns the inner driver's own rows.
+func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (rows driver.Rows, err error) {
+	err = s.conn.do(ctx, "query", s.query, args, func(ctx context.Context) error {
+		inner, err := s.current(ctx)
+		if err != nil {
+			return err
+		}
+		if rows, err = queryStmt(ctx, inner, args); err != nil {
+			return err
+		}
+		return present(rows)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return rows, nil
+}
+
+// Exec is ExecContext from before contexts.
+func (s *stmt) Exec(args []driver.Value) (driver.Result, error) {
+	return s.ExecContext(context.Background(), named(args))
+}
+
+// Query is QueryContext from before contexts.
+func (s *stmt) Query(args []driver.Value) (driver.Rows, error) {
+	return s.QueryContext(context.Background(), named(args))
+}
+
+// NumInput is the inner statement's: -1 with gosnowflake, which does not know.
+func (s *stmt) NumInput() int { return s.inner.NumInput() }
+
+// GetQueryID is gosnowflake's: the ID of the last execution.
+func (s *stmt) GetQueryID() string {
+	if q, ok := s.inner.(gosnowflake.SnowflakeStmt); ok {
+		return q.GetQueryID()
+	}
+	return ""
+}
+
+// Close closes the inner statement.
+func (s *stmt) Close() error { return s.inner.Close() }
