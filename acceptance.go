@@ -20,7 +20,7 @@ import (
 type acceptance struct {
 	lookups  int    // replies to statements: gosnowflake looks for a query-ID channel once in each
 	lastID   string // the query ID that the last of them brought, "" for a refusal
-	queryID  string // the last query ID that was not empty
+	queryID  string // the statement's, if it is known
 	requests int    // requests written
 	replies  int    // replies begun
 	renewals int    // renewals of the session token that succeeded meanwhile
@@ -201,14 +201,15 @@ func (w *watch) end(ctx context.Context) acceptance {
 	}
 	w.pending = nil
 	w.seen.ctxErr = ctx.Err()
-	return w.seen
+	acc := w.seen
+	if acc.lookups > 1 {
+		acc.queryID = "" // an array bind's: which statement the last ID is of, is not known
+	}
+	return acc
 }
 
 func (w *watch) note(id string) {
-	w.seen.lastID = id
-	if id != "" {
-		w.seen.queryID = id
-	}
+	w.seen.lastID, w.seen.queryID = id, id
 }
 
 // tell gives the caller's own channel what it has not got yet, and closes it as
@@ -240,10 +241,10 @@ func (c *courier) run(ctx context.Context, to chan<- string) {
 		default:
 		}
 	}
-	close(c.read)
 	if c.id != "" {
 		deliver(ctx, to, c.id)
 	}
+	close(c.read)
 }
 
 // deliver sends and closes without making anybody wait.

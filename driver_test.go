@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether"
 	"github.com/snowtether/snowtether/snowtest"
@@ -23,7 +24,9 @@ import (
 
 func TestMain(m *testing.M) {
 	// gosnowflake logs to stderr what it is about to return anyway.
-	slog.SetDefault(slog.New(slog.DiscardHandler))
+	if err := gosnowflake.GetLogger().SetLogLevel("off"); err != nil {
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
 

@@ -223,6 +223,12 @@ func WithSessionInit(statements ...string) Option {
 	return func(s *settings) { s.sessionInit = append(s.sessionInit, statements...) }
 }
 
+// WithResume sets whether a statement that was accepted before its session ended
+// is carried over to a new session: its outcome is fetched there by its query ID.
+// The default is true; without it such a statement is [ErrInDoubt]. DSN:
+// tetherResume.
+func WithResume(on bool) Option { return func(s *settings) { s.resume = on } }
+
 // WithLogger sets where reconnects and login failures are logged. The default is
 // slog.Default() at the time of each line. A reconnect that went well is logged
 // at Info: nothing needs doing about it.
