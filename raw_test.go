@@ -1,0 +1,90 @@
+package snowtether_test
+
+import (
+	"database/sql/driver"
+	"errors"
+	"log/slog"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+var discard = slog.New(slog.DiscardHandler)
+
+// methods names the exported methods of v.
+func methods(v any) (names []string) {
+	t := reflect.TypeOf(v)
+	for i := range t.NumMethod() {
+		names = append(names, t.Method(i).Name)
+	}
+	return names
+}
+
+// sameMethods names each method that a newer gosnowflake has and the wrapper
+// lacks.
+func sameMethods(t *testing.T, what string, inner, ours any) {
+	t.Helper()
+	for _, name := range methods(inner) {
+		if !slices.Contains(methods(ours), name) {
+			t.Errorf("gosnowflake's %s has the method %s, the wrapper has not", what, name)
+		}
+	}
+}
+
+// TestRawHasAllThatGosnowflakeHas: code in sql.Conn.Raw that was written for
+// gosnowflake works unchanged.
+func TestRawHasAllThatGosnowflakeHas(t *testing.T) {
+	srv := snowtest.New(t)
+	db := pool(t, srv, 1)
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	err = conn.Raw(func(dc any) error {
+		ours := dc.(driver.Conn)
+		inner := dc.(interface{ Raw() driver.Conn }).Raw()
+		sameMethods(t, "connection", inner, ours)
+		if _, ok := dc.(gosnowflake.SnowflakeConnection); !ok {
+			t.Error("the connection is no SnowflakeConnection")
+		}
+		stmt, err := ours.(driver.ConnPrepareContext).PrepareContext(t.Context(), "SELECT 1")
+		if err != nil {
+			return err
+		}
+		innerStmt, err := inner.(driver.ConnPrepareContext).PrepareContext(t.Context(), "SELECT 1")
+		if err != nil {
+			return err
+		}
+		sameMethods(t, "statement", innerStmt, stmt)
+		if _, ok := stmt.(driver.NamedValueChecker); ok {
+			t.Error("the statement is a NamedValueChecker, the inner one is not")
+		}
+		rows, err := stmt.(driver.StmtQueryContext).QueryContext(t.Context(), nil)
+		if err != nil {
+			return err
+		}
+		if rows.(gosnowflake.SnowflakeRows).GetQueryID() != stmt.(gosnowflake.SnowflakeStmt).GetQueryID() {
+			t.Error("rows and statement differ about the query ID")
+		}
+		innerRows, err := innerStmt.(driver.StmtQueryContext).QueryContext(t.Context(), nil)
+		if err != nil {
+			return err
+		}
+		if a, b := methods(innerRows), methods(rows); !slices.Equal(a, b) {
+			t.Errorf("rows have %v, want %v", b, a)
+		}
+		tx, err := ours.(driver.ConnBeginTx).BeginTx(t.Context(), driver.TxOptions{})
+		if err != nil {
+			return err
+		}
+		return errors.Join(tx.Rollback(), rows.Close(), innerRows.Close())
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
