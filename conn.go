@@ -3,6 +3,7 @@ package snowtether
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -25,6 +26,7 @@ type conn struct {
 	tx        *tx   // open, or nil
 	bad       error // why the connection must not be used any more; sticky
 	verified  int64 // the session was alive at this time of Connector.clock
+	abandoned bool  // its session is given up by somebody else
 	replaced  int   // how often the session was replaced; prepared statements look at it
 }
 
@@ -110,25 +112,34 @@ func (c *conn) IsValid() bool {
 
 // Close gives the session up. Its log-out goes on in the background.
 func (c *conn) Close() error {
-	c.connector.retire(c.session)
+	if !c.abandoned {
+		c.connector.retire(c.session)
+	}
 	return nil
 }
 
 // Ping asks the server whether the session is alive, with a new login if it is
 // not: database/sql does not repeat a ping.
 func (c *conn) Ping(ctx context.Context) error {
-	return c.do(ctx, "ping", "", nil, func(ctx context.Context) error {
+	return c.do(ctx, &operation{name: "ping", run: func(ctx context.Context) error {
 		return c.session.conn.full.Ping(ctx)
-	})
+	}})
 }
 
 // ExecContext carries out a statement.
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (res driver.Result, err error) {
-	err = c.do(ctx, "exec", query, args, func(ctx context.Context) (err error) {
-		if res, err = c.session.conn.full.ExecContext(ctx, query, args); err != nil {
+	err = c.do(ctx, &operation{
+		name: "exec", query: query, args: args,
+		run: func(ctx context.Context) (err error) {
+			if res, err = c.session.conn.full.ExecContext(ctx, query, args); err != nil {
+				return err
+			}
+			return present(res)
+		},
+		resumed: func(rows driver.Rows, id string) (err error) {
+			res, err = resultOf(rows, id)
 			return err
-		}
-		return present(res)
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -138,11 +149,18 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 
 // QueryContext carries out a statement and returns the inner driver's own rows.
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (rows driver.Rows, err error) {
-	err = c.do(ctx, "query", query, args, func(ctx context.Context) (err error) {
-		if rows, err = c.session.conn.full.QueryContext(ctx, query, args); err != nil {
-			return err
-		}
-		return present(rows)
+	err = c.do(ctx, &operation{
+		name: "query", query: query, args: args,
+		run: func(ctx context.Context) (err error) {
+			if rows, err = c.session.conn.full.QueryContext(ctx, query, args); err != nil {
+				return err
+			}
+			return present(rows)
+		},
+		resumed: func(fetched driver.Rows, _ string) error {
+			rows = fetched
+			return oneResult(fetched)
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -152,9 +170,21 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 
 // QueryArrowStream is gosnowflake's; reach it through sql.Conn.Raw.
 func (c *conn) QueryArrowStream(ctx context.Context, query string, bindings ...driver.NamedValue) (loader gosnowflake.ArrowStreamLoader, err error) {
-	err = c.do(ctx, "query", query, bindings, func(ctx context.Context) (err error) {
-		loader, err = c.session.conn.full.QueryArrowStream(ctx, query, bindings...)
-		return err
+	err = c.do(ctx, &operation{
+		name: "query", query: query, args: bindings,
+		run: func(ctx context.Context) (err error) {
+			loader, err = c.session.conn.full.QueryArrowStream(ctx, query, bindings...)
+			return err
+		},
+		// gosnowflake fetches by ID only as rows. RESULT_SCAN reads the same result
+		// as a stream; it needs a warehouse.
+		resumed: func(fetched driver.Rows, id string) (err error) {
+			if err = errors.Join(oneResult(fetched), fetched.Close()); err != nil {
+				return err
+			}
+			loader, err = c.session.conn.full.QueryArrowStream(withoutSnowflake{ctx}, "SELECT * FROM TABLE(RESULT_SCAN('"+id+"'))")
+			return err
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -165,7 +195,7 @@ func (c *conn) QueryArrowStream(ctx context.Context, query string, bindings ...d
 // PrepareContext prepares a statement. With gosnowflake that sends nothing.
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	s := &stmt{conn: c, query: query}
-	err := c.do(ctx, "prepare", "", nil, func(ctx context.Context) error { return s.prepare(ctx) })
+	err := c.do(ctx, &operation{name: "prepare", run: s.prepare})
 	if err != nil {
 		return nil, err
 	}
@@ -175,11 +205,11 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 // BeginTx begins a transaction. Until it has ended the session is not replaced.
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	t := &tx{conn: c, caller: ctx}
-	err := c.do(ctx, "begin", "", nil, func(ctx context.Context) (err error) {
+	err := c.do(ctx, &operation{name: "begin", run: func(ctx context.Context) (err error) {
 		t.context.use(ctx)
 		t.inner, err = c.session.conn.full.BeginTx(&t.context, opts)
 		return err
-	})
+	}})
 	if err != nil {
 		if lost(err, phaseStatement) || isContext(err) || Classify(err) == ClassInDoubt {
 			c.bad = err // it may have begun
@@ -227,106 +257,156 @@ func (c *conn) Query(query string, args []driver.Value) (driver.Rows, error) {
 // connection before database/sql is asked for another one.
 const maxReplace = 3
 
-// do carries out one statement and decides what becomes of it if it fails.
+// An operation is something to be carried out on the session.
+type operation struct {
+	name    string
+	query   string // "" where it is none of the caller's own
+	args    []driver.NamedValue
+	run     func(context.Context) error
+	resumed func(rows driver.Rows, queryID string) error // takes the outcome of one that was carried over; nil: it cannot be
+}
+
+// do carries an operation out and decides what becomes of it if it fails.
 //
 // A session that is gone is replaced, and the statement run again, only where the
 // statement provably did not run, no transaction is open, and the session had no
 // state of its own that a new one would lack. See classify for the proof.
-func (c *conn) do(ctx context.Context, op, query string, args []driver.NamedValue, call func(context.Context) error) error {
+func (c *conn) do(ctx context.Context, op *operation) error {
 	for try := 1; ; try++ {
-		switch {
-		case c.bad != nil && (c.tx != nil || c.state.inTx):
-			return c.bad // the transaction is over, and every statement in it says so
-		case c.bad != nil:
-			return driver.ErrBadConn // for this connection only: nothing was sent
-		case ctx.Err() != nil:
-			return ctx.Err()
+		if err := c.refuse(ctx); err != nil {
+			return err
 		}
 		now := c.connector.clock.Load()
-		w := newWatch(ctx, args)
+		w := newWatch(ctx, op.args)
 		watcher := c.session.watcher
 		watcher.watch.Store(w)
-		err := guard(func() error { return call(w) })
+		err := guard(func() error { return op.run(w) })
 		watcher.watch.Store(nil)
 		acc := w.end(ctx)
+		again := false
 		if err == nil {
 			c.verified = now
 			c.connector.served()
-			c.state.ran(query, false)
-			w.tell(ctx)
-			return nil
+			c.state.ran(op.query, false)
+		} else {
+			again, err = c.failed(ctx, op, err, acc, try)
 		}
-		again, err := c.failed(ctx, op, query, err, acc, try)
 		if again {
 			continue
 		}
-		if !isRetry(err) {
+		if err == nil || !isRetry(err) {
 			w.tell(ctx)
 		}
 		return err
 	}
 }
 
-// failed decides about a statement that failed: run it again, or which error.
-func (c *conn) failed(ctx context.Context, op, query string, err error, acc acceptance, try int) (again bool, _ error) {
-	class := classify(err, phaseStatement, acc)
-	fail := &SessionError{
-		Op: op, Class: class, Code: number(err), SessionID: c.session.id(), QueryID: acc.queryID,
-		InTx: c.tx != nil || c.state.inTx, Err: notBadConn(err),
+// refuse is the error for a connection or a caller with whom there is no sense in
+// sending anything.
+func (c *conn) refuse(ctx context.Context) error {
+	if c.bad == nil {
+		return ctx.Err()
+	}
+	if c.tx != nil || c.state.inTx {
+		return c.bad // the transaction is over, and every statement in it says so
+	}
+	if se, ok := as[*SessionError](c.bad); ok && se.state && se.retry {
+		return c.bad
+	}
+	return driver.ErrBadConn // for this statement on this connection: nothing was sent
+}
+
+// failed decides about an operation that failed: run it again, or which error.
+func (c *conn) failed(ctx context.Context, op *operation, err error, acc acceptance, try int) (again bool, _ error) {
+	class, gone := classify(err, phaseStatement, acc), lost(err, phaseStatement)
+	inTx := c.tx != nil || c.state.inTx
+	if class == ClassInDoubt && plainRead(op.query) {
+		switch {
+		case gone && acc.queryID == "":
+			class = ClassSessionLost // a read may be run again
+		case acc.queryID == "":
+			class = ClassTransient // and leaves nothing behind
+		}
 	}
 	if class != ClassSessionLost {
 		// Whatever it was, some of it may have been carried out.
-		c.state.ran(query, true)
+		c.state.ran(op.query, true)
 	}
-	if isPanic(err) {
+	if gone {
+		c.connector.lost(c.session)
+	}
+	fail := &SessionError{
+		Op: op.name, Class: class, Code: number(err), SessionID: c.session.id(), QueryID: acc.queryID, InTx: inTx, Err: notBadConn(err),
+	}
+	switch {
+	case isPanic(err):
 		c.bad = fail
 		if acc.requests > 0 {
 			fail.Class = ClassInDoubt
 		}
-	}
-	gone := lost(err, phaseStatement)
-	if gone {
-		c.connector.lost(c.session)
-	}
-	switch {
 	case class == ClassContext:
-		if !isContext(err) {
-			err = fmt.Errorf("%w; meanwhile: %w", ctx.Err(), notBadConn(err))
-		}
 		if gone {
 			c.bad = fail
 		}
+		if !isContext(err) {
+			err = fmt.Errorf("%w; meanwhile: %w", ctx.Err(), notBadConn(err))
+		}
 		return false, err
-	case class == ClassStatement && c.bad == nil:
+	case class == ClassStatement:
 		return false, err
-	case gone && fail.InTx:
+	case gone && inTx:
 		c.bad = fail
-		if op != "commit" && (query == "" || rolledBackWithSession(query)) {
+		if op.name != "commit" && (op.query == "" || rolledBackWithSession(op.query)) {
 			// Whether it ran or not, the server rolls it back with its transaction.
 			fail.Class = ClassSessionLost
 		}
-	case class == ClassSessionLost && c.state.changed:
-		fail.state, fail.retry = true, true
-		c.bad = fail
-	case class == ClassSessionLost && try > maxReplace:
-		fail.retry = true
+	case class == ClassSessionLost && (c.state.changed || try > maxReplace):
+		fail.state, fail.retry = c.state.changed, true
 		c.bad = fail
 	case class == ClassSessionLost:
-		if err := c.reconnect(ctx, err); err != nil {
-			return false, err
-		}
-		return true, nil
+		err := c.reconnect(ctx, err)
+		return err == nil, err
+	case class == ClassInDoubt && !inTx && acc.queryID != "" && op.resumed != nil && c.connector.settings.resume:
+		return false, c.carryOver(ctx, op, acc.queryID, fail)
 	case gone:
 		c.bad = fail
 	default:
 		c.verified = 0 // to be probed before its next use
 	}
+	return false, c.doubt(ctx, fail)
+}
+
+// carryOver fetches the outcome of an accepted statement. If the session that it
+// ran in had state, the connection serves this result and is then given up:
+// nobody shall go on without his settings and temporary tables unaware.
+func (c *conn) carryOver(ctx context.Context, op *operation, id string, fail *SessionError) error {
+	changed := c.state.changed
+	rows, err := c.resume(ctx, op, id, fail.Err)
+	if err == nil {
+		err = op.resumed(rows, id)
+	}
+	if changed && c.bad == nil {
+		c.bad = &SessionError{Op: op.name, Class: ClassSessionLost, Code: fail.Code, SessionID: fail.SessionID, Err: fail.Err, state: true, retry: true}
+	}
+	var se *SessionError
+	if errors.Is(err, errOutcome) {
+		se = &SessionError{Op: op.name, Class: ClassInDoubt, Code: fail.Code, SessionID: fail.SessionID, QueryID: id, Err: err}
+		return c.doubt(ctx, se)
+	}
+	if errors.As(err, &se) {
+		return c.doubt(ctx, se)
+	}
+	return err
+}
+
+// doubt says aloud that a statement is in doubt, if it is.
+func (c *conn) doubt(ctx context.Context, fail *SessionError) error {
 	if fail.Class == ClassInDoubt {
 		c.connector.counters.inDoubt.Add(1)
 		c.connector.log(ctx, slog.LevelWarn, "snowtether: a statement's outcome is not known",
-			slog.Any(keyReason, reason(err)), slog.Int64(keySession, fail.SessionID), slog.String("query_id", fail.QueryID))
+			slog.Any(keyReason, reason(fail.Err)), slog.Int64(keySession, fail.SessionID), slog.String(keyQuery, fail.QueryID))
 	}
-	return false, fail
+	return fail
 }
 
 // reconnect puts a new session in the place of the one that is gone. If that

@@ -314,7 +314,7 @@ func (c *Connector) retire(s *session) {
 				c.counters.open.Add(-1)
 				if took := time.Since(begun); took > closeTimeout {
 					c.log(context.Background(), slog.LevelInfo, "snowtether: a session was slow to log out; nobody waited for it",
-						slog.Int64(keySession, s.id()), slog.Duration("took", took))
+						slog.Int64(keySession, s.id()), slog.Duration(keyTook, took))
 				}
 			}()
 			_ = s.conn.Close()

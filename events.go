@@ -15,7 +15,9 @@ const (
 	keySession    = "session_id"  // the session that the line is about
 	keyOldSession = "old_session" // the session that it replaces
 	keyAge        = "session_age" // how long the lost session had lived
-	keyTook       = "login_took"  // how long the login took, waiting included
+	keyLogin      = "login_took"  // how long the login took, waiting included
+	keyTook       = "took"        // how long the rest took
+	keyQuery      = "query_id"    // the statement that the line is about
 	keyUser       = "new_user"    // only where a hook changed whom the session acts as
 	keyRole       = "new_role"    // only where a hook changed whom the session acts as
 )
@@ -29,13 +31,14 @@ type Stats struct {
 	Reconnects    int64 // lost sessions that were replaced on their connection
 	Renewals      int64 // session tokens renewed
 	Lost          int64 // sessions that were found dead
+	Resumed       int64 // accepted statements that were carried over to a new session
 	InDoubt       int64 // statements whose outcome nobody knows
 	CloseTimeouts int64 // sessions whose log-out did not end within its bound
 }
 
 // counters are the live form of Stats.
 type counters struct {
-	open, logins, loginFailures, reconnects, renewals, lost, inDoubt, closeTimeouts atomic.Int64
+	open, logins, loginFailures, reconnects, renewals, lost, resumed, inDoubt, closeTimeouts atomic.Int64
 }
 
 // Stats reports what the connector has done so far.
@@ -48,6 +51,7 @@ func (c *Connector) Stats() Stats {
 		Reconnects:    n.reconnects.Load(),
 		Renewals:      n.renewals.Load(),
 		Lost:          n.lost.Load(),
+		Resumed:       n.resumed.Load(),
 		InDoubt:       n.inDoubt.Load(),
 		CloseTimeouts: n.closeTimeouts.Load(),
 	}
@@ -70,7 +74,7 @@ func (c *Connector) logReconnect(ctx context.Context, old, fresh *session, cause
 		slog.Int64(keyOldSession, old.id()),
 		slog.Int64(keySession, fresh.id()),
 		slog.Duration(keyAge, time.Since(old.opened).Round(time.Millisecond)),
-		slog.Duration(keyTook, took.Round(time.Millisecond)),
+		slog.Duration(keyLogin, took.Round(time.Millisecond)),
 	}
 	if old.principal != fresh.principal {
 		// Only a hook can do that. It may be meant, but it is never an accident that

@@ -15,7 +15,8 @@ type stmt struct {
 	conn     *conn
 	query    string
 	inner    driver.Stmt
-	replaced int // conn.replaced when inner was prepared
+	replaced int    // conn.replaced when inner was prepared
+	queryID  string // of an execution that was carried over to another session
 }
 
 var (
@@ -44,15 +45,24 @@ func (s *stmt) current(ctx context.Context) (driver.Stmt, error) {
 
 // ExecContext carries out the statement.
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (res driver.Result, err error) {
-	err = s.conn.do(ctx, "exec", s.query, args, func(ctx context.Context) error {
-		inner, err := s.current(ctx)
-		if err != nil {
+	s.queryID = ""
+	err = s.conn.do(ctx, &operation{
+		name: "exec", query: s.query, args: args,
+		run: func(ctx context.Context) error {
+			inner, err := s.current(ctx)
+			if err != nil {
+				return err
+			}
+			if res, err = execStmt(ctx, inner, args); err != nil {
+				return err
+			}
+			return present(res)
+		},
+		resumed: func(rows driver.Rows, id string) (err error) {
+			s.queryID = id
+			res, err = resultOf(rows, id)
 			return err
-		}
-		if res, err = execStmt(ctx, inner, args); err != nil {
-			return err
-		}
-		return present(res)
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -62,15 +72,23 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (res d
 
 // QueryContext carries out the statement and returns the inner driver's own rows.
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (rows driver.Rows, err error) {
-	err = s.conn.do(ctx, "query", s.query, args, func(ctx context.Context) error {
-		inner, err := s.current(ctx)
-		if err != nil {
-			return err
-		}
-		if rows, err = queryStmt(ctx, inner, args); err != nil {
-			return err
-		}
-		return present(rows)
+	s.queryID = ""
+	err = s.conn.do(ctx, &operation{
+		name: "query", query: s.query, args: args,
+		run: func(ctx context.Context) error {
+			inner, err := s.current(ctx)
+			if err != nil {
+				return err
+			}
+			if rows, err = queryStmt(ctx, inner, args); err != nil {
+				return err
+			}
+			return present(rows)
+		},
+		resumed: func(fetched driver.Rows, id string) error {
+			s.queryID, rows = id, fetched
+			return oneResult(fetched)
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -93,6 +111,9 @@ func (s *stmt) NumInput() int { return s.inner.NumInput() }
 
 // GetQueryID is gosnowflake's: the ID of the last execution.
 func (s *stmt) GetQueryID() string {
+	if s.queryID != "" {
+		return s.queryID
+	}
 	if q, ok := s.inner.(gosnowflake.SnowflakeStmt); ok {
 		return q.GetQueryID()
 	}

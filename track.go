@@ -120,6 +120,37 @@ func rolledBackWithSession(sql string) bool {
 	return false
 }
 
+// plainRead reports whether running the statement twice is the same as once. It
+// decides conservatively: the first word is one that only reads, there is no
+// second statement, and nothing in it draws a number from a sequence, calls one of
+// Snowflake's system functions, writes with INTO, or calls a function by a
+// qualified name, which may be an external one. A SELECT from a stream does not
+// consume it; only DML does.
+func plainRead(sql string) bool {
+	sc := scanner{rest: sql}
+	word := sc.next()
+	for word == "(" {
+		word = sc.next()
+	}
+	if !is(word, "SELECT") && !is(word, "WITH") && !is(word, "SHOW") && !is(word, "DESCRIBE") && !is(word, "DESC") && !is(word, "EXPLAIN") {
+		return false
+	}
+	for qualified := false; word != ""; {
+		last := word
+		word = sc.next()
+		switch {
+		case word == ";":
+			return sc.peek() == ""
+		case is(word, "NEXTVAL"), is(word, "INTO"), len(word) > 7 && is(word[:7], "SYSTEM$"):
+			return false
+		case word == "(" && qualified:
+			return false
+		}
+		qualified = last == "."
+	}
+	return true
+}
+
 func is(word, keyword string) bool { return strings.EqualFold(word, keyword) }
 
 // A scanner cuts SQL into words and single characters.
