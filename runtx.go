@@ -1,0 +1,169 @@
+package snowtether
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+)
+
+// Tx is what [RunTx] needs of a transaction: *sql.Tx, *sqlx.Tx and their like
+// have it.
+type Tx interface {
+	comparable
+	Commit() error
+	Rollback() error
+}
+
+// RunTx runs a transaction. Warning: fn can run more than once, so what it does
+// besides its transaction (counters, files, messages) must bear repetition, and
+// variables that it sets must be set anew at its start.
+//
+// RunTx begins, calls fn, and commits. If the session is lost before the COMMIT
+// was accepted, nothing of the transaction lasts, and the whole of it is run again
+// on another session: 5 times in all by default ([WithAttempts]), with a back-off
+// in between. The same goes for a statement that Snowflake aborted because too many
+// wait for the same lock (000625). fn may be wrapped around anything that returns
+// its error with %w; what matters is that the error of the failed statement is in
+// the chain, or that fn returns nil and COMMIT fails.
+//
+// An error of fn's own rolls back and is returned as it is. A panic in fn, or
+// runtime.Goexit, rolls back and goes on. A COMMIT whose outcome is not known Is
+// [ErrInDoubt] and is never repeated: look whether its rows are there.
+//
+//	err := snowtether.RunTx(ctx,
+//		func(ctx context.Context) (*sql.Tx, error) { return db.BeginTx(ctx, nil) },
+//		func(tx *sql.Tx) error {
+//			_, err := tx.ExecContext(ctx, "INSERT INTO t VALUES (?)", 1)
+//			return err
+//		})
+func RunTx[T Tx](ctx context.Context, begin func(context.Context) (T, error), fn func(T) error, opts ...TxOption) error {
+	if begin == nil || fn == nil {
+		return errors.New("snowtether: RunTx: begin and fn must not be nil")
+	}
+	s := txSettings{attempts: 5}
+	for _, opt := range opts {
+		if opt == nil {
+			return errors.New("snowtether: RunTx: an option is nil")
+		}
+		opt(&s)
+	}
+	if s.attempts < 1 {
+		return fmt.Errorf("snowtether: RunTx: %d attempts; must be at least 1", s.attempts)
+	}
+	pause := s.backOff()
+	for attempt := 1; ; attempt++ {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		err := runOnce(ctx, begin, fn)
+		switch {
+		case err == nil:
+			return nil
+		case !s.repeatable(err):
+			return err
+		case attempt == s.attempts:
+			return fmt.Errorf("snowtether: the transaction failed %d times, the last time with: %w", attempt, err)
+		}
+		wait := pause.NextBackOff()
+		if wait == backoff.Stop {
+			return err
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("%w; the transaction had failed with: %w", ctx.Err(), notBadConn(err))
+		}
+	}
+}
+
+func runOnce[T Tx](ctx context.Context, begin func(context.Context) (T, error), fn func(T) error) error {
+	tx, err := begin(ctx)
+	if err != nil {
+		return &beginError{err}
+	}
+	var none T
+	if tx == none {
+		return errors.New("snowtether: RunTx: begin returned neither a transaction nor an error")
+	}
+	ended := false
+	defer func() {
+		if !ended {
+			_ = tx.Rollback() // fn panicked or called runtime.Goexit
+		}
+	}()
+	err = fn(tx)
+	ended = true
+	if err != nil {
+		// On a lost session this sends nothing: the server has rolled back. What else
+		// goes wrong here the connection's end puts right.
+		_ = tx.Rollback()
+		return err
+	}
+	return tx.Commit()
+}
+
+// A beginError marks a transaction that was never begun for fn.
+type beginError struct{ err error }
+
+func (e *beginError) Error() string { return e.err.Error() }
+func (e *beginError) Unwrap() error { return e.err }
+
+// codeTooManyWaiters is Snowflake's 000625: "… this lock has not yet been
+// released. Your statement … was aborted because the number of waiters for this
+// lock exceeds the 20 statements limit" (quoted in users' reports; the limit is in
+// Snowflake's knowledge base). For deadlocks no number is documented: see
+// WithRepeatable.
+const codeTooManyWaiters = 625
+
+// A TxOption changes how [RunTx] runs a transaction.
+type TxOption func(*txSettings)
+
+type txSettings struct {
+	attempts   int
+	newBackOff func() backoff.BackOff
+	also       func(error) bool
+}
+
+func (s *txSettings) backOff() backoff.BackOff {
+	if s.newBackOff != nil {
+		return s.newBackOff()
+	}
+	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+}
+
+// repeatable reports whether nothing of the transaction can have lasted and
+// running it again may help.
+func (s *txSettings) repeatable(err error) bool {
+	if _, ok := as[*beginError](err); ok && errors.Is(err, ErrInDoubt) {
+		return true // a BEGIN that may have run has changed nothing
+	}
+	switch {
+	case errors.Is(err, ErrInDoubt):
+		return false
+	case errors.Is(err, ErrSessionLost), errors.Is(err, driver.ErrBadConn), number(err) == codeTooManyWaiters:
+		return true
+	}
+	return s.also != nil && s.also(err)
+}
+
+// WithAttempts sets how often [RunTx] runs the transaction at the most. The
+// default is 5; 1 means no repetition.
+func WithAttempts(n int) TxOption { return func(s *txSettings) { s.attempts = n } }
+
+// WithTxBackOff sets how long [RunTx] waits between attempts. The default grows
+// by half each time from 100 ms to 5 s, each varied by up to a half; backoff.Stop
+// ends the trying.
+func WithTxBackOff(newBackOff func() backoff.BackOff) TxOption {
+	return func(s *txSettings) { s.newBackOff = newBackOff }
+}
+
+// WithRepeatable names further errors after which [RunTx] runs the transaction
+// again, such as an error of fn's own or a code that Snowflake answers for a
+// deadlock. It is never asked about an error that Is [ErrInDoubt].
+func WithRepeatable(also func(error) bool) TxOption { return func(s *txSettings) { s.also = also } }
