@@ -330,8 +330,7 @@ func (c *Connector) pace(open int64) {
 	if n <= open+int64(c.settings.maxLogins) {
 		return
 	}
-	c.gate.pace()
-	if n == open+int64(c.settings.maxLogins)+1 {
+	if c.gate.pace() {
 		c.log(context.Background(), slog.LevelWarn, "snowtether: sessions end before they can be used; logins are being spaced out",
 			slog.Duration(keyAge, time.Duration(c.lastLife.Load())))
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -35,7 +36,7 @@ func TestMain(m *testing.M) {
 // it.
 func pool(t testing.TB, srv *snowtest.Server, n int, opts ...snowtether.Option) *sql.DB {
 	t.Helper()
-	opts = append([]snowtether.Option{snowtether.WithLogger(slog.New(slog.NewTextHandler(srv.Log(), nil)))}, opts...)
+	opts = append([]snowtether.Option{snowtether.WithLogger(newLogger(srv.Log()))}, opts...)
 	c, err := snowtether.NewConnector(srv.Config(), opts...)
 	if err != nil {
 		t.Fatal(err)
@@ -192,7 +193,7 @@ func TestPoolOutlivesItsSessions(t *testing.T) {
 func TestReconnectIsLoggedOnceAtInfo(t *testing.T) {
 	srv := snowtest.New(t)
 	var log lines
-	db := pool(t, srv, 1, snowtether.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	db := pool(t, srv, 1, snowtether.WithLogger(newLogger(&log)))
 	old := srv.Sessions()[0].ID
 	srv.EndSessions(snowtest.End{Code: "390114"})
 	if _, err := db.ExecContext(t.Context(), "INSERT INTO t VALUES (1)"); err != nil {
@@ -213,6 +214,8 @@ func TestReconnectIsLoggedOnceAtInfo(t *testing.T) {
 		}
 	}
 }
+
+func newLogger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
 // lines is a log that is safe for concurrent use.
 type lines struct {

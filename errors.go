@@ -126,8 +126,8 @@ func classify(err error, ph phase, acc acceptance) Class {
 		switch {
 		case slices.Contains(credentialCodes, number(err)):
 			return ClassCredential
-		case isTransient(err) || isContext(err):
-			return ClassTransient
+		case isTransient(err) || isContext(err) || isGarbled(err) && !isNotANumber(err):
+			return ClassTransient // a page of HTML comes from a gateway
 		}
 		return ClassPermanent // known or not: an unknown code must not lock a user out
 	case lost(err, ph):
@@ -256,6 +256,10 @@ func isGarbled(err error) bool {
 	if _, ok := as[*json.UnmarshalTypeError](err); ok {
 		return true
 	}
+	return isNotANumber(err)
+}
+
+func isNotANumber(err error) bool {
 	_, ok := as[*strconv.NumError](err)
 	return ok
 }

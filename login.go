@@ -177,8 +177,9 @@ type gate struct {
 }
 
 // openFor is how long the gate stays open after a login that succeeded: long
-// enough for those who wait, short enough for a password that was changed since.
-const openFor = time.Second
+// enough for those who wait, short enough for a password that was changed since,
+// or an outage that has begun.
+const openFor = 100 * time.Millisecond
 
 func newGate(s *settings) *gate {
 	g := &gate{
@@ -331,12 +332,15 @@ func (g *gate) failed(begun time.Time, err error) (again bool) {
 	return true
 }
 
-// pace makes the next login wait as after a failure, until unpace.
-func (g *gate) pace() {
+// pace makes the next login wait as after a failure, until unpace. It reports
+// whether that is new.
+func (g *gate) pace() (begins bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	begins = !g.paced
 	g.paced = true
 	g.failed(time.Now(), errFruitless)
+	return begins
 }
 
 func (g *gate) unpace() {
