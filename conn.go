@@ -1,6 +1,7 @@
 package snowtether
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"errors"
@@ -61,6 +62,13 @@ func (c *conn) Raw() driver.Conn { return c.session.conn.Conn }
 func (c *conn) ResetSession(ctx context.Context) error {
 	if !c.IsValid() {
 		return driver.ErrBadConn
+	}
+	if c.session.busy.Load() != nil {
+		ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+		defer cancel()
+		if c.settle(ctx) != nil {
+			return driver.ErrBadConn
+		}
 	}
 	if c.verified >= c.connector.suspectSince.Load() || ctx.Err() != nil {
 		return nil // what is wrong with ctx, the statement will say
@@ -280,7 +288,7 @@ func (c *conn) do(ctx context.Context, op *operation) error {
 		w := newWatch(ctx, op.args)
 		watcher := c.session.watcher
 		watcher.watch.Store(w)
-		err := guard(func() error { return op.run(w) })
+		err := c.call(ctx, w, op)
 		watcher.watch.Store(nil)
 		acc := w.end(ctx)
 		again := false
@@ -301,11 +309,61 @@ func (c *conn) do(ctx context.Context, op *operation) error {
 	}
 }
 
+// call lets the inner driver carry the operation out, and leaves it behind if the
+// caller's context ends: gosnowflake then sends a request that cancels the
+// statement, and tries that for minutes while the server cannot be reached.
+func (c *conn) call(ctx context.Context, w *watch, op *operation) error {
+	if ctx.Done() == nil || op.name == "prepare" {
+		return guard(func() error { return op.run(w) })
+	}
+	done := make(chan error, 1)
+	go func() { done <- guard(func() error { return op.run(w) }) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	default:
+	}
+	left := make(chan struct{})
+	c.session.busy.Store(&left)
+	go func() {
+		<-done
+		close(left)
+	}()
+	return ctx.Err()
+}
+
+// settle waits until an operation that a caller left behind is over.
+func (c *conn) settle(ctx context.Context) error {
+	left := c.session.busy.Load()
+	if left == nil {
+		return nil
+	}
+	select {
+	case <-*left:
+		c.session.busy.Store(nil)
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// settleTimeout is how long a checkout waits for the cancelling of the statement
+// that its last user left behind, before it gives the connection up.
+const settleTimeout = time.Second
+
 // refuse is the error for a connection or a caller with whom there is no sense in
 // sending anything.
 func (c *conn) refuse(ctx context.Context) error {
 	if c.bad == nil {
-		return ctx.Err()
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return c.settle(ctx)
 	}
 	if c.tx != nil || c.state.inTx {
 		return c.bad // the transaction is over, and every statement in it says so
@@ -336,7 +394,7 @@ func (c *conn) failed(ctx context.Context, op *operation, err error, acc accepta
 		c.connector.lost(c.session)
 	}
 	fail := &SessionError{
-		Op: op.name, Class: class, Code: number(err), SessionID: c.session.id(), QueryID: acc.queryID, InTx: inTx, Err: notBadConn(err),
+		Op: op.name, Class: class, Code: number(err), SessionID: c.session.id(), QueryID: cmp.Or(acc.queryID, queryIDOf(err)), InTx: inTx, Err: err,
 	}
 	switch {
 	case isPanic(err):
@@ -366,8 +424,8 @@ func (c *conn) failed(ctx context.Context, op *operation, err error, acc accepta
 	case class == ClassSessionLost:
 		err := c.reconnect(ctx, err)
 		return err == nil, err
-	case class == ClassInDoubt && !inTx && acc.queryID != "" && op.resumed != nil && c.connector.settings.resume:
-		return false, c.carryOver(ctx, op, acc.queryID, fail)
+	case class == ClassInDoubt && !inTx && fail.QueryID != "" && op.resumed != nil && c.connector.settings.resume:
+		return false, c.carryOver(ctx, op, fail)
 	case gone:
 		c.bad = fail
 	default:
@@ -379,8 +437,8 @@ func (c *conn) failed(ctx context.Context, op *operation, err error, acc accepta
 // carryOver fetches the outcome of an accepted statement. If the session that it
 // ran in had state, the connection serves this result and is then given up:
 // nobody shall go on without his settings and temporary tables unaware.
-func (c *conn) carryOver(ctx context.Context, op *operation, id string, fail *SessionError) error {
-	changed := c.state.changed
+func (c *conn) carryOver(ctx context.Context, op *operation, fail *SessionError) error {
+	id, changed := fail.QueryID, c.state.changed
 	rows, err := c.resume(ctx, op, id, fail.Err)
 	if err == nil {
 		err = op.resumed(rows, id)

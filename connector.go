@@ -217,6 +217,7 @@ type session struct {
 	order     int64 // by Connector.clock
 	principal principal
 	dead      atomic.Bool
+	busy      atomic.Pointer[chan struct{}] // closed when an operation that its caller left behind is over
 	closing   sync.Once
 }
 
@@ -317,6 +318,9 @@ func (c *Connector) retire(s *session) {
 						slog.Int64(keySession, s.id()), slog.Duration(keyTook, took))
 				}
 			}()
+			if left := s.busy.Load(); left != nil {
+				<-*left // it may still be cancelling its statement
+			}
 			_ = s.conn.Close()
 		})
 	})

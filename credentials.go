@@ -51,7 +51,7 @@ func hookError(who string, err error) error {
 	if isTransient(err) || isContext(err) {
 		class = ClassTransient
 	}
-	return &SessionError{Op: "login", Class: class, Err: fmt.Errorf("the %s failed: %w", who, notBadConn(err))}
+	return &SessionError{Op: "login", Class: class, Err: fmt.Errorf("the %s failed: %w", who, err)}
 }
 
 // tokenOf is the token that a login with this Config would send.

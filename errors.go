@@ -131,7 +131,7 @@ func classify(err error, ph phase, acc acceptance) Class {
 		}
 		return ClassPermanent // known or not: an unknown code must not lock a user out
 	case lost(err, ph):
-		if acc.refused(httpStatus(err) != 0 && number(err) == gosnowflake.ErrFailedToPostQuery) {
+		if queryIDOf(err) == "" && acc.refused(number(err) == gosnowflake.ErrFailedToPostQuery) {
 			return ClassSessionLost
 		}
 		return ClassInDoubt
@@ -184,13 +184,28 @@ func number(err error) int {
 var asyncCode = regexp.MustCompile(`\b(?:39\d{4}|26\d{4})\b`)
 
 // httpStatus is the HTTP status that gosnowflake put into its error, or 0.
-func httpStatus(err error) int {
-	if se, ok := as[*gosnowflake.SnowflakeError](err); ok && len(se.MessageArgs) > 0 {
-		status, _ := se.MessageArgs[0].(int)
-		return status
+func httpStatus(err error) (status int) {
+	se, ok := as[*gosnowflake.SnowflakeError](err)
+	switch {
+	case !ok:
+	case se.Number == gosnowflake.ErrAsync:
+		if m := asyncStatus.FindStringSubmatch(se.Message); m != nil {
+			status, _ = strconv.Atoi(m[1])
+		}
+	case len(se.MessageArgs) > 0 && slices.Contains(statusCodes, se.Number):
+		status, _ = se.MessageArgs[0].(int)
 	}
-	return 0
+	return status
 }
+
+// The numbers whose first argument is an HTTP status (restful.go, auth.go).
+var (
+	statusCodes = []int{
+		gosnowflake.ErrCodeServiceUnavailable, gosnowflake.ErrCodeFailedToConnect, gosnowflake.ErrFailedToPostQuery,
+		gosnowflake.ErrFailedToRenewSession, gosnowflake.ErrFailedToAuth, gosnowflake.ErrFailedToAuthSAML, gosnowflake.ErrFailedToAuthOKTA,
+	}
+	asyncStatus = regexp.MustCompile(`HTTP: (\d{3})\b`)
+)
 
 // queryIDOf is the query ID that the error carries, or "". gosnowflake writes
 // "-1" where it knows none.
@@ -201,22 +216,14 @@ func queryIDOf(err error) string {
 	return ""
 }
 
-// isContext reports whether a context's own error is in the chain, as against a
-// timeout that only claims to be context.DeadlineExceeded when asked.
+// isContext reports whether a context's own error is in the chain. A
+// context.DeadlineExceeded inside an *url.Error is the HTTP client's own timeout:
+// that of a caller gosnowflake returns bare (retry.go, isRetryableError).
 func isContext(err error) bool {
-	if errors.Is(err, context.Canceled) {
-		return true
+	if _, ok := as[*url.Error](err); ok && !errors.Is(err, context.Canceled) {
+		return false
 	}
-	for err != nil {
-		if err == context.DeadlineExceeded { //nolint:errorlint // identity is the point, see above
-			return true
-		}
-		if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // walks the tree itself
-			return slices.ContainsFunc(joined.Unwrap(), isContext)
-		}
-		err = errors.Unwrap(err)
-	}
-	return false
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // isTransient reports whether trying again later may help.
@@ -297,7 +304,7 @@ func (e *SessionError) Error() string {
 		what = fmt.Sprintf("statement %s was accepted, but its outcome is not known; look it up before you run it again", e.QueryID)
 	case e.Class == ClassInDoubt:
 		what = "the statement may have run, and nothing can tell; check before you run it again"
-	case e.InTx:
+	case e.InTx && e.Class == ClassSessionLost:
 		what = "session lost inside a transaction, which the server rolls back; run the whole transaction again"
 	case e.Class == ClassSessionLost && e.state:
 		what = "session lost, and its settings and temporary objects with it; the statement did not run; set the session up again on a new connection"
@@ -321,13 +328,22 @@ func (e *SessionError) Error() string {
 // an error it would make database/sql run the statement again.
 func notBadConn(err error) error {
 	if errors.Is(err, driver.ErrBadConn) {
-		return errors.New(err.Error())
+		return hiddenBadConn{err}
 	}
 	return err
 }
 
-// Unwrap gives the cause.
-func (e *SessionError) Unwrap() error { return e.Err }
+// A hiddenBadConn is an error as it is, but for being driver.ErrBadConn.
+type hiddenBadConn struct{ err error }
+
+func (h hiddenBadConn) Error() string { return h.err.Error() }
+func (h hiddenBadConn) Is(target error) bool {
+	return target != driver.ErrBadConn && errors.Is(h.err, target)
+}
+func (h hiddenBadConn) As(target any) bool { return errors.As(h.err, target) }
+
+// Unwrap gives the cause. A driver.ErrBadConn is not in its chain.
+func (e *SessionError) Unwrap() error { return notBadConn(e.Err) }
 
 // Is matches [ErrSessionLost], [ErrInDoubt] and [ErrLoginSuspended], and
 // driver.ErrBadConn where database/sql may run the statement on another

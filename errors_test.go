@@ -62,20 +62,16 @@ func async(err error) error {
 // context.DeadlineExceeded, and no context of the caller's has ended.
 func clientTimeout(t testing.TB) error {
 	t.Helper()
-	hangs := transport(func(r *http.Request) (*http.Response, error) {
-		<-r.Context().Done()
-		return nil, r.Context().Err()
-	})
+	hangs := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}}
 	_, err := (&http.Client{Transport: hangs, Timeout: time.Millisecond}).Get("http://a.invalid") //nolint:bodyclose // there is none
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("net/http has changed: %v is no context.DeadlineExceeded", err)
 	}
 	return err
 }
-
-type transport func(*http.Request) (*http.Response, error)
-
-func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 var (
 	lostAtStatement = []int{390104, 390110, 390111, 390112, 390113, 390114, 390115, 390195, 390318, 390400, 261001}
@@ -136,10 +132,50 @@ func TestEveryCodeHasItsClass(t *testing.T) {
 	for _, status := range []int{429, 500, 502, 503, 504} {
 		rows = append(rows, row{gateway(261004, status), phaseLogin, acceptance{}, ClassTransient})
 	}
+	// gosnowflake's error for array binds of different lengths: column, rows, rows.
+	// Its numbers are no HTTP status.
+	mismatch := &gosnowflake.SnowflakeError{Number: gosnowflake.ErrBindSerialization, Message: "column %v: %v, %v", MessageArgs: []any{500, 3, 4}}
+	rows = append(rows,
+		row{mismatch, phaseStatement, acceptance{}, ClassStatement},
+		row{mismatch, phaseStatement, acceptance{requests: 2, replies: 2}, ClassStatement},
+	)
+	// A query ID in the error is proof of acceptance too, with a wrapped driver
+	// perhaps the only one.
+	for id, want := range map[string]Class{"": ClassSessionLost, "-1": ClassSessionLost, "01b2": ClassInDoubt} {
+		err := snow(390114)
+		err.QueryID = id
+		rows = append(rows, row{err, phaseStatement, acceptance{}, want})
+	}
+	for acc, want := range map[acceptance]Class{
+		{requests: 11, replies: 11, renewals: 5}: ClassTransient, // nothing but "renew"
+		{requests: 12, replies: 12, renewals: 5}: ClassInDoubt,
+		{requests: 11, replies: 10, renewals: 5}: ClassInDoubt,
+		acceptedOnce:                             ClassInDoubt,
+	} {
+		rows = append(rows, row{errRenewalLoop, phaseStatement, acc, want})
+	}
+	// What fails between the login and the first use is no refused login.
+	for err, want := range map[error]Class{
+		snow(390114): ClassTransient, snow(390318): ClassTransient, io.EOF: ClassTransient, context.DeadlineExceeded: ClassTransient,
+		snow(390303): ClassPermanent, snow(2003): ClassPermanent, errors.New("the hook says no"): ClassPermanent,
+	} {
+		rows = append(rows, row{&setUpError{"hook", err}, phaseLogin, acceptance{}, want})
+	}
 	for _, r := range rows {
 		for guise, err := range guises(r.err) {
 			if got := classify(err, r.ph, r.acc); got != r.want {
 				t.Errorf("%v, phase %d, %+v, %s: %q, want %q", r.err, r.ph, r.acc, guise, got, r.want)
+			}
+		}
+		se, ok := r.err.(*gosnowflake.SnowflakeError) //nolint:errorlint // only the bare ones
+		for _, state := range []string{"", "-1", "02000", "08004", "42601", "57014"} {
+			if !ok {
+				break
+			}
+			other := *se
+			other.SQLState = state
+			if got := classify(&other, r.ph, r.acc); got != r.want {
+				t.Errorf("%v with SQLState %q, phase %d, %+v: %q, want %q", r.err, state, r.ph, r.acc, got, r.want)
 			}
 		}
 	}
@@ -156,11 +192,16 @@ func TestAsynchronousErrorHasTheClassOfItsCode(t *testing.T) {
 			}
 		}
 	}
-	if got := Classify(async(errors.New("no code in here"))); got != ClassStatement {
-		t.Errorf("an asynchronous error without a code is %q", got)
-	}
-	if got := Classify(async(gateway(261000, 401))); got != ClassSessionLost {
-		t.Errorf("HTTP 401 of an asynchronous statement is %q", got)
+	for _, tt := range []struct {
+		err  error
+		want Class
+	}{
+		{errors.New("no code in here"), ClassStatement}, {gateway(261000, 401), ClassSessionLost},
+		{gateway(261000, 403), ClassStatement}, {gateway(261000, 503), ClassTransient},
+	} {
+		if got := Classify(async(tt.err)); got != tt.want {
+			t.Errorf("asynchronous %v is %q, want %q", tt.err, got, tt.want)
+		}
 	}
 }
 
@@ -238,7 +279,7 @@ func TestNetworkErrorsAreTransientOnlyIfNothingWasSent(t *testing.T) {
 		{err: errors.New("timeout after 4m0s. HTTP Status: 503. Hanging?")},
 		{err: gateway(261000, 503)}, {err: gateway(261000, 429)},
 		{err: context.DeadlineExceeded}, {err: context.Canceled},
-		{err: syntax, permanent: true}, {err: notANumber, permanent: true},
+		{err: syntax}, {err: notANumber, permanent: true},
 	} {
 		for guise, err := range guises(tt.err) {
 			if strings.HasPrefix(tt.err.Error(), "timeout after") && guise != "bare" {
@@ -269,80 +310,6 @@ func TestNetworkErrorsAreTransientOnlyIfNothingWasSent(t *testing.T) {
 	}
 }
 
-func TestSQLStateNeverMatters(t *testing.T) {
-	for _, code := range slices.Concat(lostAtStatement, credential, permanent, []int{1003, 260007, 266001}) {
-		for _, ph := range []phase{phaseStatement, phaseLogin} {
-			want := classify(snow(code), ph, refusedAtOnce)
-			for _, state := range []string{"", "-1", "02000", "08001", "08004", "22000", "42601", "57014"} {
-				err := snow(code)
-				err.SQLState = state
-				if got := classify(err, ph, refusedAtOnce); got != want {
-					t.Errorf("%d with SQLState %q, phase %d: %q, want %q", code, state, ph, got, want)
-				}
-			}
-		}
-	}
-}
-
-func TestQueryIDInTheErrorIsProofOfAcceptance(t *testing.T) {
-	for _, tt := range []struct {
-		id   string
-		want Class
-	}{{"", ClassSessionLost}, {"-1", ClassSessionLost}, {"01b2c3d4-0000-0000-0000-000000000001", ClassInDoubt}} {
-		err := snow(390114)
-		err.QueryID = tt.id
-		// Without traffic the error's word is all there is, as with a wrapped driver.
-		if got := classify(err, phaseStatement, acceptance{}); got != tt.want {
-			t.Errorf("QueryID %q: %q, want %q", tt.id, got, tt.want)
-		}
-	}
-}
-
-func TestNumbersInAMessageAreNotAnHTTPStatus(t *testing.T) {
-	// gosnowflake's error for array binds of different lengths: column, rows, rows.
-	mismatch := &gosnowflake.SnowflakeError{
-		Number: gosnowflake.ErrBindSerialization, Message: "column %v has a different number of binds (%v) than column 1 (%v)",
-		MessageArgs: []any{500, 3, 4},
-	}
-	for _, acc := range []acceptance{{}, {requests: 2, replies: 2}} {
-		if got := classify(mismatch, phaseStatement, acc); got != ClassStatement {
-			t.Errorf("column 500 with too few values, %+v: %q", acc, got)
-		}
-	}
-}
-
-func TestRenewalLoop(t *testing.T) {
-	err := fmt.Errorf("renewing: %w", errRenewalLoop)
-	for _, tt := range []struct {
-		acc  acceptance
-		want Class
-	}{
-		{acceptance{requests: 11, replies: 11, renewals: 5}, ClassTransient}, // nothing but refusals
-		{acceptance{requests: 12, replies: 12, renewals: 5}, ClassInDoubt},
-		{acceptance{requests: 11, replies: 10, renewals: 5}, ClassInDoubt},
-		{acceptance{requests: 11, replies: 11, renewals: 5, lookups: 1, lastID: "01b2", queryID: "01b2"}, ClassInDoubt},
-	} {
-		if got := classify(err, phaseStatement, tt.acc); got != tt.want {
-			t.Errorf("%+v: %q, want %q", tt.acc, got, tt.want)
-		}
-	}
-}
-
-func TestSetUpFailureIsNeverARefusedLogin(t *testing.T) {
-	for _, tt := range []struct {
-		err  error
-		want Class
-	}{
-		{snow(390114), ClassTransient}, {io.EOF, ClassTransient}, {context.DeadlineExceeded, ClassTransient},
-		{snow(2003), ClassPermanent}, {snow(390318), ClassTransient}, {snow(390303), ClassPermanent}, {errors.New("hook says no"), ClassPermanent},
-	} {
-		err := fmt.Errorf("connecting: %w", &setUpError{"hook", tt.err})
-		if got := classify(err, phaseLogin, acceptance{}); got != tt.want {
-			t.Errorf("%v: %q, want %q", err, got, tt.want)
-		}
-	}
-}
-
 // TestRefusedIsProvenByTheTraffic: the table at acceptance.refused, and what is
 // only nearly like it.
 func TestRefusedIsProvenByTheTraffic(t *testing.T) {
@@ -365,7 +332,6 @@ func TestRefusedIsProvenByTheTraffic(t *testing.T) {
 		{"renewed, then refused at once", acceptance{lookups: 1, requests: 3, replies: 3, renewals: 1}, false, true},
 		{"renewed, then refused by the renewal", acceptance{requests: 4, replies: 4, renewals: 1}, false, true},
 		{"renewed, then HTTP 401", acceptance{requests: 3, replies: 3, renewals: 1}, true, true},
-		{"renewed twice, then refused at once", acceptance{lookups: 1, requests: 5, replies: 5, renewals: 2}, false, true},
 		{"array bind: two of its own, then refused", acceptance{lookups: 3, requests: 3, replies: 3}, false, true},
 
 		{"one reply short", acceptance{lookups: 1, requests: 2, replies: 1}, false, false},
@@ -376,7 +342,6 @@ func TestRefusedIsProvenByTheTraffic(t *testing.T) {
 		{"an ID and nothing else", acceptance{lastID: "01b2"}, false, false},
 		{"an ID that came with the refusal", acceptance{lookups: 1, requests: 1, replies: 1, lastID: "01b2"}, false, false},
 		{"array bind with a retry", acceptance{lookups: 3, requests: 4, replies: 4}, false, false},
-		{"two look-ups, one request", acceptance{lookups: 2, requests: 1, replies: 1}, false, false},
 		{"renewed, and one request left over", acceptance{lookups: 1, requests: 4, replies: 4, renewals: 1}, false, false},
 		{"renewed, reply of the first lost", acceptance{lookups: 1, requests: 4, replies: 3, renewals: 1}, false, false},
 	} {
@@ -384,4 +349,128 @@ func TestRefusedIsProvenByTheTraffic(t *testing.T) {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 	}
+}
+
+func TestSessionErrorIsWhatItsClassSays(t *testing.T) {
+	sentinels := []error{ErrSessionLost, ErrInDoubt, ErrLoginSuspended, driver.ErrBadConn}
+	cause := snow(390114)
+	for _, tt := range []struct {
+		err *SessionError
+		is  []error
+	}{
+		{&SessionError{Class: ClassSessionLost}, []error{ErrSessionLost}},
+		{&SessionError{Class: ClassSessionLost, retry: true}, []error{ErrSessionLost, driver.ErrBadConn}},
+		{&SessionError{Class: ClassInDoubt}, []error{ErrInDoubt}},
+		{&SessionError{Class: ClassInDoubt, retry: true}, []error{ErrInDoubt}},
+		{&SessionError{Class: ClassPermanent, suspended: true}, []error{ErrLoginSuspended}},
+		{&SessionError{Class: ClassPermanent, retry: true}, nil},
+		{&SessionError{Class: ClassTransient, retry: true}, nil},
+		{&SessionError{Class: ClassStatement, retry: true}, nil},
+	} {
+		for _, bad := range []bool{false, true} {
+			tt.err.Err = cause
+			if bad { // an inner driver's word must not make database/sql run anything again
+				tt.err.Err = fmt.Errorf("%w: %w", cause, driver.ErrBadConn)
+			}
+			for guise, err := range guises(tt.err) {
+				if bad && guise != "bare" {
+					continue
+				}
+				for _, s := range sentinels {
+					if got, want := errors.Is(err, s), slices.Contains(tt.is, s); got != want {
+						t.Errorf("%q, retry %v, cause %q, %s: Is(%v) = %v", tt.err.Class, tt.err.retry, tt.err.Err, guise, s, got)
+					}
+				}
+				if se, ok := as[*gosnowflake.SnowflakeError](err); !bad && (!ok || se != cause) {
+					t.Errorf("%+v, %s: the cause is not found", *tt.err, guise)
+				}
+				if Classify(err) != tt.err.Class {
+					t.Errorf("%+v, %s: Classify says %q", *tt.err, guise, Classify(err))
+				}
+			}
+		}
+	}
+}
+
+func TestSessionErrorSaysWhatToDo(t *testing.T) {
+	for _, tt := range []struct {
+		err       SessionError
+		says, not []string
+	}{
+		{SessionError{Class: ClassSessionLost}, []string{"did not run", "run again"}, nil},
+		{SessionError{Class: ClassSessionLost, state: true}, []string{"did not run", "set the session up again"}, nil},
+		{SessionError{Class: ClassSessionLost, InTx: true}, []string{"rolls back", "whole transaction again"}, nil},
+		{SessionError{Class: ClassInDoubt}, []string{"may have run", "check before"}, []string{"did not run"}},
+		{SessionError{Class: ClassInDoubt, QueryID: "01b2"}, []string{"01b2", "accepted", "look it up before"}, []string{"did not run"}},
+		{SessionError{Class: ClassInDoubt, InTx: true}, []string{"may have run", "check before"}, []string{"rolls back"}},
+		{SessionError{Class: ClassPermanent}, []string{"refused", "until something is changed"}, nil},
+		{SessionError{Class: ClassPermanent, suspended: true}, []string{"no login was tried", "change them, or wait"}, nil},
+		{SessionError{Class: ClassTransient}, []string{"cannot be reached", "nothing was carried out"}, nil},
+		// The session lives, and so does the transaction.
+		{SessionError{Class: ClassTransient, InTx: true}, []string{"cannot be reached"}, []string{"session lost"}},
+		{SessionError{Class: ClassPermanent, InTx: true}, []string{"refused"}, []string{"session lost"}},
+		{SessionError{Class: ClassStatement, InTx: true}, []string{"failed"}, []string{"session lost"}},
+	} {
+		tt.err.Op, tt.err.SessionID, tt.err.Err = "exec", 4711, snow(390114)
+		text := tt.err.Error()
+		for _, want := range append(tt.says, "snowtether: exec (session 4711)", "390114", "no luck") {
+			if !strings.Contains(text, want) {
+				t.Errorf("%q, in tx %v: %q does not say %q", tt.err.Class, tt.err.InTx, text, want)
+			}
+		}
+		for _, bad := range tt.not {
+			if strings.Contains(text, bad) {
+				t.Errorf("%q, in tx %v: %q says %q", tt.err.Class, tt.err.InTx, text, bad)
+			}
+		}
+	}
+}
+
+// FuzzClassify: whatever the error, a statement that may have arrived is never
+// one that database/sql may run again.
+func FuzzClassify(f *testing.F) {
+	f.Add(390114, "gone", "08001", 0, uint8(0), false, 1, 1, 1, 0, "", false)
+	f.Add(390112, "renew", "-1", 0, uint8(1), false, 0, 2, 2, 0, "", false)
+	f.Add(261000, "HTTP: %v", "", 401, uint8(2), false, 0, 1, 1, 0, "", false)
+	f.Add(266001, "390114 (08001): expired", "", 0, uint8(3), false, 0, 3, 2, 0, "", false)
+	f.Add(0, "Authentication token has expired", "", 0, uint8(4), false, 1, 1, 1, 0, "01b2", false)
+	f.Add(0, "x", "", 0, uint8(5), true, 0, 0, 0, 0, "", true)
+	f.Add(390111, "x", "", 0, uint8(6), false, 3, 4, 3, 1, "01b2", false)
+	f.Fuzz(func(t *testing.T, code int, text, state string, status int, guise uint8, login bool, lookups, requests, replies, renewals int, id string, ended bool) {
+		se := &gosnowflake.SnowflakeError{Number: code, SQLState: state, Message: text}
+		if status != 0 {
+			se.MessageArgs = []any{status}
+		}
+		causes := []error{se, fmt.Errorf("a: %w", se), errors.Join(driver.ErrBadConn, se), async(se), errors.New(text), driver.ErrBadConn, errors.Join(se, io.EOF, errRenewalLoop)}
+		err := causes[int(guise)%len(causes)]
+		acc := acceptance{lookups: lookups, requests: requests, replies: replies, renewals: renewals, lastID: id, queryID: id}
+		ph := phaseStatement
+		if login {
+			ph = phaseLogin
+		}
+		if ended {
+			acc.ctxErr = context.Canceled
+		}
+		class := classify(err, ph, acc)
+		fail := &SessionError{Op: "exec", Class: class, Err: notBadConn(err), retry: true}
+		proven := id == "" && requests == replies && !login && !ended
+		if !proven && (class == ClassSessionLost || errors.Is(fail, driver.ErrBadConn)) {
+			t.Errorf("%v (%T), phase %d, %+v: %q may be run again", err, err, ph, acc, class)
+		}
+		if class != ClassSessionLost && errors.Is(fail, driver.ErrBadConn) {
+			t.Errorf("%v: %q Is ErrBadConn", err, class)
+		}
+		if ended != (class == ClassContext) {
+			t.Errorf("%v: caller's context ended %v, class %q", err, ended, class)
+		}
+		if login && slices.Contains([]Class{ClassInDoubt, ClassStatement}, class) {
+			t.Errorf("%v at a login is %q", err, class)
+		}
+		if got := Classify(err); got == ClassInDoubt || got == ClassNone {
+			t.Errorf("Classify(%v) = %q", err, got)
+		}
+		if !strings.HasPrefix(fail.Error(), "snowtether: exec: ") {
+			t.Errorf("text %q", fail.Error())
+		}
+	})
 }

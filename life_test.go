@@ -363,3 +363,49 @@ func TestPanicOfTheInnerDriverIsAnError(t *testing.T) {
 }
 
 var quiet = snowtether.WithLogger(discard)
+
+// TestContextIsHonouredAtOnce: gosnowflake first tries to cancel the statement,
+// for minutes if it must.
+func TestContextIsHonouredAtOnce(t *testing.T) {
+	for name, use := range map[string]func(ctx context.Context, db *sql.DB) error{
+		"exec":  func(ctx context.Context, db *sql.DB) error { _, err := db.ExecContext(ctx, insert); return err },
+		"query": func(ctx context.Context, db *sql.DB) error { return db.QueryRowContext(ctx, "SELECT 1").Scan(new(int)) },
+		"ping":  func(ctx context.Context, db *sql.DB) error { return db.PingContext(ctx) },
+		"begin": func(ctx context.Context, db *sql.DB) error { _, err := db.BeginTx(ctx, nil); return err },
+	} {
+		for cancelling, fault := range map[string]snowtest.Fault{
+			"works": {Delay: 100 * time.Millisecond}, "is slow": {Delay: time.Minute}, "fails": {Status: 503},
+		} {
+			t.Run(name+", cancelling "+cancelling, func(t *testing.T) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					db := pool(t, srv, 1)
+					srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+						return snowtest.Fault{Run: true, Delay: time.Minute}, r.Kind == snowtest.RequestQuery
+					})
+					srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+						if r.Kind != snowtest.RequestAbort {
+							return snowtest.Fault{}, false
+						}
+						srv.KeepControl()
+						return fault, true
+					})
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					defer cancel()
+					begun := time.Now()
+					err := use(ctx, db)
+					if took := time.Since(begun); took != time.Second || !errors.Is(err, context.DeadlineExceeded) {
+						t.Errorf("waited %v: %v", took, err)
+					}
+					before := srv.Stats().Logins
+					if err := db.PingContext(t.Context()); err != nil {
+						t.Errorf("the next statement: %v", err)
+					}
+					if kept := srv.Stats().Logins == before; kept != (cancelling == "works" && name != "begin") {
+						t.Errorf("the connection was kept: %v", kept)
+					}
+					time.Sleep(time.Hour)
+				})
+			})
+		}
+	}
+}

@@ -57,7 +57,7 @@ func (c *Connector) loginError(caller context.Context, err error) error {
 	if class == ClassCredential {
 		class = ClassPermanent // a fresh one has been tried, or there is none
 	}
-	return &SessionError{Op: "login", Class: class, Code: number(err), Err: notBadConn(err)}
+	return &SessionError{Op: "login", Class: class, Code: number(err), Err: err}
 }
 
 // attempt sends one login, two if the credential was stale. It goes on by itself
@@ -374,7 +374,7 @@ func (g *gate) suspended(key fingerprint) error {
 	if r == nil || !time.Now().Before(r.until) {
 		return nil
 	}
-	return &SessionError{Op: "login", Class: ClassPermanent, Code: number(r.err), Err: notBadConn(r.err), suspended: true}
+	return &SessionError{Op: "login", Class: ClassPermanent, Code: number(r.err), Err: r.err, suspended: true}
 }
 
 func (g *gate) suspend(key fingerprint, err error) {

@@ -36,7 +36,7 @@ func (c *conn) resume(ctx context.Context, op *operation, id string, cause error
 	for {
 		if lost(err, phaseStatement) {
 			if err := c.reconnect(ctx, err); err != nil {
-				return nil, &SessionError{Op: op.name, Class: ClassInDoubt, Code: number(cause), SessionID: lostID, QueryID: id, Err: notBadConn(errors.Join(cause, err))}
+				return nil, &SessionError{Op: op.name, Class: ClassInDoubt, Code: number(cause), SessionID: lostID, QueryID: id, Err: errors.Join(cause, err)}
 			}
 		}
 		var rows driver.Rows
@@ -60,7 +60,7 @@ func (c *conn) resume(ctx context.Context, op *operation, id string, cause error
 			c.cancel(id)
 			return nil, fmt.Errorf("%w; the statement %s had been accepted and is being cancelled", ctx.Err(), id)
 		case !lost(err, phaseStatement):
-			return nil, &SessionError{Op: op.name, Class: ClassInDoubt, Code: number(err), SessionID: c.session.id(), QueryID: id, Err: notBadConn(err)}
+			return nil, &SessionError{Op: op.name, Class: ClassInDoubt, Code: number(err), SessionID: c.session.id(), QueryID: id, Err: err}
 		}
 	}
 }
