@@ -1,0 +1,66 @@
+// Package snowtest is a Snowflake server in the process of a test, in the spirit
+// of net/http/httptest. It speaks the wire protocol of the real thing to the
+// real client, gosnowflake, and to everything built on it. It behaves by
+// default, and misbehaves on request.
+//
+//	func TestImport(t *testing.T) {
+//		srv := snowtest.New(t)
+//		db, err := sql.Open("snowflake", srv.DSN())
+//		…
+//		srv.ExpireMasterTokens() // what four idle hours do
+//		…
+//		if n := srv.Effects("INSERT INTO t VALUES (1)"); n != 1 { … }
+//	}
+//
+// # What it answers
+//
+// The SQL is answered by an [Engine]. The default, [Script], needs no database:
+// it answers what a test registers with [Server.Handle], and something plausible
+// for the rest. The module snowtest/duckdb has an engine that answers real SQL.
+// The server itself does the sessions, tokens and renewals, heartbeats,
+// transactions as far as the ledger needs them, multi-statement requests,
+// asynchronous statements, cancellation, query status, results in the reply and
+// in chunks, and the uploads of bulk array binds.
+//
+// # What goes wrong
+//
+// Real sessions end for a few reasons, and each has a method:
+// [Server.ExpireSessionTokens], [Server.ExpireMasterTokens],
+// [Server.AbortSessions] and, for the other ways in which servers refuse a dead
+// session, [Server.EndSessions]. [WithIdleTimeout], [WithMaxSessionLife] and
+// [WithTokenLife] make sessions end by the clock. Everything else (a lost reply,
+// a gateway's 503, a stall) is a [Fault] that a function given to
+// [Server.Control] puts on one request.
+//
+// # What happened
+//
+// [Server.Ledger] lists what was accepted, with how it ended and whether it took
+// lasting effect; [Server.Accepted], [Server.Effects], [Server.Doubles],
+// [Server.Sessions] and [Server.Stats] sum it up. When a test is over, [New]
+// checks that every session was closed, that no DML statement was accepted
+// twice, and that no secret stands in the log; see [Server.Check].
+//
+// # Hours in milliseconds
+//
+// With [InMemory] the server and its clients can live in a testing/synctest
+// bubble, where time jumps ahead whenever everybody waits. Open the database in
+// the bubble, with [Server.Config], and close it before the bubble ends. Read the
+// result of each asynchronous statement: until then gosnowflake keeps a goroutine
+// in the bubble. And do not close a statement of [database/sql.DB.Prepare] while
+// others use the pool: it waits for the mutex of a connection that may be in use,
+// and time does not move in a bubble where somebody waits for a mutex. Statements
+// of one [database/sql.Conn] or [database/sql.Tx] have no such wait.
+//
+// gosnowflake starts one goroutine when it is loaded, before any bubble exists:
+// it writes a small shared library to a temporary directory and opens it
+// ("minicore"). It does not touch bubbles, and a login does not wait for it.
+// SF_DISABLE_MINICORE=true in the environment of the process, or the build tag
+// minicore_disabled, turns it off; setting the variable in a test is too late.
+// Its other background work, the detection of the cloud it runs on, is turned
+// off by [Start].
+//
+// # What it leaves out
+//
+// Arrow results (all results are JSON, which gosnowflake reads as well), GET of
+// files from stages, browser and Okta logins, and TLS.
+package snowtest

@@ -1,0 +1,243 @@
+package snowtest
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// State is how far a statement has come.
+type State int
+
+// The states of a statement.
+const (
+	Running State = iota
+	Succeeded
+	Failed
+	Aborted // cancelled by its client, or because the server closed
+)
+
+func (s State) String() string {
+	switch s {
+	case Running:
+		return "running"
+	case Succeeded:
+		return "succeeded"
+	case Failed:
+		return "failed"
+	case Aborted:
+		return "aborted"
+	}
+	return fmt.Sprintf("state %d", int(s))
+}
+
+// An Entry of the ledger is one statement that the server accepted. A refusal
+// makes no entry, and neither does a repeated request with the same request ID,
+// nor a statement that is only described.
+type Entry struct {
+	QueryID   string
+	RequestID string // empty for the children of a multi-statement request
+	SessionID int64
+	SQL       string
+	Binds     []Bind
+	Kind      Kind // by the first word, until the engine has told
+	State     State
+	InTx      bool // ran in a transaction
+	Effects   int  // how often it took lasting effect: 0 or 1
+	Err       *Error
+	Accepted  time.Time
+	Parent    string // the query ID of the multi-statement request it is part of
+}
+
+type entry struct {
+	Entry
+	changes bool // a DML statement or a CALL: nobody wants it to run twice
+}
+
+// transaction collects what a COMMIT would make last.
+type transaction struct{ entries []*entry }
+
+// Ledger returns what the server accepted, in that order.
+func (s *Server) Ledger() []Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]Entry, len(s.ledger))
+	for i, e := range s.ledger {
+		list[i] = e.Entry
+	}
+	return list
+}
+
+// Accepted says how many statements with exactly this text were accepted.
+func (s *Server) Accepted(sql string) int {
+	return s.sum(sql, func(*entry) int { return 1 })
+}
+
+// Effects says how often statements with exactly this text took lasting effect:
+// they succeeded outside a transaction, or inside one that was committed by
+// COMMIT or by a DDL statement.
+func (s *Server) Effects(sql string) int {
+	return s.sum(sql, func(e *entry) int { return e.Effects })
+}
+
+func (s *Server) sum(sql string, count func(*entry) int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, e := range s.ledger {
+		if e.SQL == sql {
+			n += count(e)
+		}
+	}
+	return n
+}
+
+// Doubles returns the DML and CALL statements, each with its bind values, that
+// took lasting effect more than once.
+func (s *Server) Doubles() []string {
+	return s.repeated(func(e *entry) int { return e.Effects })
+}
+
+// repeated returns the DML and CALL statements for which the counts add up to
+// more than one.
+func (s *Server) repeated(count func(*entry) int) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	counts := map[string]int{}
+	var list []string
+	for _, e := range s.ledger {
+		if !e.changes {
+			continue
+		}
+		key := e.key()
+		before := counts[key]
+		counts[key] += count(e)
+		if before <= 1 && counts[key] > 1 {
+			list = append(list, key)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// key is the text of the statement and, if it has any, its bind values; long
+// ones are cut, with a hash in place of the rest.
+func (e *entry) key() string {
+	if len(e.Binds) == 0 {
+		return e.SQL
+	}
+	values := make([]any, len(e.Binds))
+	for i, b := range e.Binds {
+		if values[i] = any(b.Value); b.Array != nil {
+			values[i] = b.Array
+		}
+	}
+	text, err := json.Marshal(values)
+	if err != nil {
+		panic(err) // strings always marshal
+	}
+	const limit = 200
+	if len(text) > limit {
+		return fmt.Sprintf("%s %s… (%x)", e.SQL, text[:limit], sha256.Sum256(text))
+	}
+	return fmt.Sprintf("%s %s", e.SQL, text)
+}
+
+// enter makes the entry of a statement that was accepted.
+func (s *Server) enter(q *query) *entry {
+	e := &entry{Entry: Entry{
+		QueryID:   q.id,
+		RequestID: q.requestID,
+		SessionID: q.session.id,
+		SQL:       q.sql,
+		Binds:     q.binds,
+		Kind:      kindOfSQL(q.sql),
+		InTx:      q.session.tx != nil,
+		Accepted:  q.started,
+		Parent:    q.parent,
+	}}
+	e.changes = changesData(q.sql)
+	s.ledger = append(s.ledger, e)
+	return e
+}
+
+// record follows a statement that is done: its state, the session's
+// transaction, and what took effect.
+func (s *Server) record(q *query) {
+	e, ses := q.entry, q.session
+	if e == nil {
+		return
+	}
+	switch {
+	case q.err == errCanceled:
+		e.State, e.Err = Aborted, q.err
+		return
+	case q.err != nil:
+		e.State, e.Err = Failed, q.err
+		return
+	}
+	e.State, e.Kind = Succeeded, q.result.Kind
+	switch e.Kind {
+	case KindMulti:
+		e.changes = false // its children count
+		return
+	case KindTCL:
+		s.recordTCL(e, ses)
+		return
+	case KindDDL:
+		if q.own {
+			break // the stage of a bulk bind is no business of the transaction
+		}
+		ses.commit()
+	case KindSCL:
+		if value, ok := autocommitSet(q.sql); ok {
+			ses.params["AUTOCOMMIT"] = value
+			ses.commit()
+		}
+	}
+	if ses.tx == nil && e.Kind.IsDML() && !ses.autocommit() {
+		ses.tx = &transaction{}
+	}
+	if e.InTx = ses.tx != nil; e.InTx {
+		ses.tx.entries = append(ses.tx.entries, e)
+	} else {
+		e.Effects++
+	}
+}
+
+func (s *Server) recordTCL(e *entry, ses *session) {
+	e.Effects++
+	switch tclOf(e.SQL) {
+	case "BEGIN":
+		e.InTx = true
+		if ses.tx == nil {
+			ses.tx = &transaction{}
+		}
+	case "COMMIT":
+		ses.commit()
+	case "ROLLBACK":
+		ses.tx = nil
+	}
+}
+
+// commit makes what the open transaction did last.
+func (ses *session) commit() {
+	if ses.tx == nil {
+		return
+	}
+	for _, e := range ses.tx.entries {
+		e.Effects++
+	}
+	ses.tx = nil
+}
+
+// autocommit is the session parameter; on unless something turned it off.
+func (ses *session) autocommit() bool {
+	switch upper(fmt.Sprint(ses.params["AUTOCOMMIT"])) {
+	case "FALSE", "OFF", "0":
+		return false
+	}
+	return true
+}

@@ -1,0 +1,133 @@
+package snowtest
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// An Option changes how a [Server] behaves. The zero number of options gives a
+// server that behaves as Snowflake does, in miniature.
+type Option func(*options)
+
+type options struct {
+	engine       Engine
+	inMemory     bool
+	user         string
+	password     string
+	checkToken   func(string) error
+	sessionLife  time.Duration
+	masterLife   time.Duration
+	idle         time.Duration
+	maxLife      time.Duration
+	inlineWait   time.Duration
+	latency      time.Duration
+	chunkRows    int
+	parameters   map[string]any
+	allowRepeats bool
+	allowOpen    bool
+}
+
+func defaults() options {
+	return options{
+		user:        "tester",
+		password:    "s3cret-Passw0rd!",
+		sessionLife: time.Hour,
+		masterLife:  4 * time.Hour,
+		inlineWait:  45 * time.Second,
+		chunkRows:   10_000,
+		parameters:  map[string]any{"TIMEZONE": "UTC"},
+	}
+}
+
+func (o *options) validate() error {
+	checks := []struct {
+		bad  bool
+		text string
+	}{
+		{o.user == "" || o.password == "", "WithCredentials: user and password must not be empty"},
+		{o.sessionLife <= 0 || o.masterLife <= 0, "WithTokenLife: both lives must be positive"},
+		{o.idle < 0, "WithIdleTimeout: must not be negative"},
+		{o.maxLife < 0, "WithMaxSessionLife: must not be negative"},
+		{o.inlineWait < 0, "WithInlineWait: must not be negative"},
+		{o.latency < 0, "WithLatency: must not be negative"},
+		{o.chunkRows < 0, "WithChunkRows: must not be negative"},
+	}
+	var errs []error
+	for _, c := range checks {
+		if c.bad {
+			errs = append(errs, fmt.Errorf("snowtest: %s", c.text))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// WithEngine sets what answers the SQL. The default is a new [Script]. The
+// server closes the engine when it is closed itself.
+func WithEngine(e Engine) Option { return func(o *options) { o.engine = e } }
+
+// InMemory makes a server without a listener: connections are pipes inside the
+// process, so that the server and its clients can live in a testing/synctest
+// bubble, where hours of token life pass in milliseconds. The transport is in
+// [Server.Config] as Transporter. There is no DSN that could reach such a
+// server: [Server.DSN] panics and [Server.URL] is empty.
+func InMemory() Option { return func(o *options) { o.inMemory = true } }
+
+// WithCredentials sets the one user that can log in, and the password. The
+// defaults are "tester" and a password with characters that a DSN must escape.
+func WithCredentials(user, password string) Option {
+	return func(o *options) { o.user, o.password = user, password }
+}
+
+// WithToken sets the check of logins that bring a token (OAuth, programmatic
+// access tokens, key pairs). A nil error accepts the token. An [*Error] reaches
+// the client as it stands, any other error as code 390303. Without this option
+// the server accepts what [Server.Token] returns, and any key-pair token.
+func WithToken(check func(token string) error) Option {
+	return func(o *options) { o.checkToken = check }
+}
+
+// WithTokenLife sets how long a session token and a master token are good for.
+// The defaults are Snowflake's, one hour and four hours. A renewal gives out a
+// new session token and a new master token, both with a full life.
+func WithTokenLife(session, master time.Duration) Option {
+	return func(o *options) { o.sessionLife, o.masterLife = session, master }
+}
+
+// WithIdleTimeout makes a session policy: a session ends (390111) when for d it
+// has sent no statement, asked for no result or status, and sent no heartbeat
+// and no renewal. A running statement keeps its session. The server notices at
+// the next request of any session. The default, 0, is no policy.
+func WithIdleTimeout(d time.Duration) Option { return func(o *options) { o.idle = d } }
+
+// WithMaxSessionLife ends each session (390111) when d has passed since its
+// login, however busy it is. The default, 0, is never.
+func WithMaxSessionLife(d time.Duration) Option { return func(o *options) { o.maxLife = d } }
+
+// WithInlineWait sets how long a request waits for the result of its statement
+// before it is answered with 333333, in progress, and the client has to ask
+// again. The default is Snowflake's, 45 s; 0 never waits.
+func WithInlineWait(d time.Duration) Option { return func(o *options) { o.inlineWait = d } }
+
+// WithLatency adds d to each reply. The default is 0.
+func WithLatency(d time.Duration) Option { return func(o *options) { o.latency = d } }
+
+// WithChunkRows sets how many rows of a result stand in the reply itself; the
+// others go into gzipped chunks of n rows that the client fetches. The default
+// is 10,000; with 0 all rows stand in the reply.
+func WithChunkRows(n int) Option { return func(o *options) { o.chunkRows = n } }
+
+// WithSessionParameter sets a parameter that the server gives each session at
+// its login, such as CLIENT_TELEMETRY_ENABLED true or
+// CLIENT_STAGE_ARRAY_BINDING_THRESHOLD 10. The client's own session parameters
+// win over it.
+func WithSessionParameter(name string, value any) Option {
+	return func(o *options) { o.parameters[upper(name)] = value }
+}
+
+// AllowRepeats lets the same DML statement, with the same bind values, be
+// accepted more than once without failing [Server.Check].
+func AllowRepeats() Option { return func(o *options) { o.allowRepeats = true } }
+
+// AllowOpenSessions lets sessions stay open without failing [Server.Check].
+func AllowOpenSessions() Option { return func(o *options) { o.allowOpen = true } }

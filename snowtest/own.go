@@ -1,0 +1,83 @@
+package snowtest
+
+import (
+	"regexp"
+	"time"
+)
+
+var (
+	cancelQuery = regexp.MustCompile(`(?is)^\s*SELECT\s+SYSTEM\$CANCEL_QUERY\s*\(\s*'([^']*)'\s*\)\s*;?\s*$`)
+	bindStage   = regexp.MustCompile(`(?is)^\s*CREATE\s+(OR\s+REPLACE\s+)?TEMPORARY\s+STAGE\s+SYSTEM\$BIND\b`)
+	putFile     = regexp.MustCompile(`(?is)^\s*PUT\s+'?file://([^'\s]+)'?\s+'?(@[^'\s;]+)'?(.*)$`)
+	getFile     = regexp.MustCompile(`(?is)^\s*GET\s+'?@`)
+)
+
+// ownStatement returns what answers a statement that the server answers itself,
+// whatever its engine; nil for the others.
+func (s *Server) ownStatement(q *query) func() (*Result, *Error) {
+	if m := cancelQuery.FindStringSubmatch(q.sql); m != nil {
+		return func() (*Result, *Error) { return s.cancelByID(q, m[1]), nil }
+	}
+	if bindStage.MatchString(q.sql) {
+		q.own = true
+		return func() (*Result, *Error) {
+			return Status(KindDDL, "Stage area SYSTEM$BIND successfully created."), nil
+		}
+	}
+	if m := putFile.FindStringSubmatch(q.sql); m != nil {
+		q.own = true
+		return func() (*Result, *Error) { return s.put(q, m[1], m[2], m[3]), nil }
+	}
+	if getFile.MatchString(q.sql) {
+		return func() (*Result, *Error) {
+			return nil, &Error{Code: "000002", SQLState: "0A000", Message: "Unsupported feature 'GET'."}
+		}
+	}
+	return nil
+}
+
+// cancelByID answers SELECT SYSTEM$CANCEL_QUERY('<id>').
+func (s *Server) cancelByID(q *query, id string) *Result {
+	s.mu.Lock()
+	target := s.queries[id]
+	s.mu.Unlock()
+	text := "Identified SQL statement is not currently executing."
+	if target != nil && target.belongsTo(q.user) && target.running() {
+		target.cancel()
+		text = "query [" + id + "] terminated."
+	}
+	return Rows([]string{"SYSTEM$CANCEL_QUERY('" + id + "')"}, []any{text})
+}
+
+// abort answers POST /queries/v1/abort-request, which gosnowflake sends when
+// the context of a statement ends.
+func (s *Server) abort(in *incoming) *reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	ses, refused := s.authorize(in.HTTP, now)
+	if refused != nil {
+		return refused
+	}
+	ses.lastUsed = now
+	found := false
+	for _, q := range ses.requests[in.RequestID] {
+		if q.running() {
+			q.cancel()
+			found = true
+		}
+	}
+	if !found {
+		return failure(&Error{Code: "000605", SQLState: "57014", Message: "Identified SQL statement is not currently executing."}, "")
+	}
+	return success(nil)
+}
+
+func (q *query) running() bool {
+	select {
+	case <-q.done:
+		return false
+	default:
+		return true
+	}
+}

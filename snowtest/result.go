@@ -1,0 +1,201 @@
+package snowtest
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const chunkPath = "/chunks/"
+
+type rowType struct {
+	Name       string `json:"name"`
+	Type       string `json:"type"`
+	Precision  int64  `json:"precision"`
+	Scale      int64  `json:"scale"`
+	Length     int64  `json:"length"`
+	ByteLength int64  `json:"byteLength"`
+	Nullable   bool   `json:"nullable"`
+}
+
+type chunkMeta struct {
+	URL              string `json:"url"`
+	RowCount         int    `json:"rowCount"`
+	UncompressedSize int    `json:"uncompressedSize"`
+	CompressedSize   int    `json:"compressedSize"`
+}
+
+// fetchResult answers GET /queries/<id>/result, for every session of the user
+// who ran the statement.
+func (s *Server) fetchResult(in *incoming) *reply {
+	s.mu.Lock()
+	now := time.Now()
+	ses, refused := s.authorize(in.HTTP, now)
+	if refused != nil {
+		s.mu.Unlock()
+		return refused
+	}
+	ses.lastUsed = now
+	q := s.queries[in.QueryID]
+	s.mu.Unlock()
+	if q == nil || !q.belongsTo(ses.user) {
+		return failure(&Error{Code: "000709", SQLState: "02000", Message: "Statement " + in.QueryID + " not found"}, "")
+	}
+	return s.await(in, q)
+}
+
+// monitor answers GET /monitoring/queries/<id>.
+func (s *Server) monitor(in *incoming) *reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	ses, refused := s.authorize(in.HTTP, now)
+	if refused != nil {
+		return refused
+	}
+	ses.lastUsed = now
+	queries := []map[string]any{}
+	if q := s.queries[in.QueryID]; q != nil && q.belongsTo(ses.user) {
+		queries = append(queries, q.status())
+	}
+	return success(map[string]any{"queries": queries})
+}
+
+// belongsTo compares users as Snowflake does, in any case.
+func (q *query) belongsTo(user string) bool { return strings.EqualFold(q.user, user) }
+
+func (q *query) status() map[string]any {
+	status := map[string]any{
+		"id":        q.id,
+		"status":    "RUNNING",
+		"sqlText":   q.sql,
+		"startTime": q.started.UnixMilli(),
+		"endTime":   int64(0),
+		"stats":     map[string]int{"scanBytes": 0, "producedRows": 0},
+	}
+	select {
+	case <-q.done:
+	default:
+		return status
+	}
+	status["endTime"] = q.ended.UnixMilli()
+	switch {
+	case q.err == nil:
+		status["status"] = "SUCCESS"
+		status["stats"] = map[string]int{"scanBytes": 0, "producedRows": len(q.result.Rows)}
+		return status
+	case q.err.Code == errCanceled.Code:
+		status["status"] = "ABORTED"
+	default:
+		status["status"] = "FAILED_WITH_ERROR"
+	}
+	status["errorCode"], status["errorMessage"] = q.err.Code, q.err.Message
+	return status
+}
+
+// outcome is the reply with the result of a statement that is done.
+func (s *Server) outcome(in *incoming, q *query) *reply {
+	if q.err != nil {
+		return failure(q.err, q.id)
+	}
+	q.render.Do(func() { q.data = s.describe(q, "http://"+s.hostOf(in.HTTP)) })
+	return success(q.data)
+}
+
+// describe makes the data part of a reply, once for each statement.
+func (s *Server) describe(q *query, base string) map[string]any {
+	res := q.result
+	columns := make([]rowType, 0, len(res.Columns))
+	for _, c := range res.Columns {
+		columns = append(columns, rowType(c))
+	}
+	rows := res.Rows
+	if q.describe {
+		rows = nil
+	}
+	inline, chunks := rows, []chunkMeta{}
+	if n := s.chunkRows; n > 0 && len(rows) > n {
+		inline = rows[:n]
+		secret := randomHex(16)
+		for rest := rows[n:]; len(rest) > 0; rest = rest[min(n, len(rest)):] {
+			part := rest[:min(n, len(rest))]
+			path := chunkPath + secret + "/" + strconv.Itoa(len(chunks))
+			plain, packed := packRows(part)
+			s.mu.Lock()
+			s.chunks[path] = packed
+			s.mu.Unlock()
+			chunks = append(chunks, chunkMeta{base + path, len(part), plain, len(packed)})
+		}
+	}
+	if inline == nil {
+		inline = [][]*string{}
+	}
+	data := map[string]any{
+		"queryId":            q.id,
+		"sqlState":           "00000",
+		"rowtype":            columns,
+		"rowset":             inline,
+		"total":              len(rows),
+		"returned":           len(rows),
+		"queryResultFormat":  "json",
+		"statementTypeId":    int64(res.Kind),
+		"finalDatabaseName":  q.state.database,
+		"finalSchemaName":    q.state.schema,
+		"finalWarehouseName": q.state.warehouse,
+		"finalRoleName":      q.state.role,
+		"parameters":         q.state.params,
+		"numberOfBinds":      countPlaceholders(q.sql),
+		"version":            1,
+	}
+	if len(chunks) > 0 {
+		data["chunks"] = chunks
+		// Headers of the store's own; without any, gosnowflake sends those of
+		// server-side encryption.
+		data["chunkHeaders"] = map[string]string{"X-Snowtest-Query": q.id}
+	}
+	if len(q.children) > 0 {
+		var ids, types []string
+		for _, c := range q.children {
+			ids = append(ids, c.id)
+			types = append(types, strconv.Itoa(int(c.result.Kind)))
+		}
+		data["resultIds"], data["resultTypes"] = strings.Join(ids, ","), strings.Join(types, ",")
+	}
+	if q.transfer != nil {
+		for name, value := range q.transfer(base) {
+			data[name] = value
+		}
+	}
+	return data
+}
+
+// packRows writes rows as a chunk holds them: JSON without the outer brackets,
+// gzipped.
+func packRows(rows [][]*string) (size int, packed []byte) {
+	plain, err := json.Marshal(rows)
+	if err != nil {
+		panic(err) // strings always marshal
+	}
+	plain = plain[1 : len(plain)-1]
+	var buf bytes.Buffer
+	w := gzip.NewWriter(&buf)
+	_, _ = w.Write(plain) // a bytes.Buffer takes everything
+	_ = w.Close()
+	return len(plain), buf.Bytes()
+}
+
+// chunk answers GET /chunks/<secret>/<n>. As on the object stores that hold real
+// chunks, the path is the permission.
+func (s *Server) chunk(path string) *reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	packed, ok := s.chunks[path]
+	if !ok {
+		return &reply{status: http.StatusForbidden}
+	}
+	return &reply{raw: packed, encoding: "gzip"}
+}

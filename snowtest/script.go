@@ -1,0 +1,180 @@
+package snowtest
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+)
+
+// Script is an [Engine] that answers from a script: handlers that a test
+// registers for patterns, and plausible answers for everything else. It keeps
+// no data. The zero value is ready to use.
+//
+// Without a handler:
+//
+//   - SELECT of one integer or string literal answers that value, and SELECT
+//     CURRENT_SESSION() the session ID. Any other query, SHOW, DESCRIBE and CALL
+//     answer one row with the text 1.
+//   - INSERT, UPDATE, DELETE and MERGE answer their counts: 1, or for an INSERT
+//     the number of its tuples or of the values of an array bind.
+//   - Everything else answers its status row.
+type Script struct {
+	mu    sync.RWMutex
+	rules []rule
+}
+
+type rule struct {
+	pattern *regexp.Regexp
+	handle  HandlerFunc
+}
+
+// A HandlerFunc answers a statement. With a nil result and a nil error the
+// statement gets the answer that it would get without a handler. The context
+// ends when the statement is cancelled; a handler that waits must heed it.
+type HandlerFunc func(ctx context.Context, st *Statement) (*Result, error)
+
+// NewScript makes an empty script.
+func NewScript() *Script { return &Script{} }
+
+// Handle registers an answer for statements that match the regular expression,
+// wherever in their text and whatever the case. Of several that match, the one
+// registered last answers. Handle panics if the pattern does not compile.
+func (s *Script) Handle(pattern string, h HandlerFunc) {
+	re := regexp.MustCompile("(?is)" + pattern)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rules = append(s.rules, rule{re, h})
+}
+
+// OpenSession is called by the server.
+func (s *Script) OpenSession(_ context.Context, info SessionInfo) (EngineSession, error) {
+	return &scriptSession{script: s, id: info.ID}, nil
+}
+
+// Close is called by the server; it does nothing.
+func (s *Script) Close() error { return nil }
+
+func (s *Script) find(sql string) HandlerFunc {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for i := len(s.rules) - 1; i >= 0; i-- {
+		if s.rules[i].pattern.MatchString(sql) {
+			return s.rules[i].handle
+		}
+	}
+	return nil
+}
+
+type scriptSession struct {
+	script *Script
+	id     int64
+}
+
+func (s *scriptSession) Run(ctx context.Context, st *Statement) (*Result, error) {
+	if h := s.script.find(st.SQL); h != nil {
+		if res, err := h(ctx, st); res != nil || err != nil {
+			return res, err
+		}
+	}
+	return s.answer(st), nil
+}
+
+func (s *scriptSession) Close() error { return nil }
+
+var (
+	literal   = regexp.MustCompile(`(?is)^\s*SELECT\s+(?:(-?\d{1,18})|'((?:[^']|'')*)')\s*;?\s*$`)
+	sessionID = regexp.MustCompile(`(?is)^\s*SELECT\s+CURRENT_SESSION\s*\(\s*\)`)
+	useObject = regexp.MustCompile(`(?is)^\s*USE\s+(DATABASE|SCHEMA|WAREHOUSE|ROLE)\s+"?([\w$.]+)"?\s*;?\s*$`)
+	setParam  = regexp.MustCompile(`(?is)^\s*ALTER\s+SESSION\s+SET\s+(\w+)\s*=\s*(?:'([^']*)'|([\w.+-]+))\s*;?\s*$`)
+)
+
+// answer is what a statement gets without a handler.
+func (s *scriptSession) answer(st *Statement) *Result {
+	const executed = "Statement executed successfully."
+	switch kind := kindOfSQL(st.SQL); {
+	case kind.IsDML():
+		return countAnswer(kind, st)
+	case kind == KindSCL:
+		res := Status(KindSCL, executed)
+		if m := useObject.FindStringSubmatch(st.SQL); m != nil {
+			res.use(upper(m[1]), upper(m[2]))
+		}
+		if m := setParam.FindStringSubmatch(st.SQL); m != nil {
+			res.Parameters = map[string]any{upper(m[1]): m[2] + m[3]}
+		}
+		return res
+	case kind != KindSelect:
+		return Status(kind, executed)
+	}
+	if m := literal.FindStringSubmatch(st.SQL); m != nil {
+		if m[1] != "" {
+			return &Result{
+				Kind:    KindSelect,
+				Columns: []Column{{Name: m[1], Type: "fixed", Precision: int64(len(strings.TrimPrefix(m[1], "-")))}},
+				Rows:    [][]*string{{&m[1]}},
+			}
+		}
+		text := strings.ReplaceAll(m[2], "''", "'")
+		return Rows([]string{"'" + upper(m[2]) + "'"}, []any{text})
+	}
+	if sessionID.MatchString(st.SQL) {
+		return Rows([]string{"CURRENT_SESSION()"}, []any{fmt.Sprint(s.id)})
+	}
+	return Rows([]string{"1"}, []any{"1"})
+}
+
+func (r *Result) use(what, name string) {
+	switch what {
+	case "DATABASE":
+		r.Database = name
+	case "SCHEMA":
+		r.Schema = name
+	case "WAREHOUSE":
+		r.Warehouse = name
+	case "ROLE":
+		r.Role = name
+	}
+}
+
+func countAnswer(kind Kind, st *Statement) *Result {
+	switch kind {
+	case KindUpdate:
+		return Count(kind, []string{"number of rows updated", "number of multi-joined rows updated"}, []int64{1, 0})
+	case KindDelete:
+		return Count(kind, []string{"number of rows deleted"}, []int64{1})
+	case KindMerge:
+		return Count(kind, []string{"number of rows inserted", "number of rows updated"}, []int64{1, 0})
+	case KindInsert:
+		n := int64(countTuples(st.SQL))
+		for _, b := range st.Binds {
+			if b.Array != nil {
+				n = int64(len(b.Array))
+				break
+			}
+		}
+		return Count(kind, []string{"number of rows inserted"}, []int64{n})
+	}
+	return Count(kind, []string{"number of rows inserted"}, []int64{1})
+}
+
+// countTuples counts the tuples after VALUES; 1 if there are none.
+func countTuples(sql string) int {
+	tuples, depth, values := 0, 0, false
+	scan(sql, func(i int) bool {
+		switch c := sql[i]; {
+		case c == '(':
+			if depth == 0 && values {
+				tuples++
+			}
+			depth++
+		case c == ')':
+			depth--
+		case depth == 0 && (c == 'v' || c == 'V') && len(sql) >= i+6 && strings.EqualFold(sql[i:i+6], "VALUES"):
+			values = true
+		}
+		return true
+	})
+	return max(tuples, 1)
+}

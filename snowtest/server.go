@@ -1,0 +1,292 @@
+package snowtest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/snowflakedb/gosnowflake/v2"
+)
+
+// A Server is a Snowflake in the process of the test. Its methods are safe for
+// concurrent use.
+type Server struct {
+	options
+	http      *http.Server
+	conns     connTracker
+	host      string
+	port      int
+	transport *http.Transport // nil when the server listens on loopback
+	controls  controls
+	log       logBuffer
+	secrets   secrets
+	token     string
+
+	closing  chan struct{} // closed when Close begins
+	serving  chan struct{} // closed when no connection is accepted any more
+	base     context.Context
+	cancel   context.CancelFunc
+	work     sync.WaitGroup // goroutines that run statements and end sessions
+	closed   chan struct{}  // closed when Close is done
+	closeErr error
+
+	mu          sync.Mutex
+	isClosing   bool
+	lastSession int64
+	lastQuery   int64
+	sessions    map[int64]*session // all ever opened: an ended one still knows how it ended
+	open        map[int64]*session
+	tokens      map[string]*token
+	queries     map[string]*query
+	chunks      map[string][]byte // path to gzipped rows
+	stages      map[string]*stage
+	uploads     map[string]upload // path of a presigned URL to where its file belongs
+	ledger      []*entry
+	stats       Stats
+	logins      int // in progress
+	leftOpen    []int64
+}
+
+// Start starts a server, for programs. Close must be called in the end. Errors
+// are those of the options and of listening on loopback.
+//
+// If the environment does not say otherwise, Start sets
+// SNOWFLAKE_DISABLE_PLATFORM_DETECTION=true for the process: gosnowflake's first
+// login would otherwise ask the metadata services of three clouds where it
+// runs, which takes time, leaves the machine, and cannot be done in a synctest
+// bubble.
+func Start(opts ...Option) (*Server, error) {
+	o := defaults()
+	for _, opt := range opts {
+		opt(&o)
+	}
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	if o.engine == nil {
+		o.engine = NewScript()
+	}
+	const detection = "SNOWFLAKE_DISABLE_PLATFORM_DETECTION"
+	if _, set := os.LookupEnv(detection); !set {
+		if err := os.Setenv(detection, "true"); err != nil {
+			return nil, err
+		}
+	}
+
+	s := &Server{
+		options:  o,
+		host:     memoryHost,
+		port:     80,
+		closing:  make(chan struct{}),
+		serving:  make(chan struct{}),
+		closed:   make(chan struct{}),
+		sessions: map[int64]*session{},
+		open:     map[int64]*session{},
+		tokens:   map[string]*token{},
+		queries:  map[string]*query{},
+		chunks:   map[string][]byte{},
+		stages:   map[string]*stage{},
+		uploads:  map[string]upload{},
+		stats:    Stats{Requests: map[RequestKind]int{}},
+	}
+	s.base, s.cancel = context.WithCancel(context.Background())
+	s.token = "snowtest-login-" + randomHex(16)
+	s.secrets.add(o.password)
+	s.secrets.add(s.token)
+
+	var listener net.Listener
+	if o.inMemory {
+		l := newMemoryListener()
+		s.transport = newMemoryTransport(l)
+		listener = l
+	} else {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		listener, s.port = l, l.Addr().(*net.TCPAddr).Port
+	}
+	s.http = &http.Server{
+		Handler:   http.HandlerFunc(s.serve),
+		ConnState: s.conns.state,
+	}
+	go func() {
+		defer close(s.serving)
+		_ = s.http.Serve(listener) // always ErrServerClosed, at Close
+	}()
+	return s, nil
+}
+
+// New starts a server for a test. When the test is over it runs the checks (see
+// [Server.Check]), reports what they found as errors of the test, and closes
+// the server.
+func New(tb TB, opts ...Option) *Server {
+	tb.Helper()
+	s, err := Start(opts...)
+	if err != nil {
+		tb.Fatalf("snowtest: %v", err)
+		return nil
+	}
+	tb.Cleanup(func() {
+		tb.Helper()
+		for _, err := range s.check() {
+			tb.Errorf("%v", err)
+		}
+		if err := s.Close(); err != nil {
+			tb.Errorf("snowtest: close: %v", err)
+		}
+	})
+	return s
+}
+
+// TB is what [New] needs of a test; *testing.T and *testing.B have it.
+type TB interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Logf(format string, args ...any)
+	Cleanup(func())
+	Failed() bool
+	Name() string
+}
+
+// Close stops the server: requests that are held or waiting are dropped,
+// running statements are cancelled, open sessions are ended, and the engine is
+// closed. When it returns, no goroutine of the server is left, so an engine must
+// heed the context of Run. Close may be called more than once; the error is the
+// engine's.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	if s.isClosing {
+		s.mu.Unlock()
+		<-s.closed
+		return s.closeErr
+	}
+	s.isClosing = true
+	s.sweep(time.Now())
+	for id, ses := range s.open {
+		if ses.excused {
+			continue
+		}
+		s.leftOpen = append(s.leftOpen, id)
+	}
+	s.mu.Unlock()
+	defer close(s.closed)
+
+	close(s.closing)
+	s.cancel()
+	err := s.http.Close()
+	<-s.serving
+	_ = s.http.Close() // a connection that was accepted while the first one ran
+	if s.transport != nil {
+		s.transport.CloseIdleConnections()
+	}
+	s.conns.open.Wait()
+	s.EndSessions(End{Code: codeSessionGone})
+	s.work.Wait()
+	s.closeErr = errors.Join(err, s.engine.Close())
+	return s.closeErr
+}
+
+// URL is the server's address, such as http://127.0.0.1:40123. It is empty in
+// memory.
+func (s *Server) URL() string {
+	if s.inMemory {
+		return ""
+	}
+	return "http://" + net.JoinHostPort(s.host, strconv.Itoa(s.port))
+}
+
+// DSN is for sql.Open. It panics when the server is [InMemory], because no DSN
+// can carry a transport: use [Server.Config] with a connector there.
+func (s *Server) DSN() string {
+	if s.inMemory {
+		panic("snowtest: an in-memory server has no DSN; open it with Server.Config and a connector")
+	}
+	params := url.Values{"account": {account}, "protocol": {"http"}}
+	return url.QueryEscape(s.user) + ":" + url.QueryEscape(s.password) + "@" +
+		net.JoinHostPort(s.host, strconv.Itoa(s.port)) + "/" + database + "/" + schema + "?" + params.Encode()
+}
+
+const (
+	account   = "snowtest"
+	database  = "TESTDB"
+	schema    = "PUBLIC"
+	warehouse = "TESTWH"
+	role      = "SYSADMIN"
+)
+
+// Config is a new configuration at each call, for gosnowflake.NewConnector. It
+// logs in with the user's password. In memory, its Transporter reaches the
+// server.
+func (s *Server) Config() *gosnowflake.Config {
+	cfg := &gosnowflake.Config{
+		Account:  account,
+		User:     s.user,
+		Password: s.password,
+		Database: database,
+		Schema:   schema,
+		Host:     s.host,
+		Port:     s.port,
+		Protocol: "http",
+		Params:   map[string]*string{},
+	}
+	if s.transport != nil {
+		cfg.Transporter = s.transport
+	}
+	return cfg
+}
+
+// User is the user that can log in.
+func (s *Server) User() string { return s.user }
+
+// Password is the user's password.
+func (s *Server) Password() string { return s.password }
+
+// Token is a token that OAuth and programmatic-access-token logins are accepted
+// with, unless [WithToken] sets another check.
+func (s *Server) Token() string { return s.token }
+
+// Handle registers an answer of the default engine; see [Script.Handle]. It
+// panics when the server has another engine.
+func (s *Server) Handle(pattern string, h HandlerFunc) {
+	script, ok := s.engine.(*Script)
+	if !ok {
+		panic("snowtest: Server.Handle needs the engine Script; this server was started with WithEngine of another type")
+	}
+	script.Handle(pattern, h)
+}
+
+// Log is where a test lets its logs go (a slog handler, gosnowflake's logger):
+// [Server.Check] fails if a password or a token stands in it.
+func (s *Server) Log() io.Writer { return &s.log }
+
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// hostOf is the host that a reply's absolute URLs (chunks, uploads) point to:
+// the one that the client asked for.
+func (s *Server) hostOf(r *http.Request) string { return cmp.Or(r.Host, s.host) }

@@ -1,0 +1,297 @@
+package snowtest
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// The codes of refusals that concern a session and its tokens.
+const (
+	codeSessionUnknown = "390104"
+	codeSessionGone    = "390111"
+	codeSessionExpired = "390112"
+	codeMasterExpired  = "390114"
+)
+
+var refusals = map[string]string{
+	codeSessionUnknown: "Session no longer exists.  New login required to access the service.",
+	codeSessionGone:    "Session no longer exists.  New login required to access the service.",
+	codeSessionExpired: "Session token has expired.",
+	codeMasterExpired:  "Authentication token has expired.  The user must authenticate again.",
+}
+
+// End says how the server refuses what comes from a session that it ended. The
+// zero value is End{Code: "390111"}.
+type End struct {
+	Code    string // requests are refused at once with this code
+	Status  int    // requests are answered with this HTTP status
+	Renewal string // requests are refused with 390112, and the renewal then with this code
+}
+
+// ExpireSessionTokens makes the session tokens of these sessions (of all open
+// ones if none is named) expire now. The next request is refused with 390112; a
+// renewal works.
+func (s *Server) ExpireSessionTokens(ids ...int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ses := range s.named(ids) {
+		ses.token.expired = true
+	}
+}
+
+// ExpireMasterTokens makes the session token and the master token of these
+// sessions (of all open ones if none is named) expire now, which is the end of
+// the session: the next request is refused with 390112 and the renewal with
+// 390114.
+func (s *Server) ExpireMasterTokens(ids ...int64) {
+	s.EndSessions(End{Renewal: codeMasterExpired}, ids...)
+}
+
+// AbortSessions ends these sessions (all open ones if none is named) as an
+// administrator does: their requests are refused with 390111 from now on.
+func (s *Server) AbortSessions(ids ...int64) { s.EndSessions(End{Code: codeSessionGone}, ids...) }
+
+// EndSessions ends these sessions (all open ones if none is named). A running
+// statement goes on; the open transaction is rolled back when it is done.
+func (s *Server) EndSessions(how End, ids ...int64) {
+	if how == (End{}) {
+		how.Code = codeSessionGone
+	}
+	s.mu.Lock()
+	var idle []<-chan struct{}
+	for _, ses := range s.named(ids) {
+		if done := s.end(ses, how); done != nil {
+			idle = append(idle, done)
+		}
+	}
+	s.mu.Unlock()
+	for _, done := range idle {
+		<-done
+	}
+}
+
+// session is one login. Its fields are guarded by the server's mu.
+type session struct {
+	id       int64
+	user     string
+	role     string
+	database string
+	schema   string
+	wh       string
+	params   map[string]any
+	opened   time.Time
+	lastUsed time.Time
+	renewals int
+	token    *token // the current session token
+	master   *token // the current master token
+
+	engine   EngineSession
+	tail     chan struct{}       // closed when the last statement in the queue is done
+	running  int                 // statements accepted and not done
+	requests map[string][]*query // by request ID
+	tx       *transaction
+	ended    *End
+	excused  bool // open, but not by the client's fault; see check
+}
+
+// token is a session token or a master token.
+type token struct {
+	session *session
+	master  bool
+	expires time.Time
+	expired bool // replaced, or made to expire
+}
+
+func (t *token) valid(now time.Time) bool { return !t.expired && now.Before(t.expires) }
+
+func (s *Server) named(ids []int64) []*session {
+	var list []*session
+	if len(ids) == 0 {
+		for _, ses := range s.open {
+			list = append(list, ses)
+		}
+	}
+	for _, id := range ids {
+		if ses := s.open[id]; ses != nil {
+			list = append(list, ses)
+		}
+	}
+	return list
+}
+
+// issue gives the session a new session token and a new master token. Earlier
+// session tokens are no longer good. Earlier master tokens are, for the rest of
+// their life: the reply that carries the new one can be lost.
+func (s *Server) issue(ses *session, now time.Time) (sessionToken, masterToken string) {
+	if ses.token != nil {
+		ses.token.expired = true
+	}
+	sessionToken, masterToken = "snowtest-session-"+randomHex(32), "snowtest-master-"+randomHex(32)
+	ses.token = &token{session: ses, expires: now.Add(s.sessionLife)}
+	ses.master = &token{session: ses, master: true, expires: now.Add(s.masterLife)}
+	s.tokens[sessionToken], s.tokens[masterToken] = ses.token, ses.master
+	s.secrets.add(sessionToken)
+	s.secrets.add(masterToken)
+	return sessionToken, masterToken
+}
+
+// sweep ends the sessions whose time is over.
+func (s *Server) sweep(now time.Time) {
+	for _, ses := range s.open {
+		idle := s.idle > 0 && ses.running == 0 && now.Sub(ses.lastUsed) >= s.idle
+		old := s.maxLife > 0 && now.Sub(ses.opened) >= s.maxLife
+		switch {
+		case idle || old:
+			s.end(ses, End{Code: codeSessionGone})
+		case !ses.token.valid(now) && !ses.master.valid(now):
+			s.end(ses, End{Renewal: codeMasterExpired})
+		}
+	}
+}
+
+// end ends a session. A goroutine closes the engine's session, which rolls the
+// open transaction back, as soon as the statements that were accepted are done.
+// The channel is closed then; it is nil if that may take as long as a statement.
+func (s *Server) end(ses *session, how End) <-chan struct{} {
+	if ses.ended != nil {
+		return nil
+	}
+	ses.ended = &how
+	delete(s.open, ses.id)
+	s.stats.SessionsEnded++
+	busy := ses.running > 0
+	before, done := ses.tail, make(chan struct{})
+	ses.tail = done
+	s.work.Go(func() {
+		defer close(done)
+		<-before
+		s.mu.Lock()
+		ses.tx = nil // nothing in it takes effect
+		s.mu.Unlock()
+		_ = ses.engine.Close()
+	})
+	if busy {
+		return nil
+	}
+	return done
+}
+
+// authorize finds the session of a request by its token, or the reply that
+// refuses the request.
+func (s *Server) authorize(r *http.Request, now time.Time) (*session, *reply) {
+	t := s.tokens[bearer(r)]
+	switch {
+	case t == nil || t.master:
+		return nil, refuse(codeSessionUnknown)
+	case t.session.ended != nil:
+		return nil, t.session.ended.refusal(false)
+	case !t.valid(now):
+		return nil, refuse(codeSessionExpired)
+	}
+	return t.session, nil
+}
+
+func (e *End) refusal(renewal bool) *reply {
+	switch {
+	case renewal && e.Renewal != "":
+		return refuse(e.Renewal)
+	case e.Status != 0:
+		return &reply{status: e.Status}
+	case e.Code != "":
+		return refuse(e.Code)
+	}
+	return refuse(codeSessionExpired)
+}
+
+func refuse(code string) *reply {
+	text, ok := refusals[code]
+	if !ok {
+		text = "The request was refused."
+	}
+	return failure(&Error{Code: code, SQLState: "08001", Message: text}, "")
+}
+
+// bearer is the token of a request: Authorization: Snowflake Token="…".
+func bearer(r *http.Request) string {
+	t, ok := strings.CutPrefix(r.Header.Get("Authorization"), `Snowflake Token="`)
+	if !ok {
+		return ""
+	}
+	return strings.TrimSuffix(t, `"`)
+}
+
+// renew answers POST /session/token-request.
+func (s *Server) renew(r *http.Request) *reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	t := s.tokens[bearer(r)]
+	switch {
+	case t == nil || !t.master:
+		return refuse(codeSessionGone)
+	case t.session.ended != nil:
+		return t.session.ended.refusal(true)
+	case !t.valid(now):
+		return refuse(codeMasterExpired)
+	}
+	ses := t.session
+	ses.lastUsed = now
+	ses.renewals++
+	s.stats.Renewals++
+	sessionToken, masterToken := s.issue(ses, now)
+	return success(map[string]any{
+		"sessionToken":        sessionToken,
+		"validityInSecondsST": int64(s.sessionLife / time.Second),
+		"masterToken":         masterToken,
+		"validityInSecondsMT": int64(s.masterLife / time.Second),
+		"sessionId":           ses.id,
+	})
+}
+
+// heartbeat answers POST /session/heartbeat.
+func (s *Server) heartbeat(r *http.Request) *reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	ses, refused := s.authorize(r, now)
+	if refused != nil {
+		return refused
+	}
+	ses.lastUsed = now
+	s.stats.Heartbeats++
+	return success(nil)
+}
+
+// logout answers POST /session?delete=true.
+func (s *Server) logout(r *http.Request) *reply {
+	s.mu.Lock()
+	t := s.tokens[bearer(r)]
+	ses, refused := s.authorize(r, time.Now())
+	if refused != nil {
+		defer s.mu.Unlock()
+		if t == nil {
+			return refuse(codeSessionGone)
+		}
+		// gosnowflake takes the refusal of an expired token for a log-out and
+		// does not renew for it. The session stays until its master token
+		// expires, as on a real server.
+		t.session.excused = true
+		return refused
+	}
+	s.stats.Logouts++
+	done := s.end(ses, End{Code: codeSessionGone})
+	s.mu.Unlock()
+	if done != nil {
+		<-done
+	}
+	return success(nil)
+}
+
+func randomHex(n int) string {
+	b := make([]byte, n)
+	rand.Read(b) // never fails, says crypto/rand
+	return hex.EncodeToString(b)
+}
