@@ -94,12 +94,13 @@ func (c *conn) probe(ctx context.Context) error {
 	w := newWatch(gosnowflake.WithDescribeOnly(withoutSnowflake{ctx}), nil)
 	defer c.session.watcher.watch.Store(nil)
 	c.session.watcher.watch.Store(w)
-	return guard(func() error {
+	_, err := c.call(ctx, w, func(ctx context.Context) (any, error) {
 		if _, ok := c.session.conn.Conn.(gosnowflake.SnowflakeConnection); !ok {
-			return c.session.conn.full.Ping(w)
+			return nil, c.session.conn.full.Ping(ctx)
 		}
-		return c.session.conn.execSimple(w, "SELECT 1")
+		return nil, c.session.conn.execSimple(ctx, "SELECT 1")
 	})
+	return err
 }
 
 // IsValid is called by database/sql when the connection comes back to the pool.
@@ -129,81 +130,71 @@ func (c *conn) Close() error {
 // Ping asks the server whether the session is alive, with a new login if it is
 // not: database/sql does not repeat a ping.
 func (c *conn) Ping(ctx context.Context) error {
-	return c.do(ctx, &operation{name: "ping", run: func(ctx context.Context) error {
-		return c.session.conn.full.Ping(ctx)
+	_, err := c.do(ctx, &operation{name: "ping", run: func(ctx context.Context) (any, error) {
+		return nil, c.session.conn.full.Ping(ctx)
 	}})
+	return err
 }
 
 // ExecContext carries out a statement.
-func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (res driver.Result, err error) {
-	err = c.do(ctx, &operation{
+func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	res, err := c.do(ctx, &operation{
 		name: "exec", query: query, args: args,
-		run: func(ctx context.Context) (err error) {
-			if res, err = c.session.conn.full.ExecContext(ctx, query, args); err != nil {
-				return err
-			}
-			return present(res)
+		run: func(ctx context.Context) (any, error) {
+			return c.session.conn.full.ExecContext(ctx, query, args)
 		},
-		resumed: func(rows driver.Rows, id string) (err error) {
-			res, err = resultOf(rows, id)
-			return err
-		},
+		resumed: resultOf,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return res, nil
+	return outcome[driver.Result](res, err)
 }
 
 // QueryContext carries out a statement and returns the inner driver's own rows.
-func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (rows driver.Rows, err error) {
-	err = c.do(ctx, &operation{
+func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	rows, err := c.do(ctx, &operation{
 		name: "query", query: query, args: args,
-		run: func(ctx context.Context) (err error) {
-			if rows, err = c.session.conn.full.QueryContext(ctx, query, args); err != nil {
-				return err
-			}
-			return present(rows)
+		run: func(ctx context.Context) (any, error) {
+			return c.session.conn.full.QueryContext(ctx, query, args)
 		},
-		resumed: func(fetched driver.Rows, _ string) error {
-			rows = fetched
-			return oneResult(fetched)
-		},
+		resumed: rowsOf,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return rows, nil
+	return outcome[driver.Rows](rows, err)
 }
 
 // QueryArrowStream is gosnowflake's; reach it through sql.Conn.Raw.
-func (c *conn) QueryArrowStream(ctx context.Context, query string, bindings ...driver.NamedValue) (loader gosnowflake.ArrowStreamLoader, err error) {
-	err = c.do(ctx, &operation{
+func (c *conn) QueryArrowStream(ctx context.Context, query string, bindings ...driver.NamedValue) (gosnowflake.ArrowStreamLoader, error) {
+	loader, err := c.do(ctx, &operation{
 		name: "query", query: query, args: bindings,
-		run: func(ctx context.Context) (err error) {
-			loader, err = c.session.conn.full.QueryArrowStream(ctx, query, bindings...)
-			return err
+		run: func(ctx context.Context) (any, error) {
+			return c.session.conn.full.QueryArrowStream(ctx, query, bindings...)
 		},
 		// gosnowflake fetches by ID only as rows. RESULT_SCAN reads the same result
 		// as a stream; it needs a warehouse.
-		resumed: func(fetched driver.Rows, id string) (err error) {
-			if err = errors.Join(oneResult(fetched), fetched.Close()); err != nil {
-				return err
+		resumed: func(fetched driver.Rows, id string) (any, error) {
+			if _, err := rowsOf(fetched, id); err != nil {
+				return nil, err
 			}
-			loader, err = c.session.conn.full.QueryArrowStream(withoutSnowflake{ctx}, "SELECT * FROM TABLE(RESULT_SCAN('"+id+"'))")
-			return err
+			if err := fetched.Close(); err != nil {
+				return nil, err
+			}
+			return c.session.conn.full.QueryArrowStream(withoutSnowflake{ctx}, "SELECT * FROM TABLE(RESULT_SCAN('"+id+"'))")
 		},
 	})
+	return outcome[gosnowflake.ArrowStreamLoader](loader, err)
+}
+
+// outcome gives an operation's outcome its type back.
+func outcome[T any](v any, err error) (out T, _ error) {
 	if err != nil {
-		return nil, err
+		return out, err
 	}
-	return loader, nil
+	out, _ = v.(T)
+	return out, nil
 }
 
 // PrepareContext prepares a statement. With gosnowflake that sends nothing.
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	s := &stmt{conn: c, query: query}
-	err := c.do(ctx, &operation{name: "prepare", run: s.prepare})
+	_, err := c.do(ctx, &operation{name: "prepare", run: func(ctx context.Context) (any, error) { return nil, s.prepare(ctx) }})
 	if err != nil {
 		return nil, err
 	}
@@ -213,10 +204,9 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 // BeginTx begins a transaction. Until it has ended the session is not replaced.
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	t := &tx{conn: c, caller: ctx}
-	err := c.do(ctx, &operation{name: "begin", run: func(ctx context.Context) (err error) {
+	begun, err := c.do(ctx, &operation{name: "begin", run: func(ctx context.Context) (any, error) {
 		t.context.use(ctx)
-		t.inner, err = c.session.conn.full.BeginTx(&t.context, opts)
-		return err
+		return c.session.conn.full.BeginTx(&t.context, opts)
 	}})
 	if err != nil {
 		if lost(err, phaseStatement) || isContext(err) || Classify(err) == ClassInDoubt {
@@ -224,8 +214,9 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		}
 		return nil, err
 	}
+	t.inner, err = outcome[driver.Tx](begun, nil)
 	c.tx = t
-	return t, nil
+	return t, err
 }
 
 // CheckNamedValue asks the inner connection which Go types it binds.
@@ -270,8 +261,8 @@ type operation struct {
 	name    string
 	query   string // "" where it is none of the caller's own
 	args    []driver.NamedValue
-	run     func(context.Context) error
-	resumed func(rows driver.Rows, queryID string) error // takes the outcome of one that was carried over; nil: it cannot be
+	run     func(context.Context) (any, error)
+	resumed func(rows driver.Rows, queryID string) (any, error) // makes the outcome of rows that were carried over; nil: it cannot be
 }
 
 // do carries an operation out and decides what becomes of it if it fails.
@@ -279,16 +270,16 @@ type operation struct {
 // A session that is gone is replaced, and the statement run again, only where the
 // statement provably did not run, no transaction is open, and the session had no
 // state of its own that a new one would lack. See classify for the proof.
-func (c *conn) do(ctx context.Context, op *operation) error {
+func (c *conn) do(ctx context.Context, op *operation) (any, error) {
 	for try := 1; ; try++ {
 		if err := c.refuse(ctx); err != nil {
-			return err
+			return nil, err
 		}
 		now := c.connector.clock.Load()
 		w := newWatch(ctx, op.args)
 		watcher := c.session.watcher
 		watcher.watch.Store(w)
-		err := c.call(ctx, w, op)
+		out, err := c.call(ctx, w, op.run)
 		watcher.watch.Store(nil)
 		acc := w.end(ctx)
 		again := false
@@ -297,7 +288,7 @@ func (c *conn) do(ctx context.Context, op *operation) error {
 			c.connector.served()
 			c.state.ran(op.query, false)
 		} else {
-			again, err = c.failed(ctx, op, err, acc, try)
+			again, out, err = c.failed(ctx, op, err, acc, try)
 		}
 		if again {
 			continue
@@ -305,36 +296,46 @@ func (c *conn) do(ctx context.Context, op *operation) error {
 		if err == nil || !isRetry(err) {
 			w.tell(ctx)
 		}
-		return err
+		return out, err
 	}
 }
 
-// call lets the inner driver carry the operation out, and leaves it behind if the
-// caller's context ends: gosnowflake then sends a request that cancels the
-// statement, and tries that for minutes while the server cannot be reached.
-func (c *conn) call(ctx context.Context, w *watch, op *operation) error {
-	if ctx.Done() == nil || op.name == "prepare" {
-		return guard(func() error { return op.run(w) })
+// call lets the inner driver run something, and leaves it behind if the caller's
+// context ends: gosnowflake then sends a request that cancels the statement, and
+// tries that for minutes while the server cannot be reached. inner is the context
+// for the inner driver.
+func (c *conn) call(ctx, inner context.Context, run func(context.Context) (any, error)) (any, error) {
+	if ctx.Done() == nil {
+		return guard(inner, run)
 	}
-	done := make(chan error, 1)
-	go func() { done <- guard(func() error { return op.run(w) }) }()
+	type returned struct {
+		out any
+		err error
+	}
+	done := make(chan returned, 1)
+	go func() {
+		out, err := guard(inner, run)
+		done <- returned{out, err}
+	}()
 	select {
-	case err := <-done:
-		return err
+	case r := <-done:
+		return r.out, r.err
 	case <-ctx.Done():
 	}
 	select {
-	case err := <-done:
-		return err
+	case r := <-done:
+		return r.out, r.err
 	default:
 	}
 	left := make(chan struct{})
 	c.session.busy.Store(&left)
 	go func() {
-		<-done
+		if rows, ok := (<-done).out.(driver.Rows); ok {
+			_ = rows.Close()
+		}
 		close(left)
 	}()
-	return ctx.Err()
+	return nil, ctx.Err()
 }
 
 // settle waits until an operation that a caller left behind is over.
@@ -375,7 +376,7 @@ func (c *conn) refuse(ctx context.Context) error {
 }
 
 // failed decides about an operation that failed: run it again, or which error.
-func (c *conn) failed(ctx context.Context, op *operation, err error, acc acceptance, try int) (again bool, _ error) {
+func (c *conn) failed(ctx context.Context, op *operation, err error, acc acceptance, try int) (again bool, out any, _ error) {
 	class, gone := classify(err, phaseStatement, acc), lost(err, phaseStatement)
 	inTx := c.tx != nil || c.state.inTx
 	if class == ClassInDoubt && plainRead(op.query) {
@@ -409,9 +410,9 @@ func (c *conn) failed(ctx context.Context, op *operation, err error, acc accepta
 		if !isContext(err) {
 			err = fmt.Errorf("%w; meanwhile: %w", ctx.Err(), notBadConn(err))
 		}
-		return false, err
+		return false, nil, err
 	case class == ClassStatement:
-		return false, err
+		return false, nil, err
 	case gone && inTx:
 		c.bad = fail
 		if op.name != "commit" && (op.query == "" || rolledBackWithSession(op.query)) {
@@ -423,25 +424,26 @@ func (c *conn) failed(ctx context.Context, op *operation, err error, acc accepta
 		c.bad = fail
 	case class == ClassSessionLost:
 		err := c.reconnect(ctx, err)
-		return err == nil, err
+		return err == nil, nil, err
 	case class == ClassInDoubt && !inTx && fail.QueryID != "" && op.resumed != nil && c.connector.settings.resume:
-		return false, c.carryOver(ctx, op, fail)
+		out, err := c.carryOver(ctx, op, fail)
+		return false, out, err
 	case gone:
 		c.bad = fail
 	default:
 		c.verified = 0 // to be probed before its next use
 	}
-	return false, c.doubt(ctx, fail)
+	return false, nil, c.doubt(ctx, fail)
 }
 
 // carryOver fetches the outcome of an accepted statement. If the session that it
 // ran in had state, the connection serves this result and is then given up:
 // nobody shall go on without his settings and temporary tables unaware.
-func (c *conn) carryOver(ctx context.Context, op *operation, fail *SessionError) error {
+func (c *conn) carryOver(ctx context.Context, op *operation, fail *SessionError) (out any, _ error) {
 	id, changed := fail.QueryID, c.state.changed
 	rows, err := c.resume(ctx, op, id, fail.Err)
 	if err == nil {
-		err = op.resumed(rows, id)
+		out, err = op.resumed(rows, id)
 	}
 	if changed && c.bad == nil {
 		c.bad = &SessionError{Op: op.name, Class: ClassSessionLost, Code: fail.Code, SessionID: fail.SessionID, Err: fail.Err, state: true, retry: true}
@@ -449,12 +451,12 @@ func (c *conn) carryOver(ctx context.Context, op *operation, fail *SessionError)
 	var se *SessionError
 	if errors.Is(err, errOutcome) {
 		se = &SessionError{Op: op.name, Class: ClassInDoubt, Code: fail.Code, SessionID: fail.SessionID, QueryID: id, Err: err}
-		return c.doubt(ctx, se)
+		return nil, c.doubt(ctx, se)
 	}
 	if errors.As(err, &se) {
-		return c.doubt(ctx, se)
+		return nil, c.doubt(ctx, se)
 	}
-	return err
+	return out, err
 }
 
 // doubt says aloud that a statement is in doubt, if it is.

@@ -193,6 +193,10 @@ func (c *Connector) Close() error {
 	return c.closeErr
 }
 
+// errNoToken is a login that went well by its own words: gosnowflake asks for no
+// more.
+var errNoToken = fmt.Errorf("the login was answered without a session token: %w", io.ErrUnexpectedEOF)
+
 // spawn runs f in the background unless the connector is closed. Close waits for
 // it.
 func (c *Connector) spawn(f func()) bool {
@@ -244,11 +248,7 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 		w.loggedIn = cfg.Authenticator == gosnowflake.AuthTypeTokenAccessor
 		inner, who = gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg), principal{cfg.User, cfg.Role}
 	}
-	var conn driver.Conn
-	err := guard(func() (err error) {
-		conn, err = inner.Connect(lctx)
-		return err
-	})
+	conn, err := guard(lctx, inner.Connect)
 	if err != nil {
 		return nil, lctx.explain(err)
 	}
@@ -258,8 +258,13 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 	c.mu.Lock()
 	c.sessions[s] = struct{}{}
 	c.mu.Unlock()
-	if err = c.setUp(withoutSnowflake{ctx}, s); err == nil && c.stopped.Err() != nil {
+	switch token, _, _ := w.GetTokens(); {
+	case cfg != nil && token == "":
+		err = errNoToken
+	case c.stopped.Err() != nil:
 		err = errClosed
+	default:
+		err = c.setUp(withoutSnowflake{ctx}, s)
 	}
 	if err != nil {
 		c.retire(s)
@@ -281,12 +286,14 @@ func (c *Connector) setUp(ctx context.Context, s *session) error {
 	defer cancel()
 	defer context.AfterFunc(c.stopped, cancel)()
 	for i, statement := range c.settings.sessionInit {
-		if err := guard(func() error { return s.conn.execSimple(ctx, statement) }); err != nil {
+		err := guarded(ctx, func(ctx context.Context) error { return s.conn.execSimple(ctx, statement) })
+		if err != nil {
 			return &setUpError{fmt.Sprintf("statement %d of WithSessionInit", i+1), err}
 		}
 	}
 	if hook := c.settings.afterConnect; hook != nil {
-		if err := guard(func() error { return hook(ctx, s.conn.Conn) }); err != nil {
+		err := guarded(ctx, func(ctx context.Context) error { return hook(ctx, s.conn.Conn) })
+		if err != nil {
 			return &setUpError{"hook after the login", err}
 		}
 	}

@@ -35,7 +35,8 @@ func (c *Connector) prepare(ctx context.Context, stale string) (*gosnowflake.Con
 		}
 	}
 	if hook := c.settings.beforeConnect; hook != nil {
-		if err := guard(func() error { return hook(ctx, cfg) }); err != nil {
+		err := guarded(ctx, func(ctx context.Context) error { return hook(ctx, cfg) })
+		if err != nil {
 			return nil, hookError("hook before the login", err)
 		}
 		if err := c.settings.applyKeepAlive(cfg); err != nil {
@@ -106,10 +107,7 @@ func (t *tokenCache) get(ctx context.Context, stale string) (string, error) {
 	go func() {
 		defer func() { <-t.lock }()
 		var a answer
-		a.err = guard(func() (err error) {
-			a.token, err = t.ask(ctx, stale != "")
-			return err
-		})
+		a.token, a.err = guard(ctx, func(ctx context.Context) (string, error) { return t.ask(ctx, stale != "") })
 		done <- a
 	}()
 	select {

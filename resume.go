@@ -41,10 +41,10 @@ func (c *conn) resume(ctx context.Context, op *operation, id string, cause error
 		}
 		var rows driver.Rows
 		if err = c.awaitEnd(ctx, op, id); err == nil {
-			err = guard(func() (err error) {
-				rows, err = c.session.conn.full.QueryContext(gosnowflake.WithFetchResultByID(ctx, id), op.query, nil)
-				return err
+			fetched, fetchErr := c.call(ctx, gosnowflake.WithFetchResultByID(ctx, id), func(ctx context.Context) (any, error) {
+				return c.session.conn.full.QueryContext(ctx, op.query, nil)
 			})
+			rows, err = outcome[driver.Rows](fetched, fetchErr)
 		}
 		var ended *endedError
 		switch {
@@ -78,11 +78,10 @@ func (c *conn) awaitEnd(ctx context.Context, op *operation, id string) error {
 	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	silent := time.Now()
 	for {
-		var status *gosnowflake.SnowflakeQueryStatus
-		err := guard(func() (err error) {
-			status, err = c.session.conn.full.GetQueryStatus(ctx, id)
-			return err
+		asked, err := c.call(ctx, ctx, func(ctx context.Context) (any, error) {
+			return c.session.conn.full.GetQueryStatus(ctx, id)
 		})
+		status, _ := asked.(*gosnowflake.SnowflakeQueryStatus)
 		state := stateOf(err)
 		switch {
 		case err == nil && hasArray(op.args) && strings.TrimSpace(status.SQLText) != strings.TrimSpace(op.query):
@@ -162,10 +161,15 @@ func (c *conn) cancel(id string) {
 	s := c.session
 	c.bad = errAbandoned
 	c.abandoned = c.connector.spawn(func() {
+		if left := s.busy.Load(); left != nil {
+			<-*left
+		}
 		ctx, stop := context.WithTimeout(context.Background(), cancelTimeout)
 		defer stop()
 		// The ID came from the server; it is letters, digits and dashes.
-		_ = guard(func() error { return s.conn.execSimple(ctx, "SELECT SYSTEM$CANCEL_QUERY('"+id+"')") })
+		_ = guarded(ctx, func(ctx context.Context) error {
+			return s.conn.execSimple(ctx, "SELECT SYSTEM$CANCEL_QUERY('"+id+"')")
+		})
 		c.connector.retire(s)
 	})
 }
@@ -199,17 +203,17 @@ const manyStatements = "multiple statement execution"
 // errOutcome is a result that cannot be handed out as what it was asked for as.
 var errOutcome = errors.New("the statements were carried out, but their results cannot be fetched any more")
 
-// oneResult refuses the rows of a request of several statements: they only say
-// that it was carried out.
-func oneResult(rows driver.Rows) error {
+// rowsOf makes a query's outcome of the rows that were fetched. Those of a request
+// of several statements only say that it was carried out.
+func rowsOf(rows driver.Rows, _ string) (any, error) {
 	if columns := rows.Columns(); len(columns) == 1 && strings.EqualFold(columns[0], manyStatements) {
-		return errors.Join(errOutcome, rows.Close())
+		return nil, errors.Join(errOutcome, rows.Close())
 	}
-	return nil
+	return rows, nil
 }
 
 // resultOf makes an Exec's result of the rows that were fetched.
-func resultOf(rows driver.Rows, id string) (driver.Result, error) {
+func resultOf(rows driver.Rows, id string) (any, error) {
 	defer rows.Close()
 	columns := rows.Columns()
 	res := &resumed{queryID: id}

@@ -102,7 +102,11 @@ func runOnce[T Tx](ctx context.Context, begin func(context.Context) (T, error), 
 	if err != nil {
 		// On a lost session this sends nothing: the server has rolled back. What else
 		// goes wrong here the connection's end puts right.
-		_ = tx.Rollback()
+		if ctx.Err() != nil {
+			go func() { _ = tx.Rollback() }() // the caller no longer waits
+		} else {
+			_ = tx.Rollback()
+		}
 		return err
 	}
 	return tx.Commit()

@@ -52,14 +52,14 @@ func (w *tokenWatcher) SetTokens(token, master string, sessionID int64) {
 	}
 	w.mu.Lock()
 	w.session, w.master, w.sessionID = token, master, sessionID
-	first := !w.loggedIn && token != ""
-	w.loggedIn = w.loggedIn || first
+	before := w.loggedIn
+	w.loggedIn = before || sessionID != -1
 	w.mu.Unlock()
 	switch {
-	case first:
-		w.login.succeeded()
-	case token == "":
+	case !before && sessionID == -1:
 		w.login.refused()
+	case !before:
+		w.login.succeeded()
 	default:
 		w.connector.counters.renewals.Add(1)
 		if watch := w.watch.Load(); watch != nil {
@@ -213,9 +213,9 @@ type panicError struct{ what string }
 
 func (e *panicError) Error() string { return "the inner driver panicked: " + e.what }
 
-// guard calls the inner driver and turns a panic into an error. gosnowflake
-// panics, for example, on a server that ignores asyncExec.
-func guard(call func() error) (err error) {
+// guard calls the inner driver, or a hook, and turns a panic into an error.
+// gosnowflake panics, for example, on a server that ignores asyncExec.
+func guard[T any](ctx context.Context, call func(context.Context) (T, error)) (out T, err error) {
 	defer func() {
 		switch r := recover().(type) {
 		case nil:
@@ -226,5 +226,14 @@ func guard(call func() error) (err error) {
 			err = &panicError{fmt.Sprintf("a value of type %T", r)}
 		}
 	}()
-	return call()
+	if out, err = call(ctx); err == nil {
+		err = present(out)
+	}
+	return out, err
+}
+
+// guarded is guard for what returns nothing but an error.
+func guarded(ctx context.Context, call func(context.Context) error) error {
+	_, err := guard(ctx, func(ctx context.Context) (any, error) { return nil, call(ctx) })
+	return err
 }

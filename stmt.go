@@ -44,56 +44,43 @@ func (s *stmt) current(ctx context.Context) (driver.Stmt, error) {
 }
 
 // ExecContext carries out the statement.
-func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (res driver.Result, err error) {
+func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
 	s.queryID = ""
-	err = s.conn.do(ctx, &operation{
+	res, err := s.conn.do(ctx, &operation{
 		name: "exec", query: s.query, args: args,
-		run: func(ctx context.Context) error {
+		run: func(ctx context.Context) (any, error) {
 			inner, err := s.current(ctx)
 			if err != nil {
-				return err
+				return nil, err
 			}
-			if res, err = execStmt(ctx, inner, args); err != nil {
-				return err
-			}
-			return present(res)
+			return execStmt(ctx, inner, args)
 		},
-		resumed: func(rows driver.Rows, id string) (err error) {
+		resumed: func(rows driver.Rows, id string) (any, error) {
 			s.queryID = id
-			res, err = resultOf(rows, id)
-			return err
+			return resultOf(rows, id)
 		},
 	})
-	if err != nil {
-		return nil, err
-	}
-	return res, nil
+	return outcome[driver.Result](res, err)
 }
 
 // QueryContext carries out the statement and returns the inner driver's own rows.
-func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (rows driver.Rows, err error) {
+func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
 	s.queryID = ""
-	err = s.conn.do(ctx, &operation{
+	rows, err := s.conn.do(ctx, &operation{
 		name: "query", query: s.query, args: args,
-		run: func(ctx context.Context) error {
+		run: func(ctx context.Context) (any, error) {
 			inner, err := s.current(ctx)
 			if err != nil {
-				return err
+				return nil, err
 			}
-			if rows, err = queryStmt(ctx, inner, args); err != nil {
-				return err
-			}
-			return present(rows)
+			return queryStmt(ctx, inner, args)
 		},
-		resumed: func(fetched driver.Rows, id string) error {
-			s.queryID, rows = id, fetched
-			return oneResult(fetched)
+		resumed: func(fetched driver.Rows, id string) (any, error) {
+			s.queryID = id
+			return rowsOf(fetched, id)
 		},
 	})
-	if err != nil {
-		return nil, err
-	}
-	return rows, nil
+	return outcome[driver.Rows](rows, err)
 }
 
 // Exec is ExecContext from before contexts.

@@ -34,9 +34,9 @@ func (t *tx) Commit() error {
 	c := t.conn
 	defer func() { c.tx = nil }()
 	notSent := t.caller.Err() != nil
-	err := c.do(withoutSnowflake{t.caller}, &operation{name: "commit", run: func(ctx context.Context) error {
+	_, err := c.do(withoutSnowflake{t.caller}, &operation{name: "commit", run: func(ctx context.Context) (any, error) {
 		t.context.use(ctx)
-		return t.inner.Commit()
+		return nil, t.inner.Commit()
 	}})
 	if err == nil {
 		return nil
@@ -61,9 +61,9 @@ func (t *tx) Rollback() error {
 	}
 	ctx, cancel := context.WithTimeout(withoutSnowflake{context.WithoutCancel(t.caller)}, rollbackTimeout)
 	defer cancel()
-	err := c.do(ctx, &operation{name: "rollback", run: func(ctx context.Context) error {
+	_, err := c.do(ctx, &operation{name: "rollback", run: func(ctx context.Context) (any, error) {
 		t.context.use(ctx)
-		return t.inner.Rollback()
+		return nil, t.inner.Rollback()
 	}})
 	if err != nil && c.bad == nil {
 		c.bad = err
