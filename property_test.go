@@ -3,6 +3,7 @@ package snowtether_test
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"flag"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether"
 	"github.com/snowtether/snowtether/snowtest"
@@ -38,7 +41,7 @@ func TestExactlyOnce(t *testing.T) {
 			break
 		}
 		ok := t.Run(fmt.Sprintf("seed=%d", seed+round), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { total.add(randomRound(t, seed+round)) })
+			synctest.Test(t, func(t *testing.T) { total.add(randomRound(t, seed+round, snowtetherItself)) })
 		})
 		if !ok {
 			break
@@ -51,9 +54,70 @@ func TestExactlyOnce(t *testing.T) {
 	}
 }
 
+// TestExactlyOnceIsNotWhatOthersDo runs the same workload through plain gosnowflake
+// and through the obvious shim. It is here for the table in the README, and to show
+// that TestExactlyOnce would notice.
+func TestExactlyOnceIsNotWhatOthersDo(t *testing.T) {
+	for name, d := range map[string]through{"gosnowflake": plainGosnowflake, "shim": tenLineShim, "snowtether": snowtetherItself} {
+		t.Run(name, func(t *testing.T) {
+			var total tally
+			for seed := uint64(1); seed <= 5; seed++ {
+				synctest.Test(t, func(t *testing.T) { total.add(randomRound(t, seed, d)) })
+			}
+			t.Logf("%s: %d statements, %d failed or in doubt, %d ran twice, %d lost without an error",
+				name, total.statements, total.errs+total.doubts, total.doubles, total.losses)
+			switch {
+			case d == plainGosnowflake && total.errs < total.statements/2:
+				t.Error("plain gosnowflake recovers: this project is not needed any more")
+			case d == tenLineShim && total.doubles == 0:
+				t.Error("the shim runs nothing twice: the faults do not reach what they should")
+			}
+		})
+	}
+}
+
+// A shim is the obvious one: 390114 and its like become driver.ErrBadConn, so that
+// database/sql dials again and runs the statement a second time.
+type shim struct{ driver.Connector }
+
+func (s shim) Connect(ctx context.Context) (driver.Conn, error) {
+	c, err := s.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return shimConn{c.(gosnowflakeConn)}, nil
+}
+
+type gosnowflakeConn interface {
+	driver.Conn
+	driver.ConnBeginTx
+	driver.ExecerContext
+	driver.QueryerContext
+	driver.NamedValueChecker
+}
+
+type shimConn struct{ gosnowflakeConn }
+
+func (c shimConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	res, err := c.gosnowflakeConn.ExecContext(ctx, query, args)
+	return res, badConn(err)
+}
+
+func (c shimConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	rows, err := c.gosnowflakeConn.QueryContext(ctx, query, args)
+	return rows, badConn(err)
+}
+
+func badConn(err error) error {
+	if n := number(err); n == 390114 || n == 390111 || n == 390104 {
+		return driver.ErrBadConn
+	}
+	return err
+}
+
 type tally struct {
-	statements, transactions, nils, doubts, errs, faults int
-	logins, resumed                                      int64
+	statements, transactions, nils, doubts, errs, faults, doubles, losses, logins int
+	resumed                                                                       int64
 }
 
 func (t *tally) add(u tally) {
@@ -63,6 +127,8 @@ func (t *tally) add(u tally) {
 	t.doubts += u.doubts
 	t.errs += u.errs
 	t.faults += u.faults
+	t.doubles += u.doubles
+	t.losses += u.losses
 	t.logins += u.logins
 	t.resumed += u.resumed
 }
@@ -134,8 +200,30 @@ func (s *storm) end() func(ids ...int64) func() {
 	}
 }
 
+// through is the driver that a round runs on.
+type through int
+
+const (
+	snowtetherItself through = iota
+	plainGosnowflake
+	tenLineShim
+)
+
+// open opens the pool of a round.
+func (d through) open(t *testing.T, srv *snowtest.Server) (*sql.DB, func() snowtether.Stats) {
+	if d == snowtetherItself {
+		db, c := connect(t, srv.Config())
+		return db, c.Stats
+	}
+	var c driver.Connector = gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())
+	if d == tenLineShim {
+		c = shim{c}
+	}
+	return sql.OpenDB(c), func() snowtether.Stats { return snowtether.Stats{} }
+}
+
 // randomRound runs some 600 statements of 12 workers on a pool of 6.
-func randomRound(t *testing.T, seed uint64) (sum tally) {
+func randomRound(t *testing.T, seed uint64, d through) (sum tally) {
 	srv := snowtest.New(t, snowtest.InMemory(), snowtest.WithLatency(time.Millisecond), snowtest.AllowRepeats())
 	random := rand.New(rand.NewPCG(seed, 0))
 	s := &storm{srv: srv, rand: random, share: 0.02 + 0.2*random.Float64(), struck: map[string]bool{}}
@@ -153,7 +241,7 @@ func randomRound(t *testing.T, seed uint64) (sum tally) {
 			return nil, &snowtest.Error{Code: "000604", SQLState: "57014", Message: "SQL execution canceled"}
 		}
 	})
-	db, c := connect(t, srv.Config())
+	db, stats := d.open(t, srv)
 	db.SetMaxOpenConns(6)
 	db.SetMaxIdleConns(3)
 	srv.Control(s.strike)
@@ -175,8 +263,8 @@ func randomRound(t *testing.T, seed uint64) (sum tally) {
 				s.mu.Unlock()
 				ctx, cancel := context.WithTimeout(t.Context(), limit)
 				start := time.Now()
-				err := randomUse(ctx, db, kind, sql)
-				if late := time.Since(start) - limit; late > 0 {
+				err := randomUse(ctx, db, kind, sql, d)
+				if late := time.Since(start) - limit; late > 0 && d == snowtetherItself {
 					t.Errorf("%s: waited %v past its deadline", sql, late)
 				}
 				cancel()
@@ -202,8 +290,24 @@ func randomRound(t *testing.T, seed uint64) (sum tally) {
 			t.Errorf("still running: %s", e.SQL)
 		}
 	}
+	sum.statements, sum.faults = len(outcomes), s.faults
+	sum.logins, sum.resumed = srv.Stats().Logins, stats().Resumed
 	for _, o := range outcomes {
 		n := srv.Effects(o.sql)
+		if n > 1 {
+			sum.doubles++
+		}
+		if n == 0 && o.err == nil {
+			sum.losses++
+		}
+		if d != snowtetherItself {
+			if o.err == nil {
+				sum.nils++
+			} else {
+				sum.errs++
+			}
+			continue
+		}
 		switch {
 		case o.err == nil:
 			sum.nils++
@@ -224,8 +328,6 @@ func randomRound(t *testing.T, seed uint64) (sum tally) {
 			}
 		}
 	}
-	sum.statements, sum.faults = len(outcomes), s.faults
-	sum.logins, sum.resumed = c.Stats().Logins, c.Stats().Resumed
 	return sum
 }
 
@@ -234,9 +336,19 @@ func isContextError(err error) bool {
 }
 
 // randomUse runs the statement in one of the ways in which programs do.
-func randomUse(ctx context.Context, db *sql.DB, kind int, query string) error {
+func randomUse(ctx context.Context, db *sql.DB, kind int, query string, d through) error {
 	switch kind {
 	case 0:
+		if d != snowtetherItself {
+			tx, err := db.BeginTx(ctx, nil)
+			if err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(ctx, query); err != nil {
+				return errors.Join(err, tx.Rollback())
+			}
+			return tx.Commit()
+		}
 		return snowtether.RunTx(ctx, begin(db), func(tx *sql.Tx) error {
 			_, err := tx.ExecContext(ctx, query)
 			return err
