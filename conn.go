@@ -32,11 +32,13 @@ type conn struct {
 }
 
 var (
-	_ fullConn                       = (*conn)(nil)
-	_ driver.SessionResetter         = (*conn)(nil)
-	_ driver.Validator               = (*conn)(nil)
-	_ driver.Execer                  = (*conn)(nil) //nolint:staticcheck // gosnowflake has it
-	_ driver.Queryer                 = (*conn)(nil) //nolint:staticcheck // gosnowflake has it
+	_ fullConn               = (*conn)(nil)
+	_ driver.SessionResetter = (*conn)(nil)
+	_ driver.Validator       = (*conn)(nil)
+	//lint:ignore SA1019 gosnowflake's connection has it
+	_ driver.Execer = (*conn)(nil)
+	//lint:ignore SA1019 gosnowflake's connection has it
+	_ driver.Queryer                 = (*conn)(nil)
 	_ interface{ Raw() driver.Conn } = (*conn)(nil)
 )
 
@@ -493,5 +495,5 @@ func isRetry(err error) bool {
 
 func isPanic(err error) bool {
 	_, ok := as[*panicError](err)
-	return ok || err == errNoAnswer //nolint:errorlint // never wrapped
+	return ok || err == errNoAnswer // never wrapped
 }

@@ -243,6 +243,7 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 	if cfg != nil {
 		// gosnowflake would try for LoginTimeout, 300 s by default, waiting in between;
 		// it counts only the waiting. Next to nothing leaves the one attempt.
+		//lint:ignore SA1019 there is no other setting for it
 		cfg.LoginTimeout = time.Nanosecond
 		w.own, cfg.TokenAccessor = cfg.TokenAccessor, w
 		w.loggedIn = cfg.Authenticator == gosnowflake.AuthTypeTokenAccessor

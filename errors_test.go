@@ -65,7 +65,7 @@ func clientTimeout(t testing.TB) error {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}}
-	_, err := (&http.Client{Transport: hangs, Timeout: time.Millisecond}).Get("http://a.invalid") //nolint:bodyclose // there is none
+	_, err := (&http.Client{Transport: hangs, Timeout: time.Millisecond}).Get("http://a.invalid") // there is none
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("net/http has changed: %v is no context.DeadlineExceeded", err)
 	}
@@ -166,7 +166,7 @@ func TestEveryCodeHasItsClass(t *testing.T) {
 				t.Errorf("%v, phase %d, %+v, %s: %q, want %q", r.err, r.ph, r.acc, guise, got, r.want)
 			}
 		}
-		se, ok := r.err.(*gosnowflake.SnowflakeError) //nolint:errorlint // only the bare ones
+		se, ok := r.err.(*gosnowflake.SnowflakeError) // only the bare ones
 		for _, state := range []string{"", "-1", "02000", "08004", "42601", "57014"} {
 			if !ok {
 				break

@@ -79,7 +79,7 @@ func (a adapter) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx,
 	if opts.Isolation != 0 || opts.ReadOnly {
 		return nil, errors.New("snowtether: the inner driver supports neither isolation levels nor read-only transactions")
 	}
-	return a.Begin() //nolint:staticcheck // all that this driver has
+	return a.Begin() // all that this driver has
 }
 
 func (a adapter) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
@@ -141,7 +141,8 @@ func execStmt(ctx context.Context, stmt driver.Stmt, args []driver.NamedValue) (
 	if err != nil {
 		return nil, err
 	}
-	return stmt.Exec(values) //nolint:staticcheck // all that this driver has
+	//lint:ignore SA1019 it is all that this driver has
+	return stmt.Exec(values)
 }
 
 func queryStmt(ctx context.Context, stmt driver.Stmt, args []driver.NamedValue) (driver.Rows, error) {
@@ -152,7 +153,8 @@ func queryStmt(ctx context.Context, stmt driver.Stmt, args []driver.NamedValue) 
 	if err != nil {
 		return nil, err
 	}
-	return stmt.Query(values) //nolint:staticcheck // all that this driver has
+	//lint:ignore SA1019 it is all that this driver has
+	return stmt.Query(values)
 }
 
 func positional(args []driver.NamedValue) ([]driver.Value, error) {

@@ -215,7 +215,7 @@ func (d through) open(t *testing.T, srv *snowtest.Server) (*sql.DB, func() snowt
 		db, c := connect(t, srv.Config())
 		return db, c.Stats
 	}
-	var c driver.Connector = gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())
+	c := gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())
 	if d == tenLineShim {
 		c = shim{c}
 	}

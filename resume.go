@@ -225,7 +225,7 @@ func resultOf(rows driver.Rows, id string) (any, error) {
 	counted := false
 	for {
 		err := rows.Next(dest)
-		if err == io.EOF { //nolint:errorlint // driver.Rows returns it bare
+		if err == io.EOF { // driver.Rows returns it bare
 			break
 		}
 		if err != nil {

@@ -117,7 +117,7 @@ func TestRunTxReturnsTheCallersOwnError(t *testing.T) {
 			}
 			return mine
 		})
-		if err != mine || runs != 1 { //nolint:errorlint // as it is
+		if err != mine || runs != 1 { // as it is
 			t.Errorf("error is %v after %d runs", err, runs)
 		}
 		rowsLast(t, srv, 0, 1)

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 gosnowflake calls its time-outs deprecated, but has no others
+
 package snowtether
 
 import (
@@ -195,7 +197,7 @@ func (l *loginContext) explain(err error) error {
 			SQLState: gosnowflake.SQLStateConnectionRejected,
 			Message:  "the token was refused as invalid (390303) or expired (390318)",
 		}
-	case l.err == errLoginTimeout && !errors.Is(err, errLoginTimeout): //nolint:errorlint // identity is meant
+	case l.err == errLoginTimeout && !errors.Is(err, errLoginTimeout): // identity is meant
 		return fmt.Errorf("%w: %w", errLoginTimeout, err)
 	}
 	return err

@@ -96,8 +96,8 @@ func (s *Server) Control(fn func(*Request) (Fault, bool)) {
 	s.controls.list = append(s.controls.list, &control{fn})
 }
 
-// KeepControl, called inside a control function, keeps that function although
-// it returns true.
+// KeepControl keeps the control function that calls it, although
+// that function returns true.
 func (s *Server) KeepControl() { s.controls.keep = true }
 
 func (c *controls) consult(req *Request) Fault {
