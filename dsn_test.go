@@ -18,6 +18,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/snowflakedb/gosnowflake/v2"
+	"golang.org/x/oauth2"
 
 	"github.com/snowtether/snowtether/snowtest"
 )
@@ -377,6 +378,18 @@ func TestNewConnectorRefusesWhatCannotWork(t *testing.T) {
 	}
 	if _, err := NewConnector(nil); err == nil || err.Error() != "snowtether: the Config is nil" {
 		t.Errorf("nil Config: %v", err)
+	}
+}
+
+func TestNewConnectorNeedsNoCredentialThatComesLater(t *testing.T) {
+	source := WithTokenSource(oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "t"}))
+	hook := WithBeforeConnect(func(context.Context, *gosnowflake.Config) error { return nil })
+	for _, auth := range []gosnowflake.AuthType{gosnowflake.AuthTypeSnowflake, gosnowflake.AuthTypeOAuth, gosnowflake.AuthTypePat} {
+		for name, opt := range map[string]Option{"token source": source, "hook": hook} {
+			if _, err := NewConnector(&gosnowflake.Config{Account: "acct", User: "u", Authenticator: auth}, opt); err != nil {
+				t.Errorf("%v with a %s: %v", auth, name, err)
+			}
+		}
 	}
 }
 

@@ -1,0 +1,168 @@
+package duckdb
+
+import (
+	"strings"
+)
+
+// A call is one function call, its arguments rewritten.
+type call struct {
+	r        *rewriter
+	name     string
+	distinct string // "DISTINCT " or empty
+	args     []string
+	toks     [][]token // the arguments as the client wrote them
+	within   string    // what stands in WITHIN GROUP (...)
+	nulls    string    // IGNORE NULLS or RESPECT NULLS
+	over     string    // the window, with OVER; empty for none
+}
+
+// call reads the arguments of a function and writes what stands for it.
+func (r *rewriter) call(name token) (piece string, variant bool) {
+	switch name.text {
+	case "CAST":
+		return r.castCall(false)
+	case "TRY_CAST":
+		return r.castCall(true)
+	case "EXTRACT":
+		return r.extract(), false
+	case "POSITION":
+		return r.position(), false
+	}
+	c := &call{r: r, name: name.text}
+	c.read()
+	if r.err != nil {
+		return "", false
+	}
+	if f, ok := rewrites[c.name]; ok {
+		piece = f(c)
+	} else if refused(c.name) {
+		r.fail(compileError("002140", "42601", "Unknown function %s.", c.name))
+	} else {
+		piece = c.write(c.name)
+	}
+	return piece, variantFunctions[c.name]
+}
+
+// refused keeps DuckDB's own ways to files, settings and statements out.
+func refused(name string) bool {
+	for _, prefix := range []string{"READ_", "DUCKDB_", "PRAGMA_", "PARQUET_", "SNIFF_", "SF_", "QUERY", "GLOB", "WRITE_", "SYSTEM$", "GETENV", "COLUMNS", "UNPACK", "CURRENT_SETTING", "SET_CONFIG", "NEXTVAL", "CURRVAL"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// variantFunctions yield a VARIANT, an OBJECT or an ARRAY.
+var variantFunctions = wordSet(`PARSE_JSON TRY_PARSE_JSON OBJECT_CONSTRUCT OBJECT_CONSTRUCT_KEEP_NULL ARRAY_CONSTRUCT
+	ARRAY_AGG GET_PATH GET TO_VARIANT TO_OBJECT TO_ARRAY SPLIT`)
+
+func (c *call) read() {
+	r := c.r
+	r.expectOp("(")
+	if r.peek().word("DISTINCT") {
+		r.i++
+		c.distinct = "DISTINCT "
+	}
+	for r.err == nil && !r.peek().is(")") {
+		start := r.i
+		if r.peek().is("*") && (r.at(1).is(")") || r.at(1).is(",")) {
+			r.i++
+			c.args = append(c.args, "*")
+		} else {
+			c.args = append(c.args, r.region(func(t token) bool { return t.is(",") }))
+		}
+		c.toks = append(c.toks, r.toks[min(start, len(r.toks)):min(r.i, len(r.toks))])
+		if !r.acceptOp(",") {
+			break
+		}
+	}
+	r.expectOp(")")
+	for r.err == nil {
+		switch t := r.peek(); {
+		case t.word("WITHIN") && r.at(1).word("GROUP"):
+			r.i += 2
+			r.expectOp("(")
+			c.within = r.region(nil)
+			r.expectOp(")")
+		case t.word("FILTER") && r.at(1).is("("):
+			r.fail(unsupported("FILTER"))
+		case t.word("IGNORE", "RESPECT") && r.at(1).word("NULLS"):
+			c.nulls = " " + t.text + " NULLS"
+			r.i += 2
+		case t.word("OVER"):
+			r.i++
+			c.readWindow()
+		default:
+			return
+		}
+	}
+}
+
+// readWindow reads what follows OVER. FIRST_VALUE, LAST_VALUE and NTH_VALUE look
+// at the whole partition in Snowflake, unless a frame says otherwise.
+func (c *call) readWindow() {
+	r := c.r
+	if r.peek().ident() {
+		c.over = " OVER " + joinName([]token{r.take()})
+		return
+	}
+	start := r.i
+	r.expectOp("(")
+	spec := r.region(nil)
+	framed := false
+	for _, t := range r.toks[start:min(r.i, len(r.toks))] {
+		framed = framed || t.word("ROWS", "RANGE", "GROUPS")
+	}
+	r.expectOp(")")
+	switch c.name {
+	case "FIRST_VALUE", "LAST_VALUE", "NTH_VALUE":
+		if !framed {
+			spec += " ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING"
+		}
+	}
+	c.over = " OVER (" + strings.TrimSpace(spec) + ")"
+}
+
+// write gives the call under a name, with everything that follows it.
+func (c *call) write(name string, args ...string) string {
+	if args == nil {
+		args = c.args
+	}
+	text := name + "(" + c.distinct + strings.Join(args, ", ") + c.nulls + ")"
+	if c.within != "" {
+		text += " WITHIN GROUP (" + c.within + ")"
+	}
+	return text + c.over
+}
+
+// want checks the number of arguments.
+func (c *call) want(low, high int) bool {
+	n := len(c.args)
+	if n >= low && n <= high {
+		return true
+	}
+	if n < low {
+		c.r.fail(sfError("000938", "22023", "SQL compilation error: error line 1 at position 0\nnot enough arguments for function [%s], expected %d, got %d", c.name, low, n))
+	} else {
+		c.r.fail(sfError("000939", "22023", "SQL compilation error: error line 1 at position 0\ntoo many arguments for function [%s] expected %d, got %d", c.name, high, n))
+	}
+	return false
+}
+
+// literal gives the value of an argument that is a string literal.
+func (c *call) literal(i int) (string, bool) {
+	if i < len(c.toks) && len(c.toks[i]) == 1 && c.toks[i][0].kind == tString {
+		return c.toks[i][0].text, true
+	}
+	return "", false
+}
+
+// temporal gives an argument that is a date or a timestamp: Snowflake takes
+// literals as timestamps, DuckDB cannot tell.
+func (c *call) temporal(i int) string {
+	if s, ok := c.literal(i); ok {
+		return "CAST(" + quoteString(s) + " AS TIMESTAMP)"
+	}
+	return c.args[i]
+}

@@ -1,0 +1,186 @@
+package duckdb
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// An sfType is a data type as a statement names it.
+type sfType struct {
+	name string // as written, in upper case
+	args []int  // precision and scale, or a length
+}
+
+// typeNames maps Snowflake's names to DuckDB's types.
+var typeNames = map[string]string{
+	"NUMBER": "DECIMAL", "DECIMAL": "DECIMAL", "NUMERIC": "DECIMAL", "DEC": "DECIMAL",
+	"INT": "DECIMAL", "INTEGER": "DECIMAL", "BIGINT": "DECIMAL", "SMALLINT": "DECIMAL", "TINYINT": "DECIMAL", "BYTEINT": "DECIMAL",
+	"FLOAT": "DOUBLE", "FLOAT4": "DOUBLE", "FLOAT8": "DOUBLE", "DOUBLE": "DOUBLE", "DOUBLE PRECISION": "DOUBLE", "REAL": "DOUBLE",
+	"VARCHAR": "VARCHAR", "STRING": "VARCHAR", "TEXT": "VARCHAR", "CHAR": "VARCHAR", "CHARACTER": "VARCHAR", "NVARCHAR": "VARCHAR",
+	"NVARCHAR2": "VARCHAR", "NCHAR": "VARCHAR", "CHAR VARYING": "VARCHAR",
+	"BOOLEAN": "BOOLEAN", "BOOL": "BOOLEAN", "DATE": "DATE", "TIME": "TIME",
+	"DATETIME": "TIMESTAMP", "TIMESTAMP": "TIMESTAMP", "TIMESTAMP_NTZ": "TIMESTAMP", "TIMESTAMPNTZ": "TIMESTAMP",
+	"TIMESTAMP_LTZ": "TIMESTAMPTZ", "TIMESTAMPLTZ": "TIMESTAMPTZ", "TIMESTAMP_TZ": "TIMESTAMPTZ", "TIMESTAMPTZ": "TIMESTAMPTZ",
+	"BINARY": "BLOB", "VARBINARY": "BLOB",
+	"VARIANT": variantType, "OBJECT": variantType, "ARRAY": variantType,
+}
+
+// dataType reads a type.
+func (r *rewriter) dataType() sfType {
+	t := r.take()
+	typ := sfType{name: t.text}
+	switch {
+	case t.kind != tWord:
+		r.fail(r.unexpected(t))
+		return typ
+	case t.text == "DOUBLE" && r.accept("PRECISION"):
+		typ.name = "DOUBLE PRECISION"
+	case t.word("CHAR", "NCHAR", "CHARACTER") && r.accept("VARYING"):
+		typ.name = "CHAR VARYING"
+	}
+	if _, ok := typeNames[typ.name]; !ok {
+		r.fail(compileError("002040", "42601", "Unsupported data type '%s'.", typ.name))
+		return typ
+	}
+	if r.peek().is("(") {
+		r.i++
+		for {
+			n := r.take()
+			v, err := strconv.Atoi(n.text)
+			if n.kind != tNumber || err != nil {
+				if typ.semi() {
+					r.fail(unsupported("structured type"))
+				}
+				r.fail(r.unexpected(n))
+				return typ
+			}
+			typ.args = append(typ.args, v)
+			if !r.acceptOp(",") {
+				break
+			}
+		}
+		r.expectOp(")")
+	}
+	if typ.base() == "DECIMAL" {
+		if p, s := typ.decimal(); p < 1 || p > 38 || s < 0 || s > p {
+			r.fail(compileError("002015", "42601", "invalid precision or scale: %s", typ.declared()))
+		}
+	}
+	return typ
+}
+
+func (t sfType) base() string { return typeNames[t.name] }
+
+// semi reports whether the type is VARIANT, OBJECT or ARRAY.
+func (t sfType) semi() bool { return t.base() == variantType }
+
+// decimal gives the precision and the scale: 38 and 0 where none are given.
+func (t sfType) decimal() (precision, scale int) {
+	precision = 38
+	switch t.name {
+	case "NUMBER", "DECIMAL", "NUMERIC", "DEC":
+		if len(t.args) > 0 {
+			precision = t.args[0]
+		}
+		if len(t.args) > 1 {
+			scale = t.args[1]
+		}
+	}
+	return precision, scale
+}
+
+// length gives the declared length of a text and false if there is none.
+func (t sfType) length() (int, bool) {
+	if t.base() != "VARCHAR" {
+		return 0, false
+	}
+	switch {
+	case len(t.args) > 0:
+		return t.args[0], t.args[0] < maxText
+	case t.name == "CHAR" || t.name == "CHARACTER" || t.name == "NCHAR":
+		return 1, true
+	}
+	return 0, false
+}
+
+// duck gives the type in DuckDB's words.
+func (t sfType) duck() string {
+	if t.base() == "DECIMAL" {
+		p, s := t.decimal()
+		return fmt.Sprintf("DECIMAL(%d,%d)", p, s)
+	}
+	return t.base()
+}
+
+// declared gives the type in the words of DESCRIBE TABLE.
+func (t sfType) declared() string {
+	switch t.base() {
+	case "DECIMAL":
+		p, s := t.decimal()
+		return fmt.Sprintf("NUMBER(%d,%d)", p, s)
+	case "DOUBLE":
+		return "FLOAT"
+	case "VARCHAR":
+		if n, ok := t.length(); ok {
+			return fmt.Sprintf("VARCHAR(%d)", n)
+		}
+		return fmt.Sprintf("VARCHAR(%d)", maxText)
+	case "BLOB":
+		return fmt.Sprintf("BINARY(%d)", maxBinary)
+	case "TIME":
+		return "TIME(9)"
+	case "TIMESTAMP":
+		return "TIMESTAMP_NTZ(9)"
+	case "TIMESTAMPTZ":
+		if strings.Contains(t.name, "LTZ") {
+			return "TIMESTAMP_LTZ(9)"
+		}
+		return "TIMESTAMP_TZ(9)"
+	case variantType:
+		return t.name
+	}
+	return t.base()
+}
+
+// cast writes the conversion of an expression to the type. A variant gives its
+// value, not its JSON text. With try, what cannot be converted is NULL.
+func (t sfType) cast(expr string, variant, try bool) string {
+	fn := "CAST"
+	if try {
+		fn = "TRY_CAST"
+	}
+	switch t.base() {
+	case "VARCHAR":
+		expr = "sf_text(" + expr + ")"
+		if n, ok := t.length(); ok {
+			return fmt.Sprintf("system.main.left(%s, %d)", expr, n)
+		}
+		return expr
+	case variantType:
+		return "sf_variant(" + expr + ")"
+	case "BLOB":
+		if try {
+			return "sf_try_binary(" + expr + ")"
+		}
+		return "sf_binary(" + expr + ")"
+	}
+	if variant {
+		expr = "sf_text(" + expr + ")"
+	}
+	return fn + "(" + expr + " AS " + t.duck() + ")"
+}
+
+// castCall reads CAST(x AS type) after its first word.
+func (r *rewriter) castCall(try bool) (string, bool) {
+	r.expectOp("(")
+	expr := r.region(func(t token) bool { return t.word("AS") })
+	variant := strings.HasPrefix(expr, "sf_get(") || strings.HasPrefix(expr, "parse_json(")
+	if !r.accept("AS") {
+		r.fail(r.unexpected(r.peek()))
+		return "", false
+	}
+	typ := r.dataType()
+	r.expectOp(")")
+	return typ.cast(expr, variant, try), typ.semi()
+}

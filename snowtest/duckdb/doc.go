@@ -1,0 +1,58 @@
+// Package duckdb is an engine for package snowtest that answers real SQL: a
+// program that talks to Snowflake finds tables, transactions, counts and types,
+// in the process of the test, without a network.
+//
+//	engine, err := duckdb.New()
+//	srv := snowtest.New(t, snowtest.WithEngine(engine))
+//	db, err := sql.Open("snowtether", srv.DSN())
+//
+// The sessions of one engine share its databases. Each has a DuckDB connection
+// of its own, and so its own transactions, temporary tables, variables and
+// parameters. The engine needs cgo and nothing at run time: no extension is
+// loaded, and no statement can reach the file system.
+//
+// # How a statement is answered
+//
+// A statement is split into tokens, rewritten into DuckDB's dialect in one pass
+// (rewrite.go), and carried out with the functions of macros.sql, which stand
+// before DuckDB's own. DDL, SHOW, USE, SET and ALTER SESSION are read by this
+// package. What it does not know, DuckDB may know; what neither knows is an
+// error with Snowflake's code and words. What both know and understand
+// differently is rewritten, or refused with code 000002.
+//
+// # What differs from Snowflake
+//
+//   - Names are matched without regard to case, also quoted ones: "a" and A are
+//     the same column. Results spell them as the table does.
+//   - TIME and the timestamps keep microseconds; nanoseconds are cut off.
+//   - TIMESTAMP_TZ keeps the instant and not the offset. It is shown, and
+//     reported to the client, as TIMESTAMP_LTZ.
+//   - DuckDB has no savepoints. Where Snowflake undoes one statement that failed
+//     in a transaction, the whole transaction is lost: each statement up to
+//     ROLLBACK fails and says so, and so does COMMIT, which then rolls back.
+//   - A transaction changes the tables of one database only.
+//   - A statement that meets another transaction's change is tried again until
+//     the lock time is over ([WithLockWait]), then fails with 000625. In a
+//     transaction that has already read or written something it fails at once.
+//   - VARIANT, OBJECT and ARRAY are JSON text of one type, reported as VARIANT.
+//     A variant has to be cast before it is compared or calculated with; FLATTEN
+//     is refused. Fractions in JSON pass through a double when they are cast.
+//     DISTINCT and ORDER BY of variants go by their text.
+//   - Precision of results is that of DuckDB: an expression is often
+//     NUMBER(38, s) where Snowflake says less, and a product keeps all digits
+//     where Snowflake stops at a scale of 12. Whole-number literals are
+//     calculated with 32 or 64 bits and fail on overflow.
+//   - Lengths of VARCHAR are enforced in tables that CREATE TABLE makes, not for
+//     columns that ALTER TABLE adds or changes. INSERT converts as Snowflake does
+//     what it assigns (text to BINARY is hexadecimal, timestamps to text have
+//     three digits of fraction); in UPDATE and MERGE such values need a cast.
+//   - Regular expressions are RE2. HASH, RANDOM, RANDSTR and UNIFORM give other
+//     values; APPROX_COUNT_DISTINCT is exact.
+//   - In views and column defaults, CURRENT_TIMESTAMP and its like stand for the
+//     start of the transaction; elsewhere for the start of the statement.
+//   - The databases and schemas of logins are created on the way, and a session
+//     without any uses SNOWTEST.PUBLIC. TIMEZONE is UTC by default, as the
+//     server reports it.
+//   - Roles, warehouses and grants do not exist: USE accepts any role and
+//     warehouse.
+package duckdb

@@ -1,0 +1,293 @@
+package duckdb
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	_ "embed"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	duck "github.com/duckdb/duckdb-go/v2"
+
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// macros holds the functions of Snowflake's dialect, as SQL.
+//
+//go:embed macros.sql
+var macros string
+
+const (
+	// macroDatabase is on every session's search path, behind its own schema.
+	macroDatabase = "snowflake$"
+	macroSchema   = `"` + macroDatabase + `".main`
+
+	defaultDatabase = "SNOWTEST"
+	defaultSchema   = "PUBLIC"
+)
+
+// An Engine answers SQL with one DuckDB database that its sessions share.
+type Engine struct {
+	connector *duck.Connector
+	db        *sql.DB
+	path      string
+	fileDB    string // the database that lives in the file; empty without a file
+	started   time.Time
+	lockWait  time.Duration
+
+	mu    sync.Mutex // guards admin
+	admin *sql.Conn
+	names atomic.Int64 // for objects that the engine makes itself
+	txs   atomic.Int64
+
+	lockWaits atomic.Int64 // how often a statement met another's change and waited
+}
+
+var (
+	_ snowtest.Engine        = (*Engine)(nil)
+	_ snowtest.EngineSession = (*session)(nil)
+)
+
+// An Option changes how [New] sets the engine up.
+type Option func(*Engine)
+
+// WithPath keeps one database in a file, which is created if it does not exist.
+// The database is named after the file: sales.duckdb holds SALES, and is the
+// default of sessions that name none. CREATE DATABASE is refused then. Without
+// this option everything is in memory.
+func WithPath(file string) Option { return func(e *Engine) { e.path = file } }
+
+// WithLockWait bounds how long a statement waits for another session's
+// transaction that changes the same rows, before it fails with 000625. The
+// default is 20 seconds; Snowflake's is 12 hours. A session's LOCK_TIMEOUT, if
+// set, takes its place.
+func WithLockWait(d time.Duration) Option { return func(e *Engine) { e.lockWait = d } }
+
+// New starts an engine. It needs no network and, without [WithPath], no files.
+func New(opts ...Option) (*Engine, error) {
+	e := &Engine{started: time.Now(), lockWait: 20 * time.Second}
+	for _, o := range opts {
+		o(e)
+	}
+	// Extensions are neither fetched nor loaded: what is needed, JSON and time
+	// zones, is linked in.
+	connector, err := duck.NewConnector(":memory:?autoinstall_known_extensions=false&autoload_known_extensions=false", nil)
+	if err != nil {
+		return nil, fmt.Errorf("duckdb: open: %w", err)
+	}
+	e.connector, e.db = connector, sql.OpenDB(connector)
+	if err := e.setUp(); err != nil {
+		e.Close()
+		return nil, fmt.Errorf("duckdb: set up: %w", err)
+	}
+	return e, nil
+}
+
+func (e *Engine) setUp() error {
+	ctx := context.Background()
+	var err error
+	if e.admin, err = e.db.Conn(ctx); err != nil {
+		return err
+	}
+	if err := registerScalars(e.admin); err != nil {
+		return err
+	}
+	statements := []string{
+		"ATTACH ':memory:' AS " + quoteIdent(macroDatabase),
+		"SET search_path = '" + macroSchema + "'",
+		macros,
+		"SET GLOBAL default_null_order = 'nulls_last_on_asc_first_on_desc'",
+	}
+	if e.path != "" {
+		base := filepath.Base(e.path)
+		e.fileDB = strings.ToUpper(strings.TrimSuffix(base, filepath.Ext(base)))
+		statements = append(statements, "ATTACH "+quoteString(e.path)+" AS "+quoteIdent(e.fileDB))
+	}
+	statements = append(statements, "SET GLOBAL enable_external_access = false")
+	for _, q := range statements {
+		if _, err := e.admin.ExecContext(ctx, q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close closes the database. The sessions must have been closed.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var err error
+	if e.admin != nil {
+		err = e.admin.Close()
+		e.admin = nil
+	}
+	return errors.Join(err, e.db.Close()) // which closes the connector too
+}
+
+// OpenSession opens a DuckDB connection. The database and the schema of the
+// login are created if they do not exist, so that a test need not begin with
+// CREATE DATABASE; without any, the session uses SNOWTEST.PUBLIC.
+func (e *Engine) OpenSession(ctx context.Context, info snowtest.SessionInfo) (snowtest.EngineSession, error) {
+	s := &session{
+		e: e, info: info,
+		role: foldName(info.Role), warehouse: foldName(info.Warehouse),
+		database: foldName(info.Database), schema: foldName(info.Schema),
+		vars: map[string]string{}, params: map[string]string{},
+	}
+	if s.role == "" {
+		s.role = "PUBLIC"
+	}
+	if s.database == "" {
+		s.database = defaultDatabase
+		if e.fileDB != "" {
+			s.database = e.fileDB
+		}
+	}
+	if s.schema == "" {
+		s.schema = defaultSchema
+	}
+	if err := e.ensureDatabase(ctx, s.database, s.schema); err != nil {
+		return nil, err
+	}
+	c, err := e.connector.Connect(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("duckdb: connect: %w", err)
+	}
+	s.conn = c.(*duck.Conn)
+	for k, v := range info.Parameters {
+		name := strings.ToUpper(k)
+		if err := checkParameter(name, v); err != nil {
+			s.conn.Close()
+			return nil, err
+		}
+		s.params[name] = v
+	}
+	err = s.setPath(ctx)
+	if err == nil {
+		err = s.setTimeZone(ctx, s.param("TIMEZONE"))
+	}
+	if err != nil {
+		s.conn.Close()
+		return nil, translate(ctx, "", err)
+	}
+	return s, nil
+}
+
+// ensureDatabase creates a database with its schemas if it does not exist.
+func (e *Engine) ensureDatabase(ctx context.Context, database, schema string) error {
+	if e.fileDB != "" && database != e.fileDB {
+		return domainNotExists("Database", database)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	statements := []string{
+		"CREATE SCHEMA IF NOT EXISTS " + quoteIdent(database) + "." + quoteIdent(defaultSchema),
+		"CREATE SCHEMA IF NOT EXISTS " + quoteIdent(database) + "." + quoteIdent(schema),
+	}
+	if e.fileDB == "" {
+		statements = append([]string{"ATTACH IF NOT EXISTS ':memory:' AS " + quoteIdent(database)}, statements...)
+	}
+	for _, q := range statements {
+		if _, err := e.admin.ExecContext(ctx, q); err != nil {
+			return translate(ctx, "", err)
+		}
+	}
+	return nil
+}
+
+// uniqueName names an object that the engine makes itself.
+func (e *Engine) uniqueName(prefix string) string {
+	return fmt.Sprintf("%s%x_%d", prefix, e.started.UnixNano(), e.names.Add(1))
+}
+
+// foldName writes a name from a login as Snowflake resolves it: in upper case
+// unless it is quoted.
+func foldName(name string) string {
+	if len(name) > 1 && name[0] == '"' && name[len(name)-1] == '"' {
+		return strings.ReplaceAll(name[1:len(name)-1], `""`, `"`)
+	}
+	return strings.ToUpper(name)
+}
+
+// exec carries out a statement of DuckDB's and gives the rows it changed.
+func exec(ctx context.Context, c *duck.Conn, query string) (int64, error) {
+	res, err := c.ExecContext(ctx, query, nil)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+// query carries out a statement and gives its rows in Snowflake's text form.
+// With describe it is only prepared.
+func query(ctx context.Context, c *duck.Conn, text string, describe bool) ([]snowtest.Column, [][]*string, error) {
+	prepared, err := c.PrepareContext(ctx, text)
+	if err != nil {
+		return nil, nil, err
+	}
+	stmt := prepared.(*duck.Stmt)
+	defer stmt.Close()
+	n, err := stmt.ColumnCount()
+	if err != nil {
+		return nil, nil, err
+	}
+	columns := make([]snowtest.Column, n)
+	write := make([]converter, n)
+	for i := range n {
+		name, err := stmt.ColumnName(i)
+		if err != nil {
+			return nil, nil, err
+		}
+		info, err := stmt.ColumnTypeInfo(i)
+		if err != nil {
+			return nil, nil, unsupported("result column %s of a type that Snowflake does not have", name)
+		}
+		if columns[i], write[i], err = columnOf(name, info); err != nil {
+			return nil, nil, err
+		}
+	}
+	if describe {
+		return columns, nil, nil
+	}
+	rows, err := stmt.QueryContext(ctx, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer rows.Close()
+	out, err := readRows(ctx, rows, write)
+	return columns, out, err
+}
+
+func readRows(ctx context.Context, rows driver.Rows, write []converter) ([][]*string, error) {
+	out := [][]*string{}
+	values := make([]driver.Value, len(write))
+	for {
+		err := rows.Next(values)
+		if isEOF(err) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		row, text := make([]*string, len(write)), make([]string, len(write))
+		for i, v := range values {
+			if v == nil {
+				continue
+			}
+			if text[i], err = write[i](v); err != nil {
+				return nil, err
+			}
+			row[i] = &text[i]
+		}
+		out = append(out, row)
+		if len(out)%1024 == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+}

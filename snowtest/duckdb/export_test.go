@@ -1,0 +1,5 @@
+package duckdb
+
+// LockWaits says how often statements have met another session's change and
+// waited.
+func LockWaits(e *Engine) int64 { return e.lockWaits.Load() }

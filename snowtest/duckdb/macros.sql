@@ -1,0 +1,229 @@
+-- Snowflake's functions, as macros of DuckDB. They live in a database of their
+-- own that every session has on its search path, behind its own schema and
+-- before DuckDB's functions: a macro here hides DuckDB's function or operator of
+-- the same name, which is then called with system.main before it.
+--
+-- An error is raised by a cast of 'SF|code|state|message|' to a number, which
+-- errors.go turns into one of Snowflake's shape: DuckDB's error() would make the
+-- expression volatile and its alias useless to the rest of the SELECT. What needs to see the statement's text (date parts,
+-- formats, any number of arguments) is rewritten in functions.go, temporal.go
+-- and conversions.go, which call the macros that begin with sf_.
+
+-- Values as text: what ::VARCHAR, TO_VARCHAR and || make of each type.
+
+CREATE MACRO sf_is_variant(x) AS system.main.typeof(x) = 'STRUCT(v VARCHAR)';
+CREATE MACRO sf_text(x) AS CASE
+  WHEN sf_is_variant(x) THEN json_extract_string(CAST(system.main.to_json(x) ->> '$.v' AS JSON), '$')
+  WHEN system.main.typeof(x) IN ('DOUBLE', 'FLOAT', 'TIMESTAMP', 'TIMESTAMP WITH TIME ZONE', 'TIME', 'BLOB') THEN sf_format(CAST(x AS VARCHAR), system.main.typeof(x))
+  ELSE CAST(x AS VARCHAR) END;
+CREATE MACRO sf_binary(x) AS CASE system.main.typeof(x)
+  WHEN 'VARCHAR' THEN from_hex(CAST(x AS VARCHAR))
+  ELSE CAST(CAST(x AS VARCHAR) AS BLOB) END;
+CREATE MACRO sf_try_binary(x) AS CASE WHEN regexp_full_match(x, '([0-9A-Fa-f]{2})*') THEN from_hex(x) END;
+
+-- Arithmetic. The quotient of two decimals is exact, rounded half away from
+-- zero, with six digits more than the dividend. DuckDB's is a double.
+
+CREATE MACRO sf_inexact(x) AS system.main.typeof(x) IN ('DOUBLE', 'FLOAT');
+CREATE MACRO sf_quotient_type(a, b) AS a * 0.000001 + b * 0 + CAST(0 AS DECIMAL(38,0));
+CREATE MACRO sf_quotient(a, b) AS CASE
+  WHEN b = 0 THEN NULL
+  WHEN sf_inexact(a) OR sf_inexact(b) THEN cast_to_type(system.main."/"(CAST(a AS DOUBLE), CAST(b AS DOUBLE)), sf_quotient_type(a, b))
+  ELSE cast_to_type(sf_divide(CAST(a AS VARCHAR), CAST(b AS VARCHAR)), sf_quotient_type(a, b)) END;
+CREATE MACRO sf_zero_divide() AS CAST('SF|100051|22012|Division by zero|' AS INTEGER);
+CREATE MACRO "/"(a, b) AS CASE WHEN b = 0 THEN sf_zero_divide() ELSE sf_quotient(a, b) END;
+CREATE MACRO "%"(a, b) AS CASE WHEN b = 0 THEN sf_zero_divide() ELSE system.main."%"(a, b) END;
+CREATE MACRO mod(a, b) AS a % b;
+CREATE MACRO div0(a, b) AS CASE WHEN b = 0 THEN 0 ELSE sf_quotient(a, b) END;
+CREATE MACRO div0null(a, b) AS CASE WHEN b = 0 OR b IS NULL THEN 0 ELSE sf_quotient(a, b) END;
+CREATE MACRO square(x) AS CAST(x AS DOUBLE) * x;
+CREATE MACRO round(x) AS system.main.round(x), (x, n) AS system.main.round(x, CAST(n AS INTEGER));
+CREATE MACRO sf_truncate(x) AS system.main.trunc(x), (x, n) AS system.main.trunc(x, CAST(n AS INTEGER));
+CREATE MACRO truncate(x) AS sf_truncate(x), (x, n) AS sf_truncate(x, n);
+CREATE MACRO sf_ten(n) AS CAST('1e' || CAST(n AS VARCHAR) AS DECIMAL(38,18));
+CREATE MACRO sf_tenth(n) AS CAST('1e-' || CAST(n AS VARCHAR) AS DECIMAL(38,18));
+CREATE MACRO ceil(x) AS system.main.ceil(x), (x, n) AS cast_to_type(-system.main.floor(-(x * sf_ten(n))) * sf_tenth(n), x);
+CREATE MACRO floor(x) AS system.main.floor(x), (x, n) AS cast_to_type(system.main.floor(x * sf_ten(n)) * sf_tenth(n), x);
+CREATE MACRO log(b, x) AS CASE b WHEN 10 THEN log10(x) WHEN 2 THEN log2(x) ELSE ln(x) / ln(b) END;
+CREATE MACRO bitand(a, b) AS CAST(a AS BIGINT) & CAST(b AS BIGINT);
+CREATE MACRO bitor(a, b) AS CAST(a AS BIGINT) | CAST(b AS BIGINT);
+CREATE MACRO bitxor(a, b) AS xor(CAST(a AS BIGINT), CAST(b AS BIGINT));
+CREATE MACRO bitnot(a) AS ~CAST(a AS BIGINT);
+CREATE MACRO bitshiftleft(a, n) AS CAST(a AS BIGINT) << CAST(n AS BIGINT);
+CREATE MACRO bitshiftright(a, n) AS CAST(a AS BIGINT) >> CAST(n AS BIGINT);
+CREATE MACRO random() AS CAST((system.main.random() - 0.5) * 18446744073709551000 AS DECIMAL(19,0)), (seed) AS CAST('SF|000002|0A000|Unsupported feature ''RANDOM with a seed''.|' AS INTEGER);
+CREATE MACRO randstr(n, gen) AS system.main.left(repeat(md5(CAST(gen AS VARCHAR) || CAST(system.main.random() AS VARCHAR)), CAST(n AS INTEGER) // 32 + 1), CAST(n AS INTEGER));
+
+-- Conditions and NULL.
+
+CREATE MACRO iff(c, a, b) AS CASE WHEN c THEN a ELSE b END;
+CREATE MACRO nvl(a, b) AS COALESCE(a, b);
+CREATE MACRO ifnull(a, b) AS COALESCE(a, b);
+CREATE MACRO nvl2(a, b, c) AS CASE WHEN a IS NOT NULL THEN b ELSE c END;
+CREATE MACRO zeroifnull(x) AS COALESCE(x, 0);
+CREATE MACRO nullifzero(x) AS NULLIF(x, 0);
+CREATE MACRO equal_null(a, b) AS a IS NOT DISTINCT FROM b;
+CREATE MACRO boolor_agg(x) AS bool_or(CAST(x AS BOOLEAN));
+CREATE MACRO booland_agg(x) AS bool_and(CAST(x AS BOOLEAN));
+CREATE MACRO booland(a, b) AS CAST(a AS BOOLEAN) AND CAST(b AS BOOLEAN);
+CREATE MACRO boolor(a, b) AS CAST(a AS BOOLEAN) OR CAST(b AS BOOLEAN);
+
+-- Strings. Positions count from 1; 0 counts as 1 in SUBSTR and SPLIT_PART.
+
+CREATE MACRO len(x) AS length(sf_text(x));
+CREATE MACRO startswith(s, p) AS starts_with(s, p);
+CREATE MACRO endswith(s, p) AS ends_with(s, p);
+CREATE MACRO charindex(p, s) AS strpos(s, p),
+  (p, s, start) AS CASE WHEN strpos(system.main.substr(s, CAST(start AS BIGINT)), p) = 0 THEN 0
+    ELSE strpos(system.main.substr(s, CAST(start AS BIGINT)), p) + CAST(start AS BIGINT) - 1 END;
+CREATE MACRO substr(s, n) AS system.main.substr(s, CASE WHEN n = 0 THEN 1 ELSE CAST(n AS BIGINT) END),
+  (s, n, l) AS system.main.substr(s, CASE WHEN n = 0 THEN 1 ELSE CAST(n AS BIGINT) END, greatest(CAST(l AS BIGINT), 0));
+CREATE MACRO substring(s, n) AS substr(s, n), (s, n, l) AS substr(s, n, l);
+CREATE MACRO "left"(s, n) AS system.main.left(s, greatest(CAST(n AS BIGINT), 0));
+CREATE MACRO "right"(s, n) AS system.main.right(s, greatest(CAST(n AS BIGINT), 0));
+CREATE MACRO lpad(s, n) AS system.main.lpad(s, CAST(n AS INTEGER), ' '), (s, n, p) AS system.main.lpad(s, CAST(n AS INTEGER), p);
+CREATE MACRO rpad(s, n) AS system.main.rpad(s, CAST(n AS INTEGER), ' '), (s, n, p) AS system.main.rpad(s, CAST(n AS INTEGER), p);
+CREATE MACRO repeat(s, n) AS system.main.repeat(s, CAST(n AS BIGINT));
+CREATE MACRO space(n) AS system.main.repeat(' ', CAST(n AS BIGINT));
+CREATE MACRO replace(s, a) AS system.main.replace(s, a, ''), (s, a, b) AS system.main.replace(s, a, b);
+CREATE MACRO split_part(s, d, n) AS system.main.split_part(s, d, CASE WHEN n = 0 THEN 1 ELSE CAST(n AS BIGINT) END);
+CREATE MACRO chr(n) AS system.main.chr(CAST(n AS INTEGER));
+CREATE MACRO "char"(n) AS system.main.chr(CAST(n AS INTEGER));
+CREATE MACRO regexp_like(s, p) AS regexp_full_match(s, p);
+CREATE MACRO rlike(s, p) AS regexp_full_match(s, p);
+CREATE MACRO regexp_replace(s, p) AS system.main.regexp_replace(s, p, '', 'g'), (s, p, r) AS system.main.regexp_replace(s, p, r, 'g');
+CREATE MACRO regexp_substr(s, p) AS CASE WHEN regexp_matches(s, p) THEN regexp_extract(s, p) END;
+CREATE MACRO regexp_count(s, p) AS system.main.len(regexp_extract_all(s, p));
+CREATE MACRO sha1_hex(s) AS sha1(s);
+CREATE MACRO md5_hex(s) AS md5(s);
+CREATE MACRO sha2(s) AS sha256(s),
+  (s, n) AS CASE WHEN n = 256 THEN sha256(s) ELSE CAST('SF|000002|0A000|Unsupported feature ''SHA2 of other than 256 bits''.|' AS INTEGER) END;
+CREATE MACRO sha2_hex(s) AS sha256(s), (s, n) AS sha2(s, n);
+CREATE MACRO base64_encode(x) AS to_base64(CASE system.main.typeof(x) WHEN 'BLOB' THEN CAST(CAST(x AS VARCHAR) AS BLOB) ELSE encode(CAST(x AS VARCHAR)) END);
+CREATE MACRO hex_encode(s) AS hex(s);
+CREATE MACRO uuid_string() AS CAST(uuid() AS VARCHAR);
+CREATE MACRO count_if(c) AS system.main.count_if(c);
+
+-- Dates and times. A DATE stays a DATE when days or more are added.
+
+CREATE MACRO sf_add_year(n, d) AS cast_to_type(d + to_years(CAST(n AS INTEGER)), d);
+CREATE MACRO sf_add_quarter(n, d) AS cast_to_type(d + to_months(CAST(n AS INTEGER) * 3), d);
+CREATE MACRO sf_add_month(n, d) AS cast_to_type(d + to_months(CAST(n AS INTEGER)), d);
+CREATE MACRO sf_add_week(n, d) AS cast_to_type(d + to_days(CAST(n AS INTEGER) * 7), d);
+CREATE MACRO sf_add_day(n, d) AS cast_to_type(d + to_days(CAST(n AS INTEGER)), d);
+CREATE MACRO sf_add_hour(n, d) AS d + to_hours(CAST(n AS BIGINT));
+CREATE MACRO sf_add_minute(n, d) AS d + to_minutes(CAST(n AS BIGINT));
+CREATE MACRO sf_add_second(n, d) AS d + to_seconds(CAST(n AS BIGINT));
+CREATE MACRO sf_add_millisecond(n, d) AS d + to_milliseconds(CAST(n AS BIGINT));
+CREATE MACRO sf_add_microsecond(n, d) AS d + to_microseconds(CAST(n AS BIGINT));
+CREATE MACRO add_months(d, n) AS cast_to_type(CASE
+  WHEN CAST(d AS DATE) = last_day(d) THEN last_day(d + to_months(CAST(n AS INTEGER))) + (CAST(d AS TIMESTAMP) - CAST(CAST(d AS DATE) AS TIMESTAMP))
+  ELSE d + to_months(CAST(n AS INTEGER)) END, d);
+CREATE MACRO sf_diff_week(a, b) AS system.main."//"(CAST(date_trunc('week', b) AS DATE) - CAST(date_trunc('week', a) AS DATE), 7);
+CREATE MACRO sf_trunc(part, d) AS cast_to_type(date_trunc(part, d), d);
+CREATE MACRO sf_last_year(d) AS CAST(date_trunc('year', d) + INTERVAL 1 YEAR - INTERVAL 1 DAY AS DATE);
+CREATE MACRO sf_last_quarter(d) AS CAST(date_trunc('quarter', d) + INTERVAL 3 MONTH - INTERVAL 1 DAY AS DATE);
+CREATE MACRO sf_last_week(d) AS CAST(date_trunc('week', d) + INTERVAL 6 DAY AS DATE);
+CREATE MACRO monthname(d) AS strftime(d, '%b');
+CREATE MACRO dayname(d) AS strftime(d, '%a');
+CREATE MACRO dayofweekiso(d) AS isodow(d);
+CREATE MACRO dayofweek_iso(d) AS isodow(d);
+CREATE MACRO weekiso(d) AS week(d);
+CREATE MACRO yearofweek(d) AS isoyear(d);
+CREATE MACRO yearofweekiso(d) AS isoyear(d);
+CREATE MACRO months_between(a, b) AS CASE
+  WHEN day(a) = day(b) OR CAST(a AS DATE) = last_day(a) AND CAST(b AS DATE) = last_day(b) THEN CAST(date_diff('month', b, a) AS DOUBLE)
+  ELSE date_diff('month', b, a) + (day(a) - day(b)) / CAST(31 AS DOUBLE) END;
+CREATE MACRO date_from_parts(y, m, d) AS CAST(CAST(make_date(CAST(y AS BIGINT), 1, 1) AS TIMESTAMP) + to_months(CAST(m AS INTEGER) - 1) + to_days(CAST(d AS INTEGER) - 1) AS DATE);
+CREATE MACRO datefromparts(y, m, d) AS date_from_parts(y, m, d);
+CREATE MACRO time_from_parts(h, m, s) AS make_time(CAST(h AS BIGINT), CAST(m AS BIGINT), CAST(s AS DOUBLE));
+CREATE MACRO timestamp_from_parts(y, mo, d, h, mi, s) AS CAST(date_from_parts(y, mo, d) AS TIMESTAMP) + to_hours(CAST(h AS BIGINT)) + to_minutes(CAST(mi AS BIGINT)) + to_seconds(CAST(s AS BIGINT));
+CREATE MACRO timestamp_ntz_from_parts(y, mo, d, h, mi, s) AS timestamp_from_parts(y, mo, d, h, mi, s);
+CREATE MACRO convert_timezone(zone, t) AS timezone(zone, CAST(t AS TIMESTAMPTZ)), (src, dst, t) AS timezone(dst, timezone(src, CAST(t AS TIMESTAMP)));
+
+-- TO_TIMESTAMP of a number counts seconds since 1970; of a text that is a whole
+-- number it counts seconds, milliseconds, microseconds or nanoseconds by size.
+CREATE MACRO sf_epoch(n, text) AS make_timestamp(CAST(CASE
+  WHEN NOT text OR abs(n) < 31536000000 THEN n * 1000000
+  WHEN abs(n) < 31536000000000 THEN n * 1000
+  WHEN abs(n) < 31536000000000000 THEN n
+  ELSE system.main."//"(CAST(n AS HUGEINT), 1000) END AS BIGINT));
+CREATE MACRO sf_number(x) AS TRY_CAST(CAST(x AS VARCHAR) AS DECIMAL(38,6));
+CREATE MACRO sf_timestamp_ntz(x) AS CASE
+  WHEN sf_number(x) IS NOT NULL THEN sf_epoch(sf_number(x), system.main.typeof(x) = 'VARCHAR')
+  ELSE CAST(CAST(x AS VARCHAR) AS TIMESTAMP) END;
+CREATE MACRO sf_timestamp_ltz(x) AS CASE
+  WHEN sf_number(x) IS NOT NULL THEN timezone('UTC', sf_epoch(sf_number(x), system.main.typeof(x) = 'VARCHAR'))
+  ELSE CAST(CAST(x AS VARCHAR) AS TIMESTAMPTZ) END;
+CREATE MACRO sf_try_timestamp_ntz(x) AS CASE
+  WHEN sf_number(x) IS NOT NULL THEN sf_epoch(sf_number(x), system.main.typeof(x) = 'VARCHAR')
+  ELSE TRY_CAST(CAST(x AS VARCHAR) AS TIMESTAMP) END;
+CREATE MACRO sf_try_timestamp_ltz(x) AS CASE
+  WHEN sf_number(x) IS NOT NULL THEN timezone('UTC', sf_epoch(sf_number(x), system.main.typeof(x) = 'VARCHAR'))
+  ELSE TRY_CAST(CAST(x AS VARCHAR) AS TIMESTAMPTZ) END;
+
+-- Semi-structured values: JSON text in a STRUCT, so that nothing takes the text
+-- for a string by mistake.
+
+CREATE MACRO sf_box(j) AS CASE WHEN j IS NULL THEN NULL ELSE {'v': CAST(j AS VARCHAR)} END;
+CREATE MACRO sf_numeric(x) AS system.main.typeof(x) IN ('TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'HUGEINT', 'UBIGINT') OR starts_with(system.main.typeof(x), 'DECIMAL');
+CREATE MACRO sf_element(x) AS CASE
+  WHEN x IS NULL THEN NULL
+  WHEN sf_is_variant(x) THEN system.main.to_json(x) ->> '$.v'
+  WHEN sf_numeric(x) OR system.main.typeof(x) = 'BOOLEAN' THEN CAST(x AS VARCHAR)
+  WHEN system.main.typeof(x) = 'DOUBLE' THEN CAST(system.main.to_json(x) AS VARCHAR)
+  ELSE CAST(system.main.to_json(sf_text(x)) AS VARCHAR) END;
+CREATE MACRO sf_variant(x) AS sf_box(sf_element(x));
+CREATE MACRO parse_json(s) AS sf_box(CASE
+  WHEN sf_is_variant(s) THEN system.main.to_json(s) ->> '$.v'
+  WHEN trim(CAST(s AS VARCHAR)) = '' THEN NULL
+  ELSE CAST(CAST(s AS VARCHAR) AS JSON) END);
+CREATE MACRO try_parse_json(s) AS sf_box(CASE WHEN json_valid(s) THEN s END);
+CREATE MACRO check_json(s) AS CASE WHEN json_valid(s) THEN NULL ELSE 'invalid JSON' END;
+CREATE MACRO to_json(x) AS struct_extract(x, 'v');
+CREATE MACRO sf_get(x, path) AS sf_box(json_extract(struct_extract(x, 'v'), path));
+CREATE MACRO sf_pair(k, x) AS CAST(system.main.to_json(CAST(k AS VARCHAR)) AS VARCHAR) || ':' || sf_element(x);
+CREATE MACRO sf_pair_null(k, x) AS CAST(system.main.to_json(CAST(k AS VARCHAR)) AS VARCHAR) || ':' || COALESCE(sf_element(x), 'null');
+CREATE MACRO sf_object(pairs) AS sf_box('{' || array_to_string(pairs, ',') || '}');
+CREATE MACRO sf_array(elements) AS sf_box('[' || COALESCE(elements, '') || ']');
+CREATE MACRO split(s, d) AS sf_box(system.main.to_json(string_split(s, d)));
+CREATE MACRO array_size(x) AS CASE WHEN json_type(struct_extract(x, 'v')) = 'ARRAY' THEN CAST(json_array_length(struct_extract(x, 'v')) AS INTEGER) END;
+CREATE MACRO object_keys(x) AS sf_box(system.main.to_json(json_keys(struct_extract(x, 'v'))));
+CREATE MACRO sf_texts(x) AS json_extract_string(struct_extract(x, 'v'), '$[*]');
+CREATE MACRO is_null_value(x) AS json_type(struct_extract(x, 'v')) = 'NULL';
+CREATE MACRO sf_typeof(x) AS CASE json_type(struct_extract(x, 'v'))
+  WHEN 'VARCHAR' THEN 'VARCHAR' WHEN 'BOOLEAN' THEN 'BOOLEAN' WHEN 'NULL' THEN 'NULL_VALUE' WHEN 'OBJECT' THEN 'OBJECT'
+  WHEN 'ARRAY' THEN 'ARRAY' WHEN 'DOUBLE' THEN 'DECIMAL' ELSE 'INTEGER' END;
+
+-- What INFORMATION_SCHEMA shows of a database.
+
+CREATE MACRO sf_type_name(data_type, declared) AS CASE
+  WHEN starts_with(declared, 'VARCHAR') THEN 'TEXT'
+  WHEN declared IS NOT NULL AND declared <> '' THEN regexp_extract(declared, '^[A-Z_]+')
+  WHEN starts_with(data_type, 'DECIMAL') THEN 'NUMBER'
+  ELSE COALESCE(map_extract_value(MAP {
+    'INTEGER': 'NUMBER', 'BIGINT': 'NUMBER', 'SMALLINT': 'NUMBER', 'TINYINT': 'NUMBER', 'HUGEINT': 'NUMBER', 'VARCHAR': 'TEXT', 'DOUBLE': 'FLOAT',
+    'TIMESTAMP': 'TIMESTAMP_NTZ', 'TIMESTAMP WITH TIME ZONE': 'TIMESTAMP_LTZ', 'BLOB': 'BINARY', 'STRUCT(v VARCHAR)': 'VARIANT'}, data_type), data_type) END;
+CREATE MACRO sf_info_tables(db) AS TABLE
+  SELECT database_name AS TABLE_CATALOG, schema_name AS TABLE_SCHEMA, table_name AS TABLE_NAME, 'SYSADMIN' AS TABLE_OWNER,
+    'BASE TABLE' AS TABLE_TYPE, NULLIF(split_part(comment, chr(31), 3), '') AS COMMENT
+  FROM duckdb_tables() WHERE database_name = db
+  UNION ALL
+  SELECT database_name, schema_name, view_name, 'SYSADMIN', 'VIEW', comment FROM duckdb_views() WHERE database_name = db AND NOT internal;
+CREATE MACRO sf_info_views(db) AS TABLE
+  SELECT database_name AS TABLE_CATALOG, schema_name AS TABLE_SCHEMA, view_name AS TABLE_NAME, 'SYSADMIN' AS TABLE_OWNER, comment AS COMMENT
+  FROM duckdb_views() WHERE database_name = db AND NOT internal;
+CREATE MACRO sf_info_schemata(db) AS TABLE
+  SELECT database_name AS CATALOG_NAME, schema_name AS SCHEMA_NAME, 'SYSADMIN' AS SCHEMA_OWNER
+  FROM duckdb_schemas() WHERE database_name = db AND schema_name NOT IN ('main', 'information_schema', 'pg_catalog');
+CREATE MACRO sf_info_databases(db) AS TABLE
+  SELECT database_name AS DATABASE_NAME, 'SYSADMIN' AS DATABASE_OWNER
+  FROM duckdb_databases() WHERE NOT internal AND database_name NOT IN ('memory', 'temp', 'system', 'snowflake$');
+CREATE MACRO sf_info_columns(db) AS TABLE
+  SELECT c.database_name AS TABLE_CATALOG, c.schema_name AS TABLE_SCHEMA, c.table_name AS TABLE_NAME, c.column_name AS COLUMN_NAME,
+    CAST(c.column_index AS BIGINT) AS ORDINAL_POSITION, c.column_default AS COLUMN_DEFAULT, CASE WHEN c.is_nullable THEN 'YES' ELSE 'NO' END AS IS_NULLABLE,
+    sf_type_name(c.data_type, split_part(c.comment, chr(31), 1)) AS DATA_TYPE,
+    CASE WHEN starts_with(c.data_type, 'DECIMAL') THEN CAST(c.numeric_precision AS BIGINT) END AS NUMERIC_PRECISION,
+    CASE WHEN starts_with(c.data_type, 'DECIMAL') THEN CAST(c.numeric_scale AS BIGINT) END AS NUMERIC_SCALE,
+    NULLIF(split_part(c.comment, chr(31), 2), '') AS COMMENT
+  FROM duckdb_columns() c WHERE c.database_name = db AND NOT c.internal;

@@ -1,0 +1,380 @@
+package duckdb
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// A parameter is a session parameter that the engine knows. A fixed one changes
+// what values mean or how they look as text; only its default is accepted.
+type parameter struct {
+	name, standard, kind string
+	fixed                bool
+}
+
+var parameters = []parameter{
+	{"AUTOCOMMIT", "true", "BOOLEAN", false},
+	{"BINARY_INPUT_FORMAT", "HEX", "STRING", true},
+	{"BINARY_OUTPUT_FORMAT", "HEX", "STRING", true},
+	{"CLIENT_SESSION_KEEP_ALIVE", "false", "BOOLEAN", false},
+	{"CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY", "3600", "NUMBER", false},
+	{"DATE_INPUT_FORMAT", "AUTO", "STRING", true},
+	{"DATE_OUTPUT_FORMAT", "YYYY-MM-DD", "STRING", true},
+	{"ERROR_ON_NONDETERMINISTIC_MERGE", "true", "BOOLEAN", true},
+	{"ERROR_ON_NONDETERMINISTIC_UPDATE", "false", "BOOLEAN", true},
+	{"LOCK_TIMEOUT", "43200", "NUMBER", false},
+	{"MULTI_STATEMENT_COUNT", "1", "NUMBER", false},
+	{"QUERY_TAG", "", "STRING", false},
+	{"QUOTED_IDENTIFIERS_IGNORE_CASE", "false", "BOOLEAN", true},
+	{"STATEMENT_TIMEOUT_IN_SECONDS", "172800", "NUMBER", false},
+	{"TIMESTAMP_INPUT_FORMAT", "AUTO", "STRING", true},
+	{"TIMESTAMP_LTZ_OUTPUT_FORMAT", "", "STRING", true},
+	{"TIMESTAMP_NTZ_OUTPUT_FORMAT", "YYYY-MM-DD HH24:MI:SS.FF3", "STRING", true},
+	{"TIMESTAMP_OUTPUT_FORMAT", "YYYY-MM-DD HH24:MI:SS.FF3 TZHTZM", "STRING", true},
+	{"TIMESTAMP_TYPE_MAPPING", "TIMESTAMP_NTZ", "STRING", true},
+	{"TIMESTAMP_TZ_OUTPUT_FORMAT", "", "STRING", true},
+	{"TIMEZONE", "UTC", "STRING", false},
+	{"TIME_INPUT_FORMAT", "AUTO", "STRING", true},
+	{"TIME_OUTPUT_FORMAT", "HH24:MI:SS", "STRING", true},
+	{"TRANSACTION_ABORT_ON_ERROR", "false", "BOOLEAN", false},
+	{"WEEK_OF_YEAR_POLICY", "0", "NUMBER", true},
+	{"WEEK_START", "0", "NUMBER", true},
+}
+
+func findParameter(name string) (parameter, bool) {
+	i := slices.IndexFunc(parameters, func(p parameter) bool { return p.name == name })
+	if i < 0 {
+		return parameter{name: name, kind: "STRING"}, false
+	}
+	return parameters[i], true
+}
+
+// param gives the value of a session parameter as text.
+func (s *session) param(name string) string {
+	if v, ok := s.params[name]; ok {
+		return v
+	}
+	p, _ := findParameter(name)
+	return p.standard
+}
+
+func (s *session) autocommit() bool { return !strings.EqualFold(s.param("AUTOCOMMIT"), "false") }
+
+func (s *session) lockTimeout() time.Duration {
+	if v, ok := s.params["LOCK_TIMEOUT"]; ok {
+		if n, err := strconv.ParseInt(v, 10, 32); err == nil {
+			return time.Duration(n) * time.Second
+		}
+	}
+	return s.e.lockWait
+}
+
+// statementTimeout gives the bound that the session sets on its statements, and
+// false if it sets none.
+func (s *session) statementTimeout() (time.Duration, bool) {
+	n, err := strconv.ParseInt(s.params["STATEMENT_TIMEOUT_IN_SECONDS"], 10, 32)
+	return time.Duration(n) * time.Second, err == nil && n > 0
+}
+
+// checkParameter refuses what the engine would store and not heed.
+func checkParameter(name, value string) error {
+	p, known := findParameter(name)
+	if !known {
+		return nil
+	}
+	if p.fixed && !strings.EqualFold(value, p.standard) {
+		return unsupported("%s = %s", name, value)
+	}
+	bad := func() error {
+		return compileError("001006", "22023", "invalid value [%s] for parameter '%s'", value, name)
+	}
+	switch p.kind {
+	case "BOOLEAN":
+		if !strings.EqualFold(value, "true") && !strings.EqualFold(value, "false") {
+			return bad()
+		}
+	case "NUMBER":
+		if _, err := strconv.ParseInt(value, 10, 64); err != nil {
+			return bad()
+		}
+	}
+	return nil
+}
+
+// typed gives a parameter's value the type in which a server reports it.
+func (p parameter) typed(value string) any {
+	switch p.kind {
+	case "BOOLEAN":
+		return strings.EqualFold(value, "true")
+	case "NUMBER":
+		if n, err := strconv.ParseInt(value, 10, 64); err == nil {
+			return n
+		}
+	}
+	return value
+}
+
+// alterSession carries out ALTER SESSION SET a = 1 b = 'x' and UNSET a, b.
+func (w *work) alterSession(ctx context.Context) (*snowtest.Result, error) {
+	r := w.rewriter()
+	r.i = 2
+	changed := map[string]string{}
+	var unset []string
+	switch {
+	case r.accept("SET"):
+		for r.err == nil && r.peek().kind != tEOF {
+			name := r.take()
+			r.expectOp("=")
+			changed[name.text] = r.parameterValue()
+			r.acceptOp(",")
+		}
+	case r.accept("UNSET"):
+		for r.err == nil && r.peek().kind != tEOF {
+			unset = append(unset, r.take().text)
+			r.acceptOp(",")
+		}
+	default:
+		r.fail(r.unexpected(r.peek()))
+	}
+	if r.err == nil && len(changed)+len(unset) == 0 {
+		r.fail(r.unexpected(r.peek()))
+	}
+	if r.err != nil {
+		return nil, r.err
+	}
+	res := snowtest.Status(snowtest.KindSCL, executed)
+	if w.st.DescribeOnly {
+		return describeOnly(res), nil
+	}
+	for name, value := range changed {
+		if err := checkParameter(name, value); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range unset {
+		p, _ := findParameter(name)
+		changed[name] = p.standard
+	}
+	if zone, ok := changed["TIMEZONE"]; ok {
+		if err := w.setTimeZone(ctx, zone); err != nil {
+			return nil, err
+		}
+	}
+	res.Parameters = map[string]any{}
+	for name, value := range changed {
+		p, _ := findParameter(name)
+		w.params[name] = value
+		res.Parameters[name] = p.typed(value)
+	}
+	for _, name := range unset {
+		delete(w.params, name)
+	}
+	return res, nil
+}
+
+// parameterValue reads the value of a parameter: a string, a number, a word.
+func (r *rewriter) parameterValue() string {
+	t := r.take()
+	switch {
+	case t.kind == tString || t.kind == tNumber:
+		return t.text
+	case t.word("TRUE", "FALSE"):
+		return strings.ToLower(t.text)
+	case t.kind == tWord:
+		return t.text
+	case t.kind == tBind:
+		r.i--
+		return strings.ReplaceAll(strings.Trim(r.bind(r.take()), "'"), "''", "'")
+	case t.is("-") && r.peek().kind == tNumber:
+		return "-" + r.take().text
+	}
+	r.fail(r.unexpected(t))
+	return ""
+}
+
+// use carries out USE.
+func (w *work) use(ctx context.Context) (*snowtest.Result, error) {
+	r := w.rewriter()
+	r.i = 1
+	res := snowtest.Status(snowtest.KindSCL, executed)
+	var target object
+	switch what := r.peek(); {
+	case what.word("SECONDARY") && r.at(1).word("ROLES", "ROLE"):
+		if w.st.DescribeOnly {
+			return describeOnly(res), nil
+		}
+		return res, nil
+	case what.word("ROLE", "WAREHOUSE") && r.at(1).kind != tEOF:
+		r.i++
+		name := r.objectName()
+		if r.err != nil {
+			return nil, r.err
+		}
+		if w.st.DescribeOnly {
+			return describeOnly(res), nil
+		}
+		if what.text == "ROLE" {
+			w.role, res.Role = name.name, name.name
+		} else {
+			w.warehouse, res.Warehouse = name.name, name.name
+		}
+		return res, nil
+	case what.word("DATABASE") && r.at(1).kind != tEOF:
+		r.i++
+		target.database = r.objectName().name
+	case what.word("SCHEMA") && r.at(1).kind != tEOF:
+		r.i++
+		target = r.schemaName()
+	default:
+		o := r.objectName()
+		target.database = o.name
+		if o.schema != "" {
+			target = object{database: o.schema, schema: o.name}
+		}
+	}
+	if r.err != nil {
+		return nil, r.err
+	}
+	if r.peek().kind != tEOF {
+		return nil, r.unexpected(r.peek())
+	}
+	if w.st.DescribeOnly {
+		return describeOnly(res), nil
+	}
+	if err := w.moveTo(ctx, target); err != nil {
+		return nil, err
+	}
+	res.Database, res.Schema = w.database, w.schema
+	return res, nil
+}
+
+// moveTo makes a database and a schema current.
+func (w *work) moveTo(ctx context.Context, target object) error {
+	missing := func() error {
+		return compileError("002043", "02000", "Object does not exist, or operation cannot be performed.")
+	}
+	if target.database == "" {
+		target.database = w.database
+	}
+	if found, err := w.databaseExists(ctx, target.database); err != nil || !found {
+		if err != nil {
+			return err
+		}
+		return missing()
+	}
+	if target.schema == "" {
+		target.schema = defaultSchema
+	}
+	if found, err := w.schemaExists(ctx, target); err != nil || !found {
+		if err != nil {
+			return err
+		}
+		return missing()
+	}
+	w.database, w.schema = target.database, target.schema
+	return w.setPath(ctx)
+}
+
+// setVariables carries out SET v = x and SET (v, w) = (x, y).
+func (w *work) setVariables(ctx context.Context) (*snowtest.Result, error) {
+	r := w.rewriter()
+	r.i = 1
+	var names []string
+	text := ""
+	if r.acceptOp("(") {
+		for r.err == nil {
+			names = append(names, r.take().text)
+			if !r.acceptOp(",") {
+				break
+			}
+		}
+		r.expectOp(")")
+		r.expectOp("=")
+		r.expectOp("(")
+		text = r.region(nil)
+		r.expectOp(")")
+	} else {
+		names = []string{r.take().text}
+		r.expectOp("=")
+		text = r.region(nil)
+	}
+	if r.err == nil && r.peek().kind != tEOF {
+		r.fail(r.unexpected(r.peek()))
+	}
+	if r.err != nil {
+		return nil, r.err
+	}
+	res := snowtest.Status(snowtest.KindSCL, executed)
+	if w.st.DescribeOnly {
+		return describeOnly(res), nil
+	}
+	columns, rows, err := query(ctx, w.conn, "SELECT "+text, false)
+	if err != nil {
+		return nil, err
+	}
+	if len(columns) != len(names) || len(rows) != 1 {
+		return nil, compileError("002213", "42601", "The number of variables and of values in SET differ.")
+	}
+	for i, name := range names {
+		if w.vars[name], err = variableLiteral(columns[i], rows[0][i]); err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+// variableLiteral writes a value of a result as a literal.
+func variableLiteral(c snowtest.Column, v *string) (string, error) {
+	switch {
+	case v == nil:
+		return "NULL", nil
+	case c.Type == "fixed":
+		return *v, nil
+	case c.Type == "real":
+		return "'" + *v + "'::DOUBLE", nil
+	case c.Type == "boolean":
+		return strconv.FormatBool(*v == "1"), nil
+	case c.Type == "text":
+		return quoteString(*v), nil
+	case c.Type == "date":
+		return "(DATE '1970-01-01' + " + parenthesized(*v) + ")", nil
+	case c.Type == "binary":
+		return "from_hex('" + *v + "')", nil
+	case strings.HasPrefix(c.Type, "timestamp"):
+		t, err := bindTime("TIMESTAMP_NTZ", strings.Replace(*v, ".", "", 1))
+		return timestampLiteral(t, c.Type != "timestamp_ntz"), err
+	}
+	return "", unsupported("session variable of type %s", strings.ToUpper(c.Type))
+}
+
+func (w *work) unsetVariables() (*snowtest.Result, error) {
+	r := w.rewriter()
+	r.i = 1
+	parenthesis := r.acceptOp("(")
+	var names []string
+	for r.err == nil {
+		names = append(names, r.take().text)
+		if !r.acceptOp(",") {
+			break
+		}
+	}
+	if parenthesis {
+		r.expectOp(")")
+	}
+	if r.err != nil {
+		return nil, r.err
+	}
+	res := snowtest.Status(snowtest.KindSCL, executed)
+	if w.st.DescribeOnly {
+		return describeOnly(res), nil
+	}
+	for _, n := range names {
+		delete(w.vars, n)
+	}
+	return res, nil
+}

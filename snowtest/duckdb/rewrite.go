@@ -1,0 +1,400 @@
+package duckdb
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// A rewriter turns a statement of Snowflake's dialect into DuckDB's. It goes
+// over the tokens once, left to right, and collapses each operand (a literal, a
+// name, a call, a parenthesis, a CASE) into one piece of text, so that what
+// follows it (::type, :path, ||) can be applied to the piece. What it does not
+// know it hands on: DuckDB then knows it or says so. What both know and
+// understand differently it rewrites or refuses.
+type rewriter struct {
+	src  string
+	toks []token
+	i    int
+	err  error
+
+	s        *session
+	now      time.Time // the statement's time
+	binds    []snowtest.Bind
+	bindText []string // replaces the bind values by these expressions
+	nextBind int
+	describe bool // binds that are missing are NULL
+
+	generators int           // TABLE(GENERATOR(...)) in the statement
+	wait       time.Duration // what SYSTEM$WAIT asks for
+	setTargets bool          // inside the SET of an UPDATE
+	deferred   bool          // the text is kept: a view, or a column's default
+}
+
+func (s *session) rewriter(src string, toks []token, st *snowtest.Statement, now time.Time) *rewriter {
+	r := &rewriter{src: src, toks: toks, s: s, now: now, binds: st.Binds, describe: st.DescribeOnly}
+	for i, t := range toks {
+		if t.word("GENERATOR") && i+1 < len(toks) && toks[i+1].is("(") {
+			r.generators++
+		}
+	}
+	return r
+}
+
+// all rewrites what is left of the statement.
+func (r *rewriter) all() (string, error) {
+	text := r.region(nil)
+	if t := r.peek(); r.err == nil && t.kind != tEOF {
+		r.fail(r.unexpected(t))
+	}
+	return text, r.err
+}
+
+func (r *rewriter) peek() token { return r.at(0) }
+
+func (r *rewriter) at(n int) token {
+	if r.i+n < 0 || r.i+n >= len(r.toks) {
+		return token{kind: tEOF, start: len(r.src), end: len(r.src)}
+	}
+	return r.toks[r.i+n]
+}
+
+func (r *rewriter) take() token {
+	t := r.peek()
+	r.i++
+	return t
+}
+
+func (r *rewriter) accept(words ...string) bool {
+	if r.peek().word(words...) {
+		r.i++
+		return true
+	}
+	return false
+}
+
+func (r *rewriter) acceptOp(op string) bool {
+	if r.peek().is(op) {
+		r.i++
+		return true
+	}
+	return false
+}
+
+func (r *rewriter) expectOp(op string) {
+	if !r.acceptOp(op) {
+		r.fail(r.unexpected(r.peek()))
+	}
+}
+
+func (r *rewriter) fail(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+	r.i = len(r.toks)
+}
+
+func (r *rewriter) unexpected(t token) error {
+	if t.kind == tEOF {
+		return unexpectedEnd(r.src)
+	}
+	return syntaxError(r.src, t.start, r.src[t.start:t.end])
+}
+
+// text gives the statement's own text of the tokens from i up to end.
+func (r *rewriter) text(i, end int) string {
+	if i >= end || end > len(r.toks) {
+		return ""
+	}
+	return r.src[r.toks[i].start:r.toks[end-1].end]
+}
+
+// A region is what stands between two parentheses, or one argument, or one item
+// of a SELECT.
+type region struct {
+	r       *rewriter
+	out     []string
+	operand bool // the last piece is an operand
+	concat  bool // the next operand follows ||
+	wrapped bool // the last piece is text already
+	from    bool // inside a FROM clause
+	lastOp  string
+}
+
+// region rewrites up to a closing bracket, the end, or a token at which stop
+// says so.
+func (r *rewriter) region(stop func(token) bool) string {
+	g := &region{r: r}
+	for r.err == nil {
+		t := r.peek()
+		if t.kind == tEOF || t.is(")") || t.is("]") || t.is("}") || stop != nil && stop(t) {
+			break
+		}
+		g.next(t)
+	}
+	return strings.Join(g.out, " ")
+}
+
+func (r *rewriter) regionUntil(end int) string {
+	return r.region(func(token) bool { return r.i >= end })
+}
+
+func (g *region) push(piece string) {
+	g.out = append(g.out, piece)
+	g.operand, g.wrapped, g.lastOp = false, false, ""
+}
+
+func (g *region) next(t token) {
+	r := g.r
+	switch t.kind {
+	case tNumber:
+		r.i++
+		g.addOperand(g.number(t), false)
+	case tString:
+		r.i++
+		g.addOperand(quoteString(t.text), false)
+	case tHex:
+		r.i++
+		g.addOperand("from_hex('"+t.text+"')", false)
+	case tBind:
+		r.i++
+		g.addOperand(r.bind(t), false)
+	case tVar:
+		r.i++
+		g.addOperand(r.variable(t), false)
+	case tQuoted:
+		g.name()
+	case tWord:
+		g.word(t)
+	case tOp:
+		g.op(t)
+	}
+}
+
+// number gives integers that are multiplied 64 bits: DuckDB would multiply in
+// 32 and overflow.
+func (g *region) number(t token) string {
+	if len(t.text) <= 18 && !strings.ContainsAny(t.text, ".eE") && (g.lastOp == "*" || g.r.peek().is("*")) {
+		return t.text + "::BIGINT"
+	}
+	return t.text
+}
+
+// addOperand applies what follows an operand, and appends it.
+func (g *region) addOperand(piece string, variant bool) {
+	r := g.r
+	literal := strings.HasPrefix(piece, "'")
+	for r.err == nil {
+		t := r.peek()
+		switch {
+		case t.is("::"):
+			r.i++
+			typ := r.dataType()
+			if r.err != nil {
+				return
+			}
+			piece, variant = typ.cast(piece, variant, false), typ.semi()
+		case t.is(":") && (r.at(1).ident()):
+			r.i++
+			piece, variant = "sf_get("+piece+", "+quoteString(r.path())+")", true
+		case t.is("[") && variant:
+			piece = "sf_get(" + piece + ", " + quoteString("$"+r.subscript()) + ")"
+		case t.is("["):
+			piece, variant = "sf_get("+piece+", "+quoteString("$"+r.subscript())+")", true
+		default:
+			wrap := g.concat && !t.is("*") && !t.is("/") && !t.is("%")
+			if wrap && !literal && !isText(piece) {
+				piece = "sf_text(" + piece + ")"
+			}
+			g.push(piece)
+			g.operand, g.wrapped, g.concat = true, wrap, false
+			return
+		}
+		literal = false
+	}
+}
+
+// isText reports whether a piece is text for certain, written as Snowflake would.
+func isText(piece string) bool {
+	return strings.HasPrefix(piece, "'") || strings.HasPrefix(piece, "sf_text(")
+}
+
+// path reads the rest of v:a.b[0] and gives it as a JSON path. The names are
+// case-sensitive.
+func (r *rewriter) path() string {
+	var b strings.Builder
+	b.WriteByte('$')
+	for {
+		t := r.take()
+		name := t.text
+		if t.kind == tWord {
+			name = r.src[t.start:t.end]
+		} else if t.kind != tQuoted {
+			r.fail(r.unexpected(t))
+			return ""
+		}
+		b.WriteString(`."` + strings.ReplaceAll(name, `"`, `\"`) + `"`)
+		for r.peek().is("[") {
+			b.WriteString(r.subscript())
+		}
+		if !r.peek().is(".") {
+			return b.String()
+		}
+		r.i++
+	}
+}
+
+// subscript reads [0] or ['name'] as an element of a JSON path.
+func (r *rewriter) subscript() string {
+	r.i++
+	t := r.take()
+	r.expectOp("]")
+	switch {
+	case t.kind == tNumber && !strings.ContainsAny(t.text, ".eE"):
+		return "[" + t.text + "]"
+	case t.kind == tString:
+		return `."` + strings.ReplaceAll(t.text, `"`, `\"`) + `"`
+	}
+	r.fail(unsupported("subscript that is not a literal"))
+	return ""
+}
+
+func (g *region) op(t token) {
+	r := g.r
+	switch t.text {
+	case "(":
+		if g.from && r.at(1).word("VALUES") && !g.operand {
+			r.i++
+			g.values(true)
+			return
+		}
+		r.i++
+		saved := r.setTargets
+		r.setTargets = false
+		inner := r.region(nil)
+		r.setTargets = saved
+		r.expectOp(")")
+		g.addOperand("("+inner+")", false)
+	case "||":
+		r.i++
+		arithmetic := len(g.out) >= 2 && strings.Contains("+-*/%", g.out[len(g.out)-2])
+		if g.operand && !g.wrapped && !arithmetic {
+			if last := &g.out[len(g.out)-1]; !isText(*last) {
+				*last = "sf_text(" + *last + ")"
+			}
+		}
+		g.push("||")
+		g.concat = true
+	case "+", "-":
+		r.i++
+		if r.peek().word("INTERVAL") && g.operand {
+			g.interval(t.text)
+			return
+		}
+		g.push(t.text)
+	case "[":
+		r.fail(unsupported("ARRAY constant"))
+	case "{":
+		r.fail(unsupported("OBJECT constant"))
+	case "@":
+		r.fail(unsupported("stage in a query"))
+	case "->", "=>", ":=":
+		r.fail(unsupported("%s", t.text))
+	case "&", "|", "^", "~", "!":
+		r.fail(r.unexpected(t))
+	case ";":
+		r.fail(sfError("000008", "0A000", "Actual statement count did not match the desired statement count 1."))
+	default:
+		r.i++
+		g.push(t.text)
+		g.lastOp = t.text
+	}
+}
+
+// interval rewrites x + INTERVAL '1 day'. A DATE stays a DATE if the interval
+// counts days or more; DuckDB would make it a TIMESTAMP.
+func (g *region) interval(sign string) {
+	r := g.r
+	r.i++
+	t := r.take()
+	if t.kind != tString {
+		r.fail(unsupported("INTERVAL without a string"))
+		return
+	}
+	text := strings.ReplaceAll(t.text, ",", " ")
+	days := true
+	for _, f := range strings.Fields(strings.ToLower(text)) {
+		if _, err := strconv.ParseFloat(f, 64); err == nil {
+			continue
+		}
+		part, ok := dateParts[strings.ToUpper(f)]
+		if !ok {
+			r.fail(unsupported("INTERVAL '%s'", t.text))
+			return
+		}
+		days = days && !timeParts[part]
+	}
+	if !strings.ContainsAny(text, " ") {
+		// A number alone counts seconds in Snowflake.
+		text, days = text+" seconds", false
+	}
+	iv := "INTERVAL " + quoteString(text)
+	if !days {
+		g.push(sign)
+		g.addOperand(iv, false)
+		return
+	}
+	if len(g.out) >= 2 && strings.Contains("+-*/%", g.out[len(g.out)-2]) {
+		r.fail(unsupported("INTERVAL after another sum; put it in parentheses"))
+		return
+	}
+	last := g.out[len(g.out)-1]
+	g.out = g.out[:len(g.out)-1]
+	g.addOperand("cast_to_type("+last+" "+sign+" "+iv+", "+last+")", false)
+}
+
+// bind gives the value of a placeholder: ? counts up, :n names its number.
+func (r *rewriter) bind(t token) string {
+	n := r.nextBind
+	if t.text != "" {
+		v, err := strconv.Atoi(t.text)
+		if err != nil || v < 1 {
+			r.fail(r.unexpected(t))
+			return ""
+		}
+		n = v - 1
+	} else {
+		r.nextBind++
+	}
+	if r.bindText != nil && n < len(r.bindText) {
+		return r.bindText[n]
+	}
+	if n >= len(r.binds) {
+		if r.describe {
+			return "NULL"
+		}
+		r.fail(compileError("002049", "42601", "Bind variable ? not set."))
+		return ""
+	}
+	b := r.binds[n]
+	text, err := bindLiteral(b.Type, b.Value, b.Format)
+	if err != nil {
+		r.fail(err)
+	}
+	return text
+}
+
+// variable gives the value of a session variable.
+func (r *rewriter) variable(t token) string {
+	if v, ok := r.s.vars[t.text]; ok {
+		return parenthesized(v)
+	}
+	if isDigit(t.text[0]) {
+		r.fail(unsupported("column by position $%s", t.text))
+	} else {
+		r.fail(compileError("002211", "02000", "Session variable '$%s' does not exist", t.text))
+	}
+	return ""
+}

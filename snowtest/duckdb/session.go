@@ -1,0 +1,306 @@
+package duckdb
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	duck "github.com/duckdb/duckdb-go/v2"
+
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// A session is one DuckDB connection with what Snowflake keeps for a session.
+type session struct {
+	e    *Engine
+	conn *duck.Conn
+	info snowtest.SessionInfo
+
+	database, schema, role, warehouse string
+
+	vars   map[string]string // session variables, as literals
+	params map[string]string // session parameters that were set, as text
+
+	inTx        bool
+	used        bool // the transaction has carried out a statement
+	broken      bool // DuckDB has given the transaction up
+	txID        int64
+	lastQueryID string
+}
+
+// A work is one statement on its way.
+type work struct {
+	*session
+	st   *snowtest.Statement
+	toks []token
+	now  time.Time
+}
+
+// Run carries out one statement.
+func (s *session) Run(ctx context.Context, st *snowtest.Statement) (*snowtest.Result, error) {
+	toks, err := tokenize(st.SQL)
+	if err != nil {
+		return nil, err
+	}
+	if len(toks) == 0 {
+		return nil, sfError("000900", "42601", "SQL compilation error:\nEmpty SQL statement.")
+	}
+	w := &work{session: s, st: st, toks: toks, now: time.Now()}
+	limit, limited := s.statementTimeout()
+	if limited {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	res, err := w.dispatch(ctx)
+	if !st.DescribeOnly && st.QueryID != "" {
+		s.lastQueryID = st.QueryID
+	}
+	if err != nil && s.inTx {
+		// Some failures leave DuckDB's transaction intact, others do not.
+		_, aborted := exec(context.Background(), s.conn, "SELECT 1")
+		s.broken = aborted != nil
+	}
+	if errors.Is(err, errConflict) {
+		return nil, lockError(st.QueryID)
+	}
+	if err != nil && limited && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return nil, timedOut(limit)
+	}
+	if err != nil {
+		return nil, translate(ctx, st.SQL, err)
+	}
+	return res, nil
+}
+
+// Close rolls an open transaction back and closes the connection, and with it
+// the temporary objects go.
+func (s *session) Close() error {
+	var err error
+	if s.inTx {
+		_, err = exec(context.Background(), s.conn, "ROLLBACK")
+	}
+	if cerr := s.conn.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+func (w *work) dispatch(ctx context.Context) (*snowtest.Result, error) {
+	t := w.toks[0]
+	if _, isArray, _ := arrayLength(w.st.Binds); isArray && !t.word("INSERT", "UPDATE", "DELETE", "MERGE") {
+		return nil, unsupported("array bind in %s", t.text)
+	}
+	second := token{}
+	if len(w.toks) > 1 {
+		second = w.toks[1]
+	}
+	switch {
+	case t.word("SELECT", "WITH") || t.is("("):
+		return w.query(ctx)
+	case t.word("INSERT", "UPDATE", "DELETE", "MERGE"):
+		return w.dml(ctx)
+	case t.word("TRUNCATE"):
+		return w.truncate(ctx)
+	case t.word("BEGIN") && (second.kind == tEOF || second.word("TRANSACTION", "WORK", "NAME")),
+		t.word("START") && second.word("TRANSACTION"), t.word("COMMIT", "ROLLBACK"):
+		return w.transaction(ctx, t.text)
+	case t.word("ALTER") && second.word("SESSION"):
+		return w.alterSession(ctx)
+	case t.word("CREATE", "ALTER", "DROP", "COMMENT"):
+		return w.ddl(ctx)
+	case t.word("SHOW"):
+		return w.show(ctx)
+	case t.word("DESCRIBE", "DESC"):
+		return w.describe(ctx)
+	case t.word("USE"):
+		return w.use(ctx)
+	case t.word("SET"):
+		return w.setVariables(ctx)
+	case t.word("UNSET"):
+		return w.unsetVariables()
+	case t.word("CALL") && second.word("SYSTEM$WAIT"):
+		w.toks[0].text = "SELECT"
+		return w.query(ctx)
+	}
+	if t.kind == tWord && otherStatements[t.text] {
+		return nil, unsupported("%s", t.text)
+	}
+	return nil, syntaxError(w.st.SQL, t.start, w.st.SQL[t.start:t.end])
+}
+
+// otherStatements are Snowflake's own that this engine does not carry out.
+var otherStatements = wordSet(`ABORT ANALYZE BEGIN CALL COPY DECLARE EXECUTE EXPLAIN FOR GET GRANT LIST LS PUT REMOVE REVOKE
+	RM TRUNCATE UNDROP`)
+
+// rewriter makes a rewriter for the whole statement.
+func (w *work) rewriter() *rewriter { return w.session.rewriter(w.st.SQL, w.toks, w.st, w.now) }
+
+func (w *work) query(ctx context.Context) (*snowtest.Result, error) {
+	r := w.rewriter()
+	text, err := r.all()
+	if err != nil {
+		return nil, err
+	}
+	if !w.st.DescribeOnly {
+		if err := pause(ctx, r.wait); err != nil {
+			return nil, err
+		}
+	}
+	res := &snowtest.Result{Kind: snowtest.KindSelect}
+	res.Columns, res.Rows, err = query(ctx, w.conn, text, w.st.DescribeOnly)
+	if !w.st.DescribeOnly {
+		w.used = true
+	}
+	return res, err
+}
+
+// pause waits on the clock of the process, which is virtual in a synctest
+// bubble.
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return canceled()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// transaction carries out BEGIN, COMMIT and ROLLBACK. Transactions do not nest:
+// BEGIN inside of one, and COMMIT and ROLLBACK outside, do nothing.
+func (w *work) transaction(ctx context.Context, word string) (*snowtest.Result, error) {
+	res := snowtest.Status(snowtest.KindTCL, "Statement executed successfully.")
+	if w.st.DescribeOnly {
+		return describeOnly(res), nil
+	}
+	switch word {
+	case "COMMIT":
+		return res, w.commit(ctx)
+	case "ROLLBACK":
+		return res, w.rollback()
+	}
+	return res, w.begin(ctx)
+}
+
+func (s *session) begin(ctx context.Context) error {
+	if s.inTx {
+		return nil
+	}
+	if _, err := exec(ctx, s.conn, "BEGIN TRANSACTION"); err != nil {
+		return err
+	}
+	s.inTx, s.used, s.broken, s.txID = true, false, false, s.e.txs.Add(1)
+	return nil
+}
+
+// commit leaves no transaction behind, whether it succeeds or not.
+func (s *session) commit(ctx context.Context) error {
+	if !s.inTx {
+		return nil
+	}
+	if s.broken {
+		// DuckDB would report success and roll back.
+		if err := s.rollback(); err != nil {
+			return err
+		}
+		return sfError("000603", "25P02", "%s", "COMMIT rolled back. "+abortedMessage)
+	}
+	s.inTx = false
+	_, err := exec(ctx, s.conn, "COMMIT")
+	if err != nil {
+		// DuckDB has rolled back already, or does so now; which of them does not
+		// matter, so neither does this error.
+		_, _ = exec(context.Background(), s.conn, "ROLLBACK")
+	}
+	return translate(ctx, "COMMIT", err)
+}
+
+func (s *session) rollback() error {
+	if !s.inTx {
+		return nil
+	}
+	s.inTx = false
+	_, err := exec(context.Background(), s.conn, "ROLLBACK")
+	return err
+}
+
+// atomically carries out several DuckDB statements as one: in the open
+// transaction, or in one of their own.
+func (s *session) atomically(ctx context.Context, fn func() error) error {
+	if s.inTx {
+		return fn()
+	}
+	if _, err := exec(ctx, s.conn, "BEGIN TRANSACTION"); err != nil {
+		return err
+	}
+	err := fn()
+	if err == nil {
+		_, err = exec(ctx, s.conn, "COMMIT")
+	}
+	if err != nil {
+		_, _ = exec(context.Background(), s.conn, "ROLLBACK")
+	}
+	return err
+}
+
+// locked carries out a change. Where another transaction changes the same rows,
+// Snowflake waits for its lock and DuckDB fails at once: so it is tried again
+// until the lock time is over. That is sound outside of a transaction, and
+// inside one that has done nothing yet. Later the transaction's snapshot is
+// older than the other's change, and only the client can begin again.
+func (w *work) locked(ctx context.Context, fn func() error) error {
+	deadline := time.Now().Add(w.lockTimeout())
+	delay := time.Millisecond
+	for {
+		err := translate(ctx, w.st.SQL, fn())
+		if !errors.Is(err, errConflict) || w.inTx && w.used || time.Now().After(deadline) {
+			if err == nil {
+				w.used = true
+			}
+			return err
+		}
+		w.e.lockWaits.Add(1)
+		if err := pause(ctx, delay); err != nil {
+			return err
+		}
+		delay = min(2*delay, 50*time.Millisecond)
+		if w.inTx {
+			// The conflict has broken the transaction, which was empty.
+			_, _ = exec(context.Background(), w.conn, "ROLLBACK")
+			if _, err := exec(ctx, w.conn, "BEGIN TRANSACTION"); err != nil {
+				w.inTx = false
+				return err
+			}
+		}
+	}
+}
+
+// setPath tells DuckDB where names are looked up: in the session's schema, then
+// among the macros.
+func (s *session) setPath(ctx context.Context) error {
+	path := macroSchema
+	if s.database != "" && s.schema != "" {
+		path = quoteIdent(s.database) + "." + quoteIdent(s.schema) + "," + path
+	}
+	_, err := exec(ctx, s.conn, "SET search_path = "+quoteString(path))
+	return err
+}
+
+func (s *session) setTimeZone(ctx context.Context, zone string) error {
+	_, err := exec(ctx, s.conn, "SET TimeZone = "+quoteString(zone))
+	return err
+}
+
+// describeOnly keeps the columns of a result that was not wanted.
+func describeOnly(res *snowtest.Result) *snowtest.Result {
+	res.Rows = nil
+	return res
+}
+
+func isEOF(err error) bool { return errors.Is(err, io.EOF) }

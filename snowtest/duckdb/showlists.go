@@ -1,0 +1,151 @@
+package duckdb
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
+
+// showObjects lists tables, views, schemas, databases and sequences. What the
+// engine did not note, such as when a schema was created, is NULL.
+func (w *work) showObjects(ctx context.Context, l *listing) (*snowtest.Result, error) {
+	const created = "TRY_CAST(split_part(comment, chr(31), 1) AS TIMESTAMPTZ) AS created_on, "
+	const unknown = "CAST(NULL AS TIMESTAMPTZ) AS created_on, "
+	const owner = ", 'SYSADMIN' AS owner"
+	text := ""
+	switch l.what {
+	case "TABLES":
+		// A temporary table belongs to the session and to no schema. DuckDB's own
+		// column "temporary" turns false when a comment is set.
+		counts, err := w.rowCounts(ctx)
+		if err != nil {
+			return nil, err
+		}
+		text = "SELECT " + created + "table_name AS name, CASE WHEN t.database_name = 'temp' THEN " + quoteString(w.database) + " ELSE t.database_name END AS database_name, CASE WHEN t.database_name = 'temp' THEN " +
+			quoteString(w.schema) + " ELSE t.schema_name END AS schema_name, CASE WHEN t.database_name = 'temp' THEN 'TEMPORARY' ELSE 'TABLE' END AS kind" +
+			", COALESCE(split_part(comment, chr(31), 3), '') AS comment, '' AS cluster_by, " + counts + " AS \"rows\", CAST(NULL AS BIGINT) AS bytes" + owner + ", '1' AS retention_time" +
+			" FROM duckdb_tables() t WHERE " + strings.NewReplacer("database_name =", "(CASE WHEN t.database_name = 'temp' THEN "+quoteString(w.database)+" ELSE t.database_name END) =",
+			"schema_name =", "(CASE WHEN t.database_name = 'temp' THEN "+quoteString(w.schema)+" ELSE t.schema_name END) =",
+			"database_name NOT IN ("+hiddenDatabases+")", "t.database_name <> '"+macroDatabase+"'").Replace(w.where(l, "table_name"))
+	case "VIEWS":
+		text = "SELECT " + unknown + "view_name AS name, '' AS reserved, database_name, schema_name" + owner + ", COALESCE(comment, '') AS comment, sql AS text" +
+			" FROM duckdb_views() WHERE NOT internal AND " + w.where(l, "view_name")
+	case "SEQUENCES":
+		text = "SELECT " + unknown + "sequence_name AS name, database_name, schema_name, start_value AS next_value, increment_by AS \"interval\"" + owner +
+			" FROM duckdb_sequences() WHERE NOT starts_with(sequence_name, 'identity$') AND " + w.where(l, "sequence_name")
+	case "SCHEMAS":
+		current := "CASE WHEN database_name = " + quoteString(w.database) + " AND schema_name = " + quoteString(w.schema) + " THEN 'Y' ELSE 'N' END"
+		text = "SELECT " + unknown + "schema_name AS name, 'N' AS is_default, " + current + " AS is_current, database_name" + owner + ", '' AS comment, '' AS options, '1' AS retention_time" +
+			" FROM duckdb_schemas() WHERE schema_name NOT IN ('main', 'information_schema', 'pg_catalog') AND " + w.where(l, "schema_name")
+	default:
+		current := "CASE WHEN database_name = " + quoteString(w.database) + " THEN 'Y' ELSE 'N' END"
+		text = "SELECT " + unknown + "database_name AS name, 'N' AS is_default, " + current + " AS is_current, '' AS origin" + owner + ", '' AS comment, '' AS options, '1' AS retention_time" +
+			" FROM duckdb_databases() WHERE NOT internal AND " + w.where(l, "database_name")
+	}
+	res := &snowtest.Result{Kind: snowtest.KindSelect}
+	var err error
+	res.Columns, res.Rows, err = query(ctx, w.conn, text, w.st.DescribeOnly)
+	return res, err
+}
+
+// rowCounts writes an expression that gives the number of rows of each table of
+// duckdb_tables(): DuckDB's own estimate counts deleted rows too.
+func (w *work) rowCounts(ctx context.Context) (string, error) {
+	rows, err := w.values(ctx, "SELECT CAST(table_oid AS VARCHAR), database_name, schema_name, table_name FROM duckdb_tables() WHERE database_name NOT IN ('system', '"+macroDatabase+"')")
+	if err != nil {
+		return "", err
+	}
+	if len(rows) == 0 {
+		return "CAST(0 AS BIGINT)", nil
+	}
+	var b strings.Builder
+	b.WriteString("CASE")
+	for _, r := range rows {
+		o := object{*r[1], *r[2], *r[3]}
+		b.WriteString(" WHEN table_oid = " + *r[0] + " AND t.database_name = " + quoteString(o.database) + " THEN (SELECT count(*) FROM " + o.sql() + ")")
+	}
+	b.WriteString(" END")
+	return b.String(), nil
+}
+
+func (w *work) showColumns(ctx context.Context, l *listing) (*snowtest.Result, error) {
+	var columns []column
+	var err error
+	if l.scope == "TABLE" || l.scope == "VIEW" {
+		columns, err = w.columns(ctx, l.in)
+		like := strings.ToUpper(l.like)
+		columns = slices.DeleteFunc(columns, func(c column) bool { return like != "" && !likeMatch(like, strings.ToUpper(c.name)) })
+	} else {
+		where, _, _ := strings.Cut(w.where(l, "column_name"), " ORDER BY ")
+		columns, err = w.columnsWhere(ctx, where)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var rows [][]*string
+	for _, c := range columns {
+		null := "NOT_NULL"
+		if c.nullable {
+			null = "true"
+		}
+		auto := ""
+		if strings.Contains(c.standard, "identity$") {
+			auto = "IDENTITY"
+		}
+		rows = append(rows, texts(c.table.name, c.table.schema, c.name, c.typeJSON(), null, c.standard, "COLUMN", "", c.comment(), c.table.database, auto))
+	}
+	return textTable([]string{"table_name", "schema_name", "column_name", "data_type", "null?", "default", "kind", "expression", "comment", "database_name", "autoincrement"}, rows), nil
+}
+
+func (w *work) showParameters(l *listing) *snowtest.Result {
+	names := sortedKeys(w.params)
+	for _, p := range parameters {
+		if _, ok := w.params[p.name]; !ok {
+			names = append(names, p.name)
+		}
+	}
+	slices.Sort(names)
+	var rows [][]*string
+	for _, name := range names {
+		if l.like != "" && !likeMatch(strings.ToUpper(l.like), name) {
+			continue
+		}
+		p, _ := findParameter(name)
+		level := ""
+		if _, ok := w.params[name]; ok {
+			level = "SESSION"
+		}
+		rows = append(rows, texts(name, w.param(name), p.standard, level, "", p.kind))
+	}
+	return textTable([]string{"key", "value", "default", "level", "description", "type"}, rows)
+}
+
+// likeMatch matches % and _ as LIKE does.
+func likeMatch(pattern, s string) bool {
+	for pattern != "" {
+		switch pattern[0] {
+		case '%':
+			for i := 0; i <= len(s); i++ {
+				if likeMatch(pattern[1:], s[i:]) {
+					return true
+				}
+			}
+			return false
+		case '_':
+			if s == "" {
+				return false
+			}
+		default:
+			if s == "" || s[0] != pattern[0] {
+				return false
+			}
+		}
+		pattern, s = pattern[1:], s[1:]
+	}
+	return s == ""
+}

@@ -1,0 +1,127 @@
+package duckdb
+
+import (
+	"strconv"
+	"strings"
+)
+
+// tableSource checks what follows FROM or JOIN.
+func (g *region) tableSource() {
+	r := g.r
+	switch t := r.peek(); {
+	case t.kind == tString:
+		r.fail(r.unexpected(t))
+	case t.is("@"):
+		r.fail(unsupported("stage in a query"))
+	case t.word("VALUES"):
+		g.values(false)
+	}
+}
+
+// values reads VALUES (…), (…) as a table. Snowflake names its columns COLUMN1,
+// COLUMN2 and so on.
+func (g *region) values(parenthesized bool) {
+	r := g.r
+	r.i++
+	var rows []string
+	columns := 0
+	for r.err == nil {
+		r.expectOp("(")
+		n := 0
+		var row []string
+		for r.err == nil {
+			row = append(row, r.region(func(t token) bool { return t.is(",") }))
+			n++
+			if !r.acceptOp(",") {
+				break
+			}
+		}
+		r.expectOp(")")
+		rows = append(rows, "("+strings.Join(row, ", ")+")")
+		if columns == 0 {
+			columns = n
+		}
+		if !r.acceptOp(",") {
+			break
+		}
+	}
+	if parenthesized {
+		r.expectOp(")")
+	}
+	alias, named := `"VALUES"`, false
+	r.accept("AS")
+	if t := r.peek(); t.ident() && !keywords[t.text] && !clauseWords[t.text] && !t.word("LEFT", "RIGHT", "AT") {
+		r.i++
+		alias = quoteIdent(t.text)
+		named = r.peek().is("(")
+	}
+	list := ""
+	if named {
+		r.i++
+		list = r.region(nil)
+		r.expectOp(")")
+	} else {
+		names := make([]string, columns)
+		for i := range names {
+			names[i] = "COLUMN" + strconv.Itoa(i+1)
+		}
+		list = strings.Join(names, ", ")
+	}
+	g.push("(VALUES " + strings.Join(rows, ", ") + ") AS " + alias + "(" + list + ")")
+}
+
+// sequenceColumn is what SEQ4() reads from TABLE(GENERATOR(...)).
+const sequenceColumn = `"seq$"`
+
+// tableFunction reads TABLE(GENERATOR(ROWCOUNT => n)); DuckDB has none of the
+// others.
+func (g *region) tableFunction() {
+	r := g.r
+	r.i += 2
+	if !r.peek().word("GENERATOR") || !r.at(1).is("(") {
+		r.fail(unsupported("table function %s", r.peek().text))
+		return
+	}
+	r.i += 2
+	rows := ""
+	for r.err == nil && !r.peek().is(")") {
+		name := r.take()
+		r.expectOp("=>")
+		value := r.region(func(t token) bool { return t.is(",") })
+		switch {
+		case name.word("ROWCOUNT"):
+			rows = value
+		case name.word("TIMELIMIT"):
+			r.fail(unsupported("GENERATOR with TIMELIMIT"))
+		default:
+			r.fail(r.unexpected(name))
+		}
+		r.acceptOp(",")
+	}
+	r.expectOp(")")
+	r.expectOp(")")
+	if rows == "" {
+		rows = "0"
+	}
+	g.push("(SELECT range AS " + sequenceColumn + " FROM system.main.range(CAST(" + rows + " AS BIGINT)))")
+}
+
+var informationViews = wordSet("TABLES COLUMNS SCHEMATA VIEWS DATABASES")
+
+// informationSchema gives the view of a database's INFORMATION_SCHEMA.
+func (r *rewriter) informationSchema(parts []token) string {
+	name := parts[len(parts)-1].text
+	if !informationViews[name] {
+		r.fail(unsupported("INFORMATION_SCHEMA.%s", name))
+		return ""
+	}
+	db := r.s.database
+	if len(parts) > 2 {
+		db = parts[len(parts)-3].text
+	}
+	alias := ""
+	if t := r.peek(); !t.word("AS") && (!t.ident() || keywords[t.text] || clauseWords[t.text]) {
+		alias = " AS " + name
+	}
+	return macroSchema + ".sf_info_" + strings.ToLower(name) + "(" + quoteString(db) + ")" + alias
+}

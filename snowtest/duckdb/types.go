@@ -1,0 +1,260 @@
+package duckdb
+
+import (
+	"bytes"
+	"database/sql/driver"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math"
+	"math/big"
+	"strconv"
+	"strings"
+	"time"
+
+	duck "github.com/duckdb/duckdb-go/v2"
+
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+const (
+	maxText   = 16777216 // length of VARCHAR without a length
+	maxBinary = 8388608  // length of BINARY without a length
+)
+
+// variantType is how a VARIANT, an OBJECT and an ARRAY are stored: JSON text in
+// a type of its own, so that what treats it as a plain string fails instead of
+// comparing quoted with unquoted text.
+const variantType = "STRUCT(v VARCHAR)"
+
+// A converter writes a value of DuckDB's in Snowflake's text form.
+type converter func(v driver.Value) (string, error)
+
+// columnOf describes a result column in Snowflake's terms and says how its
+// values are written.
+func columnOf(name string, info duck.TypeInfo) (snowtest.Column, converter, error) {
+	col := snowtest.Column{Name: name, Nullable: true}
+	fixed := func(precision, scale int64) {
+		col.Type, col.Precision, col.Scale = "fixed", precision, scale
+	}
+	switch info.InternalType() {
+	case duck.TYPE_BOOLEAN:
+		col.Type = "boolean"
+		return col, boolText, nil
+	case duck.TYPE_TINYINT, duck.TYPE_UTINYINT:
+		fixed(3, 0)
+	case duck.TYPE_SMALLINT, duck.TYPE_USMALLINT:
+		fixed(5, 0)
+	case duck.TYPE_INTEGER, duck.TYPE_UINTEGER, duck.TYPE_SQLNULL:
+		fixed(10, 0)
+	case duck.TYPE_BIGINT, duck.TYPE_UBIGINT:
+		// What counts and ranks yields a BIGINT: NUMBER(18,0) in Snowflake.
+		fixed(18, 0)
+	case duck.TYPE_HUGEINT:
+		fixed(38, 0)
+	case duck.TYPE_DECIMAL:
+		d, ok := info.Details().(*duck.DecimalDetails)
+		if !ok {
+			return col, nil, unsupported("decimal type without details")
+		}
+		fixed(int64(d.Width), int64(d.Scale))
+		return col, decimalText, nil
+	case duck.TYPE_FLOAT, duck.TYPE_DOUBLE:
+		col.Type = "real"
+		return col, realText, nil
+	case duck.TYPE_VARCHAR, duck.TYPE_ENUM:
+		col.Type, col.Length, col.ByteLength = "text", maxText, maxText
+		return col, plainText, nil
+	case duck.TYPE_UUID:
+		col.Type, col.Length, col.ByteLength = "text", 36, 144
+		return col, uuidText, nil
+	case duck.TYPE_BLOB:
+		col.Type, col.Length, col.ByteLength = "binary", maxBinary, maxBinary
+		return col, binaryText, nil
+	case duck.TYPE_DATE:
+		col.Type = "date"
+		return col, dateText, nil
+	case duck.TYPE_TIME:
+		col.Type, col.Scale = "time", 9
+		return col, timeText, nil
+	case duck.TYPE_TIMESTAMP, duck.TYPE_TIMESTAMP_S, duck.TYPE_TIMESTAMP_MS, duck.TYPE_TIMESTAMP_NS:
+		col.Type, col.Scale = "timestamp_ntz", 9
+		return col, timestampText, nil
+	case duck.TYPE_TIMESTAMP_TZ:
+		col.Type, col.Scale = "timestamp_ltz", 9
+		return col, timestampText, nil
+	case duck.TYPE_STRUCT:
+		if isVariant(info) {
+			col.Type = "variant"
+			return col, variantText, nil
+		}
+		fallthrough
+	default:
+		return col, nil, unsupported("result column %s of a type that Snowflake does not have", name)
+	}
+	return col, intText, nil
+}
+
+func isVariant(info duck.TypeInfo) bool {
+	d, ok := info.Details().(*duck.StructDetails)
+	return ok && len(d.Entries) == 1 && d.Entries[0].Name() == "v" && d.Entries[0].Info().InternalType() == duck.TYPE_VARCHAR
+}
+
+func wrongType(v driver.Value) error { return fmt.Errorf("unexpected value of type %T", v) }
+
+func boolText(v driver.Value) (string, error) {
+	b, ok := v.(bool)
+	if !ok {
+		return "", wrongType(v)
+	}
+	if b {
+		return "1", nil
+	}
+	return "0", nil
+}
+
+func intText(v driver.Value) (string, error) {
+	switch n := v.(type) {
+	case int32:
+		return strconv.FormatInt(int64(n), 10), nil
+	case int64:
+		return strconv.FormatInt(n, 10), nil
+	case *big.Int:
+		text := n.String()
+		if len(strings.TrimPrefix(text, "-")) > 38 {
+			return "", sfError("100046", "22003", "Number out of representable range: type FIXED[SB16](38,0){nullable}, value %s", text)
+		}
+		return text, nil
+	case int16:
+		return strconv.FormatInt(int64(n), 10), nil
+	case int8:
+		return strconv.FormatInt(int64(n), 10), nil
+	case uint8:
+		return strconv.FormatUint(uint64(n), 10), nil
+	case uint16:
+		return strconv.FormatUint(uint64(n), 10), nil
+	case uint32:
+		return strconv.FormatUint(uint64(n), 10), nil
+	case uint64:
+		return strconv.FormatUint(n, 10), nil
+	}
+	return "", wrongType(v)
+}
+
+func decimalText(v driver.Value) (string, error) {
+	d, ok := v.(duck.Decimal)
+	if !ok {
+		return "", wrongType(v)
+	}
+	digits := ""
+	if d.Value.IsInt64() {
+		digits = strconv.FormatInt(d.Value.Int64(), 10)
+	} else {
+		digits = d.Value.String()
+	}
+	return placePoint(digits, int(d.Scale)), nil
+}
+
+func realText(v driver.Value) (string, error) {
+	var f float64
+	bits := 64
+	switch n := v.(type) {
+	case float64:
+		f = n
+	case float32:
+		f, bits = float64(n), 32
+	default:
+		return "", wrongType(v)
+	}
+	switch {
+	case math.IsNaN(f):
+		return "NaN", nil
+	case math.IsInf(f, 1):
+		return "inf", nil
+	case math.IsInf(f, -1):
+		return "-inf", nil
+	}
+	return strconv.FormatFloat(f, 'g', -1, bits), nil
+}
+
+func plainText(v driver.Value) (string, error) {
+	s, ok := v.(string)
+	if !ok {
+		return "", wrongType(v)
+	}
+	return s, nil
+}
+
+func uuidText(v driver.Value) (string, error) {
+	b, ok := v.([]byte)
+	if !ok || len(b) != 16 {
+		return "", wrongType(v)
+	}
+	s := hex.EncodeToString(b)
+	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:], nil
+}
+
+func binaryText(v driver.Value) (string, error) {
+	b, ok := v.([]byte)
+	if !ok {
+		return "", wrongType(v)
+	}
+	return strings.ToUpper(hex.EncodeToString(b)), nil
+}
+
+func dateText(v driver.Value) (string, error) {
+	t, ok := v.(time.Time)
+	if !ok {
+		return "", wrongType(v)
+	}
+	// DuckDB's dates are midnights in UTC, so the division is exact.
+	return strconv.FormatInt(t.Unix()/86400, 10), nil
+}
+
+func timeText(v driver.Value) (string, error) {
+	t, ok := v.(time.Time)
+	if !ok {
+		return "", wrongType(v)
+	}
+	return fraction(int64(t.Hour()*3600+t.Minute()*60+t.Second()), t.Nanosecond()), nil
+}
+
+// timestampText writes seconds since 1970 with nine digits of fraction. Before
+// 1970 the seconds are rounded down and the fraction still counts upwards: so
+// gosnowflake's extractTimestamp reads them.
+func timestampText(v driver.Value) (string, error) {
+	t, ok := v.(time.Time)
+	if !ok {
+		return "", wrongType(v)
+	}
+	return fraction(t.Unix(), t.Nanosecond()), nil
+}
+
+func fraction(sec int64, nsec int) string {
+	var buf [32]byte
+	b := strconv.AppendInt(buf[:0], sec, 10)
+	b = append(b, '.')
+	for unit := 100_000_000; unit > 0; unit /= 10 {
+		b = append(b, byte('0'+nsec/unit%10))
+	}
+	return string(b)
+}
+
+// variantText writes semi-structured values as Snowflake does, indented by two.
+func variantText(v driver.Value) (string, error) {
+	m, ok := v.(map[string]any)
+	if !ok {
+		return "", wrongType(v)
+	}
+	s, ok := m["v"].(string)
+	if !ok {
+		return "", wrongType(m["v"])
+	}
+	if s != "" && (s[0] == '{' || s[0] == '[') {
+		var b bytes.Buffer
+		if err := json.Indent(&b, []byte(s), "", "  "); err == nil {
+			return b.String(), nil
+		}
+	}
+	return s, nil
+}

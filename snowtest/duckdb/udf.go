@@ -1,0 +1,202 @@
+package duckdb
+
+import (
+	"database/sql"
+	"database/sql/driver"
+	"encoding/hex"
+	"fmt"
+	"math/big"
+	"strconv"
+	"strings"
+
+	duck "github.com/duckdb/duckdb-go/v2"
+)
+
+// A scalar is a function of texts that DuckDB calls in Go: what its SQL could
+// only say slowly.
+type scalar struct {
+	args  int
+	apply func(args []string) (string, error)
+}
+
+// scalars are registered once for an engine. A NULL argument gives NULL.
+var scalars = map[string]scalar{
+	"sf_divide": {2, func(a []string) (string, error) { return divide(a[0], a[1]) }},
+	"sf_format": {2, func(a []string) (string, error) { return formatText(a[0], a[1]) }},
+}
+
+func registerScalars(c *sql.Conn) error {
+	for name, s := range scalars {
+		if err := duck.RegisterScalarUDF(c, name, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Config implements duck.ScalarFunc.
+func (s scalar) Config() duck.ScalarFuncConfig {
+	text, err := duck.NewTypeInfo(duck.TYPE_VARCHAR)
+	if err != nil {
+		panic(err) // VARCHAR needs no parameters
+	}
+	cfg := duck.ScalarFuncConfig{ResultTypeInfo: text}
+	for range s.args {
+		cfg.InputTypeInfos = append(cfg.InputTypeInfos, text)
+	}
+	return cfg
+}
+
+// Executor implements duck.ScalarFunc.
+func (s scalar) Executor() duck.ScalarFuncExecutor {
+	return duck.ScalarFuncExecutor{RowExecutor: func(values []driver.Value) (any, error) {
+		args := make([]string, len(values))
+		for i, v := range values {
+			text, ok := v.(string)
+			if !ok {
+				return nil, fmt.Errorf("argument %d is a %T", i+1, v)
+			}
+			args[i] = text
+		}
+		return s.apply(args)
+	}}
+}
+
+// divide gives the quotient of two decimals as Snowflake does: with six digits
+// of scale more than the dividend, rounded half away from zero.
+func divide(a, b string) (string, error) {
+	n, sa, okA := unscaled(a)
+	d, sb, okB := unscaled(b)
+	if okA && okB && d != 0 && sb+6 < len(powers) {
+		if n, ok := multiply(n, powers[sb+6]); ok {
+			return placePoint(strconv.FormatInt(roundQuotient(n, d), 10), sa+6), nil
+		}
+	}
+	bigN, sa, okA := bigUnscaled(a)
+	bigD, sb, okB := bigUnscaled(b)
+	if !okA || !okB || bigD.Sign() == 0 {
+		return "", fmt.Errorf("SF|100038|22018|Numeric value '%s/%s' is not recognized|", a, b)
+	}
+	bigN.Mul(bigN, new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(sb+6)), nil))
+	negative := bigN.Sign()*bigD.Sign() < 0
+	bigN.Abs(bigN).Lsh(bigN, 1)
+	bigD.Abs(bigD)
+	bigN.Add(bigN, bigD).Quo(bigN, bigD.Lsh(bigD, 1))
+	if negative {
+		bigN.Neg(bigN)
+	}
+	return placePoint(bigN.String(), sa+6), nil
+}
+
+// powers are the powers of ten that 64 bits hold.
+var powers = func() []int64 {
+	p := []int64{1}
+	for len(p) < 19 {
+		p = append(p, p[len(p)-1]*10)
+	}
+	return p
+}()
+
+// unscaled reads a decimal of at most 17 digits as an integer and a scale.
+func unscaled(s string) (n int64, scale int, ok bool) {
+	digits := strings.TrimPrefix(s, "-")
+	if len(digits) > 18 {
+		return 0, 0, false
+	}
+	whole, fraction, _ := strings.Cut(digits, ".")
+	n, err := strconv.ParseInt(whole+fraction, 10, 64)
+	if len(digits) < len(s) {
+		n = -n
+	}
+	return n, len(fraction), err == nil
+}
+
+func bigUnscaled(s string) (n *big.Int, scale int, ok bool) {
+	whole, fraction, _ := strings.Cut(s, ".")
+	n, ok = new(big.Int).SetString(whole+fraction, 10)
+	return n, len(fraction), ok
+}
+
+// multiply keeps a bit free, which rounding needs.
+func multiply(a, b int64) (int64, bool) {
+	c := a * b
+	return c, a == 0 || c/a == b && c < 1<<61 && c > -1<<61
+}
+
+func roundQuotient(n, d int64) int64 {
+	q, r := n/d, n%d
+	if r < 0 {
+		r = -r
+	}
+	if abs := max(d, -d); r >= abs-r {
+		if (n < 0) != (d < 0) {
+			return q - 1
+		}
+		return q + 1
+	}
+	return q
+}
+
+// placePoint writes an integer with a decimal point before its last digits.
+func placePoint(digits string, scale int) string {
+	if scale == 0 {
+		return digits
+	}
+	sign := ""
+	if digits[0] == '-' {
+		sign, digits = "-", digits[1:]
+	}
+	if len(digits) <= scale {
+		digits = strings.Repeat("0", scale-len(digits)+1) + digits
+	}
+	point := len(digits) - scale
+	return sign + digits[:point] + "." + digits[point:]
+}
+
+// formatText turns DuckDB's text of a value into Snowflake's, where they differ.
+func formatText(s, typ string) (string, error) {
+	switch typ {
+	case "DOUBLE", "FLOAT":
+		return strings.TrimSuffix(s, ".0"), nil
+	case "TIME":
+		whole, _, _ := strings.Cut(s, ".")
+		return whole, nil
+	case "TIMESTAMP":
+		return milliseconds(s), nil
+	case "TIMESTAMP WITH TIME ZONE":
+		i := strings.LastIndexAny(s, "+-")
+		if i < len("2006-01-02") {
+			return s, nil
+		}
+		zone := strings.ReplaceAll(s[i:], ":", "")
+		if len(zone) == 3 {
+			zone += "00"
+		}
+		return milliseconds(s[:i]) + " " + zone[:5], nil
+	case "BLOB":
+		return strings.ToUpper(hex.EncodeToString(blobBytes(s))), nil
+	}
+	return s, nil
+}
+
+// milliseconds gives a timestamp three digits of fraction.
+func milliseconds(s string) string {
+	whole, fraction, _ := strings.Cut(s, ".")
+	return whole + "." + (fraction + "000")[:3]
+}
+
+// blobBytes reads DuckDB's text of a BLOB, which escapes bytes as \xAB.
+func blobBytes(s string) []byte {
+	var out []byte
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) && s[i+1] == 'x' {
+			if b, err := hex.DecodeString(s[i+2 : i+4]); err == nil {
+				out = append(out, b...)
+				i += 3
+				continue
+			}
+		}
+		out = append(out, s[i])
+	}
+	return out
+}

@@ -1,0 +1,319 @@
+package duckdb
+
+import (
+	"strings"
+)
+
+// keywords are the words that a parenthesis may follow without making a call.
+var keywords = wordSet(`ALL AND ANY AS ASC BETWEEN BY CONNECT CROSS CUBE DELETE DESC DISTINCT ELSE END ESCAPE
+	EXCEPT EXCLUDE EXISTS FETCH FILTER FIRST FOLLOWING FROM FULL GROUP GROUPING HAVING ILIKE IN INNER INSERT
+	INTERSECT INTO IS JOIN LAST LATERAL LIKE LIMIT MATCHED MINUS NATURAL NOT NULLS OFFSET ON OR ORDER OUTER OVER
+	OVERLAPS PARTITION PRECEDING QUALIFY RANGE RECURSIVE REGEXP RENAME REPLACING ROLLUP ROWS SELECT SET SETS SOME
+	THEN UNBOUNDED UNION UPDATE USING VALUES WHEN WHERE WINDOW WITH WITHIN`)
+
+// quotedWords are reserved in DuckDB and plain names in Snowflake.
+var quotedWords = wordSet(`ANALYSE ANALYZE ANTI ARRAY ASYMMETRIC AT AUTHORIZATION BINARY BOTH COLLATION COLUMNS CONCURRENTLY
+	DEFERRABLE DESCRIBE DO FREEZE GENERATED GLOB INITIALLY ISNULL LAMBDA LEADING MAP NOTNULL PLACING POSITIONAL RETURNING SEMI
+	SHOW STRUCT SUMMARIZE SYMMETRIC TRAILING UNPACK USER VARIADIC VERBOSE`)
+
+var clauseWords = wordSet(`FROM WHERE GROUP HAVING QUALIFY ORDER LIMIT OFFSET FETCH UNION INTERSECT EXCEPT MINUS
+	WINDOW INTO`)
+
+// refusedWords begin what DuckDB lacks or understands otherwise.
+var refusedWords = map[string]string{
+	"PIVOT": "PIVOT", "UNPIVOT": "UNPIVOT", "MATCH_RECOGNIZE": "MATCH_RECOGNIZE", "SAMPLE": "SAMPLE",
+	"TABLESAMPLE": "SAMPLE", "FLATTEN": "FLATTEN", "ASOF": "ASOF JOIN", "CHANGES": "CHANGES", "RESULT_SCAN": "RESULT_SCAN",
+}
+
+func wordSet(words string) map[string]bool {
+	set := map[string]bool{}
+	for _, w := range strings.Fields(words) {
+		set[w] = true
+	}
+	return set
+}
+
+func (g *region) word(t token) {
+	r := g.r
+	next := r.at(1)
+	switch t.text {
+	case "SELECT":
+		r.i++
+		g.push("SELECT")
+		g.selectList()
+		return
+	case "CASE":
+		r.i++
+		inner := r.region(func(t token) bool { return t.word("END") })
+		if !r.accept("END") {
+			r.fail(r.unexpected(r.peek()))
+			return
+		}
+		g.addOperand("CASE "+inner+" END", false)
+		return
+	case "NULL", "TRUE", "FALSE":
+		r.i++
+		g.addOperand(t.text, false)
+		return
+	case "MINUS":
+		r.i++
+		g.push("EXCEPT")
+		return
+	case "RLIKE", "REGEXP":
+		if !next.is("(") && (g.operand || r.at(-1).word("NOT")) {
+			r.i++
+			g.push("SIMILAR TO")
+			return
+		}
+	case "INTERVAL":
+		r.fail(unsupported("INTERVAL outside of a sum"))
+		return
+	case "DATE", "TIME", "TIMESTAMP", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ", "DATETIME":
+		if next.kind == tString {
+			r.i += 2
+			typ := sfType{name: t.text}
+			g.addOperand("CAST("+quoteString(next.text)+" AS "+typ.duck()+")", false)
+			return
+		}
+	case "FROM", "JOIN":
+		r.i++
+		distinct := r.at(-2).word("DISTINCT") && r.at(-3).word("IS", "NOT")
+		g.push(t.text)
+		if !distinct {
+			g.from, r.setTargets = true, false
+			g.tableSource()
+		}
+		return
+	case "TABLE":
+		if next.is("(") {
+			g.tableFunction()
+			return
+		}
+	case "VALUES":
+		if g.from && !g.operand {
+			g.values(false)
+			return
+		}
+	case "AT", "BEFORE":
+		if next.is("(") && g.from {
+			r.fail(unsupported("time travel"))
+			return
+		}
+	case "SET":
+		r.i++
+		g.push("SET")
+		r.setTargets = true
+		return
+	case "START", "CONNECT":
+		if next.word("WITH", "BY") {
+			r.fail(unsupported("CONNECT BY"))
+			return
+		}
+	case "TOP":
+		if next.kind == tNumber && r.at(-1).word("SELECT", "DISTINCT") {
+			r.fail(unsupported("TOP"))
+			return
+		}
+	}
+	if what, ok := refusedWords[t.text]; ok && (next.is("(") || next.word("JOIN", "BERNOULLI", "SYSTEM", "ROW", "BLOCK")) {
+		r.fail(unsupported("%s", what))
+		return
+	}
+	if keywords[t.text] && !r.at(1).is(".") {
+		r.i++
+		if clauseWords[t.text] || t.text == "WHEN" || t.text == "ON" {
+			r.setTargets = false
+		}
+		if clauseWords[t.text] || t.text == "SET" {
+			g.from = false
+		}
+		g.push(t.text)
+		return
+	}
+	g.name()
+}
+
+// name reads a qualified name and what it stands for: a column or a table, a
+// call, a sequence's NEXTVAL, an assignment's target.
+func (g *region) name() {
+	r := g.r
+	start := r.i
+	parts := []token{r.take()}
+	star := false
+	for r.peek().is(".") && !star {
+		switch t := r.at(1); {
+		case t.ident():
+			parts = append(parts, t)
+			r.i += 2
+		case t.is("*"):
+			star = true
+			r.i += 2
+		case t.is("."):
+			// DB..T means DB.PUBLIC.T.
+			parts = append(parts, token{kind: tWord, text: "PUBLIC"})
+			r.i++
+		default:
+			r.fail(r.unexpected(t))
+			return
+		}
+	}
+	last := parts[len(parts)-1]
+	switch {
+	case !star && last.kind == tWord && r.peek().is("("):
+		if len(parts) > 1 {
+			r.fail(compileError("002140", "42601", "Unknown function %s.", strings.ToUpper(r.text(start, r.i))))
+			return
+		}
+		piece, variant := r.call(last)
+		g.addOperand(piece, variant)
+		return
+	case len(parts) == 1 && last.kind == tWord && contextWord(last.text):
+		piece, _ := r.contextFunction(last.text)
+		g.addOperand(piece, false)
+		return
+	case len(parts) > 1 && last.word("NEXTVAL") && !star:
+		g.addOperand("nextval("+quoteString(joinName(parts[:len(parts)-1]))+")", false)
+		return
+	case g.from && len(parts) > 1 && parts[len(parts)-2].word("INFORMATION_SCHEMA"):
+		g.addOperand(r.informationSchema(parts), false)
+		return
+	case r.setTargets && r.peek().is("=") && len(g.out) > 0 && (g.out[len(g.out)-1] == "," || g.out[len(g.out)-1] == "SET"):
+		parts = parts[len(parts)-1:]
+	}
+	piece := joinName(parts)
+	if star {
+		g.push(piece + ".*")
+		return
+	}
+	g.addOperand(piece, false)
+}
+
+// joinName writes a qualified name.
+func joinName(parts []token) string {
+	var b strings.Builder
+	for i, p := range parts {
+		if i > 0 {
+			b.WriteByte('.')
+		}
+		if p.kind == tQuoted || i > 0 || quotedWords[p.text] {
+			b.WriteString(quoteIdent(p.text))
+		} else {
+			b.WriteString(p.text)
+		}
+	}
+	return b.String()
+}
+
+// selectList gives each item of a SELECT the name that Snowflake gives it: its
+// own text in upper case, where it has neither an alias nor a column's name.
+func (g *region) selectList() {
+	r := g.r
+	if r.peek().word("DISTINCT", "ALL") {
+		g.push(r.take().text)
+	}
+	if r.peek().word("TOP") && r.at(1).kind == tNumber {
+		r.fail(unsupported("TOP"))
+		return
+	}
+	for r.err == nil {
+		start, end := r.i, r.itemEnd()
+		exprEnd, alias := r.splitAlias(start, end)
+		piece := r.regionUntil(exprEnd)
+		if r.err == nil && r.i != exprEnd {
+			r.fail(r.unexpected(r.peek()))
+		}
+		r.i = max(r.i, end)
+		if alias != "" {
+			piece += " AS " + quoteIdent(alias)
+		}
+		g.push(piece)
+		if !r.acceptOp(",") {
+			return
+		}
+		if r.peek().word("FROM") {
+			return // a comma after the last item
+		}
+		g.push(",")
+	}
+}
+
+// itemEnd finds the end of the item that begins here.
+func (r *rewriter) itemEnd() int {
+	depth := 0
+	for i := r.i; i < len(r.toks); i++ {
+		switch t := r.toks[i]; {
+		case t.is("(") || t.is("[") || t.is("{"):
+			depth++
+		case t.is(")") || t.is("]") || t.is("}"):
+			if depth--; depth < 0 {
+				return i
+			}
+		case depth > 0:
+		case t.is(",") || t.is(";"):
+			return i
+		case t.kind == tWord && clauseWords[t.text] && !(i > 0 && r.toks[i-1].is(".")):
+			if t.text == "GROUP" && i > 0 && r.toks[i-1].word("WITHIN") {
+				continue
+			}
+			if t.text == "FROM" && i >= 2 && r.toks[i-1].word("DISTINCT") && r.toks[i-2].word("IS", "NOT") {
+				continue
+			}
+			return i
+		}
+	}
+	return len(r.toks)
+}
+
+// splitAlias parts an item into its expression and the name of its column; the
+// name is empty where DuckDB names the column as Snowflake does.
+func (r *rewriter) splitAlias(start, end int) (exprEnd int, alias string) {
+	ts := r.toks[start:end]
+	if len(ts) == 0 {
+		return end, ""
+	}
+	last := ts[len(ts)-1]
+	if len(ts) >= 3 && ts[len(ts)-2].word("AS") && last.ident() {
+		return end - 2, last.text
+	}
+	chain := true
+	for i, t := range ts {
+		if i%2 == 0 && t.is("*") || t.word("EXCLUDE", "RENAME", "REPLACE") && i > 0 && ts[i-1].is("*") {
+			return end, ""
+		}
+		if i%2 == 0 && !t.ident() || i%2 == 1 && !t.is(".") {
+			chain = false
+			break
+		}
+	}
+	if chain {
+		if len(ts) == 1 && ts[0].kind == tWord && (contextWord(ts[0].text) || ts[0].word("NULL", "TRUE", "FALSE")) {
+			return end, ts[0].text
+		}
+		if len(ts) > 1 && last.word("NEXTVAL") {
+			return end, "NEXTVAL"
+		}
+		return end, ""
+	}
+	if last.ident() && !last.word("END", "NULL", "TRUE", "FALSE", "PRECISION") && endsOperand(ts[:len(ts)-1]) {
+		return end - 1, last.text
+	}
+	return end, strings.ToUpper(r.text(start, end))
+}
+
+// endsOperand reports whether a name after these tokens is an alias.
+func endsOperand(ts []token) bool {
+	if len(ts) == 0 {
+		return false
+	}
+	t := ts[len(ts)-1]
+	switch t.kind {
+	case tNumber, tString, tHex, tQuoted, tBind, tVar:
+		return true
+	case tOp:
+		return t.text == ")" || t.text == "]" || t.text == "}"
+	}
+	if t.text == "END" || t.text == "NULL" {
+		return true
+	}
+	return !keywords[t.text] && t.text != "CASE" && t.text != "RLIKE" && t.text != "COLLATE"
+}
