@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,16 +35,37 @@ func (c *Connector) prepare(ctx context.Context, stale string) (*gosnowflake.Con
 			cfg.Authenticator = gosnowflake.AuthTypeOAuth
 		}
 	}
-	if hook := c.settings.beforeConnect; hook != nil {
-		err := guarded(ctx, func(ctx context.Context) error { return hook(ctx, cfg) })
-		if err != nil {
-			return nil, hookError("hook before the login", err)
-		}
-		if err := c.settings.applyKeepAlive(cfg); err != nil {
-			return nil, hookError("hook before the login", err)
-		}
+	if c.settings.beforeConnect == nil {
+		return cfg, nil
+	}
+	if err := c.askHook(ctx, cfg); err != nil {
+		return nil, hookError("hook before the login", err)
 	}
 	return cfg, nil
+}
+
+// askHook lets the program's hook change cfg.
+func (c *Connector) askHook(ctx context.Context, cfg *gosnowflake.Config) error {
+	if err := guarded(ctx, func(ctx context.Context) error { return c.settings.beforeConnect(ctx, cfg) }); err != nil {
+		return err
+	}
+	if cfg.Params == nil {
+		cfg.Params = make(map[string]*string)
+	}
+	// What it says about keep-alive in another spelling replaces what is there.
+	for _, name := range []string{paramKeepAlive, paramHeartbeat} {
+		for key := range cfg.Params {
+			if key != name && is(key, name) {
+				delete(cfg.Params, name)
+			}
+		}
+	}
+	for name, value := range cfg.Params {
+		if value == nil || strings.HasPrefix(strings.ToLower(name), "tether") {
+			return fmt.Errorf("it set the parameter %s, which has no value or is an option of the connector", shorten(name))
+		}
+	}
+	return c.settings.applyKeepAlive(cfg)
 }
 
 // hookError is permanent for the caller who meets it, but suspends nobody.

@@ -58,8 +58,11 @@ func (s *settings) applyKeepAlive(cfg *gosnowflake.Config) error {
 // takeParam removes every spelling of a parameter from params and parses it.
 func takeParam[T comparable](params map[string]*string, name string, parse func(string) (T, error)) (value T, found bool, err error) {
 	for key, v := range params {
-		if v == nil || !strings.EqualFold(key, name) {
+		if !strings.EqualFold(key, name) {
 			continue
+		}
+		if v == nil {
+			return value, false, fmt.Errorf("snowtether: the parameter %s has no value", name)
 		}
 		parsed, err := parse(*v)
 		if err != nil {
@@ -75,7 +78,7 @@ func takeParam[T comparable](params map[string]*string, name string, parse func(
 }
 
 func parseSeconds(v string) (time.Duration, error) {
-	n, err := strconv.Atoi(v)
+	n, err := strconv.ParseInt(v, 10, 32)
 	if d := time.Duration(n) * time.Second; err == nil && d >= minHeartbeat && d <= maxHeartbeat {
 		return d, nil
 	}

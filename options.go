@@ -25,7 +25,6 @@ type Option func(*settings)
 type settings struct {
 	keepAlive      *bool // nil: what the DSN or Params say, else true
 	heartbeat      time.Duration
-	idlePing       time.Duration
 	newBackOff     func() backoff.BackOff
 	backOffInitial time.Duration
 	backOffMax     time.Duration
@@ -61,30 +60,32 @@ const (
 
 // validate is the table of what a setting may be.
 func (s *settings) validate() error {
-	var errs []error
+	var wrong []string
 	for _, rule := range []struct {
 		ok   bool
 		says string
 	}{
 		{s.heartbeat == 0 || s.heartbeat >= minHeartbeat && s.heartbeat <= maxHeartbeat, "the heartbeat (tetherHeartbeat) must be from 900s to 3600s, or 0 for Snowflake's default"},
-		{s.idlePing == 0 || s.idlePing >= time.Second, "the idle ping (tetherIdlePing) must be at least 1s, or 0 for none"},
 		{s.backOffInitial > 0, "the first back-off (tetherBackoffInitial) must be more than 0"},
 		{s.backOffMax >= s.backOffInitial, "the longest back-off (tetherBackoffMax) must not be less than the first (tetherBackoffInitial)"},
 		{s.connectBudget > 0, "the connect budget (tetherConnectBudget) must be more than 0"},
-		{s.maxLogins >= 1, "the number of logins at the same time (tetherMaxLogins) must be at least 1"},
+		{s.maxLogins >= 1 && s.maxLogins <= 1000, "the number of logins at the same time (tetherMaxLogins) must be at least 1 and at most 1000"},
 		{s.authCooldown >= 0, "the cool-down after a refused login (tetherAuthCooldown) must not be negative"},
 		{s.changed == KeepChanged || s.changed == DiscardChanged, "the treatment of changed sessions must be KeepChanged or DiscardChanged"},
 	} {
 		if !rule.ok {
-			errs = append(errs, errors.New("snowtether: "+rule.says))
+			wrong = append(wrong, rule.says)
 		}
 	}
 	for i, statement := range s.sessionInit {
 		if strings.TrimSpace(statement) == "" {
-			errs = append(errs, fmt.Errorf("snowtether: statement %d of WithSessionInit is empty", i+1))
+			wrong = append(wrong, fmt.Sprintf("statement %d of WithSessionInit is empty", i+1))
 		}
 	}
-	return errors.Join(errs...)
+	if len(wrong) == 0 {
+		return nil
+	}
+	return errors.New("snowtether: " + strings.Join(wrong, "; "))
 }
 
 // dsnParams maps each DSN parameter to the setting it sets. Bad values give an
@@ -97,7 +98,6 @@ var dsnParams = map[string]func(s *settings, value string) error{
 		return err
 	},
 	"tetherHeartbeat":      durationParam(func(s *settings) *time.Duration { return &s.heartbeat }),
-	"tetherIdlePing":       durationParam(func(s *settings) *time.Duration { return &s.idlePing }),
 	"tetherBackoffInitial": durationParam(func(s *settings) *time.Duration { return &s.backOffInitial }),
 	"tetherBackoffMax":     durationParam(func(s *settings) *time.Duration { return &s.backOffMax }),
 	"tetherConnectBudget":  durationParam(func(s *settings) *time.Duration { return &s.connectBudget }),
@@ -175,7 +175,7 @@ func WithConnectBudget(d time.Duration) Option { return func(s *settings) { s.co
 
 // WithMaxLogins sets how many logins of the connector may be under way at the
 // same time. The default is 8; further ones wait their turn, first come, first
-// served. DSN: tetherMaxLogins.
+// served. It must be from 1 to 1000. DSN: tetherMaxLogins.
 func WithMaxLogins(n int) Option { return func(s *settings) { s.maxLogins = n } }
 
 // WithAuthCooldown sets for how long no login is sent after one was refused for
@@ -186,9 +186,9 @@ func WithMaxLogins(n int) Option { return func(s *settings) { s.maxLogins = n } 
 // Snowflake's documentation). DSN: tetherAuthCooldown.
 func WithAuthCooldown(d time.Duration) Option { return func(s *settings) { s.authCooldown = d } }
 
-// WithTokenSource takes the token of each login from source: an OAuth access
-// token, a programmatic access token, or an externally signed JWT, whichever
-// Config.Authenticator names (OAuth if it names none of them). A token is asked
+// WithTokenSource takes the token of each login from source: a programmatic access
+// token if Config.Authenticator says so, otherwise an OAuth access token, which may
+// be a JWT that somebody else signs (External OAuth). A token is asked
 // for when the last one is within a minute of its expiry by the wall clock, by
 // one login at a time; a login that is refused with 390303, 390318 or 394400 asks
 // once more, whatever the expiry says. A source that has a method

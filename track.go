@@ -45,6 +45,7 @@ func (st *sessionState) one(sc *scanner, word string, failed bool) (rest bool) {
 			st.inTx = true
 		default: // a block, which may do anything
 			st.changed = true
+			st.inTx = st.inTx || st.autocommitOff
 			return true
 		}
 	case is(word, "DECLARE"), is(word, "EXECUTE"), is(word, "CALL"):
@@ -52,6 +53,11 @@ func (st *sessionState) one(sc *scanner, word string, failed bool) (rest bool) {
 		st.changed = true
 		st.inTx = st.inTx || st.autocommitOff
 		return is(word, "DECLARE")
+	case is(word, "WITH"):
+		if ahead := *sc; ahead.has("PROCEDURE", "CALL") {
+			st.changed = true
+			st.inTx = st.inTx || st.autocommitOff
+		}
 	case is(word, "START"):
 		st.inTx = true
 	case is(word, "COMMIT"), is(word, "ROLLBACK"):
@@ -61,16 +67,18 @@ func (st *sessionState) one(sc *scanner, word string, failed bool) (rest bool) {
 	case is(word, "ALTER"):
 		if is(sc.peek(), "SESSION") {
 			st.changed = true
-			st.alterSession(sc)
+			st.alterSession(sc, failed)
 		}
 	case is(word, "CREATE"):
 		for {
 			switch word := sc.peek(); {
-			case is(word, "OR"), is(word, "REPLACE"), is(word, "LOCAL"), is(word, "GLOBAL"):
+			case is(word, "OR"), is(word, "REPLACE"), is(word, "ALTER"), is(word, "LOCAL"), is(word, "GLOBAL"), is(word, "SECURE"), is(word, "TRANSIENT"):
 				sc.next()
 				continue
 			case is(word, "TEMP"), is(word, "TEMPORARY"), is(word, "VOLATILE"):
 				st.changed = true
+			case is(word, "SCHEMA"), is(word, "DATABASE"), is(word, "WAREHOUSE"):
+				st.changed = true // what it creates becomes the session's current one
 			}
 			return false
 		}
@@ -80,8 +88,9 @@ func (st *sessionState) one(sc *scanner, word string, failed bool) (rest bool) {
 	return false
 }
 
-// alterSession looks for AUTOCOMMIT in ALTER SESSION SET a = b …
-func (st *sessionState) alterSession(sc *scanner) {
+// alterSession looks for AUTOCOMMIT in ALTER SESSION SET a = b … One that failed may
+// have switched it off, but is not trusted to have switched it on.
+func (st *sessionState) alterSession(sc *scanner, failed bool) {
 	sc.next()
 	unset := is(sc.next(), "UNSET")
 	for {
@@ -90,13 +99,14 @@ func (st *sessionState) alterSession(sc *scanner) {
 			return
 		case is(word, "AUTOCOMMIT"):
 			sc.next()
-			if unset {
-				st.autocommitOff = false
-				continue
+			off := false
+			if !unset {
+				if sc.next() != "=" {
+					continue
+				}
+				off = is(sc.next(), "FALSE")
 			}
-			if sc.next() == "=" {
-				st.autocommitOff = is(sc.next(), "FALSE")
-			}
+			st.autocommitOff = off || failed && st.autocommitOff
 		default:
 			sc.next()
 		}
@@ -104,17 +114,27 @@ func (st *sessionState) alterSession(sc *scanner) {
 }
 
 // rolledBackWithSession reports whether all that the statement did is undone when
-// its session ends inside a transaction. DDL commits by itself, and procedures
-// and blocks may.
+// its session ends inside a transaction. DDL commits by itself, procedures and
+// blocks may, and an unload leaves files.
 func rolledBackWithSession(sql string) bool {
 	sc := scanner{rest: sql}
 	word := sc.next()
 	for word == "(" {
 		word = sc.next()
 	}
-	for _, w := range []string{"INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "VALUES", "BEGIN", "START", "ROLLBACK"} {
+	switch {
+	case strings.IndexByte(sql, ';') >= 0:
+		return false
+	case is(word, "COPY"):
+		sc.next() // INTO
+		to := sc.next()
+		return to != "@" && to != "'"
+	case is(word, "WITH"):
+		return !sc.has("PROCEDURE", "CALL")
+	}
+	for _, w := range []string{"INSERT", "UPDATE", "DELETE", "MERGE", "SELECT", "SHOW", "DESCRIBE", "DESC", "VALUES", "BEGIN", "START", "ROLLBACK"} {
 		if is(word, w) {
-			return strings.IndexByte(sql, ';') < 0
+			return true
 		}
 	}
 	return false
@@ -141,8 +161,10 @@ func plainRead(sql string) bool {
 		switch {
 		case word == ";":
 			return sc.peek() == ""
-		case is(word, "NEXTVAL"), is(word, "INTO"), len(word) > 7 && is(word[:7], "SYSTEM$"):
+		case is(word, "NEXTVAL"), is(word, "GETNEXTVAL"), is(word, "INTO"), is(word, "PROCEDURE"), is(word, "CALL"), len(word) > 7 && is(word[:7], "SYSTEM$"):
 			return false
+		case word == ">" && last == ">":
+			return false // ->> hands the result on to another statement
 		case word == "(" && qualified:
 			return false
 		}
@@ -189,6 +211,16 @@ func (sc *scanner) next() string {
 func (sc *scanner) peek() string {
 	ahead := *sc
 	return ahead.next()
+}
+
+// has reports whether one of two words follows in the statement.
+func (sc *scanner) has(a, b string) bool {
+	for word := sc.next(); word != "" && word != ";"; word = sc.next() {
+		if is(word, a) || is(word, b) {
+			return true
+		}
+	}
+	return false
 }
 
 // skipStatement goes to the next semicolon.
