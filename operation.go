@@ -1,0 +1,259 @@
+package snowtether
+
+import (
+	"cmp"
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// This file carries one operation out on a connection and decides what becomes of
+// it if it fails: run again on a new session, carried over to one, or an error,
+// and which.
+
+// maxReplace is how often one statement may meet a dead session on the same
+// connection before database/sql is asked for another one.
+const maxReplace = 3
+
+// An operation is something to be carried out on the session.
+type operation struct {
+	name    string
+	query   string // "" where it is none of the caller's own
+	args    []driver.NamedValue
+	run     func(context.Context) (any, error)
+	resumed func(rows driver.Rows, queryID string) (any, error) // makes the outcome of rows that were carried over; nil: it cannot be
+}
+
+// do carries an operation out and decides what becomes of it if it fails.
+//
+// A session that is gone is replaced, and the statement run again, only where the
+// statement provably did not run, no transaction is open, and the session had no
+// state of its own that a new one would lack. See classify for the proof.
+func (c *conn) do(ctx context.Context, op *operation) (any, error) {
+	for try := 1; ; try++ {
+		if err := c.refuse(ctx); err != nil {
+			return nil, err
+		}
+		now := c.connector.clock.Load()
+		w := newWatch(ctx, op.args)
+		watcher := c.session.watcher
+		watcher.watch.Store(w)
+		out, err := c.call(ctx, w, op.run)
+		watcher.watch.Store(nil)
+		acc := w.end(ctx)
+		again := false
+		if err == nil {
+			c.verified = now
+			c.connector.served()
+			c.state.ran(op.query, false)
+		} else {
+			again, out, err = c.failed(ctx, op, err, acc, try)
+		}
+		if again {
+			continue
+		}
+		if err == nil || !isRetry(err) {
+			w.tell(ctx)
+		}
+		return out, err
+	}
+}
+
+// call lets the inner driver run something, and leaves it behind if the caller's
+// context ends: gosnowflake then sends a request that cancels the statement, and
+// tries that for minutes while the server cannot be reached. inner is the context
+// for the inner driver.
+func (c *conn) call(ctx, inner context.Context, run func(context.Context) (any, error)) (any, error) {
+	if ctx.Done() == nil {
+		return guard(inner, run)
+	}
+	type returned struct {
+		out any
+		err error
+	}
+	done := make(chan returned, 1)
+	go func() {
+		out, err := guard(inner, run)
+		done <- returned{out, err}
+	}()
+	select {
+	case r := <-done:
+		return r.out, r.err
+	case <-ctx.Done():
+	}
+	select {
+	case r := <-done:
+		return r.out, r.err
+	default:
+	}
+	left := make(chan struct{})
+	c.session.busy.Store(&left)
+	go func() {
+		if rows, ok := (<-done).out.(driver.Rows); ok {
+			_ = rows.Close()
+		}
+		close(left)
+	}()
+	return nil, ctx.Err()
+}
+
+// settle waits until an operation that a caller left behind is over.
+func (c *conn) settle(ctx context.Context) error {
+	left := c.session.busy.Load()
+	if left == nil {
+		return nil
+	}
+	select {
+	case <-*left:
+		c.session.busy.Store(nil)
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// settleTimeout is how long a checkout waits for the cancelling of the statement
+// that its last user left behind, before it gives the connection up.
+const settleTimeout = time.Second
+
+// refuse is the error for a connection or a caller with whom there is no sense in
+// sending anything.
+func (c *conn) refuse(ctx context.Context) error {
+	if c.bad == nil {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return c.settle(ctx)
+	}
+	if c.tx != nil || c.state.inTx {
+		return c.bad // the transaction is over, and every statement in it says so
+	}
+	if se, ok := as[*SessionError](c.bad); ok && se.state && se.retry {
+		return c.bad
+	}
+	return driver.ErrBadConn // for this statement on this connection: nothing was sent
+}
+
+// failed decides about an operation that failed: run it again, or which error.
+func (c *conn) failed(ctx context.Context, op *operation, err error, acc acceptance, try int) (again bool, out any, _ error) {
+	class, gone := classify(err, phaseStatement, acc), lost(err, phaseStatement)
+	inTx := c.tx != nil || c.state.inTx
+	if class == ClassInDoubt && plainRead(op.query) {
+		switch {
+		case gone && acc.queryID == "":
+			class = ClassSessionLost // a read may be run again
+		case acc.queryID == "":
+			class = ClassTransient // and leaves nothing behind
+		}
+	}
+	if class != ClassSessionLost {
+		// Whatever it was, some of it may have been carried out.
+		c.state.ran(op.query, true)
+	}
+	if gone {
+		c.connector.lost(c.session)
+	}
+	fail := &SessionError{
+		Op: op.name, Class: class, Code: number(err), SessionID: c.session.id(), QueryID: cmp.Or(acc.queryID, queryIDOf(err)), InTx: inTx, Err: err,
+	}
+	switch {
+	case isPanic(err):
+		c.bad = fail
+		if acc.requests > 0 {
+			fail.Class = ClassInDoubt
+		}
+	case class == ClassContext:
+		if gone {
+			c.bad = fail
+		}
+		if !isContext(err) {
+			err = fmt.Errorf("%w; meanwhile: %w", ctx.Err(), notBadConn(err))
+		}
+		return false, nil, err
+	case class == ClassStatement:
+		return false, nil, err
+	case gone && inTx:
+		c.bad = fail
+		if op.name != "commit" && (op.query == "" || rolledBackWithSession(op.query)) {
+			// Whether it ran or not, the server rolls it back with its transaction.
+			fail.Class = ClassSessionLost
+		}
+	case class == ClassSessionLost && (c.state.changed || try > maxReplace):
+		fail.state, fail.retry = c.state.changed, true
+		c.bad = fail
+	case class == ClassSessionLost:
+		err := c.reconnect(ctx, err)
+		return err == nil, nil, err
+	case class == ClassInDoubt && !inTx && fail.QueryID != "" && op.resumed != nil && c.connector.settings.resume:
+		out, err := c.carryOver(ctx, op, fail)
+		return false, out, err
+	case gone:
+		c.bad = fail
+	default:
+		c.verified = 0 // to be probed before its next use
+	}
+	return false, nil, c.doubt(ctx, fail)
+}
+
+// carryOver fetches the outcome of an accepted statement. If the session that it
+// ran in had state, the connection serves this result and is then given up:
+// nobody shall go on without his settings and temporary tables unaware.
+func (c *conn) carryOver(ctx context.Context, op *operation, fail *SessionError) (out any, _ error) {
+	id, changed := fail.QueryID, c.state.changed
+	rows, err := c.resume(ctx, op, id, fail.Err)
+	if err == nil {
+		out, err = op.resumed(rows, id)
+	}
+	if changed && c.bad == nil {
+		c.bad = &SessionError{Op: op.name, Class: ClassSessionLost, Code: fail.Code, SessionID: fail.SessionID, Err: fail.Err, state: true, retry: true}
+	}
+	var se *SessionError
+	if errors.Is(err, errOutcome) {
+		se = &SessionError{Op: op.name, Class: ClassInDoubt, Code: fail.Code, SessionID: fail.SessionID, QueryID: id, Err: err}
+		return nil, c.doubt(ctx, se)
+	}
+	if errors.As(err, &se) {
+		return nil, c.doubt(ctx, se)
+	}
+	return out, err
+}
+
+// doubt says aloud that a statement is in doubt, if it is.
+func (c *conn) doubt(ctx context.Context, fail *SessionError) error {
+	if fail.Class == ClassInDoubt {
+		c.connector.counters.inDoubt.Add(1)
+		c.connector.log(ctx, slog.LevelWarn, "snowtether: a statement's outcome is not known",
+			slog.Any(keyReason, reason(fail.Err)), slog.Int64(keySession, fail.SessionID), slog.String(keyQuery, fail.QueryID))
+	}
+	return fail
+}
+
+// reconnect puts a new session in the place of the one that is gone. If that
+// fails the connection is bad.
+func (c *conn) reconnect(ctx context.Context, cause error) error {
+	old, begun := c.session, time.Now()
+	c.connector.lost(old)
+	fresh, err := c.connector.login(ctx)
+	if err != nil {
+		c.bad = err
+		return err
+	}
+	c.attach(fresh)
+	c.replaced++
+	c.connector.retire(old)
+	c.connector.logReconnect(ctx, old, fresh, cause, time.Since(begun))
+	return nil
+}
+
+func isRetry(err error) bool {
+	se, ok := as[*SessionError](err)
+	return ok && se.retry
+}
+
+func isPanic(err error) bool {
+	_, ok := as[*panicError](err)
+	return ok || err == errNoAnswer // never wrapped
+}
