@@ -340,7 +340,9 @@ func randomUse(ctx context.Context, db *sql.DB, kind int, query string, d throug
 	switch kind {
 	case 0:
 		if d != snowtetherItself {
-			tx, err := db.BeginTx(ctx, nil)
+			// Without the context: database/sql's roll-back would wait for a mutex while
+			// gosnowflake cancels, and time in the bubble stands still for that.
+			tx, err := db.BeginTx(context.WithoutCancel(ctx), nil)
 			if err != nil {
 				return err
 			}

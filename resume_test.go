@@ -3,6 +3,7 @@ package snowtether_test
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
@@ -339,6 +340,45 @@ func TestResumeOfWhatCannotBeFetchedIsInDoubt(t *testing.T) {
 			t.Errorf("waited %v", took)
 		}
 		time.Sleep(2 * time.Hour)
+	})
+}
+
+// TestArrowStreamIsCarriedOver: gosnowflake fetches by ID only as rows, so the same
+// result is read once more with RESULT_SCAN.
+func TestArrowStreamIsCarriedOver(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1)
+		const sql = "SELECT n FROM t"
+		slowly(srv, "^SELECT n", time.Hour, snowtest.Rows([]string{"N"}, []any{int64(7)}, []any{int64(8)}), nil)
+		conn, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		for _, lost := range []func(){
+			func() { srv.EndSessions(ways[1].end) },
+			func() { endAt(srv, ways[1].end, time.Minute) },
+		} {
+			lost()
+			err = conn.Raw(func(dc any) error {
+				loader, err := dc.(interface {
+					QueryArrowStream(context.Context, string, ...driver.NamedValue) (gosnowflake.ArrowStreamLoader, error)
+				}).QueryArrowStream(t.Context(), sql)
+				if err != nil {
+					return err
+				}
+				if rows := loader.JSONData(); loader.TotalRows() != 2 || len(rows) != 2 || *rows[1][0] != "8" {
+					t.Errorf("%d rows: %v", loader.TotalRows(), rows)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := srv.Accepted(sql); n != 2 {
+			t.Errorf("accepted %d times, want 2", n)
+		}
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 
 var (
 	cancelQuery = regexp.MustCompile(`(?is)^\s*SELECT\s+SYSTEM\$CANCEL_QUERY\s*\(\s*'([^']*)'\s*\)\s*;?\s*$`)
+	resultScan  = regexp.MustCompile(`(?is)^\s*SELECT\s+\*\s+FROM\s+TABLE\s*\(\s*RESULT_SCAN\s*\(\s*'([^']*)'\s*\)\s*\)\s*;?\s*$`)
 	bindStage   = regexp.MustCompile(`(?is)^\s*CREATE\s+(OR\s+REPLACE\s+)?TEMPORARY\s+STAGE\s+SYSTEM\$BIND\b`)
 	putFile     = regexp.MustCompile(`(?is)^\s*PUT\s+'?file://([^'\s]+)'?\s+'?(@[^'\s;]+)'?(.*)$`)
 	getFile     = regexp.MustCompile(`(?is)^\s*GET\s+'?@`)
@@ -17,6 +18,9 @@ var (
 func (s *Server) ownStatement(q *query) func() (*Result, *Error) {
 	if m := cancelQuery.FindStringSubmatch(q.sql); m != nil {
 		return func() (*Result, *Error) { return s.cancelByID(q, m[1]), nil }
+	}
+	if m := resultScan.FindStringSubmatch(q.sql); m != nil {
+		return func() (*Result, *Error) { return s.scanResult(q, m[1]) }
 	}
 	if bindStage.MatchString(q.sql) {
 		q.own = true
@@ -47,6 +51,20 @@ func (s *Server) cancelByID(q *query, id string) *Result {
 		text = "query [" + id + "] terminated."
 	}
 	return Rows([]string{"SYSTEM$CANCEL_QUERY('" + id + "')"}, []any{text})
+}
+
+// scanResult answers SELECT * FROM TABLE(RESULT_SCAN('<id>')): the result of
+// another statement of the same user once more.
+func (s *Server) scanResult(q *query, id string) (*Result, *Error) {
+	s.mu.Lock()
+	target := s.queries[id]
+	s.mu.Unlock()
+	if target == nil || !target.belongsTo(q.user) || target.running() || target.result == nil {
+		return nil, &Error{Code: "000709", SQLState: "02000", Message: "Statement " + id + " not found"}
+	}
+	res := *target.result
+	res.Kind = KindSelect
+	return &res, nil
 }
 
 // abort answers POST /queries/v1/abort-request, which gosnowflake sends when
