@@ -423,3 +423,31 @@ func TestContextIsHonouredAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestChangedSessionIsKeptOrDiscarded: with DiscardChanged one caller's role is
+// never the next one's; by default the pool keeps the connection, as database/sql
+// users expect.
+func TestChangedSessionIsKeptOrDiscarded(t *testing.T) {
+	for _, change := range []string{"USE ROLE r", "use secondary roles none", "ALTER SESSION SET TIMEZONE = 'UTC'", "SET x = 1", "UNSET x", "CREATE OR REPLACE TEMP TABLE x (a INT)"} {
+		for _, what := range []snowtether.ChangedSession{snowtether.KeepChanged, snowtether.DiscardChanged} {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				db := pool(t, srv, 1, snowtether.WithChangedSession(what))
+				if _, err := db.ExecContext(t.Context(), "SELECT 1"); err != nil {
+					t.Fatal(err)
+				}
+				before := srv.Sessions()[0].ID
+				if _, err := db.ExecContext(t.Context(), change); err != nil {
+					t.Fatal(err)
+				}
+				if err := db.PingContext(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				kept := srv.Sessions()[0].ID == before
+				if kept != (what == snowtether.KeepChanged) {
+					t.Errorf("%s: the session was kept: %v", change, kept)
+				}
+			})
+		}
+	}
+}

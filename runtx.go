@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -13,7 +14,6 @@ import (
 // Tx is what [RunTx] needs of a transaction: *sql.Tx, *sqlx.Tx and their like
 // have it.
 type Tx interface {
-	comparable
 	Commit() error
 	Rollback() error
 }
@@ -87,8 +87,7 @@ func runOnce[T Tx](ctx context.Context, begin func(context.Context) (T, error), 
 	if err != nil {
 		return &beginError{err}
 	}
-	var none T
-	if tx == none {
+	if v := reflect.ValueOf(tx); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		return errors.New("snowtether: RunTx: begin returned neither a transaction nor an error")
 	}
 	ended := false
