@@ -286,6 +286,7 @@ type SessionError struct {
 	Code      int    // Snowflake's number, or 0
 	SessionID int64  // of the session that failed, or 0
 	QueryID   string // of the statement, where it is known
+	RequestID string // of the statement, where the caller set one (gosnowflake.WithRequestID)
 	InTx      bool   // a transaction was open: the server has rolled it back, or will
 	Err       error  // the cause
 
@@ -302,6 +303,8 @@ func (e *SessionError) Error() string {
 		what = "no login was tried, because the last one with these credentials was refused; change them, or wait"
 	case e.Class == ClassInDoubt && e.QueryID != "":
 		what = fmt.Sprintf("statement %s was accepted, but its outcome is not known; look it up before you run it again", e.QueryID)
+	case e.Class == ClassInDoubt && e.RequestID != "":
+		what = fmt.Sprintf("the statement of request %s may have run, and nothing can tell; check before you run it again", e.RequestID)
 	case e.Class == ClassInDoubt:
 		what = "the statement may have run, and nothing can tell; check before you run it again"
 	case e.InTx && e.Class == ClassSessionLost:

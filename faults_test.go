@@ -100,6 +100,22 @@ func TestStatementWithLostReplyIsNotRunAgain(t *testing.T) {
 	}
 }
 
+// TestDoubtNamesTheRequestThatTheCallerNamed: with no query ID it is all there is
+// to look for.
+func TestDoubtNamesTheRequestThatTheCallerNamed(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1)
+		once(srv, insert, snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
+		id := gosnowflake.NewUUID()
+		_, err := db.ExecContext(gosnowflake.WithRequestID(t.Context(), id), insert)
+		inDoubt(t, srv, insert, err, 1)
+		var se *snowtether.SessionError
+		if !errors.As(err, &se) || se.RequestID != id.String() || srv.Ledger()[0].RequestID != id.String() {
+			t.Errorf("request %q, the ledger has %q: %v", se.RequestID, srv.Ledger()[0].RequestID, err)
+		}
+	})
+}
+
 // hold makes the statements that match wait until release is called.
 func hold(srv *snowtest.Server, pattern string) (release func()) {
 	gate := make(chan struct{})

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/snowflakedb/gosnowflake/v2"
 )
 
 // This file carries one operation out on a connection and decides what becomes of
@@ -159,6 +161,9 @@ func (c *conn) failed(ctx context.Context, op *operation, err error, acc accepta
 	fail := &SessionError{
 		Op: op.name, Class: class, Code: number(err), SessionID: c.session.id(), QueryID: cmp.Or(acc.queryID, queryIDOf(err)), InTx: inTx, Err: err,
 	}
+	if id, ok := ctx.Value(requestIDKey).(gosnowflake.UUID); ok {
+		fail.RequestID = id.String()
+	}
 	switch {
 	case isPanic(err):
 		c.bad = fail
@@ -197,6 +202,10 @@ func (c *conn) failed(ctx context.Context, op *operation, err error, acc accepta
 	}
 	return false, nil, c.doubt(ctx, fail)
 }
+
+// requestIDKey is where gosnowflake looks for a request ID of the caller's own
+// (util.go). A test fails if a newer one looks elsewhere.
+const requestIDKey = gosnowflake.ContextKey("SNOWFLAKE_REQUEST_ID")
 
 // carryOver fetches the outcome of an accepted statement. If the session that it
 // ran in had state, the connection serves this result and is then given up:
