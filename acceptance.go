@@ -24,6 +24,7 @@ type acceptance struct {
 	requests int    // requests written
 	replies  int    // replies begun
 	renewals int    // renewals of the session token that succeeded meanwhile
+	visible  bool   // the inner driver is gosnowflake: a statement without traffic cannot be
 	ctxErr   error  // the caller's context, if it had ended
 }
 
@@ -47,7 +48,8 @@ type acceptance struct {
 // not add up is in doubt.
 //
 // Without any traffic the inner driver is not one that speaks HTTP, and its word
-// that the session is gone is all there is.
+// that the session is gone is all there is. Where it is known to be gosnowflake,
+// somebody hides the traffic: a Config.Transporter that drops the context.
 func (a acceptance) refused(unauthorized bool) bool {
 	// A renewal that succeeded took two requests more: the refusal that set it off,
 	// and itself.
@@ -60,7 +62,7 @@ func (a acceptance) refused(unauthorized bool) bool {
 	case unauthorized:
 		return requests == 1
 	}
-	return requests == 0 || requests == 2
+	return requests == 2 || requests == 0 && !a.visible
 }
 
 // A watch is the context that a statement is carried out with. It answers what

@@ -39,7 +39,8 @@
 //     connection that the caller holds, or again and again. Nothing that lasts was
 //     carried out: start again, the transaction from its beginning.
 //   - [ErrInDoubt]: the statement may have run. Look at the data, or at
-//     [SessionError].QueryID in QUERY_HISTORY, before running it again.
+//     [SessionError].QueryID in QUERY_HISTORY, before running it again. RequestID is
+//     set if the caller gave gosnowflake one.
 //   - [ErrLoginSuspended]: no login was tried, because the last one with the same
 //     credentials was refused.
 //   - The caller's context ended. It is honoured at once; a statement under way is

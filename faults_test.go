@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,6 +98,31 @@ func TestStatementWithLostReplyIsNotRunAgain(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// hiding is a Config.Transporter that drops the context of each request, and with
+// it the sight of the traffic.
+type hiding struct{ http.RoundTripper }
+
+func (h hiding) RoundTrip(r *http.Request) (*http.Response, error) {
+	return h.RoundTripper.RoundTrip(r.WithContext(context.Background()))
+}
+
+// TestHiddenTrafficIsNoProof: neither that the statement ran nor that it did not.
+func TestHiddenTrafficIsNoProof(t *testing.T) {
+	for _, way := range ways[1:] {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			cfg := srv.Config()
+			cfg.Transporter = hiding{cfg.Transporter}
+			db, _ := connect(t, cfg)
+			if err := db.PingContext(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			once(srv, insert, snowtest.Fault{Run: true, Drop: true, After: func() { srv.EndSessions(way.end) }})
+			_, err := db.ExecContext(t.Context(), insert)
+			inDoubt(t, srv, insert, err, 1)
+		})
 	}
 }
 

@@ -46,6 +46,7 @@ func (c *conn) do(ctx context.Context, op *operation) (any, error) {
 		out, err := c.call(ctx, w, op.run)
 		watcher.watch.Store(nil)
 		acc := w.end(ctx)
+		acc.visible = c.connector.cfg != nil && !errors.Is(err, driver.ErrBadConn)
 		again := false
 		if err == nil {
 			c.verified = now
