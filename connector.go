@@ -134,7 +134,9 @@ func autocommitOff(cfg *gosnowflake.Config) bool {
 func start(c *Connector) *Connector {
 	c.stopped, c.stop = context.WithCancel(context.Background())
 	c.sessions = make(map[*session]struct{})
-	c.gate = newGate(&c.settings)
+	c.gate = newGate(&c.settings, func(level slog.Level, msg string, attrs ...slog.Attr) {
+		c.log(context.Background(), level, msg, attrs...)
+	})
 	if c.settings.tokenSource != nil {
 		c.tokens = newTokenCache(c.settings.tokenSource)
 	}

@@ -23,7 +23,8 @@
 //     again.
 //
 // The proof is the traffic of the statement, which is seen through its context; a
-// Config.Transporter or a wrapped connector must hand that context on.
+// wrapped connector must hand that context on. Behind a Config.Transporter that does
+// not, every statement that meets a lost session is in doubt.
 //
 // Logins of a [Connector] pass one gate. It limits how many are under way
 // ([WithMaxLogins]), spaces them out while Snowflake cannot be reached

@@ -18,8 +18,9 @@ const (
 	keyLogin      = "login_took"  // how long the login took, waiting included
 	keyTook       = "took"        // how long the rest took
 	keyQuery      = "query_id"    // the statement that the line is about
-	keyUser       = "new_user"    // only where a hook changed whom the session acts as
-	keyRole       = "new_role"    // only where a hook changed whom the session acts as
+	keyError      = "error"
+	keyUser       = "new_user" // only where a hook changed whom the session acts as
+	keyRole       = "new_role" // only where a hook changed whom the session acts as
 )
 
 // Stats counts what happened since the connector was made. The counters only

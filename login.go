@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -165,6 +166,7 @@ type gate struct {
 	secret     [32]byte // keys the fingerprints
 
 	first chan struct{} // holds one token: who has it goes first
+	log   func(level slog.Level, msg string, attrs ...slog.Attr)
 
 	mu        sync.Mutex
 	openUntil time.Time
@@ -181,8 +183,9 @@ type gate struct {
 // or an outage that has begun.
 const openFor = 100 * time.Millisecond
 
-func newGate(s *settings) *gate {
+func newGate(s *settings, log func(slog.Level, string, ...slog.Attr)) *gate {
 	g := &gate{
+		log:        log,
 		slots:      semaphore.NewWeighted(int64(s.maxLogins)),
 		newBackOff: s.newBackOff,
 		cooldown:   s.authCooldown,
@@ -291,6 +294,9 @@ func (p *pass) leave(err error) (again bool) {
 	g.mu.Lock()
 	switch class := classify(err, phaseLogin, acceptance{}); {
 	case err == nil && !g.paced:
+		if g.failure != nil {
+			g.log(slog.LevelInfo, "snowtether: logins work again; nothing needs doing")
+		}
 		g.openUntil = time.Now().Add(openFor)
 		close(g.opened)
 		g.opened = make(chan struct{})
@@ -320,6 +326,9 @@ func (g *gate) failed(begun time.Time, err error) (again bool) {
 	g.failure = err
 	if g.backOff == nil {
 		g.backOff = g.newBackOff()
+		if !g.paced {
+			g.log(slog.LevelWarn, "snowtether: Snowflake cannot be reached; logins are tried again, with a back-off", slog.String(keyError, err.Error()))
+		}
 	} else if begun.Before(g.next) {
 		return true
 	}
@@ -397,6 +406,8 @@ func (g *gate) suspend(key fingerprint, err error) {
 	r.until = now.Add(g.cooldown * time.Duration(min(1<<r.times, maxCooldown)))
 	r.times = min(r.times+1, 8)
 	r.err = err
+	g.log(slog.LevelWarn, "snowtether: a login was refused; none is sent with the same credentials for a while",
+		slog.Any(keyReason, reason(err)), slog.Duration("for", r.until.Sub(now)), slog.String(keyError, err.Error()))
 }
 
 func (g *gate) lift(key fingerprint) {

@@ -150,6 +150,34 @@ func TestOutageCostsOneLoginPerStepOfTheBackOff(t *testing.T) {
 	}
 }
 
+// TestOutageAndRefusalAreLoggedOnce: one line when they begin, not one per login.
+func TestOutageAndRefusalAreLoggedOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		var log lines
+		db, _ := connect(t, srv.Config(), snowtether.WithLogger(newLogger(&log)))
+		outage(srv, 10*time.Second, unavailable)
+		if err := db.PingContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		cfg := srv.Config()
+		cfg.Password = "wr0ng-Passw0rd"
+		wrong, _ := connect(t, cfg, snowtether.WithLogger(newLogger(&log)))
+		for range 3 {
+			if err := wrong.PingContext(t.Context()); err == nil {
+				t.Fatal("it succeeded")
+			}
+		}
+		for _, line := range []string{"cannot be reached", "logins work again", "a login was refused"} {
+			if n := strings.Count(log.String(), line); n != 1 {
+				t.Errorf("%q is in the log %d times:\n%s", line, n, log.String())
+			}
+		}
+		if strings.Contains(log.String(), "wr0ng") {
+			t.Errorf("the password is in the log:\n%s", log.String())
+		}
+	})
+}
+
 // TestDeadlineIsKeptDuringAnOutage: within 50 ms, with the last failure in the
 // error.
 func TestDeadlineIsKeptDuringAnOutage(t *testing.T) {

@@ -42,7 +42,7 @@ func (t *tx) Commit() error {
 		return nil
 	}
 	if isContext(err) && !notSent {
-		err = &SessionError{Op: "commit", Class: ClassInDoubt, SessionID: c.session.id(), InTx: true, Err: err}
+		err = c.doubt(t.caller, &SessionError{Op: "commit", Class: ClassInDoubt, SessionID: c.session.id(), InTx: true, Err: err})
 	}
 	if c.bad == nil {
 		c.bad = err
