@@ -20,7 +20,7 @@ import (
 )
 
 var (
-	propertyFor  = flag.Duration("property", 0, "how long to run TestExactlyOnce; 0 runs 20,000 statements")
+	propertyFor  = flag.Duration("property", 0, "how long to run TestExactlyOnce; 0 runs 20,000 statements, 2,000 with -short")
 	propertySeed = flag.Uint64("seed", 0, "the seed of TestExactlyOnce's first round; 0 takes one of its own")
 )
 
@@ -30,6 +30,10 @@ var (
 // fault made it unknowable; nobody waits past his deadline, and no session and no
 // goroutine is left. A round is one pool in one bubble; its seed is in its name.
 func TestExactlyOnce(t *testing.T) {
+	enough := 20_000
+	if testing.Short() {
+		enough = 2_000
+	}
 	seed := *propertySeed
 	if seed == 0 {
 		seed = rand.Uint64()
@@ -37,7 +41,7 @@ func TestExactlyOnce(t *testing.T) {
 	var total tally
 	begun := time.Now()
 	for round := uint64(0); ; round++ {
-		if *propertyFor > 0 && time.Since(begun) >= *propertyFor || *propertyFor == 0 && total.statements >= 20_000 {
+		if *propertyFor > 0 && time.Since(begun) >= *propertyFor || *propertyFor == 0 && total.statements >= enough {
 			break
 		}
 		ok := t.Run(fmt.Sprintf("seed=%d", seed+round), func(t *testing.T) {
