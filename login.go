@@ -166,7 +166,7 @@ type gate struct {
 	secret     [32]byte // keys the fingerprints
 
 	first chan struct{} // holds one token: who has it goes first
-	log   func(level slog.Level, msg string, attrs ...slog.Attr)
+	write func(level slog.Level, msg string, attrs ...slog.Attr)
 
 	mu        sync.Mutex
 	openUntil time.Time
@@ -176,6 +176,23 @@ type gate struct {
 	failure   error           // the last transient one
 	paced     bool            // logins succeed, but the sessions do not last
 	refusals  map[fingerprint]*refusal
+	lines     []func() // log lines, written by unlock
+}
+
+// log puts a line down for unlock to write.
+func (g *gate) log(level slog.Level, msg string, attrs ...slog.Attr) {
+	g.lines = append(g.lines, func() { g.write(level, msg, attrs...) })
+}
+
+// unlock unlocks mu and then writes what was logged: nobody waits at the gate for
+// a log handler.
+func (g *gate) unlock() {
+	lines := g.lines
+	g.lines = nil
+	g.mu.Unlock()
+	for _, line := range lines {
+		line()
+	}
 }
 
 // openFor is how long the gate stays open after a login that succeeded: long
@@ -185,7 +202,7 @@ const openFor = 100 * time.Millisecond
 
 func newGate(s *settings, log func(slog.Level, string, ...slog.Attr)) *gate {
 	g := &gate{
-		log:        log,
+		write:      log,
 		slots:      semaphore.NewWeighted(int64(s.maxLogins)),
 		newBackOff: s.newBackOff,
 		cooldown:   s.authCooldown,
@@ -311,7 +328,7 @@ func (p *pass) leave(err error) (again bool) {
 		g.backOff, g.next, g.failure = nil, time.Time{}, nil // it answers
 		g.openUntil = time.Time{}
 	}
-	g.mu.Unlock()
+	g.unlock()
 	g.slots.Release(1)
 	if p.first {
 		<-g.first
@@ -345,7 +362,7 @@ func (g *gate) failed(begun time.Time, err error) (again bool) {
 // whether that is new.
 func (g *gate) pace() (begins bool) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
+	defer g.unlock()
 	begins = !g.paced
 	g.paced = true
 	g.failed(time.Now(), errFruitless)
@@ -391,7 +408,7 @@ func (g *gate) suspend(key fingerprint, err error) {
 		return
 	}
 	g.mu.Lock()
-	defer g.mu.Unlock()
+	defer g.unlock()
 	now := time.Now()
 	for k, r := range g.refusals {
 		if k != key && now.Sub(r.until) > maxCooldown*g.cooldown {

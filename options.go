@@ -232,8 +232,7 @@ func WithResume(on bool) Option { return func(s *settings) { s.resume = on } }
 // WithLogger sets where it is logged what happens to sessions and logins. The
 // default is slog.Default() at the time of each line. A reconnect that went well is
 // logged at Info, because nothing needs doing about it; a statement in doubt, a
-// refused login, and the beginning of an outage at Warn. A handler must not call
-// the connector: some lines are written while the login gate is locked.
+// refused login, and the beginning of an outage at Warn.
 func WithLogger(l *slog.Logger) Option { return func(s *settings) { s.logger = l } }
 
 // ChangedSession says what becomes of a pooled connection whose session was
