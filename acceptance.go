@@ -23,7 +23,6 @@ type acceptance struct {
 	queryID  string // the statement's, if it is known
 	requests int    // requests written
 	replies  int    // replies begun
-	renewals int    // renewals of the session token that succeeded meanwhile
 	visible  bool   // the inner driver is gosnowflake: a statement without traffic cannot be
 	ctxErr   error  // the caller's context, if it had ended
 }
@@ -51,11 +50,11 @@ type acceptance struct {
 // that the session is gone is all there is. Where it is known to be gosnowflake,
 // somebody hides the traffic: a Config.Transporter that drops the context.
 func (a acceptance) refused(unauthorized bool) bool {
-	// A renewal that succeeded took two requests more: the refusal that set it off,
-	// and itself.
-	requests, replies := a.requests-2*a.renewals, a.replies-2*a.renewals
+	// A renewal that succeeded in between leaves two requests over, and so a doubt:
+	// it may have been another's, the heartbeat's for example, on the same tokens.
+	requests := a.requests
 	switch {
-	case a.lastID != "" || requests != replies:
+	case a.lastID != "" || requests != a.replies:
 		return false
 	case a.lookups > 0:
 		return requests == a.lookups
@@ -149,12 +148,6 @@ func (w *watch) wroteRequest(httptrace.WroteRequestInfo) {
 func (w *watch) gotReply() {
 	w.mu.Lock()
 	w.seen.replies++
-	w.mu.Unlock()
-}
-
-func (w *watch) renewed() {
-	w.mu.Lock()
-	w.seen.renewals++
 	w.mu.Unlock()
 }
 

@@ -21,6 +21,7 @@ type conn struct {
 	session   *session
 	state     sessionState
 	tx        *tx   // open, or nil
+	lasting   bool  // the open transaction holds something that its session's end does not undo
 	bad       error // why the connection must not be used any more; sticky
 	verified  int64 // the session was alive at this time of Connector.clock
 	abandoned bool  // its session is given up by somebody else
@@ -46,7 +47,7 @@ func newConn(c *Connector, s *session) *conn {
 
 func (c *conn) attach(s *session) {
 	c.session, c.verified = s, s.order
-	c.state = sessionState{autocommitOff: c.connector.autocommitOff}
+	c.state, c.lasting = s.state, false
 }
 
 // Raw returns the inner driver's connection as it is at the moment; a later
@@ -213,7 +214,7 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		return nil, err
 	}
 	t.inner, err = outcome[driver.Tx](begun, nil)
-	c.tx = t
+	c.tx, c.lasting = t, false
 	return t, err
 }
 

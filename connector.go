@@ -32,9 +32,8 @@ type Connector struct {
 	tokens   *tokenCache // nil without a token source
 	counters counters
 
-	autocommitOff bool         // as the Config says
-	fruitless     atomic.Int64 // logins since a statement was last carried out
-	lastLife      atomic.Int64 // of the session that was lost last, in nanoseconds
+	fruitless atomic.Int64 // logins since a statement was last carried out
+	lastLife  atomic.Int64 // of the session that was lost last, in nanoseconds
 
 	// The order in which things happened: sessions opened, sessions found dead. A
 	// session opened before suspectSince has to prove at its next checkout that it
@@ -83,7 +82,7 @@ func newConnector(cfg *gosnowflake.Config, opts []Option) (*Connector, error) {
 	if err := checkConfig(cfg, &s); err != nil {
 		return nil, err
 	}
-	return start(&Connector{settings: s, cfg: cfg, autocommitOff: autocommitOff(cfg)}), nil
+	return start(&Connector{settings: s, cfg: cfg}), nil
 }
 
 // WrapConnector makes a connector around any other: a mock, a traced
@@ -118,6 +117,17 @@ func (s *settings) apply(opts []Option) error {
 		opt(s)
 	}
 	return s.validate()
+}
+
+// stateAfterLogin is the state in which a session starts. That AUTOCOMMIT is off by
+// a hook's doing, or for the account or the user, cannot be seen.
+func stateAfterLogin(cfg *gosnowflake.Config, statements []string) (st sessionState) {
+	st.autocommitOff = cfg != nil && autocommitOff(cfg)
+	for _, statement := range statements {
+		st.ran(statement, false)
+	}
+	st.changed = false // every session has it
+	return st
 }
 
 // autocommitOff reports whether the Config switches AUTOCOMMIT off.
@@ -222,6 +232,7 @@ type session struct {
 	opened    time.Time
 	order     int64 // by Connector.clock
 	principal principal
+	state     sessionState // when it was set up
 	dead      atomic.Bool
 	busy      atomic.Pointer[chan struct{}] // closed when an operation that its caller left behind is over
 	closing   sync.Once
@@ -255,7 +266,7 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 	if err != nil {
 		return nil, lctx.explain(err)
 	}
-	s := &session{connector: c, conn: asInner(conn), watcher: w, opened: time.Now(), order: c.clock.Add(1), principal: who}
+	s := &session{connector: c, conn: asInner(conn), state: stateAfterLogin(cfg, c.settings.sessionInit), watcher: w, opened: time.Now(), order: c.clock.Add(1), principal: who}
 	c.counters.logins.Add(1)
 	c.pace(c.counters.open.Add(1))
 	c.mu.Lock()
@@ -289,13 +300,13 @@ func (c *Connector) setUp(ctx context.Context, s *session) error {
 	defer cancel()
 	defer context.AfterFunc(c.stopped, cancel)()
 	for i, statement := range c.settings.sessionInit {
-		err := guarded(ctx, func(ctx context.Context) error { return s.conn.execSimple(ctx, statement) })
+		_, err := s.call(ctx, ctx, func(ctx context.Context) (any, error) { return nil, s.conn.execSimple(ctx, statement) })
 		if err != nil {
 			return &setUpError{fmt.Sprintf("statement %d of WithSessionInit", i+1), err}
 		}
 	}
 	if hook := c.settings.afterConnect; hook != nil {
-		err := guarded(ctx, func(ctx context.Context) error { return hook(ctx, s.conn.Conn) })
+		_, err := s.call(ctx, ctx, func(ctx context.Context) (any, error) { return nil, hook(ctx, s.conn.Conn) })
 		if err != nil {
 			return &setUpError{"hook after the login", err}
 		}

@@ -46,7 +46,9 @@ func (c *Connector) prepare(ctx context.Context, stale string) (*gosnowflake.Con
 
 // askHook lets the program's hook change cfg.
 func (c *Connector) askHook(ctx context.Context, cfg *gosnowflake.Config) error {
-	if err := guarded(ctx, func(ctx context.Context) error { return c.settings.beforeConnect(ctx, cfg) }); err != nil {
+	// One that ignores its context is left behind, and cfg with it.
+	_, left, err := leave(ctx, ctx, func(ctx context.Context) (any, error) { return nil, c.settings.beforeConnect(ctx, cfg) })
+	if left != nil || err != nil {
 		return err
 	}
 	if cfg.Params == nil {

@@ -51,7 +51,7 @@ const (
 	ClassNone        Class = ""             // no error
 	ClassStatement   Class = "statement"    // the statement's own error, nothing to do with sessions
 	ClassContext     Class = "context"      // the caller's context ended
-	ClassSessionLost Class = "session_lost" // the session is gone and the statement did not run
+	ClassSessionLost Class = "session_lost" // the session is gone; where it is a SessionError's class, the statement did not run
 	ClassInDoubt     Class = "in_doubt"     // the statement may have run
 	ClassCredential  Class = "credential"   // refused, but a fresh token may help
 	ClassPermanent   Class = "permanent"    // a login that fails again until somebody changes something
@@ -136,7 +136,7 @@ func classify(err error, ph phase, acc acceptance) Class {
 		}
 		return ClassInDoubt
 	case errors.Is(err, errRenewalLoop):
-		if acc.lookups == 0 && acc.requests-2*acc.renewals == 1 && acc.replies == acc.requests {
+		if acc.lookups == 0 && acc.requests == 2*maxRenewals+1 && acc.replies == acc.requests {
 			return ClassTransient // every request was answered with "renew": it took none
 		}
 		return ClassInDoubt
@@ -145,6 +145,8 @@ func classify(err error, ph phase, acc acceptance) Class {
 			return ClassTransient
 		}
 		return ClassInDoubt
+	case queryIDOf(err) == "" && (acc.queryID != "" || acc.requests > 1) && (number(err)/1000 == 390 || number(err) == -1):
+		return ClassInDoubt // about the session or from a gateway, after the statement was accepted or may have been
 	case acc.queryID == "" && httpStatus(err) != 0 && acc.requests > 1:
 		return ClassInDoubt // refused by a gateway after an earlier try went unanswered
 	}
@@ -324,8 +326,19 @@ func (e *SessionError) Error() string {
 	if e.SessionID > 0 {
 		at = fmt.Sprintf(" (session %d)", e.SessionID)
 	}
-	return fmt.Sprintf("snowtether: %s%s: %s: %v", e.Op, at, what, e.Err)
+	return fmt.Sprintf("snowtether: %s%s: %s: %s", e.Op, at, what, redact(e.Err))
 }
+
+// redact is an error's text without the queries of the URLs in it: that of an Okta
+// login holds a one-time token.
+func redact(err error) string {
+	if err == nil {
+		return ""
+	}
+	return urlQuery.ReplaceAllString(err.Error(), "$1")
+}
+
+var urlQuery = regexp.MustCompile(`(https?://[^\s"?]*)\?[^\s"]*`)
 
 // notBadConn hides a driver.ErrBadConn of the inner driver's own: in the chain of
 // an error it would make database/sql run the statement again.

@@ -146,9 +146,9 @@ func TestEveryCodeHasItsClass(t *testing.T) {
 		rows = append(rows, row{err, phaseStatement, acceptance{}, want})
 	}
 	for acc, want := range map[acceptance]Class{
-		{requests: 11, replies: 11, renewals: 5}: ClassTransient, // nothing but "renew"
-		{requests: 12, replies: 12, renewals: 5}: ClassInDoubt,
-		{requests: 11, replies: 10, renewals: 5}: ClassInDoubt,
+		{requests: 11, replies: 11}: ClassTransient, // nothing but "renew"
+		{requests: 12, replies: 12}: ClassInDoubt,
+		{requests: 11, replies: 10}: ClassInDoubt,
 		acceptedOnce:                             ClassInDoubt,
 	} {
 		rows = append(rows, row{errRenewalLoop, phaseStatement, acc, want})
@@ -309,9 +309,9 @@ func TestRefusedIsProvenByTheTraffic(t *testing.T) {
 		{"503 after execution, then HTTP 401", acceptance{requests: 2, replies: 2}, true, false},
 
 		{"another driver, no traffic", acceptance{}, false, true},
-		{"renewed, then refused at once", acceptance{lookups: 1, requests: 3, replies: 3, renewals: 1}, false, true},
-		{"renewed, then refused by the renewal", acceptance{requests: 4, replies: 4, renewals: 1}, false, true},
-		{"renewed, then HTTP 401", acceptance{requests: 3, replies: 3, renewals: 1}, true, true},
+		{"renewed, then refused at once", acceptance{lookups: 1, requests: 3, replies: 3}, false, false},
+		{"renewed, then refused by the renewal", acceptance{requests: 4, replies: 4}, false, false},
+		{"renewed, then HTTP 401", acceptance{requests: 3, replies: 3}, true, false},
 		{"array bind: two of its own, then refused", acceptance{lookups: 3, requests: 3, replies: 3}, false, true},
 
 		{"one reply short", acceptance{lookups: 1, requests: 2, replies: 1}, false, false},
@@ -322,8 +322,8 @@ func TestRefusedIsProvenByTheTraffic(t *testing.T) {
 		{"an ID and nothing else", acceptance{lastID: "01b2"}, false, false},
 		{"an ID that came with the refusal", acceptance{lookups: 1, requests: 1, replies: 1, lastID: "01b2"}, false, false},
 		{"array bind with a retry", acceptance{lookups: 3, requests: 4, replies: 4}, false, false},
-		{"renewed, and one request left over", acceptance{lookups: 1, requests: 4, replies: 4, renewals: 1}, false, false},
-		{"renewed, reply of the first lost", acceptance{lookups: 1, requests: 4, replies: 3, renewals: 1}, false, false},
+		{"renewed, and one request left over", acceptance{lookups: 1, requests: 4, replies: 4}, false, false},
+		{"renewed, reply of the first lost", acceptance{lookups: 1, requests: 4, replies: 3}, false, false},
 	} {
 		if got := tt.acc.refused(tt.unauthorized); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
@@ -419,7 +419,7 @@ func FuzzClassify(f *testing.F) {
 		}
 		causes := []error{se, fmt.Errorf("a: %w", se), errors.Join(driver.ErrBadConn, se), async(se), errors.New(text), driver.ErrBadConn, errors.Join(se, io.EOF, errRenewalLoop)}
 		err := causes[int(guise)%len(causes)]
-		acc := acceptance{lookups: lookups, requests: requests, replies: replies, renewals: renewals, lastID: id, queryID: id}
+		acc := acceptance{lookups: lookups, requests: requests, replies: replies, lastID: id, queryID: id}
 		ph := phaseStatement
 		if login {
 			ph = phaseLogin

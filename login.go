@@ -344,7 +344,7 @@ func (g *gate) failed(begun time.Time, err error) (again bool) {
 	if g.backOff == nil {
 		g.backOff = g.newBackOff()
 		if !g.paced {
-			g.log(slog.LevelWarn, "snowtether: Snowflake cannot be reached; logins are tried again, with a back-off", slog.String(keyError, err.Error()))
+			g.log(slog.LevelWarn, "snowtether: Snowflake cannot be reached; logins are tried again, with a back-off", slog.String(keyError, redact(err)))
 		}
 	} else if begun.Before(g.next) {
 		return true
@@ -424,7 +424,7 @@ func (g *gate) suspend(key fingerprint, err error) {
 	r.times = min(r.times+1, 8)
 	r.err = err
 	g.log(slog.LevelWarn, "snowtether: a login was refused; none is sent with the same credentials for a while",
-		slog.Any(keyReason, reason(err)), slog.Duration("for", r.until.Sub(now)), slog.String(keyError, err.Error()))
+		slog.Any(keyReason, reason(err)), slog.Duration("for", r.until.Sub(now)), slog.String(keyError, redact(err)))
 }
 
 func (g *gate) lift(key fingerprint) {

@@ -49,9 +49,11 @@ func (c *conn) do(ctx context.Context, op *operation) (any, error) {
 		acc.visible = c.connector.cfg != nil && !errors.Is(err, driver.ErrBadConn)
 		again := false
 		if err == nil {
-			c.verified = now
-			c.connector.served()
-			c.state.ran(op.query, false)
+			if acc.requests > 0 || c.connector.inner != nil { // a prepare sends nothing and proves nothing
+				c.verified = now
+				c.connector.served()
+			}
+			c.ran(op.query, false)
 		} else {
 			again, out, err = c.failed(ctx, op, err, acc, try)
 		}
@@ -65,13 +67,29 @@ func (c *conn) do(ctx context.Context, op *operation) (any, error) {
 	}
 }
 
-// call lets the inner driver run something, and leaves it behind if the caller's
-// context ends: gosnowflake then sends a request that cancels the statement, and
-// tries that for minutes while the server cannot be reached. inner is the context
-// for the inner driver.
+// call lets the inner driver run something on the connection's session.
 func (c *conn) call(ctx, inner context.Context, run func(context.Context) (any, error)) (any, error) {
+	return c.session.call(ctx, inner, run)
+}
+
+// call runs something on the session, and leaves it behind if the caller's context
+// ends: gosnowflake then sends a request that cancels the statement, and tries
+// that for minutes while the server cannot be reached. inner is the context for
+// the inner driver.
+func (s *session) call(ctx, inner context.Context, run func(context.Context) (any, error)) (any, error) {
+	out, left, err := leave(ctx, inner, run)
+	if left != nil {
+		s.busy.Store(&left)
+	}
+	return out, err
+}
+
+// leave runs something until it returns or ctx ends. If it was left behind, left is
+// closed when it has returned.
+func leave(ctx, inner context.Context, run func(context.Context) (any, error)) (_ any, left chan struct{}, _ error) {
 	if ctx.Done() == nil {
-		return guard(inner, run)
+		out, err := guard(inner, run)
+		return out, nil, err
 	}
 	type returned struct {
 		out any
@@ -84,23 +102,22 @@ func (c *conn) call(ctx, inner context.Context, run func(context.Context) (any, 
 	}()
 	select {
 	case r := <-done:
-		return r.out, r.err
+		return r.out, nil, r.err
 	case <-ctx.Done():
 	}
 	select {
 	case r := <-done:
-		return r.out, r.err
+		return r.out, nil, r.err
 	default:
 	}
-	left := make(chan struct{})
-	c.session.busy.Store(&left)
+	left = make(chan struct{})
 	go func() {
 		if rows, ok := (<-done).out.(driver.Rows); ok {
 			_ = rows.Close()
 		}
 		close(left)
 	}()
-	return nil, ctx.Err()
+	return nil, left, ctx.Err()
 }
 
 // settle waits until an operation that a caller left behind is over.
@@ -129,7 +146,18 @@ func (c *conn) refuse(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		return c.settle(ctx)
+		if c.session.busy.Load() == nil {
+			return nil
+		}
+		bounded, cancel := context.WithTimeout(ctx, rollbackTimeout)
+		defer cancel()
+		if c.settle(bounded) == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		c.bad = errAbandoned
 	}
 	if c.tx != nil || c.state.inTx {
 		return c.bad // the transaction is over, and every statement in it says so
@@ -143,7 +171,7 @@ func (c *conn) refuse(ctx context.Context) error {
 // failed decides about an operation that failed: run it again, or which error.
 func (c *conn) failed(ctx context.Context, op *operation, err error, acc acceptance, try int) (again bool, out any, _ error) {
 	class, gone := classify(err, phaseStatement, acc), lost(err, phaseStatement)
-	inTx := c.tx != nil || c.state.inTx
+	inTx, lasting := c.tx != nil || c.state.inTx, c.lasting
 	if class == ClassInDoubt && plainRead(op.query) {
 		switch {
 		case gone && acc.queryID == "":
@@ -152,9 +180,16 @@ func (c *conn) failed(ctx context.Context, op *operation, err error, acc accepta
 			class = ClassTransient // and leaves nothing behind
 		}
 	}
+	if gone && class == ClassInDoubt && (op.name == "ping" || op.name == "prepare" || op.name == "begin") {
+		class = ClassSessionLost // with its session nothing is left of it
+	}
 	if class != ClassSessionLost {
+		// It may have begun a transaction, which went with the session.
+		after := c.state
+		after.ran(op.query, false)
+		inTx = inTx || after.inTx
 		// Whatever it was, some of it may have been carried out.
-		c.state.ran(op.query, true)
+		c.ran(op.query, true)
 	}
 	if gone {
 		c.connector.lost(c.session)
@@ -180,6 +215,7 @@ func (c *conn) failed(ctx context.Context, op *operation, err error, acc accepta
 		}
 		return false, nil, err
 	case class == ClassStatement:
+		c.connector.served() // the server has answered
 		return false, nil, err
 	case gone && inTx:
 		c.bad = fail
@@ -187,13 +223,16 @@ func (c *conn) failed(ctx context.Context, op *operation, err error, acc accepta
 			// Whether it ran or not, the server rolls it back with its transaction.
 			fail.Class = ClassSessionLost
 		}
+		if lasting {
+			fail.Class = ClassInDoubt // some of the transaction lasts already
+		}
 	case class == ClassSessionLost && (c.state.changed || try > maxReplace):
 		fail.state, fail.retry = c.state.changed, true
 		c.bad = fail
 	case class == ClassSessionLost:
 		err := c.reconnect(ctx, err)
 		return err == nil, nil, err
-	case class == ClassInDoubt && !inTx && fail.QueryID != "" && op.resumed != nil && c.connector.settings.resume:
+	case class == ClassInDoubt && !inTx && fail.QueryID != "" && op.resumed != nil && c.connector.settings.resume && !transfersFile(op.query):
 		out, err := c.carryOver(ctx, op, fail)
 		return false, out, err
 	case gone:
@@ -202,6 +241,19 @@ func (c *conn) failed(ctx context.Context, op *operation, err error, acc accepta
 		c.verified = 0 // to be probed before its next use
 	}
 	return false, nil, c.doubt(ctx, fail)
+}
+
+// ran takes note of a statement in the session's state, and of whether it left
+// something in its transaction that the session's end does not undo.
+func (c *conn) ran(query string, failed bool) {
+	before := c.state.inTx
+	c.state.ran(query, failed)
+	switch {
+	case c.tx == nil && !before && c.state.inTx:
+		c.lasting = false
+	case query != "" && (c.tx != nil || before) && !rolledBackWithSession(query):
+		c.lasting = true
+	}
 }
 
 // requestIDKey is where gosnowflake looks for a request ID of the caller's own
@@ -215,7 +267,9 @@ func (c *conn) carryOver(ctx context.Context, op *operation, fail *SessionError)
 	id, changed := fail.QueryID, c.state.changed
 	rows, err := c.resume(ctx, op, id, fail.Err)
 	if err == nil {
-		out, err = op.resumed(rows, id)
+		if out, err = op.resumed(rows, id); err != nil && !errors.Is(err, errOutcome) {
+			err = fmt.Errorf("%w: %w", errOutcome, err)
+		}
 	}
 	if changed && c.bad == nil {
 		c.bad = &SessionError{Op: op.name, Class: ClassSessionLost, Code: fail.Code, SessionID: fail.SessionID, Err: fail.Err, state: true, retry: true}

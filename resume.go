@@ -36,6 +36,9 @@ func (c *conn) resume(ctx context.Context, op *operation, id string, cause error
 	for {
 		if lost(err, phaseStatement) {
 			if err := c.reconnect(ctx, err); err != nil {
+				if ctx.Err() != nil {
+					return nil, fmt.Errorf("%w; the statement %s had been accepted", ctx.Err(), id)
+				}
 				return nil, &SessionError{Op: op.name, Class: ClassInDoubt, Code: number(cause), SessionID: lostID, QueryID: id, Err: errors.Join(cause, err)}
 			}
 		}
@@ -201,7 +204,15 @@ var counts = map[string]bool{"number of rows inserted": true, "number of rows up
 const manyStatements = "multiple statement execution"
 
 // errOutcome is a result that cannot be handed out as what it was asked for as.
-var errOutcome = errors.New("the statements were carried out, but their results cannot be fetched any more")
+var errOutcome = errors.New("what was asked for was carried out, but its result cannot be fetched any more")
+
+// transfersFile reports whether the statement is a PUT or GET, most of which
+// gosnowflake carries out after the server has answered.
+func transfersFile(sql string) bool {
+	sc := scanner{rest: sql}
+	word := sc.next()
+	return is(word, "PUT") || is(word, "GET")
+}
 
 // rowsOf makes a query's outcome of the rows that were fetched. Those of a request
 // of several statements only say that it was carried out.

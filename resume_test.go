@@ -394,7 +394,7 @@ func TestMultiStatementRequestIsCarriedOver(t *testing.T) {
 			ctx := gosnowflake.WithMultiStatement(t.Context(), 2)
 			if query {
 				_, err := db.QueryContext(ctx, both)
-				if !errors.Is(err, snowtether.ErrInDoubt) || !strings.Contains(err.Error(), "were carried out") {
+				if !errors.Is(err, snowtether.ErrInDoubt) || !strings.Contains(err.Error(), "was carried out") {
 					t.Errorf("query: %v", err)
 				}
 			} else {

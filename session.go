@@ -64,9 +64,6 @@ func (w *tokenWatcher) SetTokens(token, master string, sessionID int64) {
 		w.login.succeeded()
 	default:
 		w.connector.counters.renewals.Add(1)
-		if watch := w.watch.Load(); watch != nil {
-			watch.renewed()
-		}
 	}
 }
 

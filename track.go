@@ -122,9 +122,10 @@ func rolledBackWithSession(sql string) bool {
 	for word == "(" {
 		word = sc.next()
 	}
-	switch {
-	case strings.IndexByte(sql, ';') >= 0:
+	if all := (scanner{rest: sql}); all.many() {
 		return false
+	}
+	switch {
 	case is(word, "COPY"):
 		sc.next() // INTO
 		to := sc.next()
@@ -221,6 +222,15 @@ func (sc *scanner) has(a, b string) bool {
 		}
 	}
 	return false
+}
+
+// many reports whether there is more than one statement.
+func (sc *scanner) many() bool {
+	sc.skipStatement()
+	for sc.peek() == ";" {
+		sc.next()
+	}
+	return sc.peek() != ""
 }
 
 // skipStatement goes to the next semicolon.
