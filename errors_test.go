@@ -149,7 +149,7 @@ func TestEveryCodeHasItsClass(t *testing.T) {
 		{requests: 11, replies: 11}: ClassTransient, // nothing but "renew"
 		{requests: 12, replies: 12}: ClassInDoubt,
 		{requests: 11, replies: 10}: ClassInDoubt,
-		acceptedOnce:                             ClassInDoubt,
+		acceptedOnce:                ClassInDoubt,
 	} {
 		rows = append(rows, row{errRenewalLoop, phaseStatement, acc, want})
 	}

@@ -1,0 +1,242 @@
+package snowtether_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// This file has the awkward moments: what a sceptic tried, and made run twice or
+// vanish.
+
+// TestRenewalByTheHeartbeatIsNoProof: it was taken for the statement's own, and
+// two of the statement's requests for the renewal's. The INSERT ran twice.
+func TestRenewalByTheHeartbeatIsNoProof(t *testing.T) {
+	for _, status := range []int{0, 401} {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			db := pool(t, srv, 1)
+			time.Sleep(time.Hour - 500*time.Millisecond) // the heartbeat falls between the retries
+			n := 0
+			srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+				if r.SQL != insert {
+					return snowtest.Fault{}, false
+				}
+				if n++; n == 1 {
+					srv.KeepControl()
+					return snowtest.Fault{Run: true, Status: 503}, true
+				}
+				srv.EndSessions(snowtest.End{Code: "390111", Status: status})
+				return snowtest.Fault{Status: 503}, true
+			})
+			_, err := db.ExecContext(t.Context(), insert)
+			inDoubt(t, srv, insert, err, 1)
+		})
+	}
+}
+
+// TestStatementThatBeginsATransactionIsNotCarriedOutOfIt: its rows vanished with
+// the transaction that it had begun, and COMMIT on the new session said nothing.
+func TestStatementThatBeginsATransactionIsNotCarriedOutOfIt(t *testing.T) {
+	off := "false"
+	for name, tt := range map[string]struct {
+		first string
+		cfg   func(cfg *gosnowflake.Config)
+		opts  []snowtether.Option
+	}{
+		"AUTOCOMMIT off in the Config":   {insert, func(cfg *gosnowflake.Config) { cfg.Params = map[string]*string{"AUTOCOMMIT": &off} }, nil},
+		"AUTOCOMMIT off by session init": {insert, nil, []snowtether.Option{snowtether.WithSessionInit("ALTER SESSION SET AUTOCOMMIT = FALSE")}},
+		"AUTOCOMMIT off by a hook": {insert, nil, []snowtether.Option{snowtether.WithBeforeConnect(func(_ context.Context, cfg *gosnowflake.Config) error {
+			cfg.Params["autocommit"] = &off
+			return nil
+		})}},
+		"BEGIN":               {"BEGIN", nil, nil},
+		"BEGIN and an INSERT": {"BEGIN; " + insert, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				cfg := srv.Config()
+				if tt.cfg != nil {
+					tt.cfg(cfg)
+				}
+				db, _ := connect(t, cfg, tt.opts...)
+				conn, err := db.Conn(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				slowly(srv, "^(INSERT|BEGIN)", 10*time.Minute, counted(snowtest.KindInsert, "inserted", 1), nil)
+				endAt(srv, ways[1].end, time.Minute)
+				_, err = conn.ExecContext(gosnowflake.WithMultiStatement(t.Context(), 0), tt.first)
+				if !errors.Is(err, snowtether.ErrSessionLost) && !errors.Is(err, snowtether.ErrInDoubt) {
+					t.Errorf("error is %v", err)
+				}
+				if _, err := conn.ExecContext(t.Context(), "COMMIT"); err == nil {
+					t.Error("COMMIT succeeded on another session")
+				}
+				time.Sleep(time.Hour)
+			})
+		})
+	}
+}
+
+// TestTransactionThatHasCommittedInPartIsInDoubt: DDL commits what came before it,
+// so "nothing of it lasts" is not true any more, and RunTx must not repeat it.
+func TestTransactionThatHasCommittedInPartIsInDoubt(t *testing.T) {
+	for _, part := range []string{"CREATE TABLE IF NOT EXISTS x (n INT)", "CALL p()", "COMMIT"} {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			db := pool(t, srv, 1)
+			runs := 0
+			err := snowtether.RunTx(t.Context(), begin(db), func(tx *sql.Tx) error {
+				runs++
+				for _, sql := range []string{insert, part} {
+					if _, err := tx.ExecContext(t.Context(), sql); err != nil {
+						return err
+					}
+				}
+				srv.AbortSessions()
+				_, err := tx.ExecContext(t.Context(), row(2))
+				return err
+			})
+			if !errors.Is(err, snowtether.ErrInDoubt) || errors.Is(err, snowtether.ErrSessionLost) || runs != 1 {
+				t.Errorf("%s: %d runs, error %v", part, runs, err)
+			}
+		})
+	}
+}
+
+// TestOddRefusalAfterAcceptanceIsNotTheStatementsOwnError: the poll, or the retry
+// after a gateway's 503, is refused for a reason that has nothing to do with the
+// statement, which has run.
+func TestOddRefusalAfterAcceptanceIsNotTheStatementsOwnError(t *testing.T) {
+	for _, f := range []snowtest.Fault{{Code: "390422"}, {Code: "390302"}, {Code: "390189"}, {Body: `{"message":"Forbidden"}`}} {
+		t.Run(fmt.Sprint(f.Code, f.Body), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				db := pool(t, srv, 1)
+				slowly(srv, "^INSERT", 10*time.Minute, counted(snowtest.KindInsert, "inserted", 1), nil)
+				srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) { return f, r.Kind == snowtest.RequestResult })
+				if _, err := db.ExecContext(t.Context(), insert); err != nil {
+					t.Errorf("polled: %v", err)
+				}
+				if n := srv.Effects(insert); n != 1 {
+					t.Errorf("took effect %d times", n)
+				}
+			})
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				db := pool(t, srv, 1)
+				once(srv, insert, snowtest.Fault{Run: true, Status: 503})
+				srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+					return f, r.Kind == snowtest.RequestQuery && r.RetryCount > 0
+				})
+				_, err := db.ExecContext(t.Context(), insert)
+				inDoubt(t, srv, insert, err, 1)
+			})
+		})
+	}
+}
+
+// TestFileTransferIsNotCarriedOver: the server's part of a PUT is over before
+// gosnowflake has sent a byte.
+func TestFileTransferIsNotCarriedOver(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1)
+		const put = "PUT file:///tmp/rows.csv @stage"
+		once(srv, put, snowtest.Fault{
+			Run:   true,
+			Body:  `{"success":true,"code":"333333","data":{"queryId":"01bd0000-0001-0032-0001-000000000001","getResultUrl":"/queries/01bd0000-0001-0032-0001-000000000001/result"}}`,
+			After: func() { srv.AbortSessions() },
+		})
+		_, err := db.ExecContext(gosnowflake.WithFilePutStream(t.Context(), strings.NewReader("1")), put)
+		if !errors.Is(err, snowtether.ErrInDoubt) {
+			t.Errorf("error is %v", err)
+		}
+	})
+}
+
+// TestPingAndBeginLeaveNothingInDoubt: with their session gone, nothing is left of
+// them.
+func TestPingAndBeginLeaveNothingInDoubt(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1)
+		for sql, use := range map[string]func() error{
+			"SELECT 1": func() error { return db.PingContext(t.Context()) },
+			"BEGIN": func() error {
+				tx, err := db.BeginTx(t.Context(), nil)
+				if err != nil {
+					return err
+				}
+				return tx.Rollback()
+			},
+		} {
+			once(srv, sql, snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
+			if err := use(); err != nil {
+				t.Errorf("%s: %v", sql, err)
+			}
+		}
+	})
+}
+
+// TestSetUpThatHangsDoesNotHoldTheGate: gosnowflake would try to cancel it for a
+// quarter of an hour, and no login of the connector would be let through.
+func TestSetUpThatHangsDoesNotHoldTheGate(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		release := make(chan struct{})
+		held := 0
+		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			if held == 2 || r.Kind != snowtest.RequestQuery && r.Kind != snowtest.RequestAbort {
+				return snowtest.Fault{}, false
+			}
+			held++
+			srv.KeepControl()
+			return snowtest.Fault{Hold: release}, true
+		})
+		db, _ := connect(t, srv.Config(), snowtether.WithSessionInit("USE ROLE r"))
+		begun := time.Now()
+		if err := db.PingContext(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begun); took > 65*time.Second {
+			t.Errorf("the gate was held for %v", took)
+		}
+		close(release)
+	})
+}
+
+// TestFailingStatementsDoNotPaceLogins: the server has answered, so its sessions
+// are of use.
+func TestFailingStatementsDoNotPaceLogins(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		srv.Handle("^SELECT broken", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
+			return nil, &snowtest.Error{Code: "002003", SQLState: "42S02", Message: "Object does not exist"}
+		})
+		db := pool(t, srv, 1)
+		db.SetMaxIdleConns(0)
+		begun := time.Now()
+		for range 40 {
+			if _, err := db.ExecContext(t.Context(), "SELECT broken"); number(err) != 2003 {
+				t.Errorf("error is %v", err)
+			}
+		}
+		if took := time.Since(begun); took > time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// TestSecretsInURLsAreNotRepeated: an Okta login's URL holds a one-time token.
+func TestSecretsInURLsAreNotRepeated(t *testing.T) {
+	err := &snowtether.SessionError{Op: "login", Class: snowtether.ClassTransient, Err: &gosnowflake.SnowflakeError{
+		Number: gosnowflake.ErrFailedToGetSSO, Message: "HTTP: %v, URL: %v", MessageArgs: []any{403, "https://x.okta.com/sso/saml?onetimetoken=s3cret&x=y"},
+	}}
+	if text := err.Error(); strings.Contains(text, "s3cret") || !strings.Contains(text, "https://x.okta.com/sso/saml") {
+		t.Error(text)
+	}
+}
