@@ -93,7 +93,7 @@ func (c *conn) probe(ctx context.Context) error {
 	w := newWatch(gosnowflake.WithDescribeOnly(withoutSnowflake{ctx}), nil)
 	defer c.session.watcher.watch.Store(nil)
 	c.session.watcher.watch.Store(w)
-	_, err := c.call(ctx, w, func(ctx context.Context) (any, error) {
+	_, err := c.session.call(ctx, w, func(ctx context.Context) (any, error) {
 		if _, ok := c.session.conn.Conn.(gosnowflake.SnowflakeConnection); !ok {
 			return nil, c.session.conn.full.Ping(ctx)
 		}

@@ -43,7 +43,7 @@ func (c *conn) do(ctx context.Context, op *operation) (any, error) {
 		w := newWatch(ctx, op.args)
 		watcher := c.session.watcher
 		watcher.watch.Store(w)
-		out, err := c.call(ctx, w, op.run)
+		out, err := c.session.call(ctx, w, op.run)
 		watcher.watch.Store(nil)
 		acc := w.end(ctx)
 		acc.visible = c.connector.cfg != nil && !errors.Is(err, driver.ErrBadConn)
@@ -65,11 +65,6 @@ func (c *conn) do(ctx context.Context, op *operation) (any, error) {
 		}
 		return out, err
 	}
-}
-
-// call lets the inner driver run something on the connection's session.
-func (c *conn) call(ctx, inner context.Context, run func(context.Context) (any, error)) (any, error) {
-	return c.session.call(ctx, inner, run)
 }
 
 // call runs something on the session, and leaves it behind if the caller's context

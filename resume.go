@@ -44,7 +44,7 @@ func (c *conn) resume(ctx context.Context, op *operation, id string, cause error
 		}
 		var rows driver.Rows
 		if err = c.awaitEnd(ctx, op, id); err == nil {
-			fetched, fetchErr := c.call(ctx, gosnowflake.WithFetchResultByID(ctx, id), func(ctx context.Context) (any, error) {
+			fetched, fetchErr := c.session.call(ctx, gosnowflake.WithFetchResultByID(ctx, id), func(ctx context.Context) (any, error) {
 				return c.session.conn.full.QueryContext(ctx, op.query, nil)
 			})
 			rows, err = outcome[driver.Rows](fetched, fetchErr)
@@ -81,7 +81,7 @@ func (c *conn) awaitEnd(ctx context.Context, op *operation, id string) error {
 	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	silent := time.Now()
 	for {
-		asked, err := c.call(ctx, ctx, func(ctx context.Context) (any, error) {
+		asked, err := c.session.call(ctx, ctx, func(ctx context.Context) (any, error) {
 			return c.session.conn.full.GetQueryStatus(ctx, id)
 		})
 		status, _ := asked.(*gosnowflake.SnowflakeQueryStatus)
@@ -170,8 +170,8 @@ func (c *conn) cancel(id string) {
 		ctx, stop := context.WithTimeout(context.Background(), cancelTimeout)
 		defer stop()
 		// The ID came from the server; it is letters, digits and dashes.
-		_ = guarded(ctx, func(ctx context.Context) error {
-			return s.conn.execSimple(ctx, "SELECT SYSTEM$CANCEL_QUERY('"+id+"')")
+		_, _ = guard(ctx, func(ctx context.Context) (any, error) {
+			return nil, s.conn.execSimple(ctx, "SELECT SYSTEM$CANCEL_QUERY('"+id+"')")
 		})
 		c.connector.retire(s)
 	})

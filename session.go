@@ -230,9 +230,3 @@ func guard[T any](ctx context.Context, call func(context.Context) (T, error)) (o
 	}
 	return out, err
 }
-
-// guarded is guard for what returns nothing but an error.
-func guarded(ctx context.Context, call func(context.Context) error) error {
-	_, err := guard(ctx, func(ctx context.Context) (any, error) { return nil, call(ctx) })
-	return err
-}
