@@ -21,6 +21,7 @@ type acceptance struct {
 	lookups  int    // replies to statements: gosnowflake looks for a query-ID channel once in each
 	lastID   string // the query ID that the last of them brought, "" for a refusal
 	queryID  string // the statement's, if it is known
+	dials    int    // requests that began to look for a network connection
 	requests int    // requests written
 	replies  int    // replies begun
 	visible  bool   // the inner driver is gosnowflake: a statement without traffic cannot be
@@ -64,6 +65,13 @@ func (a acceptance) refused(unauthorized bool) bool {
 	return requests == 2 || requests == 0 && !a.visible
 }
 
+// unsent reports whether provably nothing of the statement has left this machine:
+// requests were seen that looked for a network connection, and none that found
+// one.
+func (a acceptance) unsent() bool {
+	return a.requests == 0 && a.queryID == "" && (a.dials > 0 || !a.visible)
+}
+
 // A watch is the context that a statement is carried out with. It answers what
 // gosnowflake looks up in it and counts the traffic. Rows keep it for as long as
 // they download chunks; what it counts then is not looked at any more.
@@ -92,6 +100,7 @@ var (
 // newWatch derives the context for one statement with the given bind values.
 func newWatch(ctx context.Context, args []driver.NamedValue) *watch {
 	w := &watch{args: args}
+	w.trace.GetConn = w.getConn
 	w.trace.WroteRequest = w.wroteRequest
 	w.trace.GotFirstResponseByte = w.gotReply
 	w.Context = httptrace.WithClientTrace(ctx, &w.trace)
@@ -136,6 +145,12 @@ func hasArray(args []driver.NamedValue) bool {
 		}
 	}
 	return false
+}
+
+func (w *watch) getConn(string) {
+	w.mu.Lock()
+	w.seen.dials++
+	w.mu.Unlock()
 }
 
 func (w *watch) wroteRequest(httptrace.WroteRequestInfo) {

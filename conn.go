@@ -3,6 +3,7 @@ package snowtether
 import (
 	"context"
 	"database/sql/driver"
+	"sync"
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
@@ -26,6 +27,12 @@ type conn struct {
 	verified  int64 // the session was alive at this time of Connector.clock
 	abandoned bool  // its session is given up by somebody else
 	replaced  int   // how often the session was replaced; prepared statements look at it
+
+	// While the connection lies in the pool the keeper may look at it and replace
+	// its session. IsValid begins that time, ResetSession and Close end it; at all
+	// other times the fields above are its user's alone.
+	mu   sync.Mutex
+	idle time.Time // since when it lies in the pool; zero while it is in use
 }
 
 var (
@@ -48,6 +55,16 @@ func newConn(c *Connector, s *session) *conn {
 func (c *conn) attach(s *session) {
 	c.session, c.verified = s, s.order
 	c.state, c.lasting = s.state, false
+	s.holder.Store(c)
+}
+
+// checkOut ends the time in the pool and returns when it began, zero if it had
+// not. It waits for nothing: the keeper holds the lock only to look and to swap.
+func (c *conn) checkOut() (since time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	since, c.idle = c.idle, time.Time{}
+	return since
 }
 
 // Raw returns the inner driver's connection as it is at the moment; a later
@@ -59,7 +76,8 @@ func (c *conn) Raw() driver.Conn { return c.session.conn.Conn }
 // is no statement, no rows and no transaction. Every failure is ErrBadConn,
 // because database/sql ignores all others.
 func (c *conn) ResetSession(ctx context.Context) error {
-	if !c.IsValid() {
+	since := c.checkOut()
+	if !c.valid() {
 		return driver.ErrBadConn
 	}
 	if c.session.busy.Load() != nil {
@@ -69,22 +87,36 @@ func (c *conn) ResetSession(ctx context.Context) error {
 			return driver.ErrBadConn
 		}
 	}
-	if c.verified >= c.connector.suspectSince.Load() || ctx.Err() != nil {
-		return nil // what is wrong with ctx, the statement will say
+	if ctx.Err() != nil {
+		return nil // what is wrong with it, the statement will say
+	}
+	if err := c.renovate(ctx, since); err != nil {
+		c.bad = err
+		return driver.ErrBadConn
+	}
+	return nil
+}
+
+// renovate gives the connection a new session if it needs one. since is when it
+// came into the pool.
+func (c *conn) renovate(ctx context.Context, since time.Time) error {
+	switch {
+	case c.session.dead.Load(): // the keeper has found it so
+		return c.reconnect(ctx, errFoundDead)
+	case c.session.expired(since):
+		return c.replace(ctx, errExpired)
+	case c.verified >= c.connector.suspectSince.Load():
+		return nil
 	}
 	now := c.connector.clock.Load()
 	err := c.probe(ctx)
-	switch {
-	case err == nil:
-		c.verified = now
-		return nil
-	case lost(err, phaseStatement):
-		if c.reconnect(ctx, err) == nil {
-			return nil
-		}
+	if lost(err, phaseStatement) {
+		return c.reconnect(ctx, err)
 	}
-	c.bad = err
-	return driver.ErrBadConn
+	if err == nil {
+		c.verified = now
+	}
+	return err
 }
 
 // probe asks the server whether the session is alive. A describe-only statement
@@ -103,9 +135,18 @@ func (c *conn) probe(ctx context.Context) error {
 }
 
 // IsValid is called by database/sql when the connection comes back to the pool.
-// ResetSession asks the same, because a connection that is handed on at once is
-// not asked here.
 func (c *conn) IsValid() bool {
+	if !c.valid() {
+		return false
+	}
+	c.mu.Lock()
+	c.idle = c.connector.settings.now()
+	c.mu.Unlock()
+	return true
+}
+
+// valid says whether the connection may have another user.
+func (c *conn) valid() bool {
 	switch {
 	case c.bad != nil || c.tx != nil:
 		return false
@@ -120,6 +161,7 @@ func (c *conn) IsValid() bool {
 
 // Close gives the session up. Its log-out goes on in the background.
 func (c *conn) Close() error {
+	c.checkOut()
 	if !c.abandoned {
 		c.connector.retire(c.session)
 	}

@@ -43,6 +43,7 @@ type Connector struct {
 
 	stopped context.Context // ends with Close; logins under way end with it
 	stop    context.CancelFunc
+	keeping sync.Once
 
 	mu         sync.Mutex
 	closed     bool
@@ -92,8 +93,8 @@ func newConnector(cfg *gosnowflake.Config, opts []Option) (*Connector, error) {
 //
 // The inner driver must hand the context of a statement on to gosnowflake, as
 // tracing wrappers do: without it nothing can tell whether a statement ran.
-// Options about the session itself (keep-alive, heartbeat, token source,
-// WithBeforeConnect) cannot reach an inner connector and are errors.
+// Options about the session itself (keep-alive, heartbeat, idle ping, token
+// source, WithBeforeConnect) cannot reach an inner connector and are errors.
 func WrapConnector(inner driver.Connector, opts ...Option) (*Connector, error) {
 	if inner == nil {
 		return nil, errors.New("snowtether: the inner connector is nil")
@@ -102,8 +103,8 @@ func WrapConnector(inner driver.Connector, opts ...Option) (*Connector, error) {
 	if err := s.apply(opts); err != nil {
 		return nil, err
 	}
-	if s.keepAlive != nil || s.heartbeat != 0 || s.tokenSource != nil || s.beforeConnect != nil {
-		return nil, errors.New("snowtether: WithKeepAlive, WithHeartbeat, WithTokenSource and WithBeforeConnect need NewConnector: a wrapped connector makes its own Config")
+	if s.keepAlive != nil || s.heartbeat != 0 || s.idlePing != 0 || s.tokenSource != nil || s.beforeConnect != nil {
+		return nil, errors.New("snowtether: WithKeepAlive, WithHeartbeat, WithIdlePing, WithTokenSource and WithBeforeConnect need NewConnector: a wrapped connector makes its own Config")
 	}
 	return start(&Connector{settings: s, inner: inner}), nil
 }
@@ -229,6 +230,8 @@ type session struct {
 	connector *Connector
 	conn      inner
 	watcher   *tokenWatcher
+	holder    atomic.Pointer[conn] // the connection whose session it is or was
+	address   *gosnowflake.Config  // for the keeper: where the session is, without credentials; nil without an idle ping
 	opened    time.Time
 	order     int64 // by Connector.clock
 	principal principal
@@ -252,8 +255,11 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 	lctx := newLoginContext(ctx, c.stopped, cfg)
 	defer lctx.release()
 	w := &tokenWatcher{connector: c, login: lctx, sessionID: -1}
-	inner, who := c.inner, principal{}
+	inner, who, address := c.inner, principal{}, (*gosnowflake.Config)(nil)
 	if cfg != nil {
+		if c.settings.idlePing > 0 {
+			address = addressOf(cfg)
+		}
 		// gosnowflake would try for LoginTimeout, 300 s by default, waiting in between;
 		// it counts only the waiting. Next to nothing leaves the one attempt.
 		//lint:ignore SA1019 there is no other setting for it
@@ -266,7 +272,7 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 	if err != nil {
 		return nil, lctx.explain(err)
 	}
-	s := &session{connector: c, conn: asInner(conn), state: stateAfterLogin(cfg, c.settings.sessionInit), watcher: w, opened: time.Now(), order: c.clock.Add(1), principal: who}
+	s := &session{connector: c, conn: asInner(conn), state: stateAfterLogin(cfg, c.settings.sessionInit), watcher: w, address: address, opened: time.Now(), order: c.clock.Add(1), principal: who}
 	c.counters.logins.Add(1)
 	c.pace(c.counters.open.Add(1))
 	c.mu.Lock()
@@ -283,6 +289,9 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 	if err != nil {
 		c.retire(s)
 		return nil, err
+	}
+	if c.settings.idlePing > 0 {
+		c.keeping.Do(func() { c.spawn(c.keep) })
 	}
 	return s, nil
 }

@@ -132,7 +132,7 @@ func TestBadTetherParameterIsRefused(t *testing.T) {
 		}
 		refuses(t, good+name, name) // no value at all
 	}
-	for _, name := range []string{"tetherHeartbeat", "tetherBackoffInitial", "tetherBackoffMax", "tetherConnectBudget", "tetherAuthCooldown"} {
+	for _, name := range []string{"tetherHeartbeat", "tetherIdlePing", "tetherBackoffInitial", "tetherBackoffMax", "tetherConnectBudget", "tetherAuthCooldown"} {
 		for _, v := range []string{"", "hush", "90 s", "1.5", "1d", "90%00", "9999999999999999999", "9999999h"} {
 			refuses(t, good+name+"="+v, name, "duration", "90s", "seconds")
 		}
@@ -196,6 +196,8 @@ func TestTetherParametersAreAppliedAndTaken(t *testing.T) {
 	}{
 		{"tetherKeepAlive", "False", func(s *settings) any { return *s.keepAlive }, false},
 		{"tetherKeepAlive", "1", func(s *settings) any { return *s.keepAlive }, true},
+		{"tetherIdlePing", "4m", func(s *settings) any { return s.idlePing }, 4 * time.Minute},
+		{"tetherIdlePing", "0", func(s *settings) any { return s.idlePing }, time.Duration(0)},
 		{"tetherHeartbeat", "15m", func(s *settings) any { return s.heartbeat }, 15 * time.Minute},
 		{"tetherHeartbeat", "3600", func(s *settings) any { return s.heartbeat }, time.Hour},
 		{"tetherHeartbeat", "0", func(s *settings) any { return s.heartbeat }, time.Duration(0)},
@@ -337,6 +339,7 @@ func TestNewConnectorRefusesWhatCannotWork(t *testing.T) {
 		{want: "option is nil", opts: []Option{nil}},
 		{want: "option is nil", opts: []Option{WithResume(true), nil}},
 		{want: "tetherHeartbeat", opts: []Option{WithHeartbeat(time.Second)}},
+		{want: "tetherIdlePing", opts: []Option{WithIdlePing(-1)}},
 		{want: "tetherHeartbeat", opts: []Option{WithHeartbeat(time.Hour + 1)}},
 		{want: "tetherConnectBudget", opts: []Option{WithConnectBudget(0)}},
 		{want: "tetherMaxLogins", opts: []Option{WithMaxLogins(0)}},

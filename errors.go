@@ -141,7 +141,7 @@ func classify(err error, ph phase, acc acceptance) Class {
 		}
 		return ClassInDoubt
 	case isTransient(err) || isContext(err) || isGarbled(err):
-		if acc.requests == 0 && acc.queryID == "" {
+		if acc.unsent() {
 			return ClassTransient
 		}
 		return ClassInDoubt

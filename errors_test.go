@@ -264,10 +264,12 @@ func TestNetworkErrorsAreTransientOnlyIfNothingWasSent(t *testing.T) {
 		{err: syntax}, {err: notANumber, permanent: true},
 	} {
 		for guise, err := range guises(tt.err) {
-			if got := classify(err, phaseStatement, acceptance{}); got != ClassTransient {
-				t.Errorf("%v, %s, nothing sent: %q", tt.err, guise, got)
+			for _, acc := range []acceptance{{}, {dials: 1, visible: true}, {dials: 8, visible: true}} {
+				if got := classify(err, phaseStatement, acc); got != ClassTransient {
+					t.Errorf("%v, %s, nothing sent, %+v: %q", tt.err, guise, acc, got)
+				}
 			}
-			for _, acc := range []acceptance{{requests: 1}, {requests: 1, replies: 1}, acceptedOnce} {
+			for _, acc := range []acceptance{{visible: true}, {requests: 1}, {dials: 2, requests: 1}, {requests: 1, replies: 1}, acceptedOnce} {
 				if got := classify(err, phaseStatement, acc); got != ClassInDoubt {
 					t.Errorf("%v, %s, %+v: %q", tt.err, guise, acc, got)
 				}

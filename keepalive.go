@@ -1,8 +1,11 @@
 package snowtether
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"time"
@@ -10,9 +13,31 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 )
 
-// This file is about what keeps an idle session alive. Today that is
-// gosnowflake's own heartbeat, one request per session and interval; all that is
-// done here is to see to it that the heartbeat really runs.
+// This file is about what keeps an idle session alive, and about the idle session
+// that is not.
+//
+//	what ends an idle session           heartbeat 3600 s  900 s  idle ping d     else
+//	master token, 4 h                   kept alive        kept   kept, d < 4 h   new login
+//	policy: idle time-out over 60 min   kept              kept   kept            new login
+//	policy: over 15 min                 –                 kept   kept            new login
+//	policy: 5 to 15 min                 –                 –      kept, d below   new login
+//	policy: maximum life                –                 –      –               new login
+//	an administrator, a revoked user    –                 –      –               new login
+//	the machine sleeps longer than any  –                 –      –               new login
+//
+// The heartbeat (tetherKeepAlive, tetherHeartbeat) is gosnowflake's own: one
+// goroutine per session; all that is done here is to see to it that it really
+// runs. It also serves sessions that are in use, between statements. The idle ping
+// (tetherIdlePing) is the keeper's, below, and serves those in the pool. Who pays
+// for the new login: with an idle ping nobody, because the keeper finds the dead
+// session first; else the next statement on that connection.
+//
+// The figures: the tokens' lives and the heartbeat's bounds are gosnowflake's and
+// Snowflake's documentation of CLIENT_SESSION_KEEP_ALIVE; idle time-outs (5 min to
+// 24 h) and maximum lives (up to 30 days) its documentation of session policies.
+// That a heartbeat and a statement that is only compiled count as activity under
+// such a policy is believed, and was not seen on an account. If they do not, the
+// session dies, and the keeper or the next statement replaces it.
 
 // The session parameters, in the spelling that gosnowflake acts on: only the
 // lower-case key counts, and for the first only the exact text "true"
@@ -84,3 +109,262 @@ func parseSeconds(v string) (time.Duration, error) {
 	}
 	return 0, errors.New("must be a whole number of seconds from 900 to 3600")
 }
+
+// masterLife is how long a master token lives unless it is renewed.
+const masterLife = 4 * time.Hour
+
+var (
+	errExpired   = errors.New("it lay idle for longer than its master token lives")
+	errFoundDead = errors.New("it was found dead while it was idle")
+)
+
+// expired reports whether the session has certainly ended because nobody renewed
+// its tokens since it came into the pool at the given time. The wall clock counts:
+// the monotonic one stands still while a machine sleeps. After a wall clock was put
+// forward by hours it errs once for each connection, which costs a login.
+func (s *session) expired(since time.Time) bool {
+	if since.IsZero() || s.connector.cfg == nil {
+		return false // nothing is known about the tokens of a connector that was given
+	}
+	now := s.connector.settings.now().Round(0)
+	if now.Sub(since.Round(0)) <= masterLife {
+		return false
+	}
+	s.watcher.mu.Lock()
+	defer s.watcher.mu.Unlock()
+	return now.Sub(s.watcher.issued.Round(0)) > masterLife
+}
+
+// idleSince says since when the session lies in the pool. suspect: one that was
+// opened later has turned out dead since it was last heard of.
+func (s *session) idleSince() (since time.Time, suspect bool) {
+	cn := s.holder.Load()
+	if cn == nil {
+		return time.Time{}, false
+	}
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if cn.session != s {
+		return time.Time{}, false
+	}
+	return cn.idle, !cn.idle.IsZero() && cn.verified < s.connector.suspectSince.Load()
+}
+
+// heard notes that the session was alive at this time of Connector.clock.
+func (s *session) heard(at int64) {
+	cn := s.holder.Load()
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if cn.session == s && !cn.idle.IsZero() {
+		cn.verified = at
+	}
+}
+
+// swap puts a fresh session in the place of a dead one, if it still lies in the
+// pool.
+func (s *session) swap(fresh *session) bool {
+	cn := s.holder.Load()
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if cn.session != s || cn.idle.IsZero() {
+		return false
+	}
+	cn.attach(fresh)
+	cn.replaced++
+	return true
+}
+
+// pingTimeout bounds a ping; gosnowflake's own repetitions take about a minute.
+const pingTimeout = 20 * time.Second
+
+// A keeper looks after the sessions that lie idle in the pool of one connector. It
+// is one goroutine, and asks for one session after the other.
+//
+// It asks over a connection of its own, which borrows each session's tokens: a
+// caller who is handed the session at the same moment shares nothing with the ping
+// and does not wait for it.
+type keeper struct {
+	connector *Connector
+	plans     map[*session]plan
+	conn      inner
+	address   *gosnowflake.Config // that conn was made for
+	tokens    borrowed
+}
+
+// A plan says when a session is asked.
+type plan struct {
+	since time.Time     // last use or ping
+	after time.Duration // to wait from then
+}
+
+// keep is the keeper's life. It ends with the connector.
+func (c *Connector) keep() {
+	k := &keeper{connector: c}
+	defer k.hangUp()
+	for {
+		timer := time.NewTimer(k.round())
+		select {
+		case <-timer.C:
+		case <-c.stopped.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// round asks for the sessions whose time has come and returns how long to wait
+// until the next.
+func (k *keeper) round() time.Duration {
+	c, every := k.connector, k.connector.settings.idlePing
+	c.mu.Lock()
+	sessions := make([]*session, 0, len(c.sessions))
+	for s := range c.sessions {
+		sessions = append(sessions, s)
+	}
+	c.mu.Unlock()
+	plans, wait := make(map[*session]plan), every/2
+	answering := true
+	for _, s := range sessions {
+		since, suspect := s.idleSince()
+		if since.IsZero() {
+			continue
+		}
+		p, planned := k.plans[s]
+		if !planned || since.After(p.since) {
+			p = plan{since, spread(every)}
+		}
+		if due := p.after - elapsed(p.since, c.settings.now()); answering && (due <= 0 || suspect) {
+			if answering = k.look(s); answering {
+				p = plan{c.settings.now(), spread(every)}
+			} else {
+				p = plan{c.settings.now(), every / 8}
+			}
+		}
+		plans[s] = p
+		wait = min(wait, max(p.after-elapsed(p.since, c.settings.now()), every/16))
+	}
+	k.plans = plans
+	return wait
+}
+
+// spread draws a time between half the interval and the whole, less a sixteenth by
+// which a round may be late.
+func spread(every time.Duration) time.Duration {
+	return every/2 + rand.N(every*7/16+1)
+}
+
+// elapsed is the time since then by the clock that says more: the wall clock goes
+// on while a machine sleeps, the monotonic one is not put back.
+func elapsed(then, now time.Time) time.Duration {
+	return max(now.Sub(then), now.Round(0).Sub(then.Round(0)))
+}
+
+// look asks whether a session is alive, and replaces it if it is not. It reports
+// whether there is sense in asking for others now.
+func (k *keeper) look(s *session) (answering bool) {
+	c, now := k.connector, k.connector.clock.Load()
+	ctx, cancel := context.WithTimeout(c.stopped, pingTimeout)
+	defer cancel()
+	err := k.ping(ctx, s)
+	switch {
+	case c.stopped.Err() != nil:
+		return false
+	case lost(err, phaseStatement):
+		c.lost(s)
+		return k.replace(s, err)
+	case err != nil && (isTransient(err) || isContext(err) || isGarbled(err)):
+		c.log(c.stopped, slog.LevelDebug, "snowtether: an idle session could not be asked whether it is alive",
+			slog.Any(keyReason, reason(err)), slog.Int64(keySession, s.id()), slog.String(keyError, redact(err)))
+		return false
+	}
+	s.heard(now) // an error of another kind is an answer too
+	return true
+}
+
+// replace gives the connection of a dead session a new one, unless somebody has
+// taken it out of the pool meanwhile and will see to it himself.
+func (k *keeper) replace(old *session, cause error) (answering bool) {
+	c, begun := k.connector, time.Now()
+	if since, _ := old.idleSince(); since.IsZero() {
+		return true
+	}
+	fresh, err := c.login(c.stopped)
+	if err != nil {
+		return false // the gate has logged it
+	}
+	if !old.swap(fresh) {
+		c.retire(fresh)
+		return true
+	}
+	c.retire(old)
+	c.logReconnect(c.stopped, old, fresh, cause, time.Since(begun))
+	return true
+}
+
+// ping asks the server about a session. A statement that is only compiled needs no
+// warehouse, renews the session token if that has expired, and is the cheapest
+// request that gosnowflake offers in which the server looks at the session.
+func (k *keeper) ping(ctx context.Context, s *session) error {
+	k.tokens.watcher, k.tokens.renewals = s.watcher, 0
+	if k.address == nil || k.address.Host != s.address.Host || k.address.Port != s.address.Port {
+		k.hangUp()
+		cfg := cloneConfig(s.address)
+		cfg.TokenAccessor = &k.tokens
+		conn, err := guard(ctx, gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg).Connect)
+		if err != nil {
+			return err
+		}
+		k.conn, k.address = asInner(conn), s.address
+	}
+	_, left, err := leave(ctx, gosnowflake.WithDescribeOnly(ctx), func(ctx context.Context) (any, error) {
+		return nil, k.conn.execSimple(ctx, "SELECT 1")
+	})
+	if left != nil {
+		<-left // gosnowflake cancels the statement
+	}
+	return err
+}
+
+// hangUp gives the keeper's connection up. Its session is somebody else's and is
+// not logged out.
+func (k *keeper) hangUp() {
+	if k.address != nil {
+		k.address = nil
+		_ = k.conn.Close()
+	}
+}
+
+// addressOf is the Config of the keeper's connection to where cfg logs in: it
+// brings no credentials, needs no login, and logs nobody out.
+func addressOf(cfg *gosnowflake.Config) *gosnowflake.Config {
+	at := cloneConfig(cfg)
+	off := "false"
+	at.Params = map[string]*string{paramKeepAlive: &off}
+	at.Authenticator = gosnowflake.AuthTypeTokenAccessor
+	at.ServerSessionKeepAlive = true
+	at.Password, at.Passcode, at.Token, at.TokenFilePath, at.PrivateKey = "", "", "", "", nil
+	at.OauthClientID, at.OauthClientSecret = "", ""
+	return at
+}
+
+// borrowed hands gosnowflake the tokens of the session that is being asked about,
+// and a renewal back to that session.
+type borrowed struct {
+	watcher  *tokenWatcher
+	renewals int
+}
+
+func (b *borrowed) GetTokens() (token, master string, sessionID int64) { return b.watcher.GetTokens() }
+
+func (b *borrowed) SetTokens(token, master string, sessionID int64) {
+	b.watcher.SetTokens(token, master, sessionID)
+}
+
+func (b *borrowed) Lock() error {
+	if b.renewals++; b.renewals > maxRenewals {
+		return errRenewalLoop
+	}
+	return b.watcher.lock()
+}
+
+func (b *borrowed) Unlock() { b.watcher.Unlock() }

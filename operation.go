@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/snowflakedb/gosnowflake/v2"
 )
 
@@ -27,6 +28,39 @@ type operation struct {
 	args    []driver.NamedValue
 	run     func(context.Context) (any, error)
 	resumed func(rows driver.Rows, queryID string) (any, error) // makes the outcome of rows that were carried over; nil: it cannot be
+
+	outage *outage // that it waits for the end of, or nil
+}
+
+// An outage is one operation's patience with a server that cannot be reached.
+type outage struct {
+	backOff backoff.BackOff
+	until   time.Time // zero: as long as the caller's context lasts
+}
+
+// wait lets some of an outage pass before the operation is tried again, and
+// reports whether there is time for that. Without a deadline of the caller's the
+// connect budget is all there is, counted from the first failure.
+func (op *operation) wait(ctx context.Context, c *Connector) bool {
+	if op.outage == nil {
+		op.outage = &outage{backOff: c.gate.newBackOff()}
+		if _, ok := ctx.Deadline(); !ok {
+			op.outage.until = time.Now().Add(c.settings.connectBudget)
+		}
+	}
+	pause := op.outage.backOff.NextBackOff()
+	if pause == backoff.Stop || !op.outage.until.IsZero() && time.Now().Add(pause).After(op.outage.until) {
+		return false
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+	case <-c.stopped.Done():
+	}
+	return false
 }
 
 // do carries an operation out and decides what becomes of it if it fails.
@@ -178,6 +212,14 @@ func (c *conn) failed(ctx context.Context, op *operation, err error, acc accepta
 	if gone && class == ClassInDoubt && (op.name == "ping" || op.name == "prepare" || op.name == "begin") {
 		class = ClassSessionLost // with its session nothing is left of it
 	}
+	if class == ClassTransient && c.connector.cfg != nil && !errors.Is(err, errRenewalLoop) {
+		if op.wait(ctx, c.connector) {
+			return true, nil, nil // it was not sent, or is a plain read; the session may well be there still
+		}
+		if ctx.Err() != nil {
+			class = ClassContext
+		}
+	}
 	if class != ClassSessionLost {
 		// It may have begun a transaction, which went with the session.
 		after := c.state
@@ -293,8 +335,14 @@ func (c *conn) doubt(ctx context.Context, fail *SessionError) error {
 // reconnect puts a new session in the place of the one that is gone. If that
 // fails the connection is bad.
 func (c *conn) reconnect(ctx context.Context, cause error) error {
+	c.connector.lost(c.session)
+	return c.replace(ctx, cause)
+}
+
+// replace puts a new session in the place of the one that is there. If that fails
+// the connection is bad.
+func (c *conn) replace(ctx context.Context, cause error) error {
 	old, begun := c.session, time.Now()
-	c.connector.lost(old)
 	fresh, err := c.connector.login(ctx)
 	if err != nil {
 		c.bad = err

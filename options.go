@@ -25,6 +25,7 @@ type Option func(*settings)
 type settings struct {
 	keepAlive      *bool // nil: what the DSN or Params say, else true
 	heartbeat      time.Duration
+	idlePing       time.Duration
 	newBackOff     func() backoff.BackOff
 	backOffInitial time.Duration
 	backOffMax     time.Duration
@@ -38,6 +39,7 @@ type settings struct {
 	resume         bool
 	changed        ChangedSession
 	logger         *slog.Logger
+	now            func() time.Time // by it a suspended machine is noticed; tests replace it
 }
 
 func defaults() settings {
@@ -48,6 +50,7 @@ func defaults() settings {
 		maxLogins:      8,
 		authCooldown:   30 * time.Second,
 		resume:         true,
+		now:            time.Now,
 	}
 }
 
@@ -66,6 +69,7 @@ func (s *settings) validate() error {
 		says string
 	}{
 		{s.heartbeat == 0 || s.heartbeat >= minHeartbeat && s.heartbeat <= maxHeartbeat, "the heartbeat (tetherHeartbeat) must be from 900s to 3600s, or 0 for Snowflake's default"},
+		{s.idlePing >= 0, "the idle ping (tetherIdlePing) must not be negative; 0 is off"},
 		{s.backOffInitial > 0, "the first back-off (tetherBackoffInitial) must be more than 0"},
 		{s.backOffMax >= s.backOffInitial, "the longest back-off (tetherBackoffMax) must not be less than the first (tetherBackoffInitial)"},
 		{s.connectBudget > 0, "the connect budget (tetherConnectBudget) must be more than 0"},
@@ -98,6 +102,7 @@ var dsnParams = map[string]func(s *settings, value string) error{
 		return err
 	},
 	"tetherHeartbeat":      durationParam(func(s *settings) *time.Duration { return &s.heartbeat }),
+	"tetherIdlePing":       durationParam(func(s *settings) *time.Duration { return &s.idlePing }),
 	"tetherBackoffInitial": durationParam(func(s *settings) *time.Duration { return &s.backOffInitial }),
 	"tetherBackoffMax":     durationParam(func(s *settings) *time.Duration { return &s.backOffMax }),
 	"tetherConnectBudget":  durationParam(func(s *settings) *time.Duration { return &s.connectBudget }),
@@ -159,6 +164,19 @@ func WithKeepAlive(on bool) Option { return func(s *settings) { s.keepAlive = &o
 // 3600 s. It has no effect without keep-alive. DSN: tetherHeartbeat.
 func WithHeartbeat(d time.Duration) Option { return func(s *settings) { s.heartbeat = d } }
 
+// WithIdlePing looks after sessions that lie idle in the pool: each is asked, at a
+// moment between d/2 and d after its last use or ping, whether it is alive, and
+// one that is dead is replaced while nobody waits for it. It is for session
+// policies whose idle time-out is below the heartbeat's floor of 15 minutes: 4m is
+// right for the shortest, 5 minutes. The default, 0, is off. DSN: tetherIdlePing.
+//
+// A ping is one round trip on a connection of its own, one at a time for the whole
+// pool, from one goroutine. It compiles SELECT 1 and does not run it, which takes
+// no warehouse. No checkout waits for a ping; in the worst case, a dead session
+// that is handed out at the very moment costs its caller the login that he would
+// have paid without pings.
+func WithIdlePing(d time.Duration) Option { return func(s *settings) { s.idlePing = d } }
+
 // WithBackOff sets how long to wait between logins that fail because Snowflake
 // cannot be reached. new is called at the start of each outage. The default
 // doubles from 500 ms to 16 s, each varied by up to a half; [backoff.Stop] ends
@@ -170,7 +188,10 @@ func WithBackOff(newBackOff func() backoff.BackOff) Option {
 
 // WithConnectBudget sets how long one Connect may go on trying while Snowflake
 // cannot be reached, if the caller's context has no deadline; with one, the
-// deadline counts alone. The default is 2 minutes. DSN: tetherConnectBudget.
+// deadline counts alone. It bounds a statement that could not be sent, or is a
+// plain read, in the same way, from its first failure; gosnowflake's own
+// repetitions before that take about a minute. The default is 2 minutes. DSN:
+// tetherConnectBudget.
 func WithConnectBudget(d time.Duration) Option { return func(s *settings) { s.connectBudget = d } }
 
 // WithMaxLogins sets how many logins of the connector may be under way at the

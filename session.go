@@ -32,6 +32,7 @@ type tokenWatcher struct {
 	session, master string
 	sessionID       int64
 	loggedIn        bool
+	issued          time.Time // of the tokens
 }
 
 var _ gosnowflake.TokenAccessor = (*tokenWatcher)(nil)
@@ -54,6 +55,7 @@ func (w *tokenWatcher) SetTokens(token, master string, sessionID int64) {
 	}
 	w.mu.Lock()
 	w.session, w.master, w.sessionID = token, master, sessionID
+	w.issued = w.connector.settings.now()
 	before := w.loggedIn
 	w.loggedIn = before || sessionID != -1
 	w.mu.Unlock()
@@ -69,12 +71,8 @@ func (w *tokenWatcher) SetTokens(token, master string, sessionID int64) {
 
 // Lock is called by gosnowflake before a renewal; an error ends the statement.
 func (w *tokenWatcher) Lock() error {
-	if w.own != nil {
-		if err := w.own.Lock(); err != nil {
-			return err
-		}
-	} else {
-		w.renewing.Lock()
+	if err := w.lock(); err != nil {
+		return err
 	}
 	if watch := w.watch.Load(); watch != nil {
 		if err := watch.mayRenew(); err != nil {
@@ -82,6 +80,14 @@ func (w *tokenWatcher) Lock() error {
 			return err
 		}
 	}
+	return nil
+}
+
+func (w *tokenWatcher) lock() error {
+	if w.own != nil {
+		return w.own.Lock()
+	}
+	w.renewing.Lock()
 	return nil
 }
 

@@ -98,6 +98,7 @@ func Start(opts ...Option) (*Server, error) {
 		uploads:  map[string]upload{},
 		stats:    Stats{Requests: map[RequestKind]int{}},
 	}
+	s.conns.conns = map[net.Conn]struct{}{}
 	s.base, s.cancel = context.WithCancel(context.Background())
 	s.token = "snowtest-login-" + randomHex(16)
 	s.secrets.add(o.password)
@@ -105,7 +106,7 @@ func Start(opts ...Option) (*Server, error) {
 
 	var listener net.Listener
 	if o.inMemory {
-		l := newMemoryListener()
+		l := newMemoryListener(&s.conns.cut)
 		s.transport = newMemoryTransport(l)
 		listener = l
 	} else {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 )
 
 // memoryListener hands the server one end of a pipe for each dial. It needs no
@@ -15,13 +16,17 @@ type memoryListener struct {
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
+	cut    *atomic.Bool
 }
 
-func newMemoryListener() *memoryListener {
-	return &memoryListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+func newMemoryListener(cut *atomic.Bool) *memoryListener {
+	return &memoryListener{conns: make(chan net.Conn), closed: make(chan struct{}), cut: cut}
 }
 
 func (l *memoryListener) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	if l.cut.Load() {
+		return nil, errors.New("snowtest: no route to host, the server is disconnected")
+	}
 	client, server := net.Pipe()
 	select {
 	case l.conns <- server:
@@ -61,15 +66,51 @@ func newMemoryTransport(l *memoryListener) *http.Transport {
 	return &http.Transport{DialContext: l.dial, MaxIdleConnsPerHost: 64}
 }
 
-// connTracker lets Close wait for the goroutines that net/http starts, one for
-// each connection. Without it they could outlive Close for a moment.
-type connTracker struct{ open sync.WaitGroup }
+// connTracker knows the connections that are open. Close waits for the goroutines
+// that net/http starts for each: without that they could outlive it for a moment.
+type connTracker struct {
+	open sync.WaitGroup
+	cut  atomic.Bool // new connections are closed at once
 
-func (t *connTracker) state(_ net.Conn, s http.ConnState) {
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+}
+
+func (t *connTracker) state(c net.Conn, s http.ConnState) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	switch s {
 	case http.StateNew:
 		t.open.Add(1)
+		t.conns[c] = struct{}{}
+		if t.cut.Load() {
+			reset(c)
+		}
 	case http.StateClosed, http.StateHijacked:
 		t.open.Done()
+		delete(t.conns, c)
 	}
+}
+
+// Disconnect cuts the network between the server and its clients: open
+// connections break, and new ones fail, until [Server.Reconnect]. Sessions and
+// running statements know nothing of it. In memory a client that dials gets an
+// error; on loopback its connection is reset as soon as it is made.
+func (s *Server) Disconnect() {
+	s.conns.cut.Store(true)
+	s.conns.mu.Lock()
+	defer s.conns.mu.Unlock()
+	for c := range s.conns.conns {
+		reset(c)
+	}
+}
+
+// Reconnect ends what [Server.Disconnect] began.
+func (s *Server) Reconnect() { s.conns.cut.Store(false) }
+
+func reset(c net.Conn) {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = c.Close()
 }

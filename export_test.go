@@ -1,0 +1,6 @@
+package snowtether
+
+import "time"
+
+// WithClock replaces the clock by which a suspended machine is noticed.
+func WithClock(now func() time.Time) Option { return func(s *settings) { s.now = now } }

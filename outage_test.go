@@ -1,0 +1,149 @@
+package snowtether_test
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// This file is about statements while the network is cut: nothing of them has left
+// the machine, so they wait.
+
+// within is a context with a deadline.
+func within(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// cut cuts the network, and lets the client see that its connections are gone. A
+// request that is written to one before it has seen that is in doubt.
+func cut(srv *snowtest.Server) {
+	srv.Disconnect()
+	synctest.Wait()
+}
+
+// TestStatementsWaitOutANetworkCut: for as long as their callers do, on the
+// sessions that they had.
+func TestStatementsWaitOutANetworkCut(t *testing.T) {
+	for _, use := range uses {
+		t.Run(use.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				db := pool(t, srv, 1)
+				before := srv.Stats().Logins
+				cut(srv)
+				time.AfterFunc(20*time.Minute, srv.Reconnect)
+				if err := use.use(within(t, 30*time.Minute), db, 1); err != nil {
+					t.Error(err)
+				}
+				if logins := srv.Stats().Logins - before; logins != 0 {
+					t.Errorf("%d logins", logins)
+				}
+				if d := srv.Doubles(); len(d) > 0 {
+					t.Errorf("took effect twice: %v", d)
+				}
+			}, snowtest.AllowRepeats())
+		})
+	}
+}
+
+// TestTransactionWaitsOutANetworkCut: also its COMMIT.
+func TestTransactionWaitsOutANetworkCut(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1)
+		tx, err := db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range []func() error{
+			func() error { _, err := tx.ExecContext(within(t, 30*time.Minute), insert); return err },
+			func() error { _, err := tx.ExecContext(t.Context(), "INSERT INTO t VALUES (2)"); return err },
+			tx.Commit,
+		} {
+			cut(srv)
+			time.AfterFunc(time.Minute, srv.Reconnect)
+			if err := step(); err != nil {
+				t.Error(err)
+			}
+		}
+		if srv.Effects(insert) != 1 || srv.Effects("INSERT INTO t VALUES (2)") != 1 {
+			t.Error("the transaction did not last")
+		}
+	})
+}
+
+// TestStatementWithoutDeadlineGivesUpAfterTheBudget: with an error that says that it
+// did not run.
+func TestStatementWithoutDeadlineGivesUpAfterTheBudget(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1, snowtether.WithConnectBudget(5*time.Minute))
+		cut(srv)
+		begun := time.Now()
+		_, err := db.ExecContext(t.Context(), insert)
+		if snowtether.Classify(err) != snowtether.ClassTransient || errors.Is(err, driver.ErrBadConn) {
+			t.Errorf("the error is %v", err)
+		}
+		// The budget begins with gosnowflake's first failure; its last try may end after it.
+		if took := time.Since(begun); took < 4*time.Minute || took > 10*time.Minute {
+			t.Errorf("it took %v", took)
+		}
+		srv.Reconnect()
+		if _, err := db.ExecContext(t.Context(), insert); err != nil {
+			t.Errorf("afterwards: %v", err)
+		}
+		if n := srv.Effects(insert); n != 1 {
+			t.Errorf("took effect %d times", n)
+		}
+	})
+}
+
+// TestCallerLeavesANetworkCutAtOnce: with his context's error.
+func TestCallerLeavesANetworkCutAtOnce(t *testing.T) {
+	for _, patience := range []time.Duration{time.Second, 3 * time.Minute, 20 * time.Minute} {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			db := pool(t, srv, 1)
+			cut(srv)
+			begun := time.Now()
+			_, err := db.ExecContext(within(t, patience), insert)
+			if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, driver.ErrBadConn) {
+				t.Errorf("the error is %v", err)
+			}
+			if took := time.Since(begun); took != patience {
+				t.Errorf("it took %v, want %v", took, patience)
+			}
+			srv.Reconnect()
+			time.Sleep(10 * time.Minute) // gosnowflake's cancelling
+			if n := srv.Accepted(insert); n != 0 {
+				t.Errorf("accepted %d times", n)
+			}
+		})
+	}
+}
+
+// TestUnseenFailureIsInDoubt: where no traffic is seen at all, somebody hides it, and
+// the statement may have been sent.
+func TestUnseenFailureIsInDoubt(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		cfg := srv.Config()
+		cfg.Transporter = hiding{cfg.Transporter}
+		db, _ := connect(t, cfg)
+		if err := db.PingContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			if r.Kind != snowtest.RequestQuery {
+				return snowtest.Fault{}, false
+			}
+			srv.KeepControl()
+			return snowtest.Fault{Run: true, Drop: true}, true
+		})
+		_, err := db.ExecContext(t.Context(), insert)
+		inDoubt(t, srv, insert, err, 1)
+	})
+}
