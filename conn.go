@@ -100,9 +100,10 @@ func (c *conn) ResetSession(ctx context.Context) error {
 // renovate gives the connection a new session if it needs one. since is when it
 // came into the pool.
 func (c *conn) renovate(ctx context.Context, since time.Time) error {
+	cause := c.session.dead.Load()
 	switch {
-	case c.session.dead.Load(): // the keeper has found it so
-		return c.reconnect(ctx, errFoundDead)
+	case cause != nil: // the keeper has found it so
+		return c.reconnect(ctx, *cause)
 	case c.session.expired(since):
 		return c.replace(ctx, errExpired)
 	case c.verified >= c.connector.suspectSince.Load():

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,9 +30,11 @@ type Connector struct {
 	gate     *gate
 	tokens   *tokenCache // nil without a token source
 	counters counters
+	recent   recent
+	metrics  *metrics
 
-	fruitless atomic.Int64 // logins since a statement was last carried out
-	lastLife  atomic.Int64 // of the session that was lost last, in nanoseconds
+	hookPanicked atomic.Bool
+	fruitless    atomic.Int64 // logins since a statement was last carried out
 
 	// The order in which things happened: sessions opened, sessions found dead. A
 	// session opened before suspectSince has to prove at its next checkout that it
@@ -145,17 +146,17 @@ func autocommitOff(cfg *gosnowflake.Config) bool {
 func start(c *Connector) *Connector {
 	c.stopped, c.stop = context.WithCancel(context.Background())
 	c.sessions = make(map[*session]struct{})
-	c.gate = newGate(&c.settings, func(level slog.Level, msg string, attrs ...slog.Attr) {
-		c.log(context.Background(), level, msg, attrs...)
-	})
+	c.counters.start()
+	c.gate = newGate(&c.settings, func(e Event) { c.emit(context.Background(), e) })
 	if c.settings.tokenSource != nil {
 		c.tokens = newTokenCache(c.settings.tokenSource)
 	}
+	c.metrics = newMetrics(c)
 	return c
 }
 
-// Driver returns the [Driver].
-func (c *Connector) Driver() driver.Driver { return Driver{} }
+// Driver returns the [Driver], bound to the connector for [ConnectorOf].
+func (c *Connector) Driver() driver.Driver { return Driver{c} }
 
 // Connect logs in and returns the connection. Logins that fail because Snowflake
 // cannot be reached are tried again until the deadline of ctx, or for the connect
@@ -198,10 +199,10 @@ func (c *Connector) Close() error {
 		case <-done:
 		case <-time.After(closeTimeout):
 			n := c.counters.open.Load()
-			c.counters.closeTimeouts.Add(n)
 			c.closeErr = fmt.Errorf("snowtether: %d sessions have not been logged out after %v; Snowflake ends them by itself", n, closeTimeout)
-			c.log(context.Background(), slog.LevelWarn, "snowtether: gave up waiting for log-outs", slog.Int64("sessions", n))
+			c.emit(context.Background(), Event{Kind: EventCloseTimedOut, Count: int(n), Duration: closeTimeout})
 		}
+		c.metrics.stop()
 	})
 	return c.closeErr
 }
@@ -235,10 +236,11 @@ type session struct {
 	opened    time.Time
 	order     int64 // by Connector.clock
 	principal principal
-	state     sessionState // when it was set up
-	dead      atomic.Bool
+	state     sessionState                  // when it was set up
+	dead      atomic.Pointer[error]         // why, once it was found dead
 	busy      atomic.Pointer[chan struct{}] // closed when an operation that its caller left behind is over
 	closing   sync.Once
+	leaving   atomic.Bool // it is being logged out
 }
 
 // A principal is whom a session acts as.
@@ -268,16 +270,18 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 		w.loggedIn = cfg.Authenticator == gosnowflake.AuthTypeTokenAccessor
 		inner, who = gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg), principal{cfg.User, cfg.Role}
 	}
+	begun := time.Now()
 	conn, err := guard(lctx, inner.Connect)
 	if err != nil {
 		return nil, lctx.explain(err)
 	}
 	s := &session{connector: c, conn: asInner(conn), state: stateAfterLogin(cfg, c.settings.sessionInit), watcher: w, address: address, opened: time.Now(), order: c.clock.Add(1), principal: who}
-	c.counters.logins.Add(1)
-	c.pace(c.counters.open.Add(1))
+	open := c.counters.open.Add(1)
 	c.mu.Lock()
 	c.sessions[s] = struct{}{}
 	c.mu.Unlock()
+	c.emit(ctx, Event{Kind: EventOpened, SessionID: s.id(), Duration: s.opened.Sub(begun)})
+	c.pace(open)
 	switch token, _, _ := w.GetTokens(); {
 	case cfg != nil && token == "":
 		err = errNoToken
@@ -287,6 +291,9 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 		err = c.setUp(withoutSnowflake{ctx}, s)
 	}
 	if err != nil {
+		if isSetUp(err) {
+			c.emit(ctx, Event{Kind: EventSetUpFailed, SessionID: s.id(), Code: number(err), Class: Classify(err), Duration: time.Since(s.opened)})
+		}
 		c.retire(s)
 		return nil, err
 	}
@@ -335,18 +342,20 @@ func (e *setUpError) Unwrap() error { return notBadConn(e.err) }
 // retire closes a session in the background: nobody waits for a log-out.
 func (c *Connector) retire(s *session) {
 	s.closing.Do(func() {
+		s.leaving.Store(true)
 		c.background.Go(func() {
-			begun := time.Now()
+			begun, id := time.Now(), s.id()
 			defer func() {
 				_ = recover() // a panic while closing changes nothing any more
 				c.mu.Lock()
 				delete(c.sessions, s)
 				c.mu.Unlock()
 				c.counters.open.Add(-1)
-				if took := time.Since(begun); took > closeTimeout {
-					c.log(context.Background(), slog.LevelInfo, "snowtether: a session was slow to log out; nobody waited for it",
-						slog.Int64(keySession, s.id()), slog.Duration(keyTook, took))
+				e := Event{Kind: EventClosed, SessionID: id, Age: time.Since(s.opened), Duration: time.Since(begun)}
+				if e.Duration > closeTimeout {
+					e.Kind = EventClosedLate
 				}
+				c.emit(context.Background(), e)
 			}()
 			if left := s.busy.Load(); left != nil {
 				<-*left // it may still be cancelling its statement
@@ -361,12 +370,8 @@ func (c *Connector) retire(s *session) {
 // server that ends sessions right after their login is not to be asked in a loop.
 func (c *Connector) pace(open int64) {
 	n := c.fruitless.Add(1)
-	if n <= open+int64(c.settings.maxLogins) {
-		return
-	}
-	if c.gate.pace() {
-		c.log(context.Background(), slog.LevelWarn, "snowtether: sessions end before they can be used; logins are being spaced out",
-			slog.Duration(keyAge, time.Duration(c.lastLife.Load())))
+	if n > open+int64(c.settings.maxLogins) {
+		c.gate.pace(time.Duration(c.counters.sessionLife.last.Load()))
 	}
 }
 
@@ -380,10 +385,9 @@ func (c *Connector) served() {
 
 // lost notes that a session turned out dead, and makes all older ones suspect:
 // what ended it (an administrator, an outage, a policy) may have ended them too.
-func (c *Connector) lost(s *session) {
-	if !s.dead.Swap(true) {
-		c.counters.lost.Add(1)
-		c.lastLife.Store(int64(time.Since(s.opened)))
+func (c *Connector) lost(s *session, cause error) {
+	if s.dead.CompareAndSwap(nil, &cause) {
 		c.suspectSince.Store(c.clock.Add(1))
+		c.emit(context.Background(), Event{Kind: EventLost, SessionID: s.id(), Code: number(cause), Class: ClassSessionLost, Age: time.Since(s.opened)})
 	}
 }

@@ -13,7 +13,9 @@ func init() { sql.Register(DriverName, Driver{}) }
 
 // Driver is the database/sql driver. Programs do not use it by name but through
 // sql.Open, [NewConnector] or [WrapConnector].
-type Driver struct{}
+type Driver struct {
+	connector *Connector // of the pool that was asked for its driver, see ConnectorOf
+}
 
 var (
 	_ driver.Driver        = Driver{}

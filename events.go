@@ -1,94 +1,214 @@
 package snowtether
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
-	"sync/atomic"
+	"strconv"
 	"time"
 )
 
-// This file says what happened to sessions: as lines in the log and as counts.
+// This file says what happened: to sessions, to logins and to statements that met
+// a lost session. Each happening is one Event, and emit makes of it the counts
+// (stats.go), the metrics (metrics.go), the line in the log and the call of the
+// program's hook.
 
-// The keys of the log lines' attributes.
+// An EventKind says what happened. docs/observability.md has the kinds with their
+// log lines.
+type EventKind string
+
+// The kinds of events. Of an [Event]'s fields, Kind and Time are set in each, and
+// SessionID, Code and Class wherever they are known; the others as said here.
 const (
-	keyReason     = "reason"      // Snowflake's code for the loss, or its class
-	keySession    = "session_id"  // the session that the line is about
-	keyOldSession = "old_session" // the session that it replaces
-	keyAge        = "session_age" // how long the lost session had lived
-	keyLogin      = "login_took"  // how long the login took, waiting included
-	keyTook       = "took"        // how long the rest took
-	keyQuery      = "query_id"    // the statement that the line is about
-	keyError      = "error"
-	keyUser       = "new_user" // only where a hook changed whom the session acts as
-	keyRole       = "new_role" // only where a hook changed whom the session acts as
+	EventOpened         EventKind = "opened"          // a login opened a session, in Duration
+	EventRenewed        EventKind = "renewed"         // a session token was renewed; the old one had lived for Duration
+	EventLost           EventKind = "lost"            // a session was found dead, at Age
+	EventReconnected    EventKind = "reconnected"     // OldSessionID, lost at Age, was replaced on its connection, in Duration
+	EventRetired        EventKind = "retired"         // OldSessionID, of Age, was replaced before a statement could meet its end, in Duration
+	EventResumed        EventKind = "resumed"         // the statement QueryID was carried over from OldSessionID, in Duration
+	EventInDoubt        EventKind = "in_doubt"        // nobody knows whether a statement ran, QueryID if it has one
+	EventPingFailed     EventKind = "ping_failed"     // an idle session could not be asked whether it is alive; the Attempt-th time in a row
+	EventLoginFailed    EventKind = "login_failed"    // a login was sent and failed, after Duration; the Attempt-th in a row
+	EventLoginSuspended EventKind = "login_suspended" // a login was refused, the Count-th in a row; none is sent with the same credentials for Duration
+	EventLoginAccepted  EventKind = "login_accepted"  // logins are accepted again, Duration after the first of Count refusals
+	EventSetUpFailed    EventKind = "set_up_failed"   // a new session was closed because WithSessionInit or WithAfterConnect failed
+	EventOutageBegan    EventKind = "outage_began"    // Snowflake cannot be reached
+	EventOutageOver     EventKind = "outage_over"     // logins work again, Duration after the first of Count attempts that failed
+	EventPacingBegan    EventKind = "pacing_began"    // sessions end before they can be used, the last one at Age: logins are spaced out
+	EventPacingOver     EventKind = "pacing_over"     // sessions can be used again, after Duration
+	EventClosed         EventKind = "closed"          // a session of Age is closed; its log-out took Duration
+	EventClosedLate     EventKind = "closed_late"     // the same in place of EventClosed, if the log-out took over 10 s
+	EventCloseTimedOut  EventKind = "close_timed_out" // Connector.Close left Count sessions behind after Duration
 )
 
-// Stats counts what happened since the connector was made. The counters only
-// grow; reading them stops nobody.
-type Stats struct {
-	Open          int64 // sessions open now, those being closed included
-	Logins        int64 // logins that succeeded
-	LoginFailures int64 // logins that were sent and failed
-	Reconnects    int64 // lost sessions that were replaced on their connection
-	Renewals      int64 // session tokens renewed
-	Lost          int64 // sessions that were found dead
-	Resumed       int64 // accepted statements that were carried over to a new session
-	InDoubt       int64 // statements whose outcome nobody knows
-	CloseTimeouts int64 // sessions whose log-out did not end within its bound
+// An Event is one thing that happened. It holds no SQL, no bind value, and no name
+// of a user or an account.
+type Event struct {
+	Kind         EventKind
+	Time         time.Time
+	SessionID    int64         // 0 if it is about no session, or with an inner driver that is not known to be gosnowflake
+	OldSessionID int64         // the session that SessionID replaces
+	Code         int           // Snowflake's number of the cause, or 0
+	Class        Class         // of the cause
+	Attempt      int           // which try in a row this was; 1 is the first
+	Count        int           // how many it were
+	Duration     time.Duration // how long it took, or lasts
+	Age          time.Duration // of the session, or of the old one
+	QueryID      string        // of the statement
+
+	// Error is the text of a failed login or ping, without the queries of the URLs in
+	// it. Like any error it may name hosts and users, and if it is that of a hook or of
+	// a token source it is in their own words. It is empty in a [Snapshot].
+	Error string
+
+	became principal // whom the new session acts as, if a hook changed that
+	again  bool      // of a state that has been logged
 }
 
-// counters are the live form of Stats.
-type counters struct {
-	open, logins, loginFailures, reconnects, renewals, lost, resumed, inDoubt, closeTimeouts atomic.Int64
+// The keys of the log lines' attributes. docs/observability.md has what they mean.
+const (
+	keyEvent      = "event"
+	keyReason     = "reason"
+	keyOldSession = "old_session"
+	keySession    = "session_id"
+	keyAge        = "session_age"
+	keyLogin      = "login_took"
+	keyTook       = "took"
+	keyFor        = "for"
+	keyLasted     = "lasted"
+	keyTokenAge   = "token_age"
+	keyQuery      = "query_id"
+	keyAttempt    = "attempt"
+	keyAttempts   = "attempts"
+	keySessions   = "sessions"
+	keyError      = "error"
+	keyUser       = "new_user"
+	keyRole       = "new_role"
+)
+
+// A line is how events of one kind are logged.
+type line struct {
+	level    slog.Level
+	message  string
+	duration string // key of Duration, if it is logged
+	count    string // key of Count, if it is logged
 }
 
-// Stats reports what the connector has done so far.
-func (c *Connector) Stats() Stats {
-	n := &c.counters
-	return Stats{
-		Open:          n.open.Load(),
-		Logins:        n.logins.Load(),
-		LoginFailures: n.loginFailures.Load(),
-		Reconnects:    n.reconnects.Load(),
-		Renewals:      n.renewals.Load(),
-		Lost:          n.lost.Load(),
-		Resumed:       n.resumed.Load(),
-		InDoubt:       n.inDoubt.Load(),
-		CloseTimeouts: n.closeTimeouts.Load(),
+// lines are the log lines. What went well is at Info at most, and says so: users
+// of other drivers report successful recoveries as bugs. Whatever a line at Info
+// or Warn speaks of already is at Debug.
+var lines = map[EventKind]line{
+	EventOpened:         {slog.LevelDebug, "snowtether: a session was opened", keyLogin, ""},
+	EventRenewed:        {slog.LevelDebug, "snowtether: a session token was renewed", keyTokenAge, ""},
+	EventLost:           {slog.LevelDebug, "snowtether: a session was found dead", "", ""},
+	EventReconnected:    {slog.LevelInfo, "snowtether: session was lost and has been replaced; nothing needs doing", keyLogin, ""},
+	EventRetired:        {slog.LevelInfo, "snowtether: session was replaced before a statement could meet its end; nothing needs doing", keyLogin, ""},
+	EventResumed:        {slog.LevelInfo, "snowtether: a running statement was carried over to a new session; nothing needs doing", keyTook, ""},
+	EventInDoubt:        {slog.LevelWarn, "snowtether: a statement's outcome is not known", "", ""},
+	EventPingFailed:     {slog.LevelDebug, "snowtether: an idle session could not be asked whether it is alive", "", ""},
+	EventLoginFailed:    {slog.LevelDebug, "snowtether: a login failed", keyTook, ""},
+	EventLoginSuspended: {slog.LevelWarn, "snowtether: a login was refused; none is sent with the same credentials for a while", keyFor, keyAttempts},
+	EventLoginAccepted:  {slog.LevelInfo, "snowtether: logins are accepted again; nothing needs doing", keyLasted, keyAttempts},
+	EventSetUpFailed:    {slog.LevelDebug, "snowtether: a new session could not be set up and was closed", keyTook, ""},
+	EventOutageBegan:    {slog.LevelWarn, "snowtether: Snowflake cannot be reached; logins are tried again, with a back-off", "", ""},
+	EventOutageOver:     {slog.LevelInfo, "snowtether: logins work again; nothing needs doing", keyLasted, keyAttempts},
+	EventPacingBegan:    {slog.LevelWarn, "snowtether: sessions end before they can be used; logins are being spaced out", "", ""},
+	EventPacingOver:     {slog.LevelInfo, "snowtether: sessions can be used again; nothing needs doing", keyLasted, ""},
+	EventClosed:         {slog.LevelDebug, "snowtether: a session was closed", keyTook, ""},
+	EventClosedLate:     {slog.LevelInfo, "snowtether: a session was slow to log out; nobody waited for it", keyTook, ""},
+	EventCloseTimedOut:  {slog.LevelWarn, "snowtether: gave up waiting for log-outs", keyTook, keySessions},
+}
+
+// hookPanicked is the one line that is about no event.
+const hookPanicked = "snowtether: the event hook panicked; that is not logged again"
+
+// emit makes an event known. It is not called with a lock held: whoever waits for
+// the lock would wait for the program's log handler and hook as well.
+func (c *Connector) emit(ctx context.Context, e Event) {
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	c.counters.count(e)
+	c.metrics.record(ctx, e)
+	c.recent.add(e)
+	c.write(ctx, e)
+	if hook := c.settings.eventHook; hook != nil {
+		_, err := guard(ctx, func(context.Context) (any, error) { hook(e); return nil, nil })
+		if p, ok := as[*panicError](err); ok && !c.hookPanicked.Swap(true) {
+			c.logger().LogAttrs(ctx, slog.LevelError, hookPanicked, slog.String(keyError, p.what))
+		}
 	}
 }
 
-func (c *Connector) log(ctx context.Context, level slog.Level, msg string, attrs ...slog.Attr) {
-	l := c.settings.logger
-	if l == nil {
-		l = slog.Default()
+func (c *Connector) logger() *slog.Logger { return cmp.Or(c.settings.logger, slog.Default()) }
+
+// write logs an event.
+func (c *Connector) write(ctx context.Context, e Event) {
+	l, logger := lines[e.Kind], c.logger()
+	if e.again {
+		l.level = slog.LevelDebug
 	}
-	l.LogAttrs(ctx, level, msg, attrs...)
+	if !logger.Enabled(ctx, l.level) {
+		return
+	}
+	attrs := []slog.Attr{slog.String(keyEvent, string(e.Kind))}
+	add := func(there bool, attr slog.Attr) {
+		if there {
+			attrs = append(attrs, attr)
+		}
+	}
+	add(e.Code != 0, slog.Int(keyReason, e.Code))
+	add(e.Code == 0 && e.Class != ClassNone, slog.String(keyReason, string(e.Class)))
+	add(e.OldSessionID != 0, slog.Int64(keyOldSession, e.OldSessionID))
+	add(e.SessionID != 0, slog.Int64(keySession, e.SessionID))
+	add(e.Age != 0, slog.Duration(keyAge, e.Age.Round(time.Millisecond)))
+	add(l.duration != "", slog.Duration(l.duration, e.Duration.Round(time.Millisecond)))
+	add(e.QueryID != "", slog.String(keyQuery, e.QueryID))
+	add(e.Attempt != 0, slog.Int(keyAttempt, e.Attempt))
+	add(l.count != "", slog.Int(l.count, e.Count))
+	add(e.Error != "", slog.String(keyError, e.Error))
+	// Only a hook can change the user or the role. It may be meant, but it is never
+	// an accident that nobody hears of.
+	add(e.became != principal{}, slog.String(keyUser, e.became.user))
+	add(e.became != principal{}, slog.String(keyRole, e.became.role))
+	logger.LogAttrs(ctx, l.level, l.message, attrs...)
 }
 
-// logReconnect says that a lost session was replaced. It is good news, at Info:
-// users of other drivers report successful recoveries as bugs.
-func (c *Connector) logReconnect(ctx context.Context, old, fresh *session, cause error, took time.Duration) {
-	c.counters.reconnects.Add(1)
-	attrs := []slog.Attr{
-		slog.Any(keyReason, reason(cause)),
-		slog.Int64(keyOldSession, old.id()),
-		slog.Int64(keySession, fresh.id()),
-		slog.Duration(keyAge, time.Since(old.opened).Round(time.Millisecond)),
-		slog.Duration(keyLogin, took.Round(time.Millisecond)),
+// reason is what an event is counted under: Snowflake's code, or the class where it
+// has none. The codes of lost sessions are few; those of refused logins could be
+// any.
+func (e Event) reason() string {
+	if e.Code != 0 {
+		return strconv.Itoa(e.Code)
+	}
+	return string(e.Class)
+}
+
+// replaced says that a connection has a new session. If the old one was not dead,
+// it was replaced ahead of its end.
+func (c *Connector) replaced(ctx context.Context, old, fresh *session, cause error, took time.Duration) {
+	e := Event{
+		Kind: EventRetired, SessionID: fresh.id(), OldSessionID: old.id(), Age: time.Since(old.opened), Duration: took,
+	}
+	if old.dead.Load() != nil {
+		e.Kind, e.Code, e.Class = EventReconnected, number(cause), ClassSessionLost
 	}
 	if old.principal != fresh.principal {
-		// Only a hook can do that. It may be meant, but it is never an accident that
-		// nobody hears of.
-		attrs = append(attrs, slog.String(keyUser, fresh.principal.user), slog.String(keyRole, fresh.principal.role))
+		e.became = fresh.principal
 	}
-	c.log(ctx, slog.LevelInfo, "snowtether: session was lost and has been replaced; nothing needs doing", attrs...)
+	c.emit(ctx, e)
 }
 
-// reason is Snowflake's code for an error, or its class where it has none.
-func reason(err error) any {
-	if n := number(err); n != 0 {
-		return n
+// pinged says what the ping of an idle session came to. err is nil if the server
+// answered, also that the session is dead.
+func (c *Connector) pinged(ctx context.Context, s *session, err error) {
+	c.counters.pings.Add(1)
+	if err == nil {
+		c.counters.unanswered.Store(0)
+		return
 	}
-	return string(Classify(err))
+	c.emit(ctx, Event{
+		Kind: EventPingFailed, SessionID: s.id(), Code: number(err), Class: Classify(err),
+		Attempt: int(c.counters.unanswered.Add(1)), Error: redact(err),
+	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -113,10 +112,7 @@ func parseSeconds(v string) (time.Duration, error) {
 // masterLife is how long a master token lives unless it is renewed.
 const masterLife = 4 * time.Hour
 
-var (
-	errExpired   = errors.New("it lay idle for longer than its master token lives")
-	errFoundDead = errors.New("it was found dead while it was idle")
-)
+var errExpired = errors.New("it lay idle for longer than its master token lives")
 
 // expired reports whether the session has certainly ended because nobody renewed
 // its tokens since it came into the pool at the given time. The wall clock counts:
@@ -130,9 +126,7 @@ func (s *session) expired(since time.Time) bool {
 	if now.Sub(since.Round(0)) <= masterLife {
 		return false
 	}
-	s.watcher.mu.Lock()
-	defer s.watcher.mu.Unlock()
-	return now.Sub(s.watcher.issued.Round(0)) > masterLife
+	return now.Sub(s.watcher.issuedAt().Round(0)) > masterLife
 }
 
 // idleSince says since when the session lies in the pool. suspect: one that was
@@ -269,15 +263,16 @@ func (k *keeper) look(s *session) (answering bool) {
 	switch {
 	case c.stopped.Err() != nil:
 		return false
-	case lost(err, phaseStatement):
-		c.lost(s)
-		return k.replace(s, err)
 	case err != nil && (isTransient(err) || isContext(err) || isGarbled(err)):
-		c.log(c.stopped, slog.LevelDebug, "snowtether: an idle session could not be asked whether it is alive",
-			slog.Any(keyReason, reason(err)), slog.Int64(keySession, s.id()), slog.String(keyError, redact(err)))
+		c.pinged(c.stopped, s, err)
 		return false
 	}
-	s.heard(now) // an error of another kind is an answer too
+	c.pinged(c.stopped, s, nil) // an error of another kind is an answer too
+	if lost(err, phaseStatement) {
+		c.lost(s, err)
+		return k.replace(s, err)
+	}
+	s.heard(now)
 	return true
 }
 
@@ -297,7 +292,7 @@ func (k *keeper) replace(old *session, cause error) (answering bool) {
 		return true
 	}
 	c.retire(old)
-	c.logReconnect(c.stopped, old, fresh, cause, time.Since(begun))
+	c.replaced(c.stopped, old, fresh, cause, time.Since(begun))
 	return true
 }
 

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -21,7 +20,15 @@ import (
 // others wait, and keeps a wrong password from locking its user out.
 
 // login logs in, as often as it takes and the caller has time.
-func (c *Connector) login(ctx context.Context) (*session, error) {
+func (c *Connector) login(ctx context.Context) (_ *session, failed error) {
+	begun := time.Now()
+	ctx, end := c.span(ctx, "snowtether.login")
+	defer func() {
+		end(failed)
+		if failed == nil {
+			c.metrics.created(ctx, time.Since(begun))
+		}
+	}()
 	caller := ctx
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
@@ -106,8 +113,9 @@ func (c *Connector) dial(ctx context.Context) (*session, error) {
 		if err := c.gate.suspended(fingerprint{}); err != nil {
 			return nil, err
 		}
+		begun := time.Now()
 		s, err := c.open(ctx, nil)
-		return s, c.judge(fingerprint{}, err)
+		return s, c.judge(ctx, fingerprint{}, begun, err)
 	}
 	cfg, err := c.prepare(ctx, "")
 	if err != nil {
@@ -117,40 +125,53 @@ func (c *Connector) dial(ctx context.Context) (*session, error) {
 	if err := c.gate.suspended(key); err != nil {
 		return nil, err
 	}
+	begun := time.Now()
 	s, err := c.open(ctx, cfg)
 	stale := classify(err, phaseLogin, acceptance{}) == ClassCredential
 	jwt := number(err) == codeInvalidJWT && cfg.Authenticator == gosnowflake.AuthTypeJwt
 	if !stale && !jwt {
-		return s, c.judge(key, err)
+		return s, c.judge(ctx, key, begun, err)
 	}
 	// Once more with a fresh credential, from the source, the token file or the
 	// hook. A JWT gosnowflake signs afresh by itself.
 	cfg, prepareErr := c.prepare(ctx, cfg.Token)
 	if prepareErr != nil {
-		return nil, errors.Join(prepareErr, c.judge(key, err))
+		return nil, errors.Join(prepareErr, c.judge(ctx, key, begun, err))
 	}
 	fresh := c.gate.fingerprint(cfg)
 	if fresh == key && !jwt {
-		return nil, c.judge(key, err)
+		return nil, c.judge(ctx, key, begun, err)
 	}
+	c.loginFailed(ctx, begun, err)
+	begun = time.Now()
 	s, err = c.open(ctx, cfg)
-	return s, c.judge(fresh, err)
+	return s, c.judge(ctx, fresh, begun, err)
 }
 
 // judge notes what a login with these credentials came to.
-func (c *Connector) judge(key fingerprint, err error) error {
+func (c *Connector) judge(ctx context.Context, key fingerprint, begun time.Time, err error) error {
 	switch {
 	case err == nil:
+		c.counters.failingLogins.Store(0)
 		c.gate.lift(key)
 		return nil
 	case isSetUp(err):
 		return err // the credentials were right
 	}
-	c.counters.loginFailures.Add(1)
-	if classify(err, phaseLogin, acceptance{}) != ClassTransient {
+	if c.loginFailed(ctx, begun, err) != ClassTransient {
 		c.gate.suspend(key, err)
 	}
 	return err
+}
+
+// loginFailed makes it known that a login was sent and failed.
+func (c *Connector) loginFailed(ctx context.Context, begun time.Time, err error) Class {
+	class := classify(err, phaseLogin, acceptance{})
+	c.emit(ctx, Event{
+		Kind: EventLoginFailed, Code: number(err), Class: class, Attempt: int(c.counters.failingLogins.Add(1)),
+		Duration: time.Since(begun), Error: redact(err),
+	})
+	return class
 }
 
 // A gate lets logins through.
@@ -166,7 +187,7 @@ type gate struct {
 	secret     [32]byte // keys the fingerprints
 
 	first chan struct{} // holds one token: who has it goes first
-	write func(level slog.Level, msg string, attrs ...slog.Attr)
+	emit  func(Event)
 
 	mu        sync.Mutex
 	openUntil time.Time
@@ -174,25 +195,70 @@ type gate struct {
 	backOff   backoff.BackOff // not nil during an outage
 	next      time.Time       // no login before
 	failure   error           // the last transient one
-	paced     bool            // logins succeed, but the sessions do not last
 	refusals  map[fingerprint]*refusal
-	lines     []func() // log lines, written by unlock
+	events    []Event // made known by unlock
+
+	outage  spell // logins fail, and nobody knows for how long
+	pacing  spell // logins succeed, but the sessions do not last
+	refused spell // the last login was refused
 }
 
-// log puts a line down for unlock to write.
-func (g *gate) log(level slog.Level, msg string, attrs ...slog.Attr) {
-	g.lines = append(g.lines, func() { g.write(level, msg, attrs...) })
-}
-
-// unlock unlocks mu and then writes what was logged: nobody waits at the gate for
-// a log handler.
+// unlock unlocks mu and then makes known what happened: nobody waits at the gate
+// for a log handler or a hook.
 func (g *gate) unlock() {
-	lines := g.lines
-	g.lines = nil
+	events := g.events
+	g.events = nil
 	g.mu.Unlock()
-	for _, line := range lines {
-		line()
+	for _, e := range events {
+		g.emit(e)
 	}
+}
+
+// A spell is a time in which logins do not go as they should. Its beginning and its
+// end are events, what is between only adds to its count.
+type spell struct {
+	since time.Time // zero: there is none
+	until time.Time // no login before
+	count int
+	last  error
+}
+
+func (s *spell) on() bool { return !s.since.IsZero() }
+
+// add counts a failure. It reports whether the spell begins with it.
+func (s *spell) add(err error) (begins bool) {
+	if begins = !s.on(); begins {
+		s.since = time.Now()
+	}
+	s.count++
+	s.last = err
+	return begins
+}
+
+// end ends a spell, if there is one.
+func (g *gate) end(s *spell, kind EventKind) {
+	if s.on() {
+		g.events = append(g.events, Event{Kind: kind, Count: s.count, Duration: time.Since(s.since)})
+		*s = spell{}
+	}
+}
+
+// info is the gate as a Snapshot shows it.
+func (g *gate) info(now time.Time) GateInfo {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	of := func(state GateState, s spell, until time.Time) GateInfo {
+		return GateInfo{State: state, Since: s.since, Until: until, Failures: s.count, Code: number(s.last), Class: classify(s.last, phaseLogin, acceptance{})}
+	}
+	switch {
+	case g.refused.on() && now.Before(g.refused.until):
+		return of(GateSuspended, g.refused, g.refused.until)
+	case g.outage.on():
+		return of(GateProbing, g.outage, g.next)
+	case g.pacing.on():
+		return of(GatePaced, g.pacing, g.next)
+	}
+	return GateInfo{State: GateFree}
 }
 
 // openFor is how long the gate stays open after a login that succeeded: long
@@ -200,9 +266,9 @@ func (g *gate) unlock() {
 // or an outage that has begun.
 const openFor = 100 * time.Millisecond
 
-func newGate(s *settings, log func(slog.Level, string, ...slog.Attr)) *gate {
+func newGate(s *settings, emit func(Event)) *gate {
 	g := &gate{
-		write:      log,
+		emit:       emit,
 		slots:      semaphore.NewWeighted(int64(s.maxLogins)),
 		newBackOff: s.newBackOff,
 		cooldown:   s.authCooldown,
@@ -310,19 +376,22 @@ func (p *pass) leave(err error) (again bool) {
 	g := p.gate
 	g.mu.Lock()
 	switch class := classify(err, phaseLogin, acceptance{}); {
-	case err == nil && !g.paced:
-		if g.failure != nil {
-			g.log(slog.LevelInfo, "snowtether: logins work again; nothing needs doing")
+	case err == nil:
+		g.end(&g.outage, EventOutageOver)
+		g.end(&g.refused, EventLoginAccepted)
+		if g.pacing.on() {
+			break // what they open does not last
 		}
 		g.openUntil = time.Now().Add(openFor)
 		close(g.opened)
 		g.opened = make(chan struct{})
 		g.backOff, g.next, g.failure = nil, time.Time{}, nil
-	case err == nil:
-		// Logins work, but what they open does not last.
 	case errors.Is(err, ErrLoginSuspended) || errors.Is(err, errClosed):
 		// Nothing was sent: nothing is known.
 	case class == ClassTransient:
+		if g.outage.add(err) {
+			g.events = append(g.events, Event{Kind: EventOutageBegan, Code: number(err), Class: class, Error: redact(err)})
+		}
 		again = g.failed(p.entered, err)
 	default:
 		g.backOff, g.next, g.failure = nil, time.Time{}, nil // it answers
@@ -343,9 +412,6 @@ func (g *gate) failed(begun time.Time, err error) (again bool) {
 	g.failure = err
 	if g.backOff == nil {
 		g.backOff = g.newBackOff()
-		if !g.paced {
-			g.log(slog.LevelWarn, "snowtether: Snowflake cannot be reached; logins are tried again, with a back-off", slog.String(keyError, redact(err)))
-		}
 	} else if begun.Before(g.next) {
 		return true
 	}
@@ -358,22 +424,22 @@ func (g *gate) failed(begun time.Time, err error) (again bool) {
 	return true
 }
 
-// pace makes the next login wait as after a failure, until unpace. It reports
-// whether that is new.
-func (g *gate) pace() (begins bool) {
+// pace makes the next login wait as after a failure, until unpace. lived is how
+// long the last session lived.
+func (g *gate) pace(lived time.Duration) {
 	g.mu.Lock()
 	defer g.unlock()
-	begins = !g.paced
-	g.paced = true
+	if g.pacing.add(nil) {
+		g.events = append(g.events, Event{Kind: EventPacingBegan, Age: lived})
+	}
 	g.failed(time.Now(), errFruitless)
-	return begins
 }
 
 func (g *gate) unpace() {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.paced {
-		g.paced = false
+	defer g.unlock()
+	if g.pacing.on() {
+		g.end(&g.pacing, EventPacingOver)
 		g.backOff, g.next, g.failure = nil, time.Time{}, nil
 	}
 }
@@ -423,8 +489,11 @@ func (g *gate) suspend(key fingerprint, err error) {
 	r.until = now.Add(g.cooldown * time.Duration(min(1<<r.times, maxCooldown)))
 	r.times = min(r.times+1, 8)
 	r.err = err
-	g.log(slog.LevelWarn, "snowtether: a login was refused; none is sent with the same credentials for a while",
-		slog.Any(keyReason, reason(err)), slog.Duration("for", r.until.Sub(now)), slog.String(keyError, redact(err)))
+	begins := g.refused.add(err)
+	g.refused.until = r.until
+	g.events = append(g.events, Event{
+		Kind: EventLoginSuspended, Code: number(err), Class: ClassPermanent, Count: g.refused.count, Duration: r.until.Sub(now), Error: redact(err), again: !begins,
+	})
 }
 
 func (g *gate) lift(key fingerprint) {

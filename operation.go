@@ -6,7 +6,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -229,7 +228,7 @@ func (c *conn) failed(ctx context.Context, op *operation, err error, acc accepta
 		c.ran(op.query, true)
 	}
 	if gone {
-		c.connector.lost(c.session)
+		c.connector.lost(c.session, err)
 	}
 	fail := &SessionError{
 		Op: op.name, Class: class, Code: number(err), SessionID: c.session.id(), QueryID: cmp.Or(acc.queryID, queryIDOf(err)), InTx: inTx, Err: err,
@@ -325,9 +324,7 @@ func (c *conn) carryOver(ctx context.Context, op *operation, fail *SessionError)
 // doubt says aloud that a statement is in doubt, if it is.
 func (c *conn) doubt(ctx context.Context, fail *SessionError) error {
 	if fail.Class == ClassInDoubt {
-		c.connector.counters.inDoubt.Add(1)
-		c.connector.log(ctx, slog.LevelWarn, "snowtether: a statement's outcome is not known",
-			slog.Any(keyReason, reason(fail.Err)), slog.Int64(keySession, fail.SessionID), slog.String(keyQuery, fail.QueryID))
+		c.connector.emit(ctx, Event{Kind: EventInDoubt, SessionID: fail.SessionID, Code: number(fail.Err), Class: Classify(fail.Err), QueryID: fail.QueryID})
 	}
 	return fail
 }
@@ -335,7 +332,7 @@ func (c *conn) doubt(ctx context.Context, fail *SessionError) error {
 // reconnect puts a new session in the place of the one that is gone. If that
 // fails the connection is bad.
 func (c *conn) reconnect(ctx context.Context, cause error) error {
-	c.connector.lost(c.session)
+	c.connector.lost(c.session, cause)
 	return c.replace(ctx, cause)
 }
 
@@ -351,7 +348,7 @@ func (c *conn) replace(ctx context.Context, cause error) error {
 	c.attach(fresh)
 	c.replaced++
 	c.connector.retire(old)
-	c.connector.logReconnect(ctx, old, fresh, cause, time.Since(begun))
+	c.connector.replaced(ctx, old, fresh, cause, time.Since(begun))
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/snowflakedb/gosnowflake/v2"
+	"go.opentelemetry.io/otel/metric"
 	"golang.org/x/oauth2"
 )
 
@@ -39,6 +40,9 @@ type settings struct {
 	resume         bool
 	changed        ChangedSession
 	logger         *slog.Logger
+	eventHook      func(Event)
+	meterProvider  metric.MeterProvider // nil: the global one
+	poolName       string
 	now            func() time.Time // by it a suspended machine is noticed; tests replace it
 }
 
@@ -50,6 +54,7 @@ func defaults() settings {
 		maxLogins:      8,
 		authCooldown:   30 * time.Second,
 		resume:         true,
+		poolName:       DriverName,
 		now:            time.Now,
 	}
 }
@@ -76,6 +81,7 @@ func (s *settings) validate() error {
 		{s.maxLogins >= 1 && s.maxLogins <= 1000, "the number of logins at the same time (tetherMaxLogins) must be at least 1 and at most 1000"},
 		{s.authCooldown >= 0, "the cool-down after a refused login (tetherAuthCooldown) must not be negative"},
 		{s.changed == KeepChanged || s.changed == DiscardChanged, "the treatment of changed sessions must be KeepChanged or DiscardChanged"},
+		{s.poolName != "" && len(s.poolName) <= 100, "the name of the pool (tetherPoolName) must have from 1 to 100 bytes"},
 	} {
 		if !rule.ok {
 			wrong = append(wrong, rule.says)
@@ -126,6 +132,10 @@ var dsnParams = map[string]func(s *settings, value string) error{
 		default:
 			return errors.New("must be keep or discard")
 		}
+		return nil
+	},
+	"tetherPoolName": func(s *settings, v string) error {
+		s.poolName = v
 		return nil
 	},
 }
@@ -255,6 +265,27 @@ func WithResume(on bool) Option { return func(s *settings) { s.resume = on } }
 // logged at Info, because nothing needs doing about it; a statement in doubt, a
 // refused login, and the beginning of an outage at Warn.
 func WithLogger(l *slog.Logger) Option { return func(s *settings) { s.logger = l } }
+
+// WithEventHook calls hook with everything that happens to sessions and logins, as
+// it happens: see [EventKind]. The hook is called by whoever it happens to, often a
+// statement that waits for its new session, and by several goroutines at the same
+// time. So it must return at once and must not use the pool: hand the event to a
+// buffered channel if there is much to do. A panic in it is logged once and does no
+// harm. Without a hook, the default, events cost nothing here.
+func WithEventHook(hook func(Event)) Option { return func(s *settings) { s.eventHook = hook } }
+
+// WithMeterProvider sets where the metrics go that docs/observability.md lists. The
+// default is otel.GetMeterProvider() at the time of [NewConnector]: nowhere, unless
+// the program sets a global provider, then or later. [Connector.Close] ends them.
+func WithMeterProvider(p metric.MeterProvider) Option {
+	return func(s *settings) { s.meterProvider = p }
+}
+
+// WithPoolName sets the db.client.connection.pool.name of the metrics and spans,
+// and the name in a [Snapshot]. The default is "snowtether", which tells nobody the
+// account. The counts of pools with the same name are added up, so a program with
+// several gives each its own, of up to 100 bytes. DSN: tetherPoolName.
+func WithPoolName(name string) Option { return func(s *settings) { s.poolName = name } }
 
 // ChangedSession says what becomes of a pooled connection whose session was
 // changed by USE, ALTER SESSION, SET or temporary objects.

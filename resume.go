@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strconv"
 	"strings"
 	"time"
@@ -30,8 +29,17 @@ const cancelTimeout = 10 * time.Second
 // resume waits for the statement's end and returns its rows. It survives the
 // deaths of further sessions. The error is the statement's own if it failed, the
 // context's if that ended, and otherwise in doubt.
-func (c *conn) resume(ctx context.Context, op *operation, id string, cause error) (driver.Rows, error) {
+func (c *conn) resume(ctx context.Context, op *operation, id string, cause error) (_ driver.Rows, failed error) {
 	begun, lostID := time.Now(), c.session.id()
+	ctx, end := c.connector.span(ctx, "snowtether.resume")
+	var ended *endedError
+	defer func() {
+		if ended != nil {
+			end(nil) // what failed is the statement
+			return
+		}
+		end(failed)
+	}()
 	err := cause
 	for {
 		if lost(err, phaseStatement) {
@@ -49,13 +57,12 @@ func (c *conn) resume(ctx context.Context, op *operation, id string, cause error
 			})
 			rows, err = outcome[driver.Rows](fetched, fetchErr)
 		}
-		var ended *endedError
 		switch {
 		case err == nil:
-			c.connector.counters.resumed.Add(1)
-			c.connector.log(ctx, slog.LevelInfo, "snowtether: a running statement was carried over to a new session; nothing needs doing",
-				slog.Int64(keyOldSession, lostID), slog.Int64(keySession, c.session.id()), slog.String(keyQuery, id),
-				slog.Duration(keyTook, time.Since(begun).Round(time.Millisecond)))
+			c.connector.emit(ctx, Event{
+				Kind: EventResumed, SessionID: c.session.id(), OldSessionID: lostID, Code: number(cause), Class: ClassSessionLost,
+				QueryID: id, Duration: time.Since(begun),
+			})
 			return rows, nil
 		case errors.As(err, &ended):
 			return nil, ended.err

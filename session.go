@@ -32,7 +32,8 @@ type tokenWatcher struct {
 	session, master string
 	sessionID       int64
 	loggedIn        bool
-	issued          time.Time // of the tokens
+	issued          time.Time // of the session token, by the settings' clock
+	renewed         *Event    // to be made known once the lock of the renewal is free
 }
 
 var _ gosnowflake.TokenAccessor = (*tokenWatcher)(nil)
@@ -55,18 +56,28 @@ func (w *tokenWatcher) SetTokens(token, master string, sessionID int64) {
 	}
 	w.mu.Lock()
 	w.session, w.master, w.sessionID = token, master, sessionID
-	w.issued = w.connector.settings.now()
-	before := w.loggedIn
+	now, before := w.connector.settings.now(), w.loggedIn
 	w.loggedIn = before || sessionID != -1
+	if before {
+		w.renewed = &Event{Kind: EventRenewed, SessionID: max(sessionID, 0)}
+		if !w.issued.IsZero() {
+			w.renewed.Duration = elapsed(w.issued, now)
+		}
+	}
+	w.issued = now
 	w.mu.Unlock()
 	switch {
 	case !before && sessionID == -1:
 		w.login.refused()
 	case !before:
 		w.login.succeeded()
-	default:
-		w.connector.counters.renewals.Add(1)
 	}
+}
+
+func (w *tokenWatcher) issuedAt() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.issued
 }
 
 // Lock is called by gosnowflake before a renewal; an error ends the statement.
@@ -93,11 +104,18 @@ func (w *tokenWatcher) lock() error {
 
 // Unlock is called by gosnowflake after a renewal.
 func (w *tokenWatcher) Unlock() {
+	w.mu.Lock()
+	renewed := w.renewed
+	w.renewed = nil
+	w.mu.Unlock()
 	if w.own != nil {
 		w.own.Unlock()
-		return
+	} else {
+		w.renewing.Unlock()
 	}
-	w.renewing.Unlock()
+	if renewed != nil {
+		w.connector.emit(context.Background(), *renewed)
+	}
 }
 
 // A loginContext is the context of one login. It carries the values of the

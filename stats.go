@@ -1,0 +1,297 @@
+package snowtether
+
+import (
+	"cmp"
+	"database/sql"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// This file has the counts, and what a connector looks like at one moment.
+
+// Stats counts what happened since the connector was made. The counters only
+// grow. Reading them stops nobody and asks Snowflake nothing.
+type Stats struct {
+	Open    int64 // sessions open now, those being closed included
+	Idle    int64 // of them, those that lie in the pool
+	Suspect int64 // of them, those to be asked before their next use whether they are alive
+
+	Logins        int64 // logins that succeeded
+	LoginFailures int64 // logins that were sent and failed
+	Suspensions   int64 // of them, those that were refused for good, after which none was sent for a while
+	Reconnects    int64 // lost sessions that were replaced on their connection
+	Retired       int64 // sessions that were replaced ahead of their end
+	Renewals      int64 // session tokens renewed
+	Lost          int64 // sessions that were found dead
+	Resumed       int64 // accepted statements that were carried over to a new session
+	InDoubt       int64 // statements whose outcome nobody knows
+	Pings         int64 // idle sessions that were asked whether they are alive
+	PingFailures  int64 // of them, those to which there was no answer
+	CloseTimeouts int64 // sessions whose log-out did not end within its bound
+
+	ReconnectsByReason   map[string]int64 // by Snowflake's code, or "session_lost" for an inner driver that has none
+	LoginFailuresByClass map[Class]int64
+
+	MeanSessionLife time.Duration // of the lost sessions
+	LastSessionLife time.Duration // of the session that was lost last
+	MeanTokenLife   time.Duration // of the session tokens that were renewed
+	LastTokenLife   time.Duration
+	LastReconnect   time.Time // zero before the first
+}
+
+// counters are the live form of Stats.
+type counters struct {
+	open, pings   atomic.Int64
+	failingLogins atomic.Int64 // in a row
+	unanswered    atomic.Int64 // pings in a row
+	events        map[EventKind]*atomic.Int64
+	sessionLife   lives
+	tokenLife     lives
+	lastReconnect atomic.Pointer[time.Time]
+
+	mu      sync.Mutex
+	reasons map[string]int64
+	classes map[Class]int64
+}
+
+// start makes the counters of all kinds of events; the map is only read after that.
+func (n *counters) start() {
+	n.events = make(map[EventKind]*atomic.Int64, len(lines))
+	for kind := range lines {
+		n.events[kind] = new(atomic.Int64)
+	}
+	n.reasons, n.classes = make(map[string]int64), make(map[Class]int64)
+}
+
+// lives has how long things lived.
+type lives struct{ count, total, last atomic.Int64 }
+
+func (l *lives) add(d time.Duration) {
+	l.total.Add(int64(d))
+	l.count.Add(1)
+	l.last.Store(int64(d))
+}
+
+func (l *lives) mean() time.Duration {
+	if n := l.count.Load(); n > 0 {
+		return time.Duration(l.total.Load() / n)
+	}
+	return 0
+}
+
+// count counts an event.
+func (n *counters) count(e Event) {
+	switch e.Kind {
+	case EventLost:
+		n.sessionLife.add(e.Age)
+	case EventRenewed:
+		if e.Duration > 0 { // else it is not known
+			n.tokenLife.add(e.Duration)
+		}
+	case EventReconnected:
+		n.lastReconnect.Store(&e.Time)
+		n.mu.Lock()
+		n.reasons[e.reason()]++
+		n.mu.Unlock()
+	case EventLoginFailed:
+		n.mu.Lock()
+		n.classes[e.Class]++
+		n.mu.Unlock()
+	case EventCloseTimedOut:
+		n.events[e.Kind].Add(int64(e.Count))
+		return
+	}
+	n.events[e.Kind].Add(1)
+}
+
+func (n *counters) of(kind EventKind) int64 { return n.events[kind].Load() }
+
+// split returns copies of the counts by reason and by class.
+func (n *counters) split() (map[string]int64, map[Class]int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return maps.Clone(n.reasons), maps.Clone(n.classes)
+}
+
+// Stats reports what the connector has done so far.
+func (c *Connector) Stats() Stats {
+	return c.stats(c.survey(time.Now()))
+}
+
+func (c *Connector) stats(sessions []SessionInfo) Stats {
+	n := &c.counters
+	s := Stats{
+		Open:            n.open.Load(),
+		Logins:          n.of(EventOpened),
+		LoginFailures:   n.of(EventLoginFailed),
+		Suspensions:     n.of(EventLoginSuspended),
+		Reconnects:      n.of(EventReconnected),
+		Retired:         n.of(EventRetired),
+		Renewals:        n.of(EventRenewed),
+		Lost:            n.of(EventLost),
+		Resumed:         n.of(EventResumed),
+		InDoubt:         n.of(EventInDoubt),
+		Pings:           n.pings.Load(),
+		PingFailures:    n.of(EventPingFailed),
+		CloseTimeouts:   n.of(EventCloseTimedOut),
+		MeanSessionLife: n.sessionLife.mean(),
+		LastSessionLife: time.Duration(n.sessionLife.last.Load()),
+		MeanTokenLife:   n.tokenLife.mean(),
+		LastTokenLife:   time.Duration(n.tokenLife.last.Load()),
+	}
+	if last := n.lastReconnect.Load(); last != nil {
+		s.LastReconnect = *last
+	}
+	s.ReconnectsByReason, s.LoginFailuresByClass = n.split()
+	for _, info := range sessions {
+		if info.Idle > 0 {
+			s.Idle++
+		}
+		if info.State == SessionSuspect {
+			s.Suspect++
+		}
+	}
+	return s
+}
+
+// ConnectorOf returns the connector of a pool, also of one that was opened by its
+// name: for [Connector.Stats] and [Connector.Snapshot]. It waits for no connection
+// and opens none. Closing the connector is the pool's business. A pool whose driver
+// is another one, or a wrapper around this one, is an error; keep what
+// [NewConnector] returned there.
+func ConnectorOf(db *sql.DB) (*Connector, error) {
+	if db == nil {
+		return nil, errors.New("snowtether: ConnectorOf: db is nil")
+	}
+	if d, ok := db.Driver().(Driver); ok && d.connector != nil {
+		return d.connector, nil
+	}
+	return nil, errors.New("snowtether: ConnectorOf: the pool's driver is not snowtether's, or something is wrapped around it")
+}
+
+// A Snapshot is what a connector looks like at one moment, for pages and dumps. It
+// holds no secret, no SQL, and no name of a user, a host or an account.
+type Snapshot struct {
+	Time     time.Time
+	Pool     string        // see WithPoolName
+	Sessions []SessionInfo // the oldest first
+	Gate     GateInfo
+	Stats    Stats
+	Events   []Event // the last 100, the oldest first, without Error
+}
+
+// A SessionState says how a session is.
+type SessionState string
+
+// The states of a session.
+const (
+	SessionUsed    SessionState = "used"    // on a connection that somebody uses
+	SessionIdle    SessionState = "idle"    // on a connection that lies in the pool
+	SessionSuspect SessionState = "suspect" // to be asked before its next use whether it is alive
+	SessionDead    SessionState = "dead"    // found dead
+	SessionClosing SessionState = "closing" // being logged out
+)
+
+// SessionInfo is one session of a [Snapshot].
+type SessionInfo struct {
+	ID       int64 // 0 with an inner driver that is not known to be gosnowflake
+	State    SessionState
+	Age      time.Duration
+	Idle     time.Duration // since it came into the pool; 0 while it is in use
+	TokenAge time.Duration // of the session token; 0 if it is not known
+}
+
+// A GateState says how logins are let through.
+type GateState string
+
+// The states of the gate that all logins pass.
+const (
+	GateFree      GateState = "free"      // logins are sent as they come, WithMaxLogins at the same time
+	GateProbing   GateState = "probing"   // Snowflake cannot be reached: one login is tried from time to time
+	GatePaced     GateState = "paced"     // sessions end before they can be used: logins are spaced out
+	GateSuspended GateState = "suspended" // the last login was refused: none is sent with the same credentials
+)
+
+// GateInfo is the gate of a [Snapshot].
+type GateInfo struct {
+	State    GateState
+	Since    time.Time // zero if it is free
+	Until    time.Time // no login before, with the same credentials if it is suspended; zero for any time
+	Failures int       // attempts that failed since
+	Code     int       // of the last failure: Snowflake's number, or 0
+	Class    Class     // of the last failure
+}
+
+// Snapshot reports what the connector looks like now.
+func (c *Connector) Snapshot() Snapshot {
+	now := time.Now()
+	s := Snapshot{Time: now, Pool: c.settings.poolName, Sessions: c.survey(now), Gate: c.gate.info(now), Events: c.recent.list()}
+	s.Stats = c.stats(s.Sessions)
+	return s
+}
+
+// survey lists the sessions, the oldest first.
+func (c *Connector) survey(now time.Time) []SessionInfo {
+	c.mu.Lock()
+	sessions := slices.Collect(maps.Keys(c.sessions))
+	c.mu.Unlock()
+	slices.SortFunc(sessions, func(a, b *session) int { return cmp.Compare(a.order, b.order) })
+	infos := make([]SessionInfo, len(sessions))
+	for i, s := range sessions {
+		infos[i] = s.info(now)
+	}
+	return infos
+}
+
+func (s *session) info(now time.Time) SessionInfo {
+	since, suspect := s.idleSince()
+	info := SessionInfo{ID: s.id(), State: SessionUsed, Age: now.Sub(s.opened)}
+	if !since.IsZero() {
+		info.State, info.Idle = SessionIdle, max(now.Sub(since), 1) // 0 is in use
+	}
+	switch {
+	case s.leaving.Load():
+		info.State = SessionClosing
+	case s.dead.Load() != nil:
+		info.State = SessionDead
+	case suspect:
+		info.State = SessionSuspect
+	}
+	if issued := s.watcher.issuedAt(); !issued.IsZero() {
+		info.TokenAge = now.Sub(issued)
+	}
+	return info
+}
+
+// maxRecent is how many events a connector remembers.
+const maxRecent = 100
+
+// recent are the last events. It takes memory as they come.
+type recent struct {
+	mu     sync.Mutex
+	events []Event
+	next   int // where the next one goes once there are maxRecent
+}
+
+func (r *recent) add(e Event) {
+	e.Error, e.became = "", principal{}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.events) < maxRecent {
+		r.events = append(r.events, e)
+		return
+	}
+	r.events[r.next] = e
+	r.next = (r.next + 1) % maxRecent
+}
+
+// list returns the events, the oldest first.
+func (r *recent) list() []Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Concat(r.events[r.next:], r.events[:r.next])
+}
