@@ -14,7 +14,7 @@ import (
 )
 
 // This file is the life of a session from the login to the log-out. How logins
-// are let through is in login.go.
+// are let through is in gate.go.
 
 // closeTimeout bounds how long Close waits for log-outs. gosnowflake's own Close
 // has no useful bound: it sends telemetry and the log-out with the client timeout
@@ -35,6 +35,7 @@ type Connector struct {
 
 	hookPanicked atomic.Bool
 	fruitless    atomic.Int64 // logins since a statement was last carried out
+	cut          atomic.Bool  // a statement could not be sent, and none was answered since
 
 	// The order in which things happened: sessions opened, sessions found dead. A
 	// session opened before suspectSince has to prove at its next checkout that it
@@ -381,6 +382,15 @@ func (c *Connector) served() {
 		c.fruitless.Store(0)
 		c.gate.unpace()
 	}
+	if c.cut.Load() && c.cut.Swap(false) {
+		c.gate.reached()
+	}
+}
+
+// unreachable notes that a statement could not be sent.
+func (c *Connector) unreachable(err error) {
+	c.cut.Store(true)
+	c.gate.unreachable(err)
 }
 
 // lost notes that a session turned out dead, and makes all older ones suspect:

@@ -33,7 +33,7 @@ const (
 	EventLoginAccepted  EventKind = "login_accepted"  // logins are accepted again, Duration after the first of Count refusals
 	EventSetUpFailed    EventKind = "set_up_failed"   // a new session was closed because WithSessionInit or WithAfterConnect failed
 	EventOutageBegan    EventKind = "outage_began"    // Snowflake cannot be reached
-	EventOutageOver     EventKind = "outage_over"     // logins work again, Duration after the first of Count attempts that failed
+	EventOutageOver     EventKind = "outage_over"     // it can be reached again, Duration after the first of Count attempts that failed
 	EventPacingBegan    EventKind = "pacing_began"    // sessions end before they can be used, the last one at Age: logins are spaced out
 	EventPacingOver     EventKind = "pacing_over"     // sessions can be used again, after Duration
 	EventClosed         EventKind = "closed"          // a session of Age is closed; its log-out took Duration
@@ -110,8 +110,8 @@ var lines = map[EventKind]line{
 	EventLoginSuspended: {slog.LevelWarn, "snowtether: a login was refused; none is sent with the same credentials for a while", keyFor, keyAttempts},
 	EventLoginAccepted:  {slog.LevelInfo, "snowtether: logins are accepted again; nothing needs doing", keyLasted, keyAttempts},
 	EventSetUpFailed:    {slog.LevelDebug, "snowtether: a new session could not be set up and was closed", keyTook, ""},
-	EventOutageBegan:    {slog.LevelWarn, "snowtether: Snowflake cannot be reached; logins are tried again, with a back-off", "", ""},
-	EventOutageOver:     {slog.LevelInfo, "snowtether: logins work again; nothing needs doing", keyLasted, keyAttempts},
+	EventOutageBegan:    {slog.LevelWarn, "snowtether: Snowflake cannot be reached; logins, and statements that were not sent, are tried again", "", ""},
+	EventOutageOver:     {slog.LevelInfo, "snowtether: Snowflake can be reached again; nothing needs doing", keyLasted, keyAttempts},
 	EventPacingBegan:    {slog.LevelWarn, "snowtether: sessions end before they can be used; logins are being spaced out", "", ""},
 	EventPacingOver:     {slog.LevelInfo, "snowtether: sessions can be used again; nothing needs doing", keyLasted, ""},
 	EventClosed:         {slog.LevelDebug, "snowtether: a session was closed", keyTook, ""},

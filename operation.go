@@ -212,6 +212,7 @@ func (c *conn) failed(ctx context.Context, op *operation, err error, acc accepta
 		class = ClassSessionLost // with its session nothing is left of it
 	}
 	if class == ClassTransient && c.connector.cfg != nil && !errors.Is(err, errRenewalLoop) {
+		c.connector.unreachable(err)
 		if op.wait(ctx, c.connector) {
 			return true, nil, nil // it was not sent, or is a plain read; the session may well be there still
 		}

@@ -4,6 +4,9 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"fmt"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,6 +54,31 @@ func TestStatementsWaitOutANetworkCut(t *testing.T) {
 			}, snowtest.AllowRepeats())
 		})
 	}
+}
+
+// TestNetworkCutIsTwoLinesInTheLog: its beginning and its end, however many
+// statements met it.
+func TestNetworkCutIsTwoLinesInTheLog(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		var log lines
+		db := pool(t, srv, 4, snowtether.WithLogger(newLogger(&log)))
+		cut(srv)
+		time.AfterFunc(20*time.Minute, srv.Reconnect)
+		var wg sync.WaitGroup
+		for i := range 4 {
+			wg.Go(func() {
+				if _, err := db.ExecContext(within(t, 30*time.Minute), fmt.Sprintf("INSERT INTO t VALUES (%d)", i)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		for _, line := range []string{"level=WARN msg=\"snowtether: Snowflake cannot be reached", "level=INFO msg=\"snowtether: Snowflake can be reached again"} {
+			if n := strings.Count(log.String(), line); n != 1 {
+				t.Errorf("%q stands in the log %d times:\n%s", line, n, log.String())
+			}
+		}
+	})
 }
 
 // TestTransactionWaitsOutANetworkCut: also its COMMIT.

@@ -1,0 +1,385 @@
+package snowtether
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/snowflakedb/gosnowflake/v2"
+	"golang.org/x/sync/semaphore"
+)
+
+// This file is the gate. Every login of a connector passes it, whoever asked for
+// it. The gate limits how many are under way, lets one caller find out how things
+// are while the others wait, and keeps a wrong password from locking its user out.
+
+// A gate lets logins through.
+//
+// While it is open, up to maxLogins are under way at the same time. It is open
+// for a moment after each login that succeeded. Otherwise one caller goes first
+// and the others wait for what he finds: with an outage, that costs the server
+// one login per step of the back-off; with a wrong password, one login.
+type gate struct {
+	slots      *semaphore.Weighted // first come, first served
+	newBackOff func() backoff.BackOff
+	cooldown   time.Duration
+	secret     [32]byte // keys the fingerprints
+
+	first chan struct{} // holds one token: who has it goes first
+	emit  func(Event)
+
+	mu        sync.Mutex
+	openUntil time.Time
+	opened    chan struct{}   // closed when the gate opens
+	backOff   backoff.BackOff // not nil during an outage
+	next      time.Time       // no login before
+	failure   error           // the last transient one
+	refusals  map[fingerprint]*refusal
+	events    []Event // made known by unlock
+
+	outage  spell // logins fail, and nobody knows for how long
+	pacing  spell // logins succeed, but the sessions do not last
+	refused spell // the last login was refused
+}
+
+// unlock unlocks mu and then makes known what happened: nobody waits at the gate
+// for a log handler or a hook.
+func (g *gate) unlock() {
+	events := g.events
+	g.events = nil
+	g.mu.Unlock()
+	for _, e := range events {
+		g.emit(e)
+	}
+}
+
+// A spell is a time in which logins do not go as they should. Its beginning and its
+// end are events, what is between only adds to its count.
+type spell struct {
+	since time.Time // zero: there is none
+	until time.Time // no login before
+	count int
+	last  error
+}
+
+func (s *spell) on() bool { return !s.since.IsZero() }
+
+// add counts a failure. It reports whether the spell begins with it.
+func (s *spell) add(err error) (begins bool) {
+	if begins = !s.on(); begins {
+		s.since = time.Now()
+	}
+	s.count++
+	s.last = err
+	return begins
+}
+
+// end ends a spell, if there is one.
+func (g *gate) end(s *spell, kind EventKind) {
+	if s.on() {
+		g.events = append(g.events, Event{Kind: kind, Count: s.count, Duration: time.Since(s.since)})
+		*s = spell{}
+	}
+}
+
+// info is the gate as a Snapshot shows it.
+func (g *gate) info(now time.Time) GateInfo {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	of := func(state GateState, s spell, until time.Time) GateInfo {
+		return GateInfo{State: state, Since: s.since, Until: until, Failures: s.count, Code: number(s.last), Class: classify(s.last, phaseLogin, acceptance{})}
+	}
+	switch {
+	case g.refused.on() && now.Before(g.refused.until):
+		return of(GateSuspended, g.refused, g.refused.until)
+	case g.outage.on():
+		return of(GateProbing, g.outage, g.next)
+	case g.pacing.on():
+		return of(GatePaced, g.pacing, g.next)
+	}
+	return GateInfo{State: GateFree}
+}
+
+// openFor is how long the gate stays open after a login that succeeded: long
+// enough for those who wait, short enough for a password that was changed since,
+// or an outage that has begun.
+const openFor = 100 * time.Millisecond
+
+func newGate(s *settings, emit func(Event)) *gate {
+	g := &gate{
+		emit:       emit,
+		slots:      semaphore.NewWeighted(int64(s.maxLogins)),
+		newBackOff: s.newBackOff,
+		cooldown:   s.authCooldown,
+		first:      make(chan struct{}, 1),
+		opened:     make(chan struct{}),
+		refusals:   make(map[fingerprint]*refusal),
+	}
+	_, _ = rand.Read(g.secret[:]) // never fails (crypto/rand, since Go 1.24)
+	if g.newBackOff == nil {
+		g.newBackOff = func() backoff.BackOff {
+			// 0.5, 1, 2, 4, 8, 16, 16 … seconds, each ± half.
+			return backoff.NewExponentialBackOff(
+				backoff.WithInitialInterval(s.backOffInitial), backoff.WithMultiplier(2), backoff.WithRandomizationFactor(0.5),
+				backoff.WithMaxInterval(s.backOffMax), backoff.WithMaxElapsedTime(0))
+		}
+	}
+	return g
+}
+
+// A pass allows one attempt. Its holder calls leave.
+type pass struct {
+	gate    *gate
+	first   bool
+	entered time.Time
+}
+
+// enter waits for a pass. The error is the context's, with the last transient
+// failure if there was one.
+func (g *gate) enter(ctx, stopped context.Context) (*pass, error) {
+	for {
+		open, opened := g.state()
+		if open {
+			if err := g.slots.Acquire(ctx, 1); err != nil {
+				return nil, g.waited(ctx)
+			}
+			if open, _ := g.state(); open {
+				return &pass{gate: g, entered: time.Now()}, nil
+			}
+			g.slots.Release(1)
+			continue
+		}
+		select {
+		case g.first <- struct{}{}:
+		case <-opened:
+			continue
+		case <-ctx.Done():
+			return nil, g.waited(ctx)
+		case <-stopped.Done():
+			return nil, errClosed
+		}
+		if err := g.goFirst(ctx, stopped); err != nil {
+			<-g.first
+			return nil, err
+		}
+		if open, _ := g.state(); open {
+			<-g.first
+			g.slots.Release(1)
+			continue
+		}
+		return &pass{gate: g, first: true, entered: time.Now()}, nil
+	}
+}
+
+func (g *gate) state() (open bool, opened <-chan struct{}) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return time.Now().Before(g.openUntil), g.opened
+}
+
+// goFirst waits until the next step of the back-off and takes a slot.
+func (g *gate) goFirst(ctx, stopped context.Context) error {
+	g.mu.Lock()
+	wait := time.Until(g.next)
+	g.mu.Unlock()
+	if wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return g.waited(ctx)
+		case <-stopped.Done():
+			return errClosed
+		}
+	}
+	if g.slots.Acquire(ctx, 1) != nil {
+		return g.waited(ctx)
+	}
+	return nil
+}
+
+// waited is the error of a caller who ran out of time.
+func (g *gate) waited(ctx context.Context) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.failure != nil {
+		return fmt.Errorf("%w; the last login failed: %w", ctx.Err(), g.failure)
+	}
+	return fmt.Errorf("waiting for other logins: %w", ctx.Err())
+}
+
+// leave gives the pass back with the outcome of its attempt. It reports whether
+// there is sense in another one.
+func (p *pass) leave(err error) (again bool) {
+	g := p.gate
+	g.mu.Lock()
+	switch class := classify(err, phaseLogin, acceptance{}); {
+	case err == nil:
+		g.end(&g.outage, EventOutageOver)
+		g.end(&g.refused, EventLoginAccepted)
+		if g.pacing.on() {
+			break // what they open does not last
+		}
+		g.openUntil = time.Now().Add(openFor)
+		close(g.opened)
+		g.opened = make(chan struct{})
+		g.backOff, g.next, g.failure = nil, time.Time{}, nil
+	case errors.Is(err, ErrLoginSuspended) || errors.Is(err, errClosed):
+		// Nothing was sent: nothing is known.
+	case class == ClassTransient:
+		if g.outage.add(err) {
+			g.events = append(g.events, Event{Kind: EventOutageBegan, Code: number(err), Class: class, Error: redact(err)})
+		}
+		again = g.failed(p.entered, err)
+	default:
+		g.backOff, g.next, g.failure = nil, time.Time{}, nil // it answers
+		g.openUntil = time.Time{}
+	}
+	g.unlock()
+	g.slots.Release(1)
+	if p.first {
+		<-g.first
+	}
+	return again
+}
+
+// failed notes a transient failure of an attempt that was begun at the given
+// time. Of several that were under way at the same time only the first counts.
+func (g *gate) failed(begun time.Time, err error) (again bool) {
+	g.openUntil = time.Time{}
+	g.failure = err
+	if g.backOff == nil {
+		g.backOff = g.newBackOff()
+	} else if begun.Before(g.next) {
+		return true
+	}
+	wait := g.backOff.NextBackOff()
+	if wait == backoff.Stop {
+		g.backOff = nil
+		return false
+	}
+	g.next = time.Now().Add(wait)
+	return true
+}
+
+// pace makes the next login wait as after a failure, until unpace. lived is how
+// long the last session lived.
+func (g *gate) pace(lived time.Duration) {
+	g.mu.Lock()
+	defer g.unlock()
+	if g.pacing.add(nil) {
+		g.events = append(g.events, Event{Kind: EventPacingBegan, Age: lived})
+	}
+	g.failed(time.Now(), errFruitless)
+}
+
+// unreachable notes that a statement could not be sent.
+func (g *gate) unreachable(err error) {
+	g.mu.Lock()
+	defer g.unlock()
+	if g.outage.add(err) {
+		g.events = append(g.events, Event{Kind: EventOutageBegan, Code: number(err), Class: ClassTransient, Error: redact(err)})
+	}
+}
+
+// reached notes that a statement was answered after one that could not be sent.
+func (g *gate) reached() {
+	g.mu.Lock()
+	defer g.unlock()
+	if g.failure == nil { // else logins still fail
+		g.end(&g.outage, EventOutageOver)
+	}
+}
+
+func (g *gate) unpace() {
+	g.mu.Lock()
+	defer g.unlock()
+	if g.pacing.on() {
+		g.end(&g.pacing, EventPacingOver)
+		g.backOff, g.next, g.failure = nil, time.Time{}, nil
+	}
+}
+
+var errFruitless = errors.New("sessions end before they can be used")
+
+// A refusal is a login that was refused for good.
+type refusal struct {
+	until time.Time
+	times int
+	err   error
+}
+
+// maxCooldown is by how much the cool-down grows at the most: to 8 minutes from
+// the default of 30 s.
+const maxCooldown = 16
+
+// suspended returns the error that callers get during the cool-down of these
+// credentials.
+func (g *gate) suspended(key fingerprint) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r := g.refusals[key]
+	if r == nil || !time.Now().Before(r.until) {
+		return nil
+	}
+	return &SessionError{Op: "login", Class: ClassPermanent, Code: number(r.err), Err: r.err, suspended: true}
+}
+
+func (g *gate) suspend(key fingerprint, err error) {
+	if g.cooldown == 0 {
+		return
+	}
+	g.mu.Lock()
+	defer g.unlock()
+	now := time.Now()
+	for k, r := range g.refusals {
+		if k != key && now.Sub(r.until) > maxCooldown*g.cooldown {
+			delete(g.refusals, k) // long replaced
+		}
+	}
+	r := g.refusals[key]
+	if r == nil {
+		r = &refusal{}
+		g.refusals[key] = r
+	}
+	r.until = now.Add(g.cooldown * time.Duration(min(1<<r.times, maxCooldown)))
+	r.times = min(r.times+1, 8)
+	r.err = err
+	begins := g.refused.add(err)
+	g.refused.until = r.until
+	g.events = append(g.events, Event{
+		Kind: EventLoginSuspended, Code: number(err), Class: ClassPermanent, Count: g.refused.count, Duration: r.until.Sub(now), Error: redact(err), again: !begins,
+	})
+}
+
+func (g *gate) lift(key fingerprint) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.refusals, key)
+}
+
+// A fingerprint tells credentials apart without keeping them: a keyed hash, whose
+// key never leaves the process.
+type fingerprint [sha256.Size]byte
+
+func (g *gate) fingerprint(cfg *gosnowflake.Config) (key fingerprint) {
+	mac := hmac.New(sha256.New, g.secret[:])
+	for _, part := range []string{
+		cfg.Account, cfg.Host, cfg.User, cfg.Authenticator.String(), cfg.Password, cfg.Passcode,
+		cfg.OauthClientID, cfg.OauthClientSecret, tokenOf(cfg),
+	} {
+		fmt.Fprintf(mac, "%d:%s", len(part), part)
+	}
+	if cfg.PrivateKey != nil {
+		mac.Write(cfg.PrivateKey.N.Bytes())
+	}
+	mac.Sum(key[:0])
+	return key
+}
