@@ -257,7 +257,7 @@ func (s *session) id() int64 {
 func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session, error) {
 	lctx := newLoginContext(ctx, c.stopped, cfg)
 	defer lctx.release()
-	w := &tokenWatcher{connector: c, login: lctx, sessionID: -1}
+	w := &tokenWatcher{connector: c, login: lctx, sessionID: -1, renewing: make(chan struct{}, 1)}
 	inner, who, address := c.inner, principal{}, (*gosnowflake.Config)(nil)
 	if cfg != nil {
 		if c.settings.idlePing > 0 {

@@ -25,7 +25,7 @@ type tokenWatcher struct {
 	own       gosnowflake.TokenAccessor // the program's own, if its Config had one
 	login     *loginContext
 
-	renewing sync.Mutex
+	renewing chan struct{}         // full during a renewal; no mutex, because virtual time stands still while one is waited for
 	watch    atomic.Pointer[watch] // of the statement under way
 
 	mu              sync.Mutex
@@ -98,7 +98,7 @@ func (w *tokenWatcher) lock() error {
 	if w.own != nil {
 		return w.own.Lock()
 	}
-	w.renewing.Lock()
+	w.renewing <- struct{}{}
 	return nil
 }
 
@@ -111,7 +111,7 @@ func (w *tokenWatcher) Unlock() {
 	if w.own != nil {
 		w.own.Unlock()
 	} else {
-		w.renewing.Unlock()
+		<-w.renewing
 	}
 	if renewed != nil {
 		w.connector.emit(context.Background(), *renewed)
