@@ -65,6 +65,7 @@ type Fault struct {
 	Body    string          // with Status 0: HTTP status 200 and this in place of JSON
 	Code    string          // answer success:false with this code
 	Message string          // goes with Code
+	Cut     int             // of the answer, send only so many bytes of the body and close the connection; 0: send all
 	After   func()          // called after the request was carried out, if it is, and before it is answered
 }
 

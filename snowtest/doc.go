@@ -22,6 +22,13 @@
 // asynchronous statements, cancellation, query status, results in the reply and
 // in chunks, and the uploads of bulk array binds.
 //
+// The rows of queries come in Arrow format, as they do from an account, with
+// Snowflake's encoding of each type; everything else comes in JSON. A session
+// that sets GO_QUERY_RESULT_FORMAT to JSON gets JSON only, and so do all of a
+// server that is started with
+// WithSessionParameter("GO_QUERY_RESULT_FORMAT", "JSON"). Structured types and
+// those that [Column] does not list come in JSON, too.
+//
 // # What goes wrong
 //
 // Real sessions end for a few reasons, and each has a method:
@@ -30,7 +37,8 @@
 // session, [Server.EndSessions]. [WithIdleTimeout], [WithMaxSessionLife] and
 // [WithTokenLife] make sessions end by the clock. Everything else (a lost reply,
 // a gateway's 503, a stall) is a [Fault] that a function given to
-// [Server.Control] puts on one request.
+// [Server.Control] puts on one request. The URLs of a result's chunks expire by
+// [WithChunkLife] or [Server.ExpireChunkURLs].
 //
 // # What happened
 //
@@ -61,6 +69,5 @@
 //
 // # What it leaves out
 //
-// Arrow results (all results are JSON, which gosnowflake reads as well), GET of
-// files from stages, browser and Okta logins, and TLS.
+// Structured types, GET of files from stages, browser and Okta logins, and TLS.
 package snowtest

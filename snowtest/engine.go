@@ -3,6 +3,7 @@ package snowtest
 import (
 	"context"
 	"fmt"
+	"iter"
 )
 
 // An Engine answers the SQL that a [Server] accepts. The server does the rest:
@@ -68,10 +69,19 @@ type Result struct {
 	// a fraction, TIMESTAMP_TZ is followed by a space and the offset in minutes
 	// plus 1440, binaries are in hex, booleans "1" and "0".
 	Rows [][]*string
+	// More, if it is set, yields the rows that follow Rows, some at a time, so
+	// that a large result never stands in memory as a whole. The server reads it
+	// to the end, or to the first error, before the session runs anything else;
+	// of a statement that is only described it is not read. What is yielded may
+	// be used again for the next rows. An error fails the statement, as one of
+	// Run does.
+	More iter.Seq2[[][]*string, error]
 
 	// What USE and ALTER SESSION changed; empty fields changed nothing.
 	Database, Schema, Warehouse, Role string
 	Parameters                        map[string]any
+
+	written *parts // in wire form, once the server has written it
 }
 
 // A Column describes one column of a [Result].

@@ -22,6 +22,7 @@ type reply struct {
 	status   int    // 0: 200
 	json     any    // the body, or
 	raw      []byte // the body as it stands
+	mime     string // Content-Type of raw
 	encoding string // Content-Encoding of raw
 	dropped  bool   // the client or the server has gone
 	session  *session
@@ -80,7 +81,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if rep.dropped || !s.wait(r.Context(), &latency) {
 		panic(http.ErrAbortHandler) // closes the connection, so that the client reads EOF
 	}
-	rep.send(w)
+	rep.send(w, fault.Cut)
 }
 
 func (f *Fault) reply() *reply {
@@ -99,14 +100,18 @@ func (f *Fault) reply() *reply {
 	return failure(&Error{Code: f.Code, SQLState: "08001", Message: message}, "")
 }
 
-func (rep *reply) send(w http.ResponseWriter) {
-	body := rep.raw
+// send sends the reply; with a cut, only its first bytes.
+func (rep *reply) send(w http.ResponseWriter, cut int) {
+	body, mime := rep.raw, rep.mime
 	if rep.json != nil {
 		var err error
 		if body, err = json.Marshal(rep.json); err != nil {
 			panic(err) // the server's own types
 		}
-		w.Header().Set("Content-Type", "application/json")
+		mime = "application/json"
+	}
+	if mime != "" {
+		w.Header().Set("Content-Type", mime)
 	}
 	if rep.encoding != "" {
 		w.Header().Set("Content-Encoding", rep.encoding)
@@ -115,7 +120,13 @@ func (rep *reply) send(w http.ResponseWriter) {
 	if rep.status != 0 {
 		w.WriteHeader(rep.status)
 	}
-	_, _ = w.Write(body) // a client that has gone needs no answer
+	if cut <= 0 || cut >= len(body) {
+		_, _ = w.Write(body) // a client that has gone needs no answer
+		return
+	}
+	_, _ = w.Write(body[:cut])
+	_ = http.NewResponseController(w).Flush()
+	panic(http.ErrAbortHandler)
 }
 
 // receive reads a request and counts it. It returns nil for one that cannot be

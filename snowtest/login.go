@@ -39,6 +39,9 @@ func (s *Server) logIn(in *incoming) *reply {
 		params[upper(name)] = value
 		text[upper(name)] = fmt.Sprint(value)
 	}
+	if err := checkParameters(params); err != nil {
+		return s.loginFailed(asError(err))
+	}
 	ask := r.URL.Query().Get
 	ses := &session{
 		user:     cmp.Or(in.login.Data.LoginName, s.user),

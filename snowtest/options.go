@@ -23,6 +23,8 @@ type options struct {
 	inlineWait   time.Duration
 	latency      time.Duration
 	chunkRows    int
+	fixedChunks  bool
+	chunkLife    time.Duration
 	parameters   map[string]any
 	allowRepeats bool
 	allowOpen    bool
@@ -36,7 +38,8 @@ func defaults() options {
 		masterLife:  4 * time.Hour,
 		inlineWait:  45 * time.Second,
 		chunkRows:   10_000,
-		parameters:  map[string]any{"TIMEZONE": "UTC"},
+		chunkLife:   6 * time.Hour,
+		parameters:  map[string]any{"TIMEZONE": "UTC", formatParameter: "ARROW"},
 	}
 }
 
@@ -52,6 +55,8 @@ func (o *options) validate() error {
 		{o.inlineWait < 0, "WithInlineWait: must not be negative"},
 		{o.latency < 0, "WithLatency: must not be negative"},
 		{o.chunkRows < 0, "WithChunkRows: must not be negative"},
+		{o.chunkLife <= 0, "WithChunkLife: must be positive"},
+		{checkParameters(o.parameters) != nil, "WithSessionParameter: " + formatParameter + " is ARROW or JSON"},
 	}
 	var errs []error
 	for _, c := range checks {
@@ -113,14 +118,24 @@ func WithInlineWait(d time.Duration) Option { return func(o *options) { o.inline
 func WithLatency(d time.Duration) Option { return func(o *options) { o.latency = d } }
 
 // WithChunkRows sets how many rows of a result stand in the reply itself; the
-// others go into gzipped chunks of n rows that the client fetches. The default
-// is 10,000; with 0 all rows stand in the reply.
-func WithChunkRows(n int) Option { return func(o *options) { o.chunkRows = n } }
+// others go into gzipped chunks of n rows that the client fetches. Without this
+// option 10,000 rows stand in the reply, and the chunks grow as on an account,
+// from 20,000 to 80,000 rows; with 0 all rows stand in the reply. Chunks are kept
+// in a temporary file until the server is closed.
+func WithChunkRows(n int) Option {
+	return func(o *options) { o.chunkRows, o.fixedChunks = n, true }
+}
+
+// WithChunkLife sets how long the URLs of chunks are good for, from the reply
+// that brings them; then they answer 403, as a presigned URL of an object store
+// does. The default is Snowflake's, 6 hours. See [Server.ExpireChunkURLs].
+func WithChunkLife(d time.Duration) Option { return func(o *options) { o.chunkLife = d } }
 
 // WithSessionParameter sets a parameter that the server gives each session at
 // its login, such as CLIENT_TELEMETRY_ENABLED true or
 // CLIENT_STAGE_ARRAY_BINDING_THRESHOLD 10. The client's own session parameters
-// win over it.
+// win over it. GO_QUERY_RESULT_FORMAT is the format of the rows of queries: ARROW,
+// the default, or JSON.
 func WithSessionParameter(name string, value any) Option {
 	return func(o *options) { o.parameters[upper(name)] = value }
 }

@@ -54,7 +54,8 @@ func (s *Server) cancelByID(q *query, id string) *Result {
 }
 
 // scanResult answers SELECT * FROM TABLE(RESULT_SCAN('<id>')): the result of
-// another statement of the same user once more.
+// another statement of the same user once more. Rows that the server has not
+// kept come in the format in which they were written.
 func (s *Server) scanResult(q *query, id string) (*Result, *Error) {
 	s.mu.Lock()
 	target := s.queries[id]
@@ -64,6 +65,9 @@ func (s *Server) scanResult(q *query, id string) (*Result, *Error) {
 	}
 	res := *target.result
 	res.Kind = KindSelect
+	if res.More == nil {
+		res.written = nil
+	}
 	return &res, nil
 }
 

@@ -238,7 +238,11 @@ func (s *Server) startOwn(q *query, fn func() (*Result, *Error)) {
 	q.session.running++
 	s.work.Go(func() {
 		res, err := fn()
-		s.finish(q, res, err)
+		if err != nil {
+			s.finish(q, nil, err)
+			return
+		}
+		s.settle(q, res)
 	})
 }
 
@@ -260,7 +264,28 @@ func (s *Server) run(q *query) {
 	case res == nil:
 		s.finish(q, nil, &Error{Code: "000603", SQLState: "XX000", Message: "the engine returned no result"})
 	default:
-		s.finish(q, res, nil)
+		s.settle(q, res)
+	}
+}
+
+// settle writes the result of a statement that succeeded, and finishes the
+// statement.
+func (s *Server) settle(q *query, res *Result) {
+	own := *res // an engine may give out the same result twice
+	if own.Kind == 0 {
+		own.Kind = kindOfSQL(q.sql)
+	}
+	err := checkParameters(own.Parameters)
+	if err == nil && own.written == nil {
+		own.written, err = s.write(q, &own)
+	}
+	switch {
+	case err != nil && q.ctx.Err() != nil:
+		s.finish(q, nil, errCanceled)
+	case err != nil:
+		s.finish(q, nil, asError(err))
+	default:
+		s.finish(q, &own, nil)
 	}
 }
 
@@ -287,11 +312,11 @@ func (s *Server) runAll(q *query, parts []string) {
 		return
 	}
 	text := "Multiple statements executed successfully."
-	s.finish(q, &Result{
+	s.settle(q, &Result{
 		Kind:    KindMulti,
 		Columns: []Column{{Name: "multiple statement execution", Type: "text", Length: 16777216, ByteLength: 16777216}},
 		Rows:    [][]*string{{&text}},
-	}, nil)
+	})
 }
 
 // ensureFinished is deferred: a handler that ends its goroutine (t.Fatal, a
@@ -308,11 +333,6 @@ func (s *Server) finish(q *query, res *Result, err *Error) {
 	defer s.mu.Unlock()
 	ses := q.session
 	if res != nil {
-		own := *res // an engine may give out the same result twice
-		res = &own
-		if res.Kind == 0 {
-			res.Kind = kindOfSQL(q.sql)
-		}
 		ses.database = cmp.Or(res.Database, ses.database)
 		ses.schema = cmp.Or(res.Schema, ses.schema)
 		ses.wh = cmp.Or(res.Warehouse, ses.wh)

@@ -1,16 +1,12 @@
 package snowtest
 
 import (
-	"bytes"
-	"compress/gzip"
 	"encoding/json"
-	"net/http"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
 )
-
-const chunkPath = "/chunks/"
 
 type rowType struct {
 	Name       string `json:"name"`
@@ -20,13 +16,6 @@ type rowType struct {
 	Length     int64  `json:"length"`
 	ByteLength int64  `json:"byteLength"`
 	Nullable   bool   `json:"nullable"`
-}
-
-type chunkMeta struct {
-	URL              string `json:"url"`
-	RowCount         int    `json:"rowCount"`
-	UncompressedSize int    `json:"uncompressedSize"`
-	CompressedSize   int    `json:"compressedSize"`
 }
 
 // fetchResult answers GET /queries/<id>/result, for every session of the user
@@ -86,7 +75,7 @@ func (q *query) status() map[string]any {
 	switch {
 	case q.err == nil:
 		status["status"] = "SUCCESS"
-		status["stats"] = map[string]int{"scanBytes": 0, "producedRows": len(q.result.Rows)}
+		status["stats"] = map[string]int{"scanBytes": 0, "producedRows": q.result.written.rows}
 		return status
 	case q.err.Code == errCanceled.Code:
 		status["status"] = "ABORTED"
@@ -102,46 +91,32 @@ func (s *Server) outcome(in *incoming, q *query) *reply {
 	if q.err != nil {
 		return failure(q.err, q.id)
 	}
-	q.render.Do(func() { q.data = s.describe(q, "http://"+s.hostOf(in.HTTP)) })
-	return success(q.data)
+	base := "http://" + s.hostOf(in.HTTP)
+	q.render.Do(func() { q.data = s.describe(q, base) })
+	chunks := q.result.written.chunks
+	if len(chunks) == 0 {
+		return success(q.data)
+	}
+	data := maps.Clone(q.data)
+	data["chunks"] = s.grant(chunks, base)
+	return success(data)
 }
 
-// describe makes the data part of a reply, once for each statement.
+// describe makes the data part of a reply, once for each statement, but for the
+// URLs of the chunks, which are new in each reply.
 func (s *Server) describe(q *query, base string) map[string]any {
 	res := q.result
 	columns := make([]rowType, 0, len(res.Columns))
 	for _, c := range res.Columns {
 		columns = append(columns, rowType(c))
 	}
-	rows := res.Rows
-	if q.describe {
-		rows = nil
-	}
-	inline, chunks := rows, []chunkMeta{}
-	if n := s.chunkRows; n > 0 && len(rows) > n {
-		inline = rows[:n]
-		secret := randomHex(16)
-		for rest := rows[n:]; len(rest) > 0; rest = rest[min(n, len(rest)):] {
-			part := rest[:min(n, len(rest))]
-			path := chunkPath + secret + "/" + strconv.Itoa(len(chunks))
-			plain, packed := packRows(part)
-			s.mu.Lock()
-			s.chunks[path] = packed
-			s.mu.Unlock()
-			chunks = append(chunks, chunkMeta{base + path, len(part), plain, len(packed)})
-		}
-	}
-	if inline == nil {
-		inline = [][]*string{}
-	}
 	data := map[string]any{
 		"queryId":            q.id,
 		"sqlState":           "00000",
 		"rowtype":            columns,
-		"rowset":             inline,
-		"total":              len(rows),
-		"returned":           len(rows),
-		"queryResultFormat":  "json",
+		"total":              res.written.rows,
+		"returned":           res.written.rows,
+		"queryResultFormat":  res.written.format,
 		"statementTypeId":    int64(res.Kind),
 		"finalDatabaseName":  q.state.database,
 		"finalSchemaName":    q.state.schema,
@@ -151,8 +126,12 @@ func (s *Server) describe(q *query, base string) map[string]any {
 		"numberOfBinds":      countPlaceholders(q.sql),
 		"version":            1,
 	}
-	if len(chunks) > 0 {
-		data["chunks"] = chunks
+	if res.written.format == formatArrow {
+		data["rowsetBase64"] = res.written.first
+	} else {
+		data["rowset"] = json.RawMessage("[" + string(res.written.first) + "]")
+	}
+	if len(res.written.chunks) > 0 {
 		// Headers of the store's own; without any, gosnowflake sends those of
 		// server-side encryption.
 		data["chunkHeaders"] = map[string]string{"X-Snowtest-Query": q.id}
@@ -171,31 +150,4 @@ func (s *Server) describe(q *query, base string) map[string]any {
 		}
 	}
 	return data
-}
-
-// packRows writes rows as a chunk holds them: JSON without the outer brackets,
-// gzipped.
-func packRows(rows [][]*string) (size int, packed []byte) {
-	plain, err := json.Marshal(rows)
-	if err != nil {
-		panic(err) // strings always marshal
-	}
-	plain = plain[1 : len(plain)-1]
-	var buf bytes.Buffer
-	w := gzip.NewWriter(&buf)
-	_, _ = w.Write(plain) // a bytes.Buffer takes everything
-	_ = w.Close()
-	return len(plain), buf.Bytes()
-}
-
-// chunk answers GET /chunks/<secret>/<n>. As on the object stores that hold real
-// chunks, the path is the permission.
-func (s *Server) chunk(path string) *reply {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	packed, ok := s.chunks[path]
-	if !ok {
-		return &reply{status: http.StatusForbidden}
-	}
-	return &reply{raw: packed, encoding: "gzip"}
 }

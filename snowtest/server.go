@@ -30,6 +30,7 @@ type Server struct {
 	log       logBuffer
 	secrets   secrets
 	token     string
+	spill     spill
 
 	closing  chan struct{} // closed when Close begins
 	serving  chan struct{} // closed when no connection is accepted any more
@@ -47,7 +48,7 @@ type Server struct {
 	open        map[int64]*session
 	tokens      map[string]*token
 	queries     map[string]*query
-	chunks      map[string][]byte // path to gzipped rows
+	grants      map[string]*grant // by the secret part of the chunks' URLs
 	stages      map[string]*stage
 	uploads     map[string]upload // path of a presigned URL to where its file belongs
 	ledger      []*entry
@@ -93,7 +94,7 @@ func Start(opts ...Option) (*Server, error) {
 		open:     map[int64]*session{},
 		tokens:   map[string]*token{},
 		queries:  map[string]*query{},
-		chunks:   map[string][]byte{},
+		grants:   map[string]*grant{},
 		stages:   map[string]*stage{},
 		uploads:  map[string]upload{},
 		stats:    Stats{Requests: map[RequestKind]int{}},
@@ -194,7 +195,7 @@ func (s *Server) Close() error {
 	s.conns.open.Wait()
 	s.EndSessions(End{Code: codeSessionGone})
 	s.work.Wait()
-	s.closeErr = errors.Join(err, s.engine.Close())
+	s.closeErr = errors.Join(err, s.engine.Close(), s.spill.close())
 	return s.closeErr
 }
 
