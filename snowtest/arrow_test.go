@@ -9,7 +9,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	arrowarray "github.com/apache/arrow-go/v18/arrow/array"
@@ -257,80 +256,6 @@ func TestEncodingsAreSnowflakes(t *testing.T) {
 		if got != tt.want {
 			t.Errorf("%s: %s, want %s", name, got, tt.want)
 		}
-	}
-}
-
-// manyRows is a result of n rows with columns of several types, NULLs among them.
-func manyRows(n int) *snowtest.Result {
-	rows := make([][]any, n)
-	for i := range rows {
-		rows[i] = []any{i, float64(i) / 4, fmt.Sprint("row ", i), i%3 == 0, time.Unix(int64(i), int64(i)), []byte{byte(i)}}
-		if i%7 == 0 {
-			rows[i][1+i%5] = nil
-		}
-	}
-	return snowtest.Rows([]string{"N", "R", "S", "B", "T", "X"}, rows...)
-}
-
-func sumOf(t *testing.T, rows *sql.Rows) (n int, sum string) {
-	t.Helper()
-	defer rows.Close()
-	var total [6]float64
-	for ; rows.Next(); n++ {
-		var v struct {
-			n int64
-			r sql.NullFloat64
-			s sql.NullString
-			b sql.NullBool
-			t sql.NullTime
-			x []byte
-		}
-		if err := rows.Scan(&v.n, &v.r, &v.s, &v.b, &v.t, &v.x); err != nil {
-			t.Fatal(err)
-		}
-		if v.n != int64(n) {
-			t.Fatalf("row %d is %d", n, v.n)
-		}
-		for i, x := range []any{v.n, v.r, v.s, v.b, v.t, v.x} {
-			total[i] += float64(i+n%11) * float64(len(fmt.Sprint(x)))
-		}
-		total[1] += v.r.Float64
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return n, fmt.Sprint(total)
-}
-
-func TestLargeArrowResultComesInGrowingChunks(t *testing.T) {
-	const n = 150_001
-	srv := snowtest.New(t)
-	srv.Handle("FROM big", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) { return manyRows(n), nil })
-	asJSON, asArrow := open(t, srv, inFormat(jsonFormat)), open(t, srv, inFormat(arrowFormat))
-	query := func(db *sql.DB) (int, string) {
-		rows, err := db.QueryContext(t.Context(), "SELECT * FROM big")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return sumOf(t, rows)
-	}
-	rowsJSON, sumJSON := query(asJSON)
-	rowsArrow, sumArrow := query(asArrow)
-	if rowsJSON != n || rowsArrow != n || sumJSON != sumArrow {
-		t.Errorf("%d rows %s in JSON, %d rows %s in Arrow", rowsJSON, sumJSON, rowsArrow, sumArrow)
-	}
-	var sizes []int
-	records, total := 0, 0
-	batches(t, t.Context(), conn(t, asArrow), "SELECT * FROM big", func(batch int, columns []arrow.Array) {
-		if batch == len(sizes) {
-			sizes = append(sizes, 0)
-		}
-		sizes[batch] += columns[0].Len()
-		total += columns[0].Len()
-		records++
-	})
-	if want := []int{10_000, 20_000, 40_000, 80_000, 1}; total != n || !reflect.DeepEqual(sizes, want) || records <= len(sizes) {
-		t.Errorf("%d rows in parts of %v and %d records, want %v", total, sizes, records, want)
 	}
 }
 

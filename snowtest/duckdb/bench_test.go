@@ -1,6 +1,7 @@
 package duckdb_test
 
 import (
+	"database/sql"
 	"fmt"
 	"testing"
 
@@ -17,8 +18,53 @@ func BenchmarkStatements(b *testing.B) {
 			c.runAll("CREATE TABLE t (a INT, b VARCHAR)", "CREATE TABLE big AS SELECT seq4() AS a, 'name' AS b FROM TABLE(GENERATOR(ROWCOUNT => 100000))")
 			b.ReportAllocs()
 			for b.Loop() {
-				c.run(query)
+				if more := c.run(query).More; more != nil {
+					for _, err := range more {
+						if err != nil {
+							b.Fatal(err)
+						}
+					}
+				}
 			}
+		})
+	}
+}
+
+// BenchmarkLargeResult reads a result of six columns through the server.
+func BenchmarkLargeResult(b *testing.B) {
+	const query = `SELECT n, n * 1.25 AS amount, 'customer ' || n AS name, DATEADD(second, n, '2020-01-01'::TIMESTAMP_NTZ) AS at,
+		DATEADD(day, n % 1000, '2020-01-01'::DATE) AS d, n % 3 = 0 AS flag
+		FROM (SELECT seq8() AS n FROM TABLE(GENERATOR(ROWCOUNT => 500000)))`
+	db, _ := connect(b)
+	rows := func(c *sql.Conn) (n int) {
+		rows, err := c.QueryContext(b.Context(), query)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			n++
+		}
+		if rows.Err() != nil {
+			b.Fatal(rows.Err())
+		}
+		return n
+	}
+	for _, way := range []struct {
+		name string
+		conn *sql.Conn
+		read func(*sql.Conn) int
+	}{
+		{"rows in JSON", inJSON(b, db), rows},
+		{"rows in Arrow", pinned(b, db), rows},
+		{"Arrow batches", pinned(b, db), func(c *sql.Conn) int { return batchRows(b, c, query) }},
+	} {
+		b.Run(way.name, func(b *testing.B) {
+			n := 0
+			for b.Loop() {
+				n += way.read(way.conn)
+			}
+			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "rows/s")
 		})
 	}
 }

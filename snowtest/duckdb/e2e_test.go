@@ -19,7 +19,7 @@ import (
 )
 
 // connect starts a server with this engine and opens gosnowflake on it.
-func connect(t *testing.T, opts ...snowtest.Option) (*sql.DB, *snowtest.Server) {
+func connect(t testing.TB, opts ...snowtest.Option) (*sql.DB, *snowtest.Server) {
 	t.Helper()
 	e, err := duckdb.New()
 	if err != nil {
@@ -42,7 +42,7 @@ type execer interface {
 	ExecContext(context.Context, string, ...any) (sql.Result, error)
 }
 
-func mustExec(t *testing.T, db execer, query string, args ...any) sql.Result {
+func mustExec(t testing.TB, db execer, query string, args ...any) sql.Result {
 	t.Helper()
 	res, err := db.ExecContext(t.Context(), query, args...)
 	if err != nil {

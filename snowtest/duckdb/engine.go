@@ -3,7 +3,6 @@ package duckdb
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -222,72 +221,4 @@ func exec(ctx context.Context, c *duck.Conn, query string) (int64, error) {
 		return 0, err
 	}
 	return res.RowsAffected()
-}
-
-// query carries out a statement and gives its rows in Snowflake's text form.
-// With describe it is only prepared.
-func query(ctx context.Context, c *duck.Conn, text string, describe bool) ([]snowtest.Column, [][]*string, error) {
-	prepared, err := c.PrepareContext(ctx, text)
-	if err != nil {
-		return nil, nil, err
-	}
-	stmt := prepared.(*duck.Stmt)
-	defer stmt.Close()
-	n, err := stmt.ColumnCount()
-	if err != nil {
-		return nil, nil, err
-	}
-	columns := make([]snowtest.Column, n)
-	write := make([]converter, n)
-	for i := range n {
-		name, err := stmt.ColumnName(i)
-		if err != nil {
-			return nil, nil, err
-		}
-		info, err := stmt.ColumnTypeInfo(i)
-		if err != nil {
-			return nil, nil, unsupported("result column %s of a type that Snowflake does not have", name)
-		}
-		if columns[i], write[i], err = columnOf(name, info); err != nil {
-			return nil, nil, err
-		}
-	}
-	if describe {
-		return columns, nil, nil
-	}
-	rows, err := stmt.QueryContext(ctx, nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer rows.Close()
-	out, err := readRows(ctx, rows, write)
-	return columns, out, err
-}
-
-func readRows(ctx context.Context, rows driver.Rows, write []converter) ([][]*string, error) {
-	out := [][]*string{}
-	values := make([]driver.Value, len(write))
-	for {
-		err := rows.Next(values)
-		if isEOF(err) {
-			return out, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		row, text := make([]*string, len(write)), make([]string, len(write))
-		for i, v := range values {
-			if v == nil {
-				continue
-			}
-			if text[i], err = write[i](v); err != nil {
-				return nil, err
-			}
-			row[i] = &text[i]
-		}
-		out = append(out, row)
-		if len(out)%1024 == 0 && ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-	}
 }

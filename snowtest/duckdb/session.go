@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"time"
 
 	duck "github.com/duckdb/duckdb-go/v2"
@@ -27,6 +28,7 @@ type session struct {
 	broken      bool // DuckDB has given the transaction up
 	txID        int64
 	lastQueryID string
+	unread      *resultRows // of the last query, until somebody has read them all
 }
 
 // A work is one statement on its way.
@@ -39,6 +41,7 @@ type work struct {
 
 // Run carries out one statement.
 func (s *session) Run(ctx context.Context, st *snowtest.Statement) (*snowtest.Result, error) {
+	s.dropUnread()
 	toks, err := tokenize(st.SQL)
 	if err != nil {
 		return nil, err
@@ -77,6 +80,7 @@ func (s *session) Run(ctx context.Context, st *snowtest.Statement) (*snowtest.Re
 // Close rolls an open transaction back and closes the connection, and with it
 // the temporary objects go.
 func (s *session) Close() error {
+	s.dropUnread()
 	var err error
 	if s.inTx {
 		_, err = exec(context.Background(), s.conn, "ROLLBACK")
@@ -149,11 +153,50 @@ func (w *work) query(ctx context.Context) (*snowtest.Result, error) {
 		}
 	}
 	res := &snowtest.Result{Kind: snowtest.KindSelect}
-	res.Columns, res.Rows, err = query(ctx, w.conn, text, w.st.DescribeOnly)
-	if !w.st.DescribeOnly {
-		w.used = true
+	var rows *resultRows
+	res.Columns, rows, err = openRows(ctx, w.conn, text, w.st.DescribeOnly)
+	if w.st.DescribeOnly {
+		return res, err
 	}
-	return res, err
+	w.used = true
+	if err != nil {
+		return nil, err
+	}
+	if res.Rows, err = rows.next(ctx, firstRows, false); err != nil || len(res.Rows) < firstRows {
+		rows.close()
+		return res, err
+	}
+	w.unread, res.More = rows, w.more(rows)
+	return res, nil
+}
+
+// more yields the rows that a large result has besides the first.
+func (w *work) more(rows *resultRows) iter.Seq2[[][]*string, error] {
+	return func(yield func([][]*string, error) bool) {
+		if w.unread != rows {
+			yield(nil, errors.New("duckdb: the rows of a result can be read once only, and before the next statement"))
+			return
+		}
+		defer w.dropUnread()
+		ctx := context.Background() // who reads can stop at any time
+		for {
+			list, err := rows.next(ctx, moreRows, true)
+			if err != nil {
+				yield(nil, translate(ctx, w.st.SQL, err))
+				return
+			}
+			if len(list) == 0 || !yield(list, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (s *session) dropUnread() {
+	if s.unread != nil {
+		s.unread.close()
+		s.unread = nil
+	}
 }
 
 // pause waits on the clock of the process, which is virtual in a synctest

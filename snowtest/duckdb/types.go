@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	duck "github.com/duckdb/duckdb-go/v2"
@@ -27,8 +27,8 @@ const (
 // comparing quoted with unquoted text.
 const variantType = "STRUCT(v VARCHAR)"
 
-// A converter writes a value of DuckDB's in Snowflake's text form.
-type converter func(v driver.Value) (string, error)
+// A converter appends a value of DuckDB's in Snowflake's text form.
+type converter func(dst []byte, v driver.Value) ([]byte, error)
 
 // columnOf describes a result column in Snowflake's terms and says how its
 // values are written.
@@ -102,60 +102,78 @@ func isVariant(info duck.TypeInfo) bool {
 
 func wrongType(v driver.Value) error { return fmt.Errorf("unexpected value of type %T", v) }
 
-func boolText(v driver.Value) (string, error) {
+func boolText(dst []byte, v driver.Value) ([]byte, error) {
 	b, ok := v.(bool)
-	if !ok {
-		return "", wrongType(v)
+	switch {
+	case !ok:
+		return dst, wrongType(v)
+	case b:
+		return append(dst, '1'), nil
 	}
-	if b {
-		return "1", nil
-	}
-	return "0", nil
+	return append(dst, '0'), nil
 }
 
-func intText(v driver.Value) (string, error) {
+func intText(dst []byte, v driver.Value) ([]byte, error) {
 	switch n := v.(type) {
 	case int32:
-		return strconv.FormatInt(int64(n), 10), nil
+		return strconv.AppendInt(dst, int64(n), 10), nil
 	case int64:
-		return strconv.FormatInt(n, 10), nil
+		return strconv.AppendInt(dst, n, 10), nil
 	case *big.Int:
-		text := n.String()
-		if len(strings.TrimPrefix(text, "-")) > 38 {
-			return "", sfError("100046", "22003", "Number out of representable range: type FIXED[SB16](38,0){nullable}, value %s", text)
-		}
-		return text, nil
+		from := len(dst)
+		dst = n.Append(dst, 10)
+		return dst, inRange(dst[from:], 0)
 	case int16:
-		return strconv.FormatInt(int64(n), 10), nil
+		return strconv.AppendInt(dst, int64(n), 10), nil
 	case int8:
-		return strconv.FormatInt(int64(n), 10), nil
+		return strconv.AppendInt(dst, int64(n), 10), nil
 	case uint8:
-		return strconv.FormatUint(uint64(n), 10), nil
+		return strconv.AppendUint(dst, uint64(n), 10), nil
 	case uint16:
-		return strconv.FormatUint(uint64(n), 10), nil
+		return strconv.AppendUint(dst, uint64(n), 10), nil
 	case uint32:
-		return strconv.FormatUint(uint64(n), 10), nil
+		return strconv.AppendUint(dst, uint64(n), 10), nil
 	case uint64:
-		return strconv.FormatUint(n, 10), nil
+		return strconv.AppendUint(dst, n, 10), nil
 	}
-	return "", wrongType(v)
+	return dst, wrongType(v)
 }
 
-func decimalText(v driver.Value) (string, error) {
+// inRange refuses numbers of more than 38 digits, which DuckDB's sums can have.
+func inRange(digits []byte, scale uint8) error {
+	if len(bytes.TrimPrefix(digits, []byte("-"))) <= 38 {
+		return nil
+	}
+	return sfError("100046", "22003", "Number out of representable range: type FIXED[SB16](38,%d){nullable}, value %s", scale, placePoint(string(digits), int(scale)))
+}
+
+func decimalText(dst []byte, v driver.Value) ([]byte, error) {
 	d, ok := v.(duck.Decimal)
 	if !ok {
-		return "", wrongType(v)
+		return dst, wrongType(v)
 	}
-	digits := ""
+	from := len(dst)
 	if d.Value.IsInt64() {
-		digits = strconv.FormatInt(d.Value.Int64(), 10)
+		dst = strconv.AppendInt(dst, d.Value.Int64(), 10)
 	} else {
-		digits = d.Value.String()
+		dst = d.Value.Append(dst, 10)
+		if err := inRange(dst[from:], d.Scale); err != nil {
+			return dst, err
+		}
 	}
-	return placePoint(digits, int(d.Scale)), nil
+	if d.Scale == 0 {
+		return dst, nil
+	}
+	if dst[from] == '-' {
+		from++
+	}
+	for len(dst)-from <= int(d.Scale) {
+		dst = slices.Insert(dst, from, '0')
+	}
+	return slices.Insert(dst, len(dst)-int(d.Scale), '.'), nil
 }
 
-func realText(v driver.Value) (string, error) {
+func realText(dst []byte, v driver.Value) ([]byte, error) {
 	var f float64
 	bits := 64
 	switch n := v.(type) {
@@ -164,97 +182,105 @@ func realText(v driver.Value) (string, error) {
 	case float32:
 		f, bits = float64(n), 32
 	default:
-		return "", wrongType(v)
+		return dst, wrongType(v)
 	}
 	switch {
 	case math.IsNaN(f):
-		return "NaN", nil
+		return append(dst, "NaN"...), nil
 	case math.IsInf(f, 1):
-		return "inf", nil
+		return append(dst, "inf"...), nil
 	case math.IsInf(f, -1):
-		return "-inf", nil
+		return append(dst, "-inf"...), nil
 	}
-	return strconv.FormatFloat(f, 'g', -1, bits), nil
+	return strconv.AppendFloat(dst, f, 'g', -1, bits), nil
 }
 
-func plainText(v driver.Value) (string, error) {
+func plainText(dst []byte, v driver.Value) ([]byte, error) {
 	s, ok := v.(string)
 	if !ok {
-		return "", wrongType(v)
+		return dst, wrongType(v)
 	}
-	return s, nil
+	return append(dst, s...), nil
 }
 
-func uuidText(v driver.Value) (string, error) {
+func uuidText(dst []byte, v driver.Value) ([]byte, error) {
 	b, ok := v.([]byte)
 	if !ok || len(b) != 16 {
-		return "", wrongType(v)
+		return dst, wrongType(v)
 	}
-	s := hex.EncodeToString(b)
-	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:], nil
+	dst = hex.AppendEncode(dst, b[:4])
+	for _, from := range []int{4, 6, 8} {
+		dst = hex.AppendEncode(append(dst, '-'), b[from:from+2])
+	}
+	return hex.AppendEncode(append(dst, '-'), b[10:]), nil
 }
 
-func binaryText(v driver.Value) (string, error) {
+func binaryText(dst []byte, v driver.Value) ([]byte, error) {
 	b, ok := v.([]byte)
 	if !ok {
-		return "", wrongType(v)
+		return dst, wrongType(v)
 	}
-	return strings.ToUpper(hex.EncodeToString(b)), nil
+	from := len(dst)
+	dst = hex.AppendEncode(dst, b)
+	for i, c := range dst[from:] {
+		if c >= 'a' {
+			dst[from+i] = c - 'a' + 'A'
+		}
+	}
+	return dst, nil
 }
 
-func dateText(v driver.Value) (string, error) {
+func dateText(dst []byte, v driver.Value) ([]byte, error) {
 	t, ok := v.(time.Time)
 	if !ok {
-		return "", wrongType(v)
+		return dst, wrongType(v)
 	}
 	// DuckDB's dates are midnights in UTC, so the division is exact.
-	return strconv.FormatInt(t.Unix()/86400, 10), nil
+	return strconv.AppendInt(dst, t.Unix()/86400, 10), nil
 }
 
-func timeText(v driver.Value) (string, error) {
+func timeText(dst []byte, v driver.Value) ([]byte, error) {
 	t, ok := v.(time.Time)
 	if !ok {
-		return "", wrongType(v)
+		return dst, wrongType(v)
 	}
-	return fraction(int64(t.Hour()*3600+t.Minute()*60+t.Second()), t.Nanosecond()), nil
+	return fraction(dst, int64(t.Hour()*3600+t.Minute()*60+t.Second()), t.Nanosecond()), nil
 }
 
 // timestampText writes seconds since 1970 with nine digits of fraction. Before
 // 1970 the seconds are rounded down and the fraction still counts upwards: so
 // gosnowflake's extractTimestamp reads them.
-func timestampText(v driver.Value) (string, error) {
+func timestampText(dst []byte, v driver.Value) ([]byte, error) {
 	t, ok := v.(time.Time)
 	if !ok {
-		return "", wrongType(v)
+		return dst, wrongType(v)
 	}
-	return fraction(t.Unix(), t.Nanosecond()), nil
+	return fraction(dst, t.Unix(), t.Nanosecond()), nil
 }
 
-func fraction(sec int64, nsec int) string {
-	var buf [32]byte
-	b := strconv.AppendInt(buf[:0], sec, 10)
-	b = append(b, '.')
+func fraction(dst []byte, sec int64, nsec int) []byte {
+	dst = append(strconv.AppendInt(dst, sec, 10), '.')
 	for unit := 100_000_000; unit > 0; unit /= 10 {
-		b = append(b, byte('0'+nsec/unit%10))
+		dst = append(dst, byte('0'+nsec/unit%10))
 	}
-	return string(b)
+	return dst
 }
 
 // variantText writes semi-structured values as Snowflake does, indented by two.
-func variantText(v driver.Value) (string, error) {
+func variantText(dst []byte, v driver.Value) ([]byte, error) {
 	m, ok := v.(map[string]any)
 	if !ok {
-		return "", wrongType(v)
+		return dst, wrongType(v)
 	}
 	s, ok := m["v"].(string)
 	if !ok {
-		return "", wrongType(m["v"])
+		return dst, wrongType(m["v"])
 	}
 	if s != "" && (s[0] == '{' || s[0] == '[') {
 		var b bytes.Buffer
 		if err := json.Indent(&b, []byte(s), "", "  "); err == nil {
-			return b.String(), nil
+			return append(dst, b.Bytes()...), nil
 		}
 	}
-	return s, nil
+	return append(dst, s...), nil
 }
