@@ -74,6 +74,8 @@ func TestDialect(t *testing.T) {
 		{"SELECT count(DISTINCT a, b), approx_count_distinct(a), count_if(a > 1) FROM t", "", "2|2|1"},
 		{"SELECT x.a, y.a FROM t x LEFT JOIN t y ON x.a = y.a + 1 ORDER BY 1", "", "1|NULL;2|1;NULL|NULL"},
 		{"SELECT uniform(1, 3, random()) BETWEEN 1 AND 3, length(randstr(10, random())), uuid_string() <> uuid_string(), hash('a') = hash('a')", "", "1|10|1|1"},
+		{"SELECT count(*), count(DISTINCT mod(abs(hash(*)), 4)), count(hash(*)) FROM (SELECT seq4() AS n, NULL AS z FROM TABLE(GENERATOR(ROWCOUNT => 100)))", "", "100|4|100"},
+		{"SELECT n FROM (SELECT seq4() AS n, NULL AS z FROM TABLE(GENERATOR(ROWCOUNT => 3))) AS q WHERE mod(abs(hash(*)), 1) = 0 ORDER BY n", "", "0;1;2"},
 		{"SELECT identifier('a') FROM identifier('db.public.t') WHERE a = 1 -- a comment", "", "1"},
 		{"SELECT /* one */ 1 // two\n, 2", "", "1|2"},
 	} {

@@ -171,8 +171,14 @@ func decode(c *call) string {
 	return b.String()
 }
 
-// hash is not Snowflake's function, only its range: a signed number.
+// hash is not Snowflake's function, only its range: a signed number. Like it, it
+// is never NULL, and HASH(*) takes all columns.
 func hash(c *call) string {
+	for i, a := range c.args {
+		if a == "*" {
+			c.args[i] = "*COLUMNS(*)"
+		}
+	}
 	return "CAST(system.main.hash(" + strings.Join(c.args, ", ") + ") >> 1 AS DECIMAL(19,0))"
 }
 
