@@ -161,14 +161,17 @@ func (j *job) run(ctx context.Context, dsn string, stdout, stderr io.Writer) int
 	if err == nil {
 		err = out.close()
 	}
-	if err == nil && ctx.Err() == nil {
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
 		err = target.commit()
 	}
 	bar.finish()
 	log.SetOutput(stderr)
-	err = errors.Join(err, target.discard())
-	switch {
-	case ctx.Err() != nil:
+	interrupted := err != nil && ctx.Err() != nil
+	switch err = errors.Join(err, target.discard()); {
+	case interrupted:
 		fmt.Fprintln(stderr, "extract: interrupted;", j.out, "was not written")
 		return 130
 	case err != nil:

@@ -263,8 +263,16 @@ func TestInterruptedOrKilledItLeavesTheOldFile(t *testing.T) {
 				cmd := child(t, snowtether.DriverName, srv.DSN(), "-query", manyQuery, "-out", path)
 				var stderr bytes.Buffer
 				cmd.Stderr = &stderr
-				onPart(t, srv, func() { _ = cmd.Process.Signal(test.signal) })
-				err := cmd.Run()
+				started := make(chan struct{})
+				onPart(t, srv, func() {
+					<-started
+					_ = cmd.Process.Signal(test.signal)
+				})
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				close(started)
+				err := cmd.Wait()
 				var ended *exec.ExitError
 				if !errors.As(err, &ended) || ended.ExitCode() != test.status {
 					t.Fatalf("it ended with %v: %s", err, &stderr)
@@ -310,8 +318,8 @@ func TestFileIsReplacedInOneStep(t *testing.T) {
 }
 
 func TestTargetMustBeARegularFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "pipe.csv")
-	if err := syscall.Mkfifo(path, 0o600); err != nil {
+	path := filepath.Join(t.TempDir(), "directory.csv")
+	if err := os.Mkdir(path, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	var stderr bytes.Buffer
