@@ -252,6 +252,8 @@ func (s *session) id() int64 {
 	return max(id, 0)
 }
 
+func (s *session) age() time.Duration { return elapsed(s.opened, s.connector.settings.now()) }
+
 // open sends one login and sets the session up. cfg is nil for a connector that
 // was given.
 func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session, error) {
@@ -352,7 +354,7 @@ func (c *Connector) retire(s *session) {
 				delete(c.sessions, s)
 				c.mu.Unlock()
 				c.counters.open.Add(-1)
-				e := Event{Kind: EventClosed, SessionID: id, Age: time.Since(s.opened), Duration: time.Since(begun)}
+				e := Event{Kind: EventClosed, SessionID: id, Age: s.age(), Duration: time.Since(begun)}
 				if e.Duration > closeTimeout {
 					e.Kind = EventClosedLate
 				}
@@ -398,6 +400,6 @@ func (c *Connector) unreachable(err error) {
 func (c *Connector) lost(s *session, cause error) {
 	if s.dead.CompareAndSwap(nil, &cause) {
 		c.suspectSince.Store(c.clock.Add(1))
-		c.emit(context.Background(), Event{Kind: EventLost, SessionID: s.id(), Code: number(cause), Class: ClassSessionLost, Age: time.Since(s.opened)})
+		c.emit(context.Background(), Event{Kind: EventLost, SessionID: s.id(), Code: number(cause), Class: ClassSessionLost, Age: s.age()})
 	}
 }

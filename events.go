@@ -188,7 +188,7 @@ func (e Event) reason() string {
 // it was replaced ahead of its end.
 func (c *Connector) replaced(ctx context.Context, old, fresh *session, cause error, took time.Duration) {
 	e := Event{
-		Kind: EventRetired, SessionID: fresh.id(), OldSessionID: old.id(), Age: time.Since(old.opened), Duration: took,
+		Kind: EventRetired, SessionID: fresh.id(), OldSessionID: old.id(), Age: old.age(), Duration: took,
 	}
 	if old.dead.Load() != nil {
 		e.Kind, e.Code, e.Class = EventReconnected, number(cause), ClassSessionLost

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -101,7 +102,7 @@ func attr(r slog.Record, key string) (text string) {
 var happenings = []struct {
 	name   string
 	use    func(t *testing.T, srv *snowtest.Server, open func(n int, opts ...snowtether.Option) *sql.DB)
-	events string // but for login_failed, which comes by chance
+	events string // but for login_failed and ping_failed, which come by chance
 	spoken string
 }{
 	{"session lost", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
@@ -217,6 +218,22 @@ var happenings = []struct {
 		time.Sleep(time.Minute)
 	}, "closed 1, closed_late 1, lost 1, opened 2, reconnected 1", "INFO closed_late 1, INFO reconnected 1"},
 
+	{"idle for longer than its master token lives", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
+		db := open(1, noBeat)
+		time.Sleep(4*time.Hour + time.Minute)
+		mustPing(t, db)
+	}, "closed 2, opened 2, retired 1", "INFO retired 1"},
+
+	{"idle sessions cannot be asked", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
+		open(1, idlePing, noBeat)
+		for range 2 {
+			srv.Disconnect()
+			time.Sleep(10 * time.Minute)
+			srv.Reconnect()
+			time.Sleep(10 * time.Minute)
+		}
+	}, "closed 1, opened 1", ""},
+
 	{"log-out that hangs", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
 		db := open(2)
 		stall(srv, snowtest.RequestLogout, time.Minute)
@@ -268,6 +285,8 @@ func happen(t *testing.T, i int, check func(srv *snowtest.Server, c *snowtether.
 	})
 }
 
+var byChance = regexp.MustCompile(`, (?:login|ping)_failed \d+`)
+
 // TestEachHappeningIsAnEventAndItsStateALine: the hook hears of each event; the log
 // speaks once when a state begins and once when it ends, and is silent about what
 // needs nobody.
@@ -275,9 +294,7 @@ func TestEachHappeningIsAnEventAndItsStateALine(t *testing.T) {
 	for i, happening := range happenings {
 		t.Run(happening.name, func(t *testing.T) {
 			happen(t, i, func(_ *snowtest.Server, _ *snowtether.Connector, j *journal) {
-				failed := len(j.of(snowtether.EventLoginFailed))
-				events := strings.Replace(j.tally(), fmt.Sprintf("login_failed %d, ", failed), "", 1)
-				if events != happening.events {
+				if events := byChance.ReplaceAllString(j.tally(), ""); events != happening.events {
 					t.Errorf("events %s\nwant   %s", events, happening.events)
 				}
 				if spoken := j.spoken(); spoken != happening.spoken {
@@ -338,6 +355,30 @@ func TestEventsSayWhatAnOperatorAsks(t *testing.T) {
 		}
 		if e := j.of(snowtether.EventLoginAccepted)[0]; e.Count != 3 || e.Duration < 2*time.Minute {
 			t.Errorf("accepted: %+v", e)
+		}
+	})
+	happen(t, index("idle for longer than its master token lives"), func(_ *snowtest.Server, c *snowtether.Connector, j *journal) {
+		opened := j.of(snowtether.EventOpened)
+		e := j.of(snowtether.EventRetired)[0]
+		if e.OldSessionID != opened[0].SessionID || e.SessionID != opened[1].SessionID || e.Age < 4*time.Hour {
+			t.Errorf("retired: %+v", e)
+		}
+		if s := c.Stats(); s.Retired != 1 || s.Lost != 0 || s.Reconnects != 0 || len(s.ReconnectsByReason) != 0 {
+			t.Errorf("stats: %+v", s)
+		}
+	})
+	happen(t, index("idle sessions cannot be asked"), func(_ *snowtest.Server, c *snowtether.Connector, j *journal) {
+		failed := j.of(snowtether.EventPingFailed)
+		outages := 0
+		for i, e := range failed {
+			if e.Attempt == 1 {
+				outages++
+			} else if e.Attempt != failed[i-1].Attempt+1 {
+				t.Errorf("attempt %d after %d", e.Attempt, failed[i-1].Attempt)
+			}
+		}
+		if s := c.Stats(); outages != 2 || s.PingFailures != int64(len(failed)) || s.Pings <= s.PingFailures+2 {
+			t.Errorf("%d outages, %d pings unanswered, %+v", outages, len(failed), s)
 		}
 	})
 	happen(t, index("log-out that hangs"), func(_ *snowtest.Server, c *snowtether.Connector, j *journal) {

@@ -138,10 +138,10 @@ func (s *session) idleSince() (since time.Time, suspect bool) {
 	}
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
-	if cn.session != s {
+	if cn.idle.IsZero() || cn.session != s { // in this order: in use, the rest is its user's alone
 		return time.Time{}, false
 	}
-	return cn.idle, !cn.idle.IsZero() && cn.verified < s.connector.suspectSince.Load()
+	return cn.idle, cn.verified < s.connector.suspectSince.Load()
 }
 
 // heard notes that the session was alive at this time of Connector.clock.

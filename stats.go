@@ -119,7 +119,7 @@ func (n *counters) split() (map[string]int64, map[Class]int64) {
 
 // Stats reports what the connector has done so far.
 func (c *Connector) Stats() Stats {
-	return c.stats(c.survey(time.Now()))
+	return c.stats(c.survey(c.settings.now()))
 }
 
 func (c *Connector) stats(sessions []SessionInfo) Stats {
@@ -191,7 +191,7 @@ type SessionState string
 const (
 	SessionUsed    SessionState = "used"    // on a connection that somebody uses
 	SessionIdle    SessionState = "idle"    // on a connection that lies in the pool
-	SessionSuspect SessionState = "suspect" // to be asked before its next use whether it is alive
+	SessionSuspect SessionState = "suspect" // idle too, and to be asked before its next use whether it is alive
 	SessionDead    SessionState = "dead"    // found dead
 	SessionClosing SessionState = "closing" // being logged out
 )
@@ -228,7 +228,7 @@ type GateInfo struct {
 
 // Snapshot reports what the connector looks like now.
 func (c *Connector) Snapshot() Snapshot {
-	now := time.Now()
+	now := c.settings.now()
 	s := Snapshot{Time: now, Pool: c.settings.poolName, Sessions: c.survey(now), Gate: c.gate.info(now), Events: c.recent.list()}
 	s.Stats = c.stats(s.Sessions)
 	return s
@@ -249,9 +249,9 @@ func (c *Connector) survey(now time.Time) []SessionInfo {
 
 func (s *session) info(now time.Time) SessionInfo {
 	since, suspect := s.idleSince()
-	info := SessionInfo{ID: s.id(), State: SessionUsed, Age: now.Sub(s.opened)}
+	info := SessionInfo{ID: s.id(), State: SessionUsed, Age: s.age()}
 	if !since.IsZero() {
-		info.State, info.Idle = SessionIdle, max(now.Sub(since), 1) // 0 is in use
+		info.State, info.Idle = SessionIdle, max(elapsed(since, now), 1) // 0 is in use
 	}
 	switch {
 	case s.leaving.Load():
@@ -262,7 +262,7 @@ func (s *session) info(now time.Time) SessionInfo {
 		info.State = SessionSuspect
 	}
 	if issued := s.watcher.issuedAt(); !issued.IsZero() {
-		info.TokenAge = now.Sub(issued)
+		info.TokenAge = elapsed(issued, now)
 	}
 	return info
 }
