@@ -252,14 +252,14 @@ func mustPing(t *testing.T, db *sql.DB) {
 }
 
 // happen lets one of the happenings happen and returns what was heard of it.
-func happen(t *testing.T, i int, check func(srv *snowtest.Server, c *snowtether.Connector, j *journal)) {
+func happen(t *testing.T, i int, check func(srv *snowtest.Server, c *snowtether.Connector, j *journal), more ...snowtether.Option) {
 	t.Helper()
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		var j journal
 		var c *snowtether.Connector
 		happenings[i].use(t, srv, func(n int, opts ...snowtether.Option) *sql.DB {
 			var err error
-			c, err = snowtether.NewConnector(srv.Config(), append(opts, snowtether.WithLogger(slog.New(&j)), snowtether.WithEventHook(func(e snowtether.Event) {
+			c, err = snowtether.NewConnector(srv.Config(), append(append(opts, more...), snowtether.WithLogger(slog.New(&j)), snowtether.WithEventHook(func(e snowtether.Event) {
 				// Whoever looks at the connector in his hook does not wait for it.
 				if s := c.Snapshot(); len(s.Events) == 0 || s.Time.Before(e.Time) {
 					t.Errorf("in the hook of %s: %+v", e.Kind, s)
