@@ -4,7 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"fmt"
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
@@ -109,4 +112,67 @@ func BenchmarkShim(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkIdleConnection is what a connection costs that lies in the pool: its
+// bytes on the heap and its goroutines, after its first ping. net/http has two
+// goroutines for each TCP connection, a heartbeat is one more; snowtether adds none
+// per connection, and one per connector with an idle ping.
+func BenchmarkIdleConnection(b *testing.B) {
+	for _, n := range []int{1, 64, 512} {
+		for _, way := range []struct {
+			name string
+			open func(*snowtest.Server) driver.Connector
+		}{
+			{"gosnowflake", func(srv *snowtest.Server) driver.Connector {
+				cfg, on := srv.Config(), "true"
+				cfg.Params["client_session_keep_alive"] = &on
+				return gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg)
+			}},
+			{"snowtether", connector()},
+			{"snowtether with an idle ping", connector(snowtether.WithIdlePing(4 * time.Minute))},
+		} {
+			b.Run(fmt.Sprintf("%d/%s", n, way.name), func(b *testing.B) {
+				var bytes, goroutines float64
+				for b.Loop() {
+					srv := snowtest.New(b, snowtest.AllowRepeats(), snowtest.AllowOpenSessions())
+					db := sql.OpenDB(way.open(srv))
+					db.SetMaxIdleConns(n)
+					before, running := footprint()
+					if err := snowtether.Warm(b.Context(), db, n); err != nil {
+						b.Fatal(err)
+					}
+					after, still := footprint()
+					bytes += float64(after) - float64(before)
+					goroutines += float64(still - running)
+					if err := db.Close(); err != nil {
+						b.Error(err)
+					}
+				}
+				// The server has goroutines of its own in this process: one for each connection.
+				b.ReportMetric(bytes/float64(b.N*n), "B/conn")
+				b.ReportMetric(goroutines/float64(b.N*n), "goroutines/conn")
+			})
+		}
+	}
+}
+
+// connector makes a connector of ours with options.
+func connector(opts ...snowtether.Option) func(*snowtest.Server) driver.Connector {
+	return func(srv *snowtest.Server) driver.Connector {
+		c, err := snowtether.NewConnector(srv.Config(), append(opts, quiet)...)
+		if err != nil {
+			panic(err)
+		}
+		return c
+	}
+}
+
+// footprint is what is on the heap, and how many goroutines there are.
+func footprint() (heap uint64, goroutines int) {
+	runtime.GC()
+	runtime.GC() // what finalizers and pools held on to
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc, runtime.NumGoroutine()
 }
