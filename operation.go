@@ -107,7 +107,8 @@ func (c *conn) do(ctx context.Context, op *operation) (any, error) {
 func (s *session) call(ctx, inner context.Context, run func(context.Context) (any, error)) (any, error) {
 	out, left, err := leave(ctx, inner, run)
 	if left != nil {
-		s.busy.Store(&left)
+		busy := left // left itself stays off the heap
+		s.busy.Store(&busy)
 	}
 	return out, err
 }
@@ -138,14 +139,14 @@ func leave(ctx, inner context.Context, run func(context.Context) (any, error)) (
 		return r.out, nil, r.err
 	default:
 	}
-	left = make(chan struct{})
+	over := make(chan struct{})
 	go func() {
 		if rows, ok := (<-done).out.(driver.Rows); ok {
 			_ = rows.Close()
 		}
-		close(left)
+		close(over)
 	}()
-	return nil, left, ctx.Err()
+	return nil, over, ctx.Err()
 }
 
 // settle waits until an operation that a caller left behind is over.

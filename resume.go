@@ -30,7 +30,7 @@ const cancelTimeout = 10 * time.Second
 // deaths of further sessions. The error is the statement's own if it failed, the
 // context's if that ended, and otherwise in doubt.
 func (c *conn) resume(ctx context.Context, op *operation, id string, cause error) (_ driver.Rows, failed error) {
-	begun, lostID := time.Now(), c.session.id()
+	begun, lostID, query := time.Now(), c.session.id(), op.query
 	ctx, end := c.connector.span(ctx, "snowtether.resume")
 	var ended *endedError
 	defer func() {
@@ -53,7 +53,7 @@ func (c *conn) resume(ctx context.Context, op *operation, id string, cause error
 		var rows driver.Rows
 		if err = c.awaitEnd(ctx, op, id); err == nil {
 			fetched, fetchErr := c.session.call(ctx, gosnowflake.WithFetchResultByID(ctx, id), func(ctx context.Context) (any, error) {
-				return c.session.conn.full.QueryContext(ctx, op.query, nil)
+				return c.session.conn.full.QueryContext(ctx, query, nil)
 			})
 			rows, err = outcome[driver.Rows](fetched, fetchErr)
 		}
