@@ -83,7 +83,7 @@ func TestEachRowArrivesOnceThroughSnowtetherOnly(t *testing.T) {
 	if waves[0] < 2 || waves[1] < 2 || reconnects[0] == 0 || reconnects[1] != 0 {
 		t.Errorf("waves %v, reconnects %v", waves, reconnects)
 	}
-	if lines := strings.Count(stderr.String(), "nothing needs doing"); lines != reconnects[0] {
+	if lines := strings.Count(stderr.String(), "session was lost and has been replaced"); lines != reconnects[0] {
 		t.Errorf("%d reconnects have %d lines in the log", reconnects[0], lines)
 	}
 	if t.Failed() {
