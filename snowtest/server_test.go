@@ -100,6 +100,7 @@ func TestStartRefusesBadOptions(t *testing.T) {
 		"WithInlineWait":     snowtest.WithInlineWait(-1),
 		"WithLatency":        snowtest.WithLatency(-1),
 		"WithChunkRows":      snowtest.WithChunkRows(-1),
+		"WithChunkLife":      snowtest.WithChunkLife(0),
 	} {
 		srv, err := snowtest.Start(opt)
 		if err == nil || !strings.Contains(err.Error(), name) {
