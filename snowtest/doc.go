@@ -26,8 +26,8 @@
 // Snowflake's encoding of each type; everything else comes in JSON. A session
 // that sets GO_QUERY_RESULT_FORMAT to JSON gets JSON only, and so do all of a
 // server that is started with
-// WithSessionParameter("GO_QUERY_RESULT_FORMAT", "JSON"). Structured types and
-// those that [Column] does not list come in JSON, too.
+// WithSessionParameter("GO_QUERY_RESULT_FORMAT", "JSON"). A result with a column
+// of a type that [Column] does not list comes in JSON, too.
 //
 // # What goes wrong
 //

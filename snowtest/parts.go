@@ -190,7 +190,7 @@ func (w *partWriter) flush() error {
 func (w *partWriter) spill(text []byte) error {
 	w.packed.Reset()
 	if w.gz == nil {
-		// The fastest level: it has the time of tests.
+		// The fastest level: the reply waits for the last chunk.
 		w.gz, _ = gzip.NewWriterLevel(&w.packed, gzip.BestSpeed)
 	} else {
 		w.gz.Reset(&w.packed)

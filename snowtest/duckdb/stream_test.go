@@ -96,6 +96,32 @@ func TestArrowAndJSONGiveTheSameValues(t *testing.T) {
 	}
 }
 
+func TestUnsetFormatIsTheServers(t *testing.T) {
+	db, _ := connect(t)
+	c := inJSON(t, db)
+	ctx := arrowbatches.WithArrowBatches(t.Context())
+	for _, want := range []bool{false, true} {
+		err := c.Raw(func(dc any) error {
+			rows, err := dc.(driver.QueryerContext).QueryContext(ctx, "SELECT 1", nil)
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			if _, err := arrowbatches.GetArrowBatches(rows.(gosnowflake.SnowflakeRows)); (err == nil) != want {
+				t.Errorf("Arrow %v: %v", want, err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustExec(t, c, "ALTER SESSION UNSET GO_QUERY_RESULT_FORMAT")
+	}
+	if _, err := c.ExecContext(t.Context(), "ALTER SESSION SET GO_QUERY_RESULT_FORMAT = 'XML'"); err == nil {
+		t.Error("a session that gets XML")
+	}
+}
+
 const (
 	manyRows = 25_001
 	counting = "SELECT n, 'row ' || n AS name, IFF(n %% 7 = 0, NULL, n / 2) AS half FROM (SELECT seq4() AS n FROM TABLE(GENERATOR(ROWCOUNT => %d))) ORDER BY n"
