@@ -177,6 +177,43 @@ func TestResultThatIsLostAgainOnItsWayIsFetchedOnceMore(t *testing.T) {
 	})
 }
 
+// A server that is asked too early, or has lost the result, can answer with none.
+func TestResultThatComesBackShorterIsNotTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv, path, err := inMemory(t, func(srv *snowtest.Server) {
+			srv.Control(at(4, snowtest.Fault{Status: 403}))
+			srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+				empty := `{"success": true, "data": {"queryResultFormat": "arrow", "rowsetBase64": "", "rowset": [], "total": 0, "returned": 0,
+					"rowtype": [{"name": "N", "type": "fixed", "precision": 38}, {"name": "TEXT", "type": "text"}]}}`
+				return snowtest.Fault{Body: empty}, req.Kind == snowtest.RequestResult
+			})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		exactly(t, srv, path)
+		if n := srv.Stats().Requests[snowtest.RequestResult]; n != 2 {
+			t.Errorf("the result was fetched again %d times", n)
+		}
+	})
+}
+
+// The store that holds the parts knows nothing of sessions.
+func TestSessionThatEndsWhilePartsAreFetchedIsNoLoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv, path, err := inMemory(t, func(srv *snowtest.Server) {
+			srv.Control(at(4, snowtest.Fault{After: func() { srv.AbortSessions() }}))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		exactly(t, srv, path)
+		if n := srv.Stats().Requests[snowtest.RequestResult]; n != 0 {
+			t.Errorf("the result was fetched again %d times", n)
+		}
+	})
+}
+
 // The network is away for longer than gosnowflake tries by itself.
 func TestOutageIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -50,9 +50,9 @@ type reader struct {
 	db    *sql.DB
 	query string
 	out   *output
-	id    string // of the query, as soon as it was accepted
+	id    string // of the query, when its result was there
+	total int64  // rows in the result
 	rows  int64  // that were written
-	begun bool   // the output knows how many there will be
 }
 
 // read reads the result to its end. It gives up when several tries in a row have
@@ -110,7 +110,6 @@ func (r *reader) readFrom(ctx context.Context, conn driver.QueryerContext) error
 	if !ok {
 		return backoff.Permanent(fmt.Errorf("the driver's rows are a %T and not gosnowflake's", rows))
 	}
-	r.id = result.GetQueryID()
 	batches, err := arrowbatches.GetArrowBatches(result)
 	if err != nil {
 		return backoff.Permanent(fmt.Errorf("the result did not come in the Arrow format; only that of a SELECT does, and only while the parameter GO_QUERY_RESULT_FORMAT is ARROW: %w", err))
@@ -123,25 +122,24 @@ func (r *reader) readFrom(ctx context.Context, conn driver.QueryerContext) error
 	for _, b := range batches {
 		total += int64(b.GetRowCount())
 	}
-	if !r.begun {
+	switch {
+	case r.id == "":
 		if err := r.out.begin(columns, total); err != nil {
 			return backoff.Permanent(err)
 		}
-		r.begun = true
+		r.id, r.total = result.GetQueryID(), total
+	case total != r.total:
+		return fmt.Errorf("the result has %d rows in place of %d", total, r.total)
 	}
 	return r.copy(ctx, batches, columns)
 }
 
-// refused decides whether a statement that failed is sent again. It is only if it
-// did not run, or is known by its ID. What snowtether could not save is rare.
+// refused decides whether a statement that failed is sent again. The query is only
+// if it did not run: one that was accepted before its session ended is snowtether's
+// business, and what that cannot save is an error with the query ID.
 func (r *reader) refused(err error) error {
-	var se *snowtether.SessionError
-	if r.id == "" && errors.As(err, &se) && errors.Is(err, snowtether.ErrInDoubt) && se.QueryID != "" {
-		r.id = se.QueryID // it was accepted: its result is there, or will be
-		return err
-	}
 	if errors.Is(err, driver.ErrBadConn) {
-		return err // nothing was sent
+		return err // it did not run
 	}
 	var sf *gosnowflake.SnowflakeError
 	if r.id != "" && errors.As(err, &sf) && sf.Number == gosnowflake.ErrQueryStatus && len(sf.MessageArgs) == 0 {
