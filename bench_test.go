@@ -83,34 +83,67 @@ func (instant) ExecContext(context.Context, string, []driver.NamedValue) (driver
 }
 
 // BenchmarkShim is the shim's own cost: a statement whose inner connection takes
-// no time, and its checkout and return.
+// no time, and its checkout and return; by itself, and with all that can listen.
 func BenchmarkShim(b *testing.B) {
-	c, err := snowtether.WrapConnector(instant{bare{new([]string)}}, quiet)
-	if err != nil {
-		b.Fatal(err)
-	}
-	conn, err := c.Connect(b.Context())
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = c.Close() })
-	b.Run("checkout and return", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			if conn.(driver.SessionResetter).ResetSession(b.Context()) != nil || !conn.(driver.Validator).IsValid() {
-				b.Fatal("not valid")
-			}
+	for _, listening := range []struct {
+		name string
+		opts []snowtether.Option
+	}{
+		{"alone", nil},
+		{"observed", []snowtether.Option{snowtether.WithEventHook(func(snowtether.Event) {}), snowtether.WithMeterProvider(newMeters())}},
+	} {
+		c, err := snowtether.WrapConnector(instant{bare{new([]string)}}, append(listening.opts, quiet)...)
+		if err != nil {
+			b.Fatal(err)
 		}
-	})
-	for name, ctx := range map[string]context.Context{"background": context.Background(), "cancellable": b.Context()} {
-		b.Run("statement/"+name, func(b *testing.B) {
+		conn, err := c.Connect(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = c.Close() })
+		b.Run("checkout and return/"+listening.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := conn.(driver.ExecerContext).ExecContext(ctx, "INSERT INTO t VALUES (1)", nil); err != nil {
-					b.Fatal(err)
+				if conn.(driver.SessionResetter).ResetSession(b.Context()) != nil || !conn.(driver.Validator).IsValid() {
+					b.Fatal("not valid")
 				}
 			}
 		})
+		for name, ctx := range map[string]context.Context{"background": context.Background(), "cancellable": b.Context()} {
+			b.Run("statement/"+name+"/"+listening.name, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := conn.(driver.ExecerContext).ExecContext(ctx, "INSERT INTO t VALUES (1)", nil); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestListeningCostsAStatementNothing: events are about sessions, and a statement
+// whose session is well makes none.
+func TestListeningCostsAStatementNothing(t *testing.T) {
+	allocations := func(opts ...snowtether.Option) float64 {
+		c, err := snowtether.WrapConnector(instant{bare{new([]string)}}, append(opts, quiet)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		conn, err := c.Connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return testing.AllocsPerRun(100, func() {
+			if _, err := conn.(driver.ExecerContext).ExecContext(context.Background(), insert, nil); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	alone, observed := allocations(), allocations(snowtether.WithEventHook(func(snowtether.Event) {}), snowtether.WithMeterProvider(newMeters()))
+	if observed != alone {
+		t.Errorf("%v allocations a statement, %v without a hook and a meter", observed, alone)
 	}
 }
 

@@ -424,17 +424,3 @@ func TestEventsHoldNoSecretAndNoSQL(t *testing.T) {
 		})
 	}
 }
-
-// TestPanicOfTheHookDoesNoHarm: it is logged once, without its value, which may be
-// anything.
-func TestPanicOfTheHookDoesNoHarm(t *testing.T) {
-	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		var log lines
-		db := pool(t, srv, 4, snowtether.WithLogger(newLogger(&log)), snowtether.WithEventHook(func(snowtether.Event) { panic("s3cret") }))
-		srv.AbortSessions()
-		everyone(t, db, 4, 2)
-		if n := strings.Count(log.String(), "the event hook panicked"); n != 1 || strings.Contains(log.String(), "s3cret") {
-			t.Errorf("%d lines about it:\n%s", n, log.String())
-		}
-	})
-}
