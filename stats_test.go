@@ -346,5 +346,13 @@ func TestSnapshotRemembersTheLast100Events(t *testing.T) {
 		if !strings.Contains(string(text), `"outage_began"`) {
 			t.Errorf("no outage in %s", text)
 		}
+		if j.of(snowtether.EventOutageBegan)[0].Error == "" {
+			t.Error("the hook is not told the error")
+		}
+		for _, e := range c.Snapshot().Events {
+			if e.Error != "" {
+				t.Errorf("the snapshot has the text of an error: %+v", e)
+			}
+		}
 	})
 }
