@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,6 +44,16 @@ func BenchmarkStatement(b *testing.B) {
 		}},
 		{"Query", func(ctx context.Context, db *sql.DB) error {
 			return db.QueryRowContext(ctx, "SELECT 1").Scan(new(int))
+		}},
+		{"Prepared", func(ctx context.Context, db *sql.DB) error {
+			stmt, err := db.PrepareContext(ctx, "INSERT INTO t VALUES (?)")
+			if err != nil {
+				return err
+			}
+			if _, err := stmt.ExecContext(ctx, 1); err != nil {
+				return err
+			}
+			return stmt.Close()
 		}},
 	} {
 		for _, name := range []string{"gosnowflake", "snowtether"} {
@@ -145,6 +156,66 @@ func TestListeningCostsAStatementNothing(t *testing.T) {
 	if observed != alone {
 		t.Errorf("%v allocations a statement, %v without a hook and a meter", observed, alone)
 	}
+}
+
+// BenchmarkPool is a statement in pools of different sizes, all of whose
+// connections are busy.
+func BenchmarkPool(b *testing.B) {
+	for _, n := range []int{1, 8, 64, 512} {
+		dbs := pools(b, n)
+		for _, name := range []string{"gosnowflake", "snowtether"} {
+			b.Run(fmt.Sprintf("%d/%s", n, name), func(b *testing.B) {
+				b.ReportAllocs()
+				b.SetParallelism((n + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0))
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						if _, err := dbs[name].ExecContext(b.Context(), "INSERT INTO t VALUES (?)", 1); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// BenchmarkRecovery is how long it takes until 64 callers whose sessions died at the
+// same moment are all served, where a login takes 100 ms. The floor is that of the
+// gate's width: eight at a time, so 800 ms.
+func BenchmarkRecovery(b *testing.B) {
+	const n, login, floor = 64, 100 * time.Millisecond, 800 * time.Millisecond
+	srv := snowtest.New(b, snowtest.AllowRepeats())
+	db := pool(b, srv, n)
+	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		if r.Kind != snowtest.RequestLogin {
+			return snowtest.Fault{}, false
+		}
+		srv.KeepControl()
+		return snowtest.Fault{Delay: login}, true
+	})
+	for b.Loop() {
+		srv.ExpireMasterTokens()
+		var held, served sync.WaitGroup
+		held.Add(n)
+		for range n {
+			served.Go(func() {
+				conn, err := db.Conn(b.Context())
+				held.Done()
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				held.Wait() // each has a connection of his own
+				if _, err := conn.ExecContext(b.Context(), "INSERT INTO t VALUES (1)"); err != nil {
+					b.Error(err)
+				}
+				_ = conn.Close()
+			})
+		}
+		served.Wait()
+	}
+	b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(floor), "times-the-floor")
 }
 
 // BenchmarkIdleConnection is what a connection costs that lies in the pool: its
