@@ -138,18 +138,22 @@ func (s *session) idleSince() (since time.Time, suspect bool) {
 	}
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
-	if cn.idle.IsZero() || cn.session != s { // in this order: in use, the rest is its user's alone
+	if !cn.holds(s) {
 		return time.Time{}, false
 	}
 	return cn.idle, cn.verified < s.connector.suspectSince.Load()
 }
+
+// holds reports whether the connection lies in the pool with this session. In this
+// order: while it is in use, its session is its user's alone.
+func (c *conn) holds(s *session) bool { return !c.idle.IsZero() && c.session == s }
 
 // heard notes that the session was alive at this time of Connector.clock.
 func (s *session) heard(at int64) {
 	cn := s.holder.Load()
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
-	if cn.session == s && !cn.idle.IsZero() {
+	if cn.holds(s) {
 		cn.verified = at
 	}
 }
@@ -160,7 +164,7 @@ func (s *session) swap(fresh *session) bool {
 	cn := s.holder.Load()
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
-	if cn.session != s || cn.idle.IsZero() {
+	if !cn.holds(s) {
 		return false
 	}
 	cn.attach(fresh)
@@ -257,6 +261,9 @@ func elapsed(then, now time.Time) time.Duration {
 // whether there is sense in asking for others now.
 func (k *keeper) look(s *session) (answering bool) {
 	c, now := k.connector, k.connector.clock.Load()
+	if cause := s.dead.Load(); cause != nil {
+		return k.replace(s, *cause) // there was no login when it was found so
+	}
 	ctx, cancel := context.WithTimeout(c.stopped, pingTimeout)
 	defer cancel()
 	err := k.ping(ctx, s)
