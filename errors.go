@@ -1,6 +1,8 @@
 package snowtether
 
 import (
+	"compress/flate"
+	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -145,10 +147,14 @@ func classify(err error, ph phase, acc acceptance) Class {
 			return ClassTransient
 		}
 		return ClassInDoubt
-	case queryIDOf(err) == "" && (acc.queryID != "" || acc.requests > 1) && (number(err)/1000 == 390 || number(err) == -1):
+	case queryIDOf(err) == "" && (acc.queryID != "" || acc.requests > 1) && number(err)/1000 == 390:
 		return ClassInDoubt // about the session or from a gateway, after the statement was accepted or may have been
 	case acc.queryID == "" && httpStatus(err) != 0 && acc.requests > 1:
 		return ClassInDoubt // refused by a gateway after an earlier try went unanswered
+	case number(err) == -1 && queryIDOf(err) == "" && (acc.queryID != "" || acc.requests > 0):
+		return ClassInDoubt // no code, which Snowflake always gives: a gateway's JSON
+	case number(err) == 0 && acc.queryID == "" && acc.requests > 0 && !isPanic(err):
+		return ClassInDoubt // no answer of Snowflake's: what came could not be read
 	}
 	return ClassStatement
 }
@@ -257,8 +263,11 @@ func isTransient(err error) bool {
 }
 
 // isGarbled reports whether the reply could not be read: a page of HTML in place
-// of JSON, half a reply, a code that is no number.
+// of JSON, half a reply, a code that is no number, bad compression.
 func isGarbled(err error) bool {
+	if _, ok := as[flate.CorruptInputError](err); ok || errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) {
+		return true
+	}
 	if _, ok := as[*json.SyntaxError](err); ok {
 		return true
 	}
@@ -330,7 +339,8 @@ func (e *SessionError) Error() string {
 }
 
 // redact is an error's text without the queries of the URLs in it: that of an Okta
-// login holds a one-time token.
+// login holds a one-time token. Where a request was redirected net/http names the
+// Location as it came, which need not be a whole URL.
 func redact(err error) string {
 	if err == nil {
 		return ""
@@ -338,7 +348,7 @@ func redact(err error) string {
 	return urlQuery.ReplaceAllString(err.Error(), "$1")
 }
 
-var urlQuery = regexp.MustCompile(`(https?://[^\s"?]*)\?[^\s"]*`)
+var urlQuery = regexp.MustCompile(`((?:https?://|(?:Get|Post|Put) ")[^\s"?]*)\?[^\s"]*`)
 
 // notBadConn hides a driver.ErrBadConn of the inner driver's own: in the chain of
 // an error it would make database/sql run the statement again.

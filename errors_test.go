@@ -1,6 +1,8 @@
 package snowtether
 
 import (
+	"compress/flate"
+	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -101,7 +103,9 @@ func TestEveryCodeHasItsClass(t *testing.T) {
 	// 390302 is a revoked token: a reconnect with it would be a loop.
 	at(phaseStatement, refusedAtOnce, ClassStatement, 390302, 390303, 394400)
 	at(phaseStatement, refusedAtOnce, ClassStatement, permanent...)
-	at(phaseStatement, refusedAtOnce, ClassStatement, 604, 630, 1003, 2003, 100038, 390999, 390116, 1, -1)
+	at(phaseStatement, refusedAtOnce, ClassStatement, 604, 630, 1003, 2003, 100038, 390999, 390116, 1)
+	at(phaseStatement, refusedAtOnce, ClassInDoubt, -1) // no code: a gateway's JSON
+	at(phaseStatement, acceptance{}, ClassStatement, -1)
 
 	at(phaseLogin, acceptance{}, ClassCredential, credential...)
 	at(phaseLogin, acceptance{}, ClassPermanent, permanent...)
@@ -152,6 +156,18 @@ func TestEveryCodeHasItsClass(t *testing.T) {
 		acceptedOnce:                ClassInDoubt,
 	} {
 		rows = append(rows, row{errRenewalLoop, phaseStatement, acc, want})
+	}
+	// What is neither Snowflake's answer nor gosnowflake's word about the statement
+	// that it was given says nothing about whether it ran.
+	unreadable := errors.New("malformed chunked encoding")
+	rows = append(rows,
+		row{unreadable, phaseStatement, acceptance{}, ClassStatement},
+		row{unreadable, phaseStatement, acceptance{visible: true}, ClassStatement},
+		row{unreadable, phaseStatement, unauthorized, ClassInDoubt},
+		row{unreadable, phaseLogin, acceptance{}, ClassPermanent},
+	)
+	for _, garbled := range []error{gzip.ErrHeader, gzip.ErrChecksum, flate.CorruptInputError(7)} {
+		rows = append(rows, row{garbled, phaseStatement, unauthorized, ClassInDoubt}, row{garbled, phaseLogin, acceptance{}, ClassTransient})
 	}
 	// What fails between the login and the first use is no refused login.
 	for err, want := range map[error]Class{

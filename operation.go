@@ -201,6 +201,9 @@ func (c *conn) refuse(ctx context.Context) error {
 func (c *conn) failed(ctx context.Context, op *operation, err error, acc acceptance, try int) (again bool, out any, _ error) {
 	class, gone := classify(err, phaseStatement, acc), lost(err, phaseStatement)
 	inTx, lasting := c.tx != nil || c.state.inTx, c.lasting
+	if class == ClassStatement && number(err) == 0 && acc.queryID != "" && !plainRead(op.query) && !transfersFile(op.query) {
+		class = ClassInDoubt // no answer of Snowflake's: the statement is done, and what came of it cannot be read
+	}
 	if class == ClassInDoubt && plainRead(op.query) {
 		switch {
 		case gone && acc.queryID == "":

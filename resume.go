@@ -47,7 +47,7 @@ func (c *conn) resume(ctx context.Context, op *operation, id string, cause error
 				if ctx.Err() != nil {
 					return nil, fmt.Errorf("%w; the statement %s had been accepted", ctx.Err(), id)
 				}
-				return nil, &SessionError{Op: op.name, Class: ClassInDoubt, Code: number(cause), SessionID: lostID, QueryID: id, Err: errors.Join(cause, err)}
+				return nil, &SessionError{Op: op.name, Class: ClassInDoubt, Code: number(cause), SessionID: lostID, QueryID: id, Err: fmt.Errorf("%w; %w", cause, err)}
 			}
 		}
 		var rows driver.Rows
@@ -112,7 +112,7 @@ func (c *conn) awaitEnd(ctx context.Context, op *operation, id string) error {
 				return err
 			}
 			if time.Since(silent) > unknownFor {
-				return errors.Join(errNoStatus, err)
+				return fmt.Errorf("%w: %w", errNoStatus, err)
 			}
 		}
 		timer := time.NewTimer(pause.NextBackOff())
