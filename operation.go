@@ -279,7 +279,7 @@ func (c *conn) failed(ctx context.Context, op *operation, err error, acc accepta
 	case gone:
 		c.bad = fail
 	default:
-		c.verified = 0 // to be probed before its next use
+		c.verified = -1 // to be probed before its next use
 	}
 	return false, nil, c.doubt(ctx, fail)
 }
