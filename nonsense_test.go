@@ -46,6 +46,33 @@ func replaced(pattern, by string) func(string) string {
 	return func(body string) string { return re.ReplaceAllString(body, by) }
 }
 
+// TestSessionNumberMeansNothing: nor that it is another session's.
+func TestSessionNumberMeansNothing(t *testing.T) {
+	for _, number := range []string{"1", "0", "-1", "-9223372036854775808", "9223372036854775807"} {
+		t.Run(number, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				f, cfg := inFront(t, srv)
+				db, c := connect(t, cfg)
+				db.SetMaxIdleConns(3)
+				f.rewrites(replaced(`"sessionId":\d+`, `"sessionId":`+number))
+				everyone(t, db, 3, 2)
+				srv.ExpireSessionTokens()
+				everyone(t, db, 3, 2)
+				srv.AbortSessions()
+				everyone(t, db, 3, 2)
+				if n := srv.Stats().Logins; n != 6 {
+					t.Errorf("%d logins", n)
+				}
+				for _, s := range c.Snapshot().Sessions {
+					if s.ID < 0 {
+						t.Errorf("session %d", s.ID)
+					}
+				}
+			})
+		})
+	}
+}
+
 // TestTokensOfAMegabyte are tokens like others.
 func TestTokensOfAMegabyte(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {

@@ -57,7 +57,8 @@ func (w *tokenWatcher) SetTokens(token, master string, sessionID int64) {
 	w.mu.Lock()
 	w.session, w.master, w.sessionID = token, master, sessionID
 	now, before := w.connector.settings.now(), w.loggedIn
-	w.loggedIn = before || sessionID != -1
+	refused := token == "" && sessionID == -1
+	w.loggedIn = before || !refused
 	if before {
 		w.renewed = &Event{Kind: EventRenewed, SessionID: max(sessionID, 0)}
 		if !w.issued.IsZero() {
@@ -67,7 +68,7 @@ func (w *tokenWatcher) SetTokens(token, master string, sessionID int64) {
 	w.issued = now
 	w.mu.Unlock()
 	switch {
-	case !before && sessionID == -1:
+	case !before && refused:
 		w.login.refused()
 	case !before:
 		w.login.succeeded()
