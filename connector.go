@@ -274,7 +274,7 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 		inner, who = gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg), principal{cfg.User, cfg.Role}
 	}
 	begun := time.Now()
-	conn, err := guard(lctx, inner.Connect)
+	conn, err := lctx.connect(c, inner)
 	if err != nil {
 		return nil, lctx.explain(err)
 	}

@@ -208,6 +208,29 @@ func tokenOfTheHour() func(token string) error {
 	}
 }
 
+// TestTelemetryThatHangsDoesNotHoldTheGate: gosnowflake sends it at the end of a
+// login, on a context of its own, and would wait for an hour.
+func TestTelemetryThatHangsDoesNotHoldTheGate(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		f, cfg := inFront(t, srv)
+		db, _ := connect(t, cfg)
+		f.misbehaves("/telemetry", false, trickle(" ", time.Minute))
+		err := db.PingContext(t.Context())
+		clear(t, srv, err)
+		if snowtether.Classify(err) != snowtether.ClassTransient {
+			t.Errorf("error is %v", err)
+		}
+		f.behaves()
+		if err := db.PingContext(within(t, time.Minute)); err != nil {
+			t.Errorf("afterwards: %v", err)
+		}
+		time.Sleep(time.Hour)
+		if n := len(srv.Sessions()); n != 1 {
+			t.Errorf("%d sessions", n)
+		}
+	}, snowtest.WithSessionParameter("CLIENT_TELEMETRY_ENABLED", true))
+}
+
 // TestRedirectTakesNoTokenElsewhere: a statement follows it, its session token does
 // not.
 func TestRedirectTakesNoTokenElsewhere(t *testing.T) {

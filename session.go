@@ -4,6 +4,7 @@ package snowtether
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"runtime"
@@ -129,6 +130,8 @@ type loginContext struct {
 	unhook func() bool
 	twice  bool // gosnowflake has reason to try again by itself
 
+	late chan struct{} // closed when the time is up, also after the login has succeeded
+
 	mu     sync.Mutex
 	done   chan struct{}
 	err    error
@@ -141,7 +144,7 @@ type loginContext struct {
 const maxLogin = time.Minute
 
 func newLoginContext(values, stopped context.Context, cfg *gosnowflake.Config) *loginContext {
-	l := &loginContext{Context: values, done: make(chan struct{})}
+	l := &loginContext{Context: values, done: make(chan struct{}), late: make(chan struct{})}
 	bound := maxLogin
 	if cfg != nil {
 		switch cfg.Authenticator {
@@ -157,12 +160,51 @@ func newLoginContext(values, stopped context.Context, cfg *gosnowflake.Config) *
 			}
 		}
 	}
-	l.timer = time.AfterFunc(bound, func() { l.end(errLoginTimeout) })
+	l.timer = time.AfterFunc(bound, func() {
+		l.end(errLoginTimeout)
+		close(l.late)
+	})
 	l.unhook = context.AfterFunc(stopped, func() { l.end(context.Canceled) })
 	return l
 }
 
 var errLoginTimeout = fmt.Errorf("the login was not answered in time: %w", context.DeadlineExceeded)
+
+// connect logs in. gosnowflake does more than that: with the tokens in its hands it
+// sends telemetry, on a context of its own, and tries that for up to an hour if the
+// server hangs. It is left to that, and what it returns in the end is closed.
+func (l *loginContext) connect(c *Connector, inner driver.Connector) (driver.Conn, error) {
+	type returned struct {
+		conn driver.Conn
+		err  error
+	}
+	done := make(chan returned)
+	left := make(chan struct{})
+	c.background.Go(func() {
+		conn, err := guard(l, inner.Connect)
+		select {
+		case done <- returned{conn, err}:
+		case <-left:
+			if err == nil {
+				_, _ = guard(l, func(context.Context) (any, error) { return nil, conn.Close() })
+			}
+		}
+	})
+	late := l.late
+	for {
+		select {
+		case r := <-done:
+			return r.conn, r.err
+		case <-late:
+			if l.Err() != nil {
+				late = nil // gosnowflake sees it too, and has an error that says more
+				continue
+			}
+			close(left)
+			return nil, errLoginTimeout
+		}
+	}
+}
 
 func (l *loginContext) Deadline() (time.Time, bool) { return time.Time{}, false }
 func (l *loginContext) Done() <-chan struct{}       { return l.done }
