@@ -208,6 +208,36 @@ func tokenOfTheHour() func(token string) error {
 	}
 }
 
+// refuseTokens answers 390112 to each request of a kind, and lets renewals succeed.
+func refuseTokens(srv *snowtest.Server, kind snowtest.RequestKind) {
+	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		if r.Kind != kind {
+			return snowtest.Fault{}, false
+		}
+		srv.KeepControl()
+		return snowtest.Fault{Code: "390112", Message: "Session token expired."}, true
+	})
+}
+
+// TestEndlessRenewalOfACancelledStatementEnds: gosnowflake renews there without
+// asking anybody, as often as it can, long after its caller has gone.
+func TestEndlessRenewalOfACancelledStatementEnds(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1)
+		slowly(srv, "VALUES .1.", time.Hour, counted(snowtest.KindInsert, "inserted", 1), nil)
+		refuseTokens(srv, snowtest.RequestAbort)
+		_, err := db.ExecContext(within(t, 10*time.Minute), insert)
+		clear(t, srv, err)
+		if _, err := db.ExecContext(within(t, time.Minute), row(2)); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Hour)
+		if n := srv.Stats().Renewals; n > 10 {
+			t.Errorf("%d renewals", n)
+		}
+	}, snowtest.WithLatency(10*time.Millisecond))
+}
+
 // TestTelemetryThatHangsDoesNotHoldTheGate: gosnowflake sends it at the end of a
 // login, on a context of its own, and would wait for an hour.
 func TestTelemetryThatHangsDoesNotHoldTheGate(t *testing.T) {

@@ -35,19 +35,36 @@ type tokenWatcher struct {
 	loggedIn        bool
 	issued          time.Time // of the session token, by the settings' clock
 	renewed         *Event    // to be made known once the lock of the renewal is free
+	locked          bool      // a renewal is under way that Lock was called for
+	unlocked        int       // renewals without Lock, one soon after the other
 }
 
 var _ gosnowflake.TokenAccessor = (*tokenWatcher)(nil)
 
+// unsendable is a token that net/http refuses to send.
+const unsendable = "\x00"
+
 // GetTokens is called by gosnowflake for each request.
+//
+// Where gosnowflake cancels a statement it renews without Lock, and as often as
+// the server refuses the token. Nothing but a renewal that fails ends that.
 func (w *tokenWatcher) GetTokens() (token, master string, sessionID int64) {
-	if w.own != nil {
-		return w.own.GetTokens()
-	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.session, w.master, w.sessionID
+	token, master, sessionID = w.session, w.master, w.sessionID
+	loop := !w.locked && w.unlocked > maxRenewals && elapsed(w.issued, w.connector.settings.now()) < loopWithin
+	w.mu.Unlock()
+	if w.own != nil {
+		token, master, sessionID = w.own.GetTokens()
+	}
+	if loop {
+		master = unsendable
+	}
+	return token, master, sessionID
 }
+
+// loopWithin is how soon one renewal follows the other where the server refuses each
+// token. A session token is good for an hour.
+const loopWithin = 10 * time.Minute
 
 // SetTokens is called by gosnowflake with what a login or a renewal brought, and
 // with empty tokens when a login was refused.
@@ -64,6 +81,9 @@ func (w *tokenWatcher) SetTokens(token, master string, sessionID int64) {
 		w.renewed = &Event{Kind: EventRenewed, SessionID: max(sessionID, 0)}
 		if !w.issued.IsZero() {
 			w.renewed.Duration = elapsed(w.issued, now)
+		}
+		if w.unlocked++; w.locked || w.renewed.Duration > loopWithin {
+			w.unlocked = 0
 		}
 	}
 	w.issued = now
@@ -97,10 +117,14 @@ func (w *tokenWatcher) Lock() error {
 }
 
 func (w *tokenWatcher) lock() error {
-	if w.own != nil {
-		return w.own.Lock()
+	if w.own == nil {
+		w.renewing <- struct{}{}
+	} else if err := w.own.Lock(); err != nil {
+		return err
 	}
-	w.renewing <- struct{}{}
+	w.mu.Lock()
+	w.locked = true
+	w.mu.Unlock()
 	return nil
 }
 
@@ -108,7 +132,7 @@ func (w *tokenWatcher) lock() error {
 func (w *tokenWatcher) Unlock() {
 	w.mu.Lock()
 	renewed := w.renewed
-	w.renewed = nil
+	w.renewed, w.locked = nil, false
 	w.mu.Unlock()
 	if w.own != nil {
 		w.own.Unlock()
