@@ -318,14 +318,17 @@ func (c *Connector) setUp(ctx context.Context, s *session) error {
 	ctx, cancel := context.WithTimeout(ctx, setUpTimeout)
 	defer cancel()
 	defer context.AfterFunc(c.stopped, cancel)()
+	w := newWatch(ctx, nil)
+	s.watcher.watch.Store(w)
+	defer s.watcher.watch.Store(nil)
 	for i, statement := range c.settings.sessionInit {
-		_, err := s.call(ctx, ctx, func(ctx context.Context) (any, error) { return nil, s.conn.execSimple(ctx, statement) })
+		_, err := s.call(ctx, w, func(ctx context.Context) (any, error) { return nil, s.conn.execSimple(ctx, statement) })
 		if err != nil {
 			return &setUpError{fmt.Sprintf("statement %d of WithSessionInit", i+1), err}
 		}
 	}
 	if hook := c.settings.afterConnect; hook != nil {
-		_, err := s.call(ctx, ctx, func(ctx context.Context) (any, error) { return nil, hook(ctx, s.conn.Conn) })
+		_, err := s.call(ctx, w, func(ctx context.Context) (any, error) { return nil, hook(ctx, s.conn.Conn) })
 		if err != nil {
 			return &setUpError{"hook after the login", err}
 		}

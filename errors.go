@@ -120,7 +120,7 @@ func classify(err error, ph phase, acc acceptance) Class {
 	case ph == phaseLogin:
 		if su, ok := as[*setUpError](err); ok {
 			// The login went well; what failed came after it.
-			if lost(su.err, phaseStatement) || isTransient(su.err) || isContext(su.err) {
+			if lost(su.err, phaseStatement) || isTransient(su.err) || isContext(su.err) || errors.Is(su.err, errRenewalLoop) {
 				return ClassTransient
 			}
 			return ClassPermanent

@@ -171,7 +171,7 @@ func TestEveryCodeHasItsClass(t *testing.T) {
 	}
 	// What fails between the login and the first use is no refused login.
 	for err, want := range map[error]Class{
-		snow(390114): ClassTransient, snow(390318): ClassTransient, io.EOF: ClassTransient, context.DeadlineExceeded: ClassTransient,
+		snow(390114): ClassTransient, snow(390318): ClassTransient, io.EOF: ClassTransient, errRenewalLoop: ClassTransient, context.DeadlineExceeded: ClassTransient,
 		snow(390303): ClassPermanent, snow(2003): ClassPermanent, errors.New("the hook says no"): ClassPermanent,
 	} {
 		rows = append(rows, row{&setUpError{"hook", err}, phaseLogin, acceptance{}, want})

@@ -238,6 +238,22 @@ func TestEndlessRenewalOfACancelledStatementEnds(t *testing.T) {
 	}, snowtest.WithLatency(10*time.Millisecond))
 }
 
+// TestEndlessRenewalDuringSetUpEnds: with an error that says so.
+func TestEndlessRenewalDuringSetUpEnds(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		refuseTokens(srv, snowtest.RequestQuery)
+		db, _ := connect(t, srv.Config(), snowtether.WithSessionInit("USE ROLE r"))
+		err := db.PingContext(t.Context())
+		clear(t, srv, err)
+		if snowtether.Classify(err) != snowtether.ClassTransient || !strings.Contains(err.Error(), "after each renewal") {
+			t.Errorf("error is %v", err)
+		}
+		if s := srv.Stats(); s.Renewals > 10*s.Logins {
+			t.Errorf("%d renewals for %d logins", s.Renewals, s.Logins)
+		}
+	}, snowtest.WithLatency(10*time.Millisecond))
+}
+
 // TestTelemetryThatHangsDoesNotHoldTheGate: gosnowflake sends it at the end of a
 // login, on a context of its own, and would wait for an hour.
 func TestTelemetryThatHangsDoesNotHoldTheGate(t *testing.T) {
