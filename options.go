@@ -66,6 +66,13 @@ const (
 	maxHeartbeat = 3600 * time.Second
 )
 
+// The bounds of what snowtether waits for by itself. A shorter ping leaves no time
+// for anything else; with waits of centuries the sums overflow.
+const (
+	minIdlePing = time.Second
+	maxWait     = 24 * time.Hour
+)
+
 // validate is the table of what a setting may be.
 func (s *settings) validate() error {
 	var wrong []string
@@ -74,12 +81,14 @@ func (s *settings) validate() error {
 		says string
 	}{
 		{s.heartbeat == 0 || s.heartbeat >= minHeartbeat && s.heartbeat <= maxHeartbeat, "the heartbeat (tetherHeartbeat) must be from 900s to 3600s, or 0 for Snowflake's default"},
-		{s.idlePing >= 0, "the idle ping (tetherIdlePing) must not be negative; 0 is off"},
+		{s.idlePing == 0 || s.idlePing >= minIdlePing && s.idlePing <= maxWait, "the idle ping (tetherIdlePing) must be from 1s to 24h, or 0 for off"},
 		{s.backOffInitial > 0, "the first back-off (tetherBackoffInitial) must be more than 0"},
 		{s.backOffMax >= s.backOffInitial, "the longest back-off (tetherBackoffMax) must not be less than the first (tetherBackoffInitial)"},
+		{s.backOffMax <= maxWait, "the longest back-off (tetherBackoffMax) must be at most 24h"},
 		{s.connectBudget > 0, "the connect budget (tetherConnectBudget) must be more than 0"},
 		{s.maxLogins >= 1 && s.maxLogins <= 1000, "the number of logins at the same time (tetherMaxLogins) must be at least 1 and at most 1000"},
 		{s.authCooldown >= 0, "the cool-down after a refused login (tetherAuthCooldown) must not be negative"},
+		{s.authCooldown <= maxWait, "the cool-down after a refused login (tetherAuthCooldown) must be at most 24h"},
 		{s.changed == KeepChanged || s.changed == DiscardChanged, "the treatment of changed sessions must be KeepChanged or DiscardChanged"},
 		{s.poolName != "" && len(s.poolName) <= 100, "the name of the pool (tetherPoolName) must have from 1 to 100 bytes"},
 	} {
@@ -178,7 +187,8 @@ func WithHeartbeat(d time.Duration) Option { return func(s *settings) { s.heartb
 // moment between d/2 and d after its last use or ping, whether it is alive, and
 // one that is dead is replaced while nobody waits for it. It is for session
 // policies whose idle time-out is below the heartbeat's floor of 15 minutes: 4m is
-// right for the shortest, 5 minutes. The default, 0, is off. DSN: tetherIdlePing.
+// right for the shortest, 5 minutes. It must be from 1 s to 24 h. The default, 0, is
+// off. DSN: tetherIdlePing.
 //
 // A ping is one round trip on a connection of its own, one at a time for the whole
 // pool, from one goroutine. It compiles SELECT 1 and does not run it, which takes
@@ -190,8 +200,8 @@ func WithIdlePing(d time.Duration) Option { return func(s *settings) { s.idlePin
 // WithBackOff sets how long to wait between logins that fail because Snowflake
 // cannot be reached. new is called at the start of each outage. The default
 // doubles from 500 ms to 16 s, each varied by up to a half; [backoff.Stop] ends
-// the trying. DSN: tetherBackoffInitial and tetherBackoffMax change the bounds of
-// the default.
+// the trying. DSN: tetherBackoffInitial and tetherBackoffMax, up to 24 h, change
+// the bounds of the default.
 func WithBackOff(newBackOff func() backoff.BackOff) Option {
 	return func(s *settings) { s.newBackOff = newBackOff }
 }
@@ -212,7 +222,7 @@ func WithMaxLogins(n int) Option { return func(s *settings) { s.maxLogins = n } 
 // WithAuthCooldown sets for how long no login is sent after one was refused for
 // good, as long as the credentials are the same: callers get [ErrLoginSuspended]
 // at once. It doubles with each further refusal, up to 16 times d. Other
-// credentials lift it at once. The default is 30 s; 0 switches it off, and a pool
+// credentials lift it at once. The default is 30 s, the most 24 h; 0 switches it off, and a pool
 // with a wrong password then locks its user out (five refusals do it, says
 // Snowflake's documentation). DSN: tetherAuthCooldown.
 func WithAuthCooldown(d time.Duration) Option { return func(s *settings) { s.authCooldown = d } }

@@ -1,0 +1,119 @@
+package snowtether
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/snowflakedb/gosnowflake/v2"
+	"golang.org/x/oauth2"
+)
+
+// This file is about settings of any value.
+
+const fuzzSecret = "aVerySecretValue7"
+
+// noToken is a token source that never has one.
+type noToken struct{}
+
+func (noToken) Token() (*oauth2.Token, error) { return nil, errors.New("none") }
+
+// FuzzOptions: whatever the settings, by option or by parameter, there is an error
+// of one line that repeats no value, or a connector whose settings are within their
+// bounds and do no harm.
+func FuzzOptions(f *testing.F) {
+	const (
+		second = int64(time.Second)
+		most   = int64(^uint64(0) >> 1)
+		all    = uint32(0x3ff8) // options with a value
+	)
+	f.Add(uint32(0), int64(0), int64(0), second/2, 16*second, 120*second, 30*second, 8, 0, "pool", "USE ROLE r", "client_session_keep_alive", "true")
+	f.Add(all, 900*second, 240*second, second, second, second, int64(0), 1, 1, "p", "SET x = 1", "tetherMaxLogins", "4")
+	f.Add(all&^8, int64(0), most, most, most, most, most, 1000, 1, strings.Repeat("p", 100), "x", "tetherHeartbeat", "900s")
+	f.Add(all, int64(0), int64(1), int64(1), int64(1), int64(1), int64(1), 1, 1, "x", "x", "CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY", "3600")
+	f.Add(all, -second, -second, -second, -second, -second, -second, 1001, 0, "x", "x", "tetherIdlePing", "9223372036s")
+	f.Add(uint32(1), int64(0), int64(0), int64(0), int64(0), int64(0), int64(0), 0, 0, "", "", "tetherConnectBudget", "9999999999999h")
+	f.Fuzz(func(t *testing.T, which uint32, heartbeat, ping, first, longest, budget, cooldown int64, logins, changed int, name, statement, param, value string) {
+		value = strings.ReplaceAll(value, "§", fuzzSecret)
+		cfg := &gosnowflake.Config{Account: "acct", User: "u", Password: fuzzSecret, Params: map[string]*string{param: &value, "x": nil}}
+		if which&1 == 0 {
+			delete(cfg.Params, "x")
+		}
+		opts := []Option{WithLogger(slog.New(slog.DiscardHandler))}
+		for i, opt := range []Option{
+			WithKeepAlive(which&2 == 0), WithHeartbeat(time.Duration(heartbeat)), WithIdlePing(time.Duration(ping)),
+			func(s *settings) { s.backOffInitial, s.backOffMax = time.Duration(first), time.Duration(longest) },
+			WithConnectBudget(time.Duration(budget)), WithAuthCooldown(time.Duration(cooldown)), WithMaxLogins(logins),
+			WithChangedSession(ChangedSession(changed)), WithPoolName(name), WithSessionInit(statement), WithResume(which&4 == 0),
+			WithTokenSource(nil), WithTokenSource(noToken{}), WithBackOff(nil), WithBackOff(func() backoff.BackOff { return &backoff.ZeroBackOff{} }),
+			WithBeforeConnect(nil), WithBeforeConnect(func(context.Context, *gosnowflake.Config) error { return nil }),
+			WithAfterConnect(nil), WithAfterConnect(func(context.Context, driver.Conn) error { return nil }),
+			WithLogger(nil), WithEventHook(nil), WithEventHook(func(Event) {}), WithMeterProvider(nil), nil,
+		} {
+			if which>>(3+i)&1 != 0 {
+				opts = append(opts, opt)
+			}
+		}
+		c, err := NewConnector(cfg, opts...)
+		if err != nil {
+			text := err.Error()
+			if strings.Contains(text, fuzzSecret) || strings.ContainsFunc(text, unicode.IsControl) || len(text) > 2000 || !strings.HasPrefix(text, "snowtether: ") {
+				t.Errorf("the error is %q", text)
+			}
+			return
+		}
+		harmless(t, c)
+		_, _ = c.Stats(), c.Snapshot()
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// harmless checks what is made of the settings that were accepted.
+func harmless(t *testing.T, c *Connector) {
+	t.Helper()
+	s, now := &c.settings, time.Now()
+	for what, ok := range map[string]bool{
+		"heartbeat": s.heartbeat == 0 || s.heartbeat >= 900*time.Second && s.heartbeat <= 3600*time.Second,
+		"budget":    s.connectBudget > 0 && now.Add(s.connectBudget).After(now),
+		"logins":    s.maxLogins >= 1 && s.maxLogins <= 1000,
+		"cool-down": s.authCooldown >= 0 && s.authCooldown*maxCooldown >= s.authCooldown,
+		"changed":   s.changed == KeepChanged || s.changed == DiscardChanged,
+		"pool name": s.poolName != "" && len(s.poolName) <= 100,
+		"idle ping": s.idlePing == 0 || s.idlePing/16 > time.Millisecond, // else the keeper does nothing but ping
+	} {
+		if !ok {
+			t.Errorf("%s: %+v", what, *s)
+		}
+	}
+	if s.idlePing != 0 {
+		for range 10 {
+			if d := spread(s.idlePing); d < s.idlePing/2 || d > s.idlePing {
+				t.Errorf("an idle ping of %v comes after %v", s.idlePing, d)
+			}
+		}
+	}
+	waits := c.gate.newBackOff()
+	for range 100 {
+		if d := waits.NextBackOff(); s.newBackOff == nil && (d < 0 || d > s.backOffMax+s.backOffMax/2+1) {
+			t.Fatalf("with back-offs from %v to %v a wait of %v", s.backOffInitial, s.backOffMax, d)
+		}
+	}
+	for _, name := range []string{paramKeepAlive, paramHeartbeat} {
+		for key := range c.cfg.Params {
+			if key != name && strings.EqualFold(key, name) || strings.HasPrefix(strings.ToLower(key), "tether") {
+				t.Errorf("the parameter %s goes to gosnowflake", key)
+			}
+		}
+	}
+	if v := c.cfg.Params[paramKeepAlive]; v == nil || *v != "true" && *v != "false" {
+		t.Error("keep-alive is neither on nor off")
+	}
+}
