@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"time"
 
 	"github.com/DATA-DOG/go-sqlmock"
+	"github.com/cenkalti/backoff/v4"
+	"github.com/jmoiron/sqlx"
 
 	"github.com/snowtether/snowtether"
 	"github.com/snowtether/snowtether/snowtest"
@@ -122,4 +125,64 @@ func ExampleWarm() {
 	}
 	fmt.Println(db.Stats().Idle)
 	// Output: 4
+}
+
+// A pool that was opened by its name has a connector too.
+func ExampleConnectorOf() {
+	srv := start() // in your program: Snowflake
+	defer srv.Close()
+	db, err := sql.Open("snowtether", srv.DSN()+"&tetherPoolName=billing")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer db.Close()
+
+	connector, err := snowtether.ConnectorOf(db)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(connector.Snapshot().Pool, connector.Stats().Logins)
+	// Output: billing 0
+}
+
+// With sqlx, with limits of one's own, and with an error of one's own as a reason to
+// run it again.
+func ExampleRunTx_options() {
+	srv := start()
+	defer srv.Close()
+	db := sqlx.NewDb(open(srv), "snowtether")
+	defer db.Close()
+
+	errBusy := errors.New("somebody else has it")
+	attempts := 0
+	err := snowtether.RunTx(context.Background(),
+		func(ctx context.Context) (*sqlx.Tx, error) { return db.BeginTxx(ctx, nil) },
+		func(tx *sqlx.Tx) error {
+			attempts++
+			return errBusy
+		},
+		snowtether.WithAttempts(3),
+		snowtether.WithTxBackOff(func() backoff.BackOff { return backoff.NewConstantBackOff(time.Millisecond) }),
+		snowtether.WithRepeatable(func(err error) bool { return errors.Is(err, errBusy) }),
+	)
+	fmt.Println(errors.Is(err, errBusy), "after", attempts, "attempts")
+	// Output: true after 3 attempts
+}
+
+// start is snowtest.Start for the examples.
+func start(opts ...snowtest.Option) *snowtest.Server {
+	srv, err := snowtest.Start(opts...)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return srv
+}
+
+// open is sql.OpenDB for the examples, on a connector that logs nothing.
+func open(srv *snowtest.Server, opts ...snowtether.Option) *sql.DB {
+	connector, err := snowtether.NewConnector(srv.Config(), append(opts, quiet)...)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return sql.OpenDB(connector)
 }

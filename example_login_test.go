@@ -1,0 +1,224 @@
+package snowtether_test
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"log"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/snowflakedb/gosnowflake/v2"
+	"golang.org/x/oauth2"
+
+	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// Examples of the options about logins and about what keeps a session alive.
+
+// A token for each login, here one that never changes. In your program: an
+// oauth2.TokenSource that fetches one, such as that of clientcredentials.Config.
+func ExampleWithTokenSource() {
+	srv := start()
+	defer srv.Close()
+
+	cfg := srv.Config()
+	cfg.Authenticator, cfg.Password = gosnowflake.AuthTypeOAuth, ""
+	connector, err := snowtether.NewConnector(cfg,
+		snowtether.WithTokenSource(oauth2.StaticTokenSource(&oauth2.Token{AccessToken: srv.Token()})))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer connector.Close()
+
+	conn, err := connector.Connect(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Println(connector.Stats().Logins, "login")
+	// Output: 1 login
+}
+
+// A password that is rotated in a vault: each login asks for the current one.
+func ExampleWithBeforeConnect() {
+	srv := start()
+	defer srv.Close()
+	vault := func(context.Context) (string, error) { return srv.Password(), nil }
+
+	cfg := srv.Config()
+	cfg.Password = "last month's"
+	connector, err := snowtether.NewConnector(cfg, snowtether.WithBeforeConnect(
+		func(ctx context.Context, cfg *gosnowflake.Config) (err error) {
+			cfg.Password, err = vault(ctx)
+			return err
+		}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	db := sql.OpenDB(connector)
+	defer db.Close()
+	fmt.Println(db.Ping())
+	// Output: <nil>
+}
+
+// The statements run after each login, also after the one that replaces a lost
+// session.
+func ExampleWithSessionInit() {
+	srv := start()
+	defer srv.Close()
+	db := open(srv, snowtether.WithSessionInit("USE ROLE loader", "ALTER SESSION SET QUERY_TAG = 'nightly'"))
+	defer db.Close()
+
+	fmt.Println(db.Ping())
+	srv.AbortSessions()
+	fmt.Println(db.Ping())
+	fmt.Println("set up", srv.Accepted("USE ROLE loader"), "times")
+	// Output:
+	// <nil>
+	// <nil>
+	// set up 2 times
+}
+
+// The same as a function, which gets gosnowflake's own connection.
+func ExampleWithAfterConnect() {
+	srv := start()
+	defer srv.Close()
+	db := open(srv, snowtether.WithAfterConnect(func(ctx context.Context, conn driver.Conn) error {
+		_, err := conn.(driver.ExecerContext).ExecContext(ctx, "SET day = '2026-01-01'", nil)
+		return err
+	}))
+	defer db.Close()
+
+	fmt.Println(db.Ping(), srv.Accepted("SET day = '2026-01-01'"))
+	// Output: <nil> 1
+}
+
+// Four tries, a millisecond apart, in place of 500 ms to 16 s until the connect
+// budget is spent.
+func ExampleWithBackOff() {
+	srv := start()
+	defer srv.Close()
+	refuseLogins(srv)
+	db := open(srv, snowtether.WithBackOff(func() backoff.BackOff {
+		return backoff.WithMaxRetries(backoff.NewConstantBackOff(time.Millisecond), 3)
+	}))
+	defer db.Close()
+
+	err := db.Ping()
+	fmt.Println(snowtether.Classify(err), "after", srv.Stats().Requests[snowtest.RequestLogin], "logins")
+	// Output: transient after 4 logins
+}
+
+// Who brings no deadline waits this long for Snowflake to come back.
+func ExampleWithConnectBudget() {
+	srv := start()
+	defer srv.Close()
+	refuseLogins(srv)
+	db := open(srv, snowtether.WithConnectBudget(20*time.Millisecond)) // default: 2 minutes
+	defer db.Close()
+
+	fmt.Println(snowtether.Classify(db.Ping()))
+	// Output: transient
+}
+
+// refuseLogins makes the server answer 503 to every login.
+func refuseLogins(srv *snowtest.Server) {
+	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.KeepControl()
+		return snowtest.Fault{Status: 503}, r.Kind == snowtest.RequestLogin
+	})
+}
+
+// 12 connections, and never more than 2 logins at the same time.
+func ExampleWithMaxLogins() {
+	srv := start()
+	defer srv.Close()
+	db := open(srv, snowtether.WithMaxLogins(2))
+	defer db.Close()
+
+	if err := snowtether.Warm(context.Background(), db, 12); err != nil {
+		log.Fatal(err)
+	}
+	stats := srv.Stats()
+	fmt.Println(stats.Logins, "logins;", "two at the same time at the most:", stats.MaxConcurrentLogins <= 2)
+	// Output: 12 logins; two at the same time at the most: true
+}
+
+// A wrong password is sent once, however often the program tries.
+func ExampleWithAuthCooldown() {
+	srv := start()
+	defer srv.Close()
+	db := open(srv,
+		snowtether.WithAuthCooldown(time.Minute), // default: 30 s
+		snowtether.WithBeforeConnect(func(_ context.Context, cfg *gosnowflake.Config) error {
+			cfg.Password = "mistyped"
+			return nil
+		}))
+	defer db.Close()
+
+	for range 3 {
+		err := db.Ping()
+		fmt.Println(snowtether.Classify(err), errors.Is(err, snowtether.ErrLoginSuspended))
+	}
+	fmt.Println("logins that were sent:", srv.Stats().LoginFailures)
+	// Output:
+	// permanent false
+	// permanent true
+	// permanent true
+	// logins that were sent: 1
+}
+
+// A session that ends while it lies idle in the pool is replaced there, while
+// nobody waits for it.
+func ExampleWithIdlePing() {
+	srv := start()
+	defer srv.Close()
+	replaced := make(chan snowtether.Event, 1)
+	db := open(srv,
+		snowtether.WithIdlePing(20*time.Millisecond), // 4m is right for the shortest session policy
+		snowtether.WithEventHook(func(e snowtether.Event) {
+			if e.Kind == snowtether.EventReconnected {
+				replaced <- e
+			}
+		}))
+	defer db.Close()
+	fmt.Println(db.Ping())
+
+	srv.AbortSessions()
+	e := <-replaced // nobody has used the pool meanwhile
+	fmt.Println(e.Kind, e.Code)
+	// Output:
+	// <nil>
+	// reconnected 390111
+}
+
+// Heartbeats are on by default, once an hour. What gosnowflake would not act on is
+// an error.
+func ExampleWithHeartbeat() {
+	srv := start()
+	defer srv.Close()
+	_, err := snowtether.NewConnector(srv.Config(), snowtether.WithHeartbeat(15*time.Minute))
+	fmt.Println(err)
+	_, err = snowtether.NewConnector(srv.Config(), snowtether.WithHeartbeat(time.Minute))
+	fmt.Println(err)
+	// Output:
+	// <nil>
+	// snowtether: the heartbeat (tetherHeartbeat) must be from 900s to 3600s, or 0 for Snowflake's default
+}
+
+// Without heartbeats a session that lies idle for four hours ends. The option wins
+// over what the DSN or Config.Params say.
+func ExampleWithKeepAlive() {
+	srv := start()
+	defer srv.Close()
+	on := "true"
+	cfg := srv.Config()
+	cfg.Params["CLIENT_SESSION_KEEP_ALIVE"] = &on
+	_, err := snowtether.NewConnector(cfg, snowtether.WithKeepAlive(false))
+	fmt.Println(err)
+	// Output: <nil>
+}
