@@ -1,66 +1,251 @@
 package snowtether_test
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
+	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"unicode"
 )
 
-var (
-	testName = regexp.MustCompile(`\b(?:Test|Fuzz|Example|Benchmark)[A-Z]\w+`)
-	link     = regexp.MustCompile(`\]\(([^)#\s]+)[^)]*\)`)
-)
+// This file holds the documents against the files, tests, commands and settings
+// that they name.
 
-// TestDocumentsNameWhatExists: every test that a document names, and every file
-// that it links to.
-func TestDocumentsNameWhatExists(t *testing.T) {
-	var documents []string
-	defined := map[string]bool{}
-	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
+// documents are the texts of all .md files, by their paths.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
+	everyFile(t, ".md", func(name, text string) { texts[name] = text })
+	if len(texts) < 5 {
+		t.Fatalf("only %d documents found: %v", len(texts), slices.Collect(maps.Keys(texts)))
+	}
+	return texts
+}
+
+// everyFile calls f with the path, with slashes, and the text of each file whose
+// name ends so.
+func everyFile(t *testing.T, ending string, f func(name, text string)) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(name string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(name, ending) {
 			return err
-		case strings.HasSuffix(path, ".md"):
-			documents = append(documents, path)
-		case strings.HasSuffix(path, "_test.go"):
-			text, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			for _, line := range strings.Split(string(text), "\n") {
-				if rest, ok := strings.CutPrefix(line, "func "); ok {
-					defined[testName.FindString(rest)] = true
-				}
-			}
 		}
-		return nil
+		text, err := os.ReadFile(name)
+		if err == nil {
+			f(filepath.ToSlash(name), string(text))
+		}
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(documents) < 5 {
-		t.Errorf("only %d documents found: %v", len(documents), documents)
-	}
-	for _, document := range documents {
-		text, err := os.ReadFile(document)
-		if err != nil {
-			t.Fatal(err)
+}
+
+var (
+	testName = regexp.MustCompile(`\b(?:Test|Fuzz|Example|Benchmark)[A-Z]\w+`)
+	testFunc = regexp.MustCompile(`(?m)^func (\w+)\(`)
+)
+
+// tests says in which directories a test, fuzz target, example or benchmark of a
+// name is defined.
+func tests(t *testing.T) map[string][]string {
+	t.Helper()
+	in := map[string][]string{}
+	everyFile(t, "_test.go", func(name, text string) {
+		for _, m := range testFunc.FindAllStringSubmatch(text, -1) {
+			in[m[1]] = append(in[m[1]], path.Dir(name))
 		}
-		for _, name := range testName.FindAllString(string(text), -1) {
-			if !defined[name] {
+	})
+	return in
+}
+
+var (
+	link    = regexp.MustCompile(`\]\(([^)#\s]*)(?:#([^)\s]*))?[^)]*\)`)
+	heading = regexp.MustCompile(`(?m)^#+ +(.+)$`)
+)
+
+// TestDocumentsNameWhatExists: every test that a document names, and every file and
+// heading that it links to.
+func TestDocumentsNameWhatExists(t *testing.T) {
+	texts, defined := documents(t), tests(t)
+	for document, text := range texts {
+		for _, name := range testName.FindAllString(text, -1) {
+			if defined[name] == nil {
 				t.Errorf("%s names %s, which does not exist", document, name)
 			}
 		}
-		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
 			if strings.Contains(m[1], "://") || strings.HasPrefix(m[1], "mailto:") {
 				continue
 			}
-			if _, err := os.Stat(filepath.Join(filepath.Dir(document), m[1])); err != nil {
+			target := document
+			if m[1] != "" {
+				target = path.Join(path.Dir(document), m[1])
+			}
+			if _, err := os.Stat(target); err != nil {
 				t.Errorf("%s links to %s, which does not exist", document, m[1])
+				continue
+			}
+			if linked, isDocument := texts[target]; isDocument && m[2] != "" && !slices.Contains(anchors(linked), m[2]) {
+				t.Errorf("%s links to #%s of %s, which has no such heading", document, m[2], target)
 			}
 		}
 	}
+}
+
+// anchors are what the headings of a document are linked to by.
+func anchors(text string) (anchors []string) {
+	for _, m := range heading.FindAllStringSubmatch(text, -1) {
+		anchors = append(anchors, strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case r == '-', r == '_', unicode.IsLetter(r), unicode.IsDigit(r):
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, strings.TrimSpace(m[1])))
+	}
+	return anchors
+}
+
+var command = regexp.MustCompile("\\bgo (run|test|vet|build)((?: +[^\\s`#]+)+)")
+
+// TestCommandsInDocumentsAreRight: they are given at the root of the repository, the
+// packages that they name exist, and the tests that they name are in these.
+func TestCommandsInDocumentsAreRight(t *testing.T) {
+	defined, found := tests(t), 0
+	for document, text := range documents(t) {
+		for _, m := range command.FindAllStringSubmatch(text, -1) {
+			var packages []string
+			for _, arg := range strings.Fields(m[2]) {
+				if arg != "." && !strings.HasPrefix(arg, "./") {
+					continue
+				}
+				found++
+				packages = append(packages, arg)
+				dir, all := strings.CutSuffix(arg, "...")
+				if files, _ := filepath.Glob(filepath.Join(dir, "*.go")); len(files) == 0 && !all {
+					t.Errorf("%s: in %q, there is no package %s", document, m[0], arg)
+				}
+				if _, err := os.Stat(dir); err != nil {
+					t.Errorf("%s: in %q, there is no directory %s", document, m[0], dir)
+				}
+				if m[1] == "run" {
+					break // what follows is the program's
+				}
+			}
+			for _, name := range testName.FindAllString(m[2], -1) {
+				if !slices.ContainsFunc(defined[name], func(dir string) bool { return covered(dir, packages) }) {
+					t.Errorf("%s: in %q, %s is not in %v", document, m[0], name, packages)
+				}
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("only %d packages found in commands", found)
+	}
+}
+
+// covered reports whether a directory is among those that the patterns stand for.
+func covered(dir string, patterns []string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		root, all := strings.CutSuffix(pattern, "...")
+		root = path.Clean(root)
+		return dir == root || all && (root == "." || strings.HasPrefix(dir, root+"/"))
+	})
+}
+
+// TestReadmeHasEverySetting: each option and each parameter of the DSN is in its
+// table, and nothing else is.
+func TestReadmeHasEverySetting(t *testing.T) {
+	var options, params []string
+	for _, row := range table(t, "README.md", "option") {
+		for _, term := range terms(row[0]) {
+			name, _, _ := strings.Cut(term, "(")
+			options = append(options, name)
+		}
+		params = append(params, terms(row[1])...)
+	}
+	slices.Sort(options)
+	slices.Sort(params)
+	wantOptions, wantParams := settings(t)
+	if !slices.Equal(options, wantOptions) {
+		t.Errorf("README.md has the options\n%v, the package\n%v", options, wantOptions)
+	}
+	if !slices.Equal(params, wantParams) {
+		t.Errorf("README.md has the parameters\n%v, the package\n%v", params, wantParams)
+	}
+}
+
+// settings are the functions of options.go that return an Option and the keys of
+// dsnParams, sorted.
+func settings(t *testing.T) (options, params []string) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "options.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.FuncDecl:
+			if res := n.Type.Results; n.Name.IsExported() && res != nil {
+				if id, ok := res.List[0].Type.(*ast.Ident); ok && id.Name == "Option" {
+					options = append(options, n.Name.Name)
+				}
+			}
+		case *ast.KeyValueExpr:
+			if key, ok := n.Key.(*ast.BasicLit); ok && key.Kind == token.STRING {
+				name, err := strconv.Unquote(key.Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				params = append(params, name)
+			}
+		}
+		return true
+	})
+	slices.Sort(options)
+	slices.Sort(params)
+	return options, params
+}
+
+// TestContributingHasEveryFile: each Go file of the root package and each package
+// below it is in a table, but for a test file whose namesake is.
+func TestContributingHasEveryFile(t *testing.T) {
+	text, err := os.ReadFile("CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "|") {
+			continue
+		}
+		for _, m := range link.FindAllStringSubmatch(line, -1) {
+			listed[m[1]] = true
+			if dir := path.Dir(m[1]); dir != "." {
+				listed[dir] = true
+			}
+		}
+	}
+	everyFile(t, ".go", func(name, _ string) {
+		if dir := path.Dir(name); dir != "." {
+			name = dir
+		}
+		namesake := strings.TrimSuffix(name, "_test.go") + ".go"
+		if !listed[name] && !listed[namesake] {
+			t.Errorf("CONTRIBUTING.md has no row for %s", name)
+			listed[name] = true // once is enough
+		}
+	})
 }

@@ -245,7 +245,7 @@ func TestMetricsAreAsDocumented(t *testing.T) {
 		}
 	}
 	documented := make(map[string]string)
-	for _, row := range table(t, "metric | kind | unit | attributes | what it is") {
+	for _, row := range table(t, "docs/observability.md", "metric | kind | unit | attributes | what it is") {
 		name := terms(row[0])[0]
 		documented[name] = row[1] + " " + terms(row[2])[0]
 		got := slices.DeleteFunc(slices.Clone(attrs[name]), func(key string) bool { return key == "" })

@@ -18,16 +18,17 @@ import (
 
 // This file holds docs/observability.md against the code and what it does.
 
-// table returns the rows of the document's table with this heading, in cells.
-func table(t *testing.T, heading string) (rows [][]string) {
+// table returns the rows of the table of a document whose first column has this
+// heading, in cells.
+func table(t *testing.T, document, heading string) (rows [][]string) {
 	t.Helper()
-	text, err := os.ReadFile("docs/observability.md")
+	text, err := os.ReadFile(document)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, rest, found := strings.Cut(string(text), "\n| "+heading+" |")
 	if !found {
-		t.Fatalf("there is no table %q", heading)
+		t.Fatalf("%s has no table %q", document, heading)
 	}
 	for _, row := range strings.Split(rest, "\n")[2:] { // below the heading and its rule
 		if !strings.HasPrefix(row, "|") {
@@ -89,13 +90,13 @@ func TestEventsAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, row := range table(t, eventTable) {
+	for _, row := range table(t, "docs/observability.md", eventTable) {
 		kinds, used = append(kinds, terms(row[0])...), append(used, terms(row[3])...)
 		if !strings.Contains(string(code), strconv.Quote(row[2])) {
 			t.Errorf("the code has no message %q", row[2])
 		}
 	}
-	for _, row := range table(t, "attribute | what it is") {
+	for _, row := range table(t, "docs/observability.md", "attribute | what it is") {
 		explained = append(explained, terms(row[0])...)
 	}
 	for what, lists := range map[string][2][]string{
@@ -114,7 +115,7 @@ func TestEventsAreDocumented(t *testing.T) {
 // happens.
 func TestLogLinesAreAsDocumented(t *testing.T) {
 	rows, seen := make(map[string][]string), make(map[string][]string)
-	for _, row := range table(t, eventTable) {
+	for _, row := range table(t, "docs/observability.md", eventTable) {
 		rows[terms(row[0])[0]] = row
 	}
 	for i := range happenings {
