@@ -69,7 +69,7 @@ const (
 // The bounds of what snowtether waits for by itself. A shorter ping leaves no time
 // for anything else; with waits of centuries the sums overflow.
 const (
-	minIdlePing = time.Second
+	minIdlePing = 10 * time.Millisecond
 	maxWait     = 24 * time.Hour
 )
 
@@ -81,7 +81,7 @@ func (s *settings) validate() error {
 		says string
 	}{
 		{s.heartbeat == 0 || s.heartbeat >= minHeartbeat && s.heartbeat <= maxHeartbeat, "the heartbeat (tetherHeartbeat) must be from 900s to 3600s, or 0 for Snowflake's default"},
-		{s.idlePing == 0 || s.idlePing >= minIdlePing && s.idlePing <= maxWait, "the idle ping (tetherIdlePing) must be from 1s to 24h, or 0 for off"},
+		{s.idlePing == 0 || s.idlePing >= minIdlePing && s.idlePing <= maxWait, "the idle ping (tetherIdlePing) must be from 10ms to 24h, or 0 for off"},
 		{s.backOffInitial > 0, "the first back-off (tetherBackoffInitial) must be more than 0"},
 		{s.backOffMax >= s.backOffInitial, "the longest back-off (tetherBackoffMax) must not be less than the first (tetherBackoffInitial)"},
 		{s.backOffMax <= maxWait, "the longest back-off (tetherBackoffMax) must be at most 24h"},
@@ -187,7 +187,7 @@ func WithHeartbeat(d time.Duration) Option { return func(s *settings) { s.heartb
 // moment between d/2 and d after its last use or ping, whether it is alive, and
 // one that is dead is replaced while nobody waits for it. It is for session
 // policies whose idle time-out is below the heartbeat's floor of 15 minutes: 4m is
-// right for the shortest, 5 minutes. It must be from 1 s to 24 h. The default, 0, is
+// right for the shortest, 5 minutes. It must be from 10 ms to 24 h. The default, 0, is
 // off. DSN: tetherIdlePing.
 //
 // A ping is one round trip on a connection of its own, one at a time for the whole
