@@ -178,6 +178,7 @@ func ConnectorOf(db *sql.DB) (*Connector, error) {
 type Snapshot struct {
 	Time     time.Time
 	Pool     string        // see WithPoolName
+	Closed   bool          // Close was called: sessions that are left are being logged out
 	Sessions []SessionInfo // the oldest first
 	Gate     GateInfo
 	Stats    Stats
@@ -229,7 +230,7 @@ type GateInfo struct {
 // Snapshot reports what the connector looks like now.
 func (c *Connector) Snapshot() Snapshot {
 	now := c.settings.now()
-	s := Snapshot{Time: now, Pool: c.settings.poolName, Sessions: c.survey(now), Gate: c.gate.info(now), Events: c.recent.list()}
+	s := Snapshot{Time: now, Pool: c.settings.poolName, Closed: c.stopped.Err() != nil, Sessions: c.survey(now), Gate: c.gate.info(now), Events: c.recent.list()}
 	s.Stats = c.stats(s.Sessions)
 	return s
 }

@@ -1,0 +1,160 @@
+// Package debugpage shows how the pools of a program are: a page for whoever has to
+// find that out in the middle of a night.
+//
+// It is mounted like net/http/pprof, and belongs where that is: on a port or behind
+// a login that only operators reach.
+//
+//	connector, err := snowtether.ConnectorOf(db) // or what NewConnector returned
+//	if err != nil { … }
+//	mux.Handle("/debug/snowtether/", debugpage.Handler(connector))
+//
+// For each pool the page has a sentence that says how things are and what, if
+// anything, needs doing; the sessions, the gate that logins pass, the counts, and
+// the last 100 events. It is refreshed every 5 seconds, works without JavaScript as
+// well, and loads nothing from elsewhere. Reading it asks Snowflake nothing and
+// holds nobody up.
+//
+// With ?format=json, or an Accept header that prefers it, the same is there as
+// JSON; docs/observability.md has its fields.
+//
+// What is shown is that of a [snowtether.Snapshot], plus the sentence: no secret,
+// no SQL, no name of a user, a host or an account. Pools are told apart by
+// [snowtether.WithPoolName].
+package debugpage
+
+import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"encoding/json"
+	"html/template"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/snowtether/snowtether"
+)
+
+// Handler shows the connectors, in this order. It answers GET and HEAD whatever the
+// path, so it can be mounted anywhere; nil connectors are left out. It keeps nothing
+// between two requests: a program whose pools come and go can make a handler for
+// each request.
+func Handler(connectors ...*snowtether.Connector) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var snapshots []snowtether.Snapshot
+		for _, c := range connectors {
+			if c != nil {
+				snapshots = append(snapshots, c.Snapshot())
+			}
+		}
+		serve(w, r, snapshots)
+	})
+}
+
+// These files are the page. Its script and its style stand in it, so that it is one
+// request; the policy names their hashes, so that no other script or style counts.
+var (
+	//go:embed page.html
+	pageHTML string
+	//go:embed page.css
+	pageCSS string
+	//go:embed page.js
+	pageJS string
+
+	page   = template.Must(template.New("page").Parse(pageHTML))
+	policy = "default-src 'none'; script-src " + hash(pageJS) + "; style-src " + hash(pageCSS) +
+		"; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+func hash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
+
+func serve(w http.ResponseWriter, r *http.Request, snapshots []snowtether.Snapshot) {
+	for name, value := range map[string]string{
+		"Cache-Control":                "no-store",
+		"Content-Security-Policy":      policy,
+		"Cross-Origin-Opener-Policy":   "same-origin",
+		"Cross-Origin-Resource-Policy": "same-origin",
+		"Referrer-Policy":              "no-referrer",
+		"Vary":                         "Accept",
+		"X-Content-Type-Options":       "nosniff",
+		"X-Frame-Options":              "DENY",
+	} {
+		w.Header().Set(name, value)
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "this page can only be read: use GET or HEAD", http.StatusMethodNotAllowed)
+		return
+	}
+	rep := report{Time: utc(time.Now()), Pools: make([]pool, len(snapshots))}
+	for i, s := range snapshots {
+		rep.Pools[i] = newPool(s)
+	}
+	var body bytes.Buffer
+	var err error
+	switch format := r.URL.Query().Get("format"); {
+	case format == "json" || format == "" && prefersJSON(r.Header.Get("Accept")):
+		w.Header().Set("Content-Type", "application/json")
+		enc := json.NewEncoder(&body)
+		enc.SetIndent("", "  ")
+		err = enc.Encode(rep)
+	case format == "" || format == "html":
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		err = page.Execute(&body, view{rep, template.CSS(pageCSS), template.JS(pageJS)})
+	default:
+		http.Error(w, "format must be html or json", http.StatusBadRequest)
+		return
+	}
+	if err != nil {
+		http.Error(w, "the page could not be made: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
+	_, _ = body.WriteTo(w) // the reader has left: nobody is there to be told
+}
+
+// prefersJSON says whether JSON is the first of the two forms that the client
+// takes.
+func prefersJSON(accept string) bool {
+	for part := range strings.SplitSeq(accept, ",") {
+		switch form, _, _ := mime.ParseMediaType(part); form {
+		case "application/json":
+			return true
+		case "text/html":
+			return false
+		}
+	}
+	return false
+}
+
+// A view is what the template sees.
+type view struct {
+	report
+	Style  template.CSS
+	Script template.JS
+}
+
+// Worst is the level of the pool that is worst off.
+func (v view) Worst() level {
+	worst := levelOK
+	for _, l := range []level{levelWait, levelAct} {
+		for _, p := range v.Pools {
+			if p.Level == l {
+				worst = l
+			}
+		}
+	}
+	return worst
+}
+
+// Clock is when it was like this.
+func (v view) Clock() string { return v.Time.Format("15:04:05") + " UTC" }
+
+// Day is the date of that.
+func (v view) Day() string { return v.Time.Format("Mon 2 Jan 2006") }

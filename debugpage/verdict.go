@@ -1,0 +1,291 @@
+package debugpage
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/snowtether/snowtether"
+)
+
+// This file makes the sentence on top of a pool: how things are and what, if
+// anything, needs doing. Between two events it says the same, so that whoever has
+// it read out hears it once.
+
+// A level says whether somebody has to act.
+type level string
+
+const (
+	levelOK     level = "ok"
+	levelClosed level = "closed" // by the program
+	levelWait   level = "wait"   // not well, but nothing can be done in the program or its settings
+	levelAct    level = "act"
+)
+
+// Label is the level in words: colours are not seen by everybody.
+func (l level) Label() string {
+	switch l {
+	case levelOK:
+		return "In order"
+	case levelClosed:
+		return "Closed"
+	case levelWait:
+		return "Wait"
+	}
+	return "To do"
+}
+
+// judge says how a connector is.
+func judge(s snowtether.Snapshot) (level, string) {
+	l, text := state(s)
+	if doubt := inDoubt(s); doubt != "" {
+		return levelAct, text + ". " + doubt
+	}
+	if l == levelOK {
+		text += "; nothing needs doing"
+		if past := overcome(s); past != "" {
+			text += ". " + past
+		}
+	}
+	return l, text + "."
+}
+
+// state is what judge says without what is past.
+func state(s snowtether.Snapshot) (level, string) {
+	gate := s.Gate
+	switch {
+	case s.Closed:
+		return levelClosed, closed(s)
+	case gate.State == snowtether.GateSuspended:
+		logins := "A login was refused"
+		if gate.Failures > 1 {
+			logins = fmt.Sprintf("The last %d logins were refused, the last one", gate.Failures)
+		}
+		why, remedy := refusal(gate.Code)
+		return levelAct, fmt.Sprintf("%s %s: %s. With the same credentials none is sent before %s; %s",
+			logins, why, remedy, at(s, gate.Until, "15:04:05"), remaining(s))
+	case gate.State == snowtether.GateProbing && s.Stats.Logins == 0: // it may be a name that was never right
+		return levelAct, fmt.Sprintf("Snowflake cannot be reached since %s, and no login has succeeded yet; logins are tried again. Look at the names of the account and the host, the network, the proxy and status.snowflake.com",
+			at(s, gate.Since, "15:04"))
+	case gate.State == snowtether.GateProbing:
+		return levelWait, fmt.Sprintf("Snowflake cannot be reached since %s; logins, and statements that were not sent, are tried again, and this program needs nothing. Look at the network, the proxy and status.snowflake.com",
+			at(s, gate.Since, "15:04"))
+	case gate.State == snowtether.GatePaced:
+		why := ""
+		if e, ok := last(s, snowtether.EventLost); ok && e.Code != 0 {
+			why = fmt.Sprintf(" The last one was lost with code %d.", e.Code)
+		}
+		return levelAct, fmt.Sprintf("Since %s sessions end before they can be used; logins are spaced out until one lasts.%s Find out who ends them: a session policy, an administrator, or a gateway",
+			at(s, gate.Since, "15:04"), why)
+	}
+	if e, ok := failing(s); ok {
+		if e.Kind == snowtether.EventSetUpFailed {
+			return levelAct, fmt.Sprintf("The last new session, at %s, could not be set up and was closed%s: correct the statements of WithSessionInit or the hook of WithAfterConnect; %s",
+				at(s, e.Time, "15:04"), withCode(e.Code), remaining(s))
+		}
+		why, remedy := refusal(e.Code)
+		return levelAct, fmt.Sprintf("The last login, at %s, was refused %s: %s. The next one is sent when somebody needs a session; %s",
+			at(s, e.Time, "15:04"), why, remedy, remaining(s))
+	}
+	return levelOK, sessions(s)
+}
+
+func closed(s snowtether.Snapshot) string {
+	text := "The program has closed this pool"
+	switch n := len(s.Sessions); {
+	case n == 0:
+		return text + "; it has no sessions and makes no logins"
+	case s.Stats.CloseTimeouts > 0:
+		return fmt.Sprintf("%s; %s not logged out in time and will be ended by Snowflake", text, plural(n, "session was", "sessions were"))
+	default:
+		return fmt.Sprintf("%s; %s being logged out", text, plural(n, "session is", "sessions are"))
+	}
+}
+
+// sessions says how the sessions are when logins are let through.
+func sessions(s snowtether.Snapshot) string {
+	n := tally(s)
+	closing := n[snowtether.SessionClosing]
+	open := len(s.Sessions) - closing
+	dead, suspect := n[snowtether.SessionDead], n[snowtether.SessionSuspect]
+	var parts []string
+	switch {
+	case open == 0 && s.Stats.Logins == 0:
+		return "No session has been opened yet; the first use of the pool logs in"
+	case open == 0:
+		parts = append(parts, "No session is open; the next use of the pool logs in")
+	case dead+suspect == 0 && open == 1:
+		parts = append(parts, "The one session is in order")
+	case dead+suspect == 0:
+		parts = append(parts, fmt.Sprintf("All %d sessions are in order", open))
+	}
+	if dead > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %d sessions turned out to be dead and will be replaced", dead, open))
+	}
+	if suspect > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %d sessions will be checked before the next use, because another turned out to be dead", suspect, open))
+	}
+	if closing > 0 {
+		parts = append(parts, plural(closing, "session is", "sessions are")+" being logged out")
+	}
+	return strings.Join(parts, "; ")
+}
+
+// remaining says what is left to work with while logins fail.
+func remaining(s snowtether.Snapshot) string {
+	n := tally(s)
+	switch open := n[snowtether.SessionIdle] + n[snowtether.SessionUsed]; open {
+	case 0:
+		return "no session is open that could be used meanwhile"
+	case 1:
+		return "the one session that is open can be used meanwhile"
+	default:
+		return fmt.Sprintf("the %d sessions that are open can be used meanwhile", open)
+	}
+}
+
+func tally(s snowtether.Snapshot) map[snowtether.SessionState]int {
+	n := make(map[snowtether.SessionState]int)
+	for _, info := range s.Sessions {
+		n[info.State]++
+	}
+	return n
+}
+
+// failing returns what the last attempt to open a session came to, if that has to
+// be put right by somebody and no longer shows at the gate.
+func failing(s snowtether.Snapshot) (snowtether.Event, bool) {
+	spoilt := make(map[int64]bool) // sessions that were opened and could not be set up
+	for _, e := range slices.Backward(s.Events) {
+		switch e.Kind {
+		case snowtether.EventSetUpFailed:
+			switch e.Class {
+			case snowtether.ClassTransient, snowtether.ClassSessionLost, snowtether.ClassContext:
+				return e, false
+			}
+			return e, true
+		case snowtether.EventLoginFailed:
+			return e, e.Class == snowtether.ClassPermanent || e.Class == snowtether.ClassCredential
+		case snowtether.EventOpened:
+			if !spoilt[e.SessionID] {
+				return e, false
+			}
+		}
+	}
+	return snowtether.Event{}, false
+}
+
+// doubtFor is how long a statement in doubt is spoken of: for as long as Snowflake
+// keeps its result.
+const doubtFor = 24 * time.Hour
+
+func inDoubt(s snowtether.Snapshot) string {
+	n, which := 0, ""
+	var when time.Time
+	for _, e := range s.Events {
+		if e.Kind == snowtether.EventInDoubt && s.Time.Sub(e.Time) < doubtFor {
+			n, when, which = n+1, e.Time, e.QueryID
+		}
+	}
+	if which != "" {
+		which = ", query " + which
+	}
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf("Nobody knows whether a statement ran that failed at %s%s: look at what it should have changed before it is run again.", at(s, when, "15:04"), which)
+	}
+	return fmt.Sprintf("Nobody knows whether %d statements ran, of which the last failed at %s%s: look at what they should have changed before they are run again.", n, at(s, when, "15:04"), which)
+}
+
+// pastFor is how long trouble that is over is spoken of: whoever was woken by it
+// finds it here.
+const pastFor = time.Hour
+
+// overcome says what trouble ended lately.
+func overcome(s snowtether.Snapshot) string {
+	for _, e := range slices.Backward(s.Events) {
+		if s.Time.Sub(e.Time) >= pastFor {
+			break
+		}
+		from, to := clock(s.Time, e.Time.Add(-e.Duration), "15:04"), at(s, e.Time, "15:04")
+		switch e.Kind {
+		case snowtether.EventOutageOver:
+			return fmt.Sprintf("Snowflake could not be reached from %s to %s", from, to)
+		case snowtether.EventLoginAccepted:
+			return fmt.Sprintf("Logins were refused from %s to %s", from, to)
+		case snowtether.EventPacingOver:
+			return fmt.Sprintf("From %s to %s sessions ended before they could be used", from, to)
+		}
+	}
+	return ""
+}
+
+func last(s snowtether.Snapshot, kind snowtether.EventKind) (e snowtether.Event, ok bool) {
+	for _, e := range slices.Backward(s.Events) {
+		if e.Kind == kind {
+			return e, true
+		}
+	}
+	return e, false
+}
+
+// refusals are the codes that refused logins have most, with what they say and what
+// is to be done about it.
+var refusals = map[int][2]string{
+	390100: {"wrong user name or password", newCredentials},
+	390144: {"invalid key-pair token", "compare the private key with the user's RSA_PUBLIC_KEY, and this machine's clock with the time"},
+	390189: {"role does not exist or is not granted", "change the role, or grant it to the user"},
+	390201: {"warehouse, database or schema does not exist or is not granted", "change its name, or grant it to the role"},
+	390302: {"token revoked", newCredentials},
+	390303: {"token invalid", newCredentials},
+	390318: {"token expired", newCredentials},
+	390422: {"address not allowed", "let the network policy allow this machine's address"},
+	390432: {"network policy required", "give the user a network policy"},
+	394400: {"token invalid", newCredentials},
+}
+
+// newCredentials says that a password in a DSN is read once.
+const newCredentials = "change the credentials, and restart the program unless it takes them anew for each login"
+
+const unknown = "look up its text in the log, and change what that names"
+
+func refusal(code int) (why, remedy string) {
+	known, ok := refusals[code]
+	switch {
+	case ok:
+		return fmt.Sprintf("with code %d (%s)", code, known[0]), known[1]
+	case code != 0:
+		return fmt.Sprintf("with code %d", code), unknown
+	}
+	return "without a code", unknown
+}
+
+func withCode(code int) string {
+	if code == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (code %d)", code)
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprint(n, " ", many)
+}
+
+// at writes a time of day, with the date if that is not the page's own.
+func at(s snowtether.Snapshot, t time.Time, layout string) string {
+	return clock(s.Time, t, layout) + " UTC"
+}
+
+func clock(now, t time.Time, layout string) string {
+	now, t = now.UTC(), t.UTC()
+	if now.Format(time.DateOnly) != t.Format(time.DateOnly) {
+		layout = "2 Jan " + layout
+	}
+	return t.Format(layout)
+}

@@ -1,0 +1,272 @@
+package debugpage_test
+
+import (
+	"context"
+	"encoding/json"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/debugpage"
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// This file is about the sentence: what it says when, of connectors that something
+// happened to and of snapshots that are hard to come by.
+
+// verdict is the sentence that an operator sees.
+func verdict(t *testing.T, c *snowtether.Connector) string {
+	t.Helper()
+	_, body := get(t, debugpage.Handler(c), "/?format=json")
+	var page struct {
+		Pools []struct{ Level, Sentence string }
+	}
+	if err := json.Unmarshal([]byte(body), &page); err != nil || len(page.Pools) != 1 {
+		t.Fatalf("%v in %s", err, body)
+	}
+	return page.Pools[0].Level + ": " + page.Pools[0].Sentence
+}
+
+// down makes the server answer all logins with the fault for a while.
+func down(srv *snowtest.Server, d time.Duration, f snowtest.Fault) {
+	until := time.Now().Add(d)
+	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		if r.Kind != snowtest.RequestLogin || !time.Now().Before(until) {
+			return snowtest.Fault{}, false
+		}
+		srv.KeepControl()
+		return f, true
+	})
+}
+
+// TestSentenceSaysHowThePoolIs: and what needs doing, as it goes from one state to
+// the next. The clock begins at midnight UTC of 1 January 2000.
+func TestSentenceSaysHowThePoolIs(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		use  func(t *testing.T, srv *snowtest.Server, says func(c *snowtether.Connector, pattern string))
+	}{
+		{"from the first use to the end", func(t *testing.T, srv *snowtest.Server, says func(*snowtether.Connector, string)) {
+			db, c := open(t, srv.Config(), 0)
+			says(c, `^ok: No session has been opened yet; the first use of the pool logs in; nothing needs doing\.$`)
+			db.SetMaxIdleConns(8)
+			if err := snowtether.Warm(t.Context(), db, 8); err != nil {
+				t.Fatal(err)
+			}
+			says(c, `^ok: All 8 sessions are in order; nothing needs doing\.$`)
+			db.SetMaxIdleConns(1)
+			synctest.Wait()
+			says(c, `^ok: The one session is in order; nothing needs doing\.$`)
+			db.SetMaxIdleConns(-1)
+			synctest.Wait()
+			says(c, `^ok: No session is open; the next use of the pool logs in; nothing needs doing\.$`)
+			if err := db.Close(); err != nil {
+				t.Error(err)
+			}
+			says(c, `^closed: The program has closed this pool; it has no sessions and makes no logins\.$`)
+		}},
+		{"sessions lost", func(t *testing.T, srv *snowtest.Server, says func(*snowtether.Connector, string)) {
+			db, c := open(t, srv.Config(), 3)
+			tx, err := db.BeginTx(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			srv.AbortSessions()
+			if _, err := tx.ExecContext(t.Context(), "INSERT INTO t VALUES (1)"); err == nil {
+				t.Error("it succeeded")
+			}
+			says(c, `^ok: 1 of 3 sessions turned out to be dead and will be replaced; 2 of 3 sessions will be checked before the next use, because another turned out to be dead; nothing needs doing\.$`)
+			_ = tx.Rollback()
+			settle(t, db, 3)
+			synctest.Wait()
+			says(c, `^ok: All 3 sessions are in order; nothing needs doing\.$`)
+		}},
+		{"outage", func(t *testing.T, srv *snowtest.Server, says func(*snowtether.Connector, string)) {
+			db, c := open(t, srv.Config(), 1)
+			srv.AbortSessions()
+			time.Sleep(41 * time.Minute)
+			down(srv, 9*time.Minute, snowtest.Fault{Status: 503})
+			ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+			defer cancel()
+			_ = db.PingContext(ctx)
+			says(c, `^wait: Snowflake cannot be reached since 00:41 UTC; logins, and statements that were not sent, are tried again, and this program needs nothing\. Look at the network`)
+			time.Sleep(time.Minute)
+			if err := db.PingContext(t.Context()); err != nil {
+				t.Error(err)
+			}
+			says(c, `^ok: The one session is in order; nothing needs doing\. Snowflake could not be reached from 00:41 to 00:50 UTC\.$`)
+			time.Sleep(time.Hour)
+			says(c, `^ok: The one session is in order; nothing needs doing\.$`)
+		}},
+		{"login refused", func(t *testing.T, srv *snowtest.Server, says func(*snowtether.Connector, string)) {
+			db, c := open(t, srv.Config(), 2)
+			conn, err := db.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			other, err := db.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer other.Close()
+			down(srv, 50*time.Second, snowtest.Fault{Code: "390100", Message: "Incorrect username or password was specified."})
+			_ = db.PingContext(t.Context())
+			says(c, `^act: A login was refused with code 390100 \(wrong user name or password\): change the credentials, .* none is sent before 00:00:30 UTC; the 2 sessions that are open can be used meanwhile\.$`)
+			time.Sleep(31 * time.Second)
+			says(c, `^act: The last login, at 00:00 UTC, was refused with code 390100 .* The next one is sent when somebody needs a session; the 2 sessions`)
+			_ = db.PingContext(t.Context())
+			says(c, `^act: The last 2 logins were refused, the last one with code 390100 .* none is sent before 00:01:31 UTC`)
+			time.Sleep(2 * time.Minute)
+			if err := db.PingContext(t.Context()); err != nil {
+				t.Error(err)
+			}
+			says(c, `^ok: All 3 sessions are in order; nothing needs doing\. Logins were refused from 00:00 to 00:02 UTC\.$`)
+		}},
+		{"set-up fails", func(t *testing.T, srv *snowtest.Server, says func(*snowtether.Connector, string)) {
+			srv.Handle("^USE", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
+				return nil, &snowtest.Error{Code: "002043", SQLState: "02000", Message: "Object does not exist."}
+			})
+			db, c := open(t, srv.Config(), 0, snowtether.WithSessionInit("USE SCHEMA s"))
+			_ = db.PingContext(t.Context())
+			synctest.Wait()
+			says(c, `^act: The last new session, at 00:00 UTC, could not be set up and was closed \(code 2043\): correct the statements of WithSessionInit or the hook of WithAfterConnect; no session is open`)
+		}},
+		{"sessions that do not last", func(t *testing.T, srv *snowtest.Server, says func(*snowtether.Connector, string)) {
+			db, c := open(t, srv.Config(), 0)
+			srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+				if r.Kind != snowtest.RequestQuery {
+					return snowtest.Fault{}, false
+				}
+				srv.AbortSessions()
+				srv.KeepControl()
+				return snowtest.Fault{}, false
+			})
+			for range 12 {
+				_ = db.PingContext(t.Context())
+			}
+			says(c, `^act: Since 00:00 UTC sessions end before they can be used; logins are spaced out until one lasts\. The last one was lost with code 390111\. Find out`)
+		}},
+		{"statement in doubt", func(t *testing.T, srv *snowtest.Server, says func(*snowtether.Connector, string)) {
+			db, c := open(t, srv.Config(), 1)
+			const insert = "INSERT INTO t VALUES (1)"
+			srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+				return snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }}, r.Kind == snowtest.RequestQuery && r.SQL == insert
+			})
+			if _, err := db.ExecContext(t.Context(), insert); err == nil {
+				t.Error("it succeeded")
+			}
+			if err := db.PingContext(t.Context()); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+			says(c, `^act: The one session is in order\. Nobody knows whether a statement ran that failed at 00:00 UTC: look at what it should have changed before it is run again\.$`)
+		}},
+		{"log-outs that hang", func(t *testing.T, srv *snowtest.Server, says func(*snowtether.Connector, string)) {
+			db, c := open(t, srv.Config(), 2)
+			srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+				if r.Kind != snowtest.RequestLogout {
+					return snowtest.Fault{}, false
+				}
+				srv.KeepControl()
+				return snowtest.Fault{Delay: time.Minute}, true
+			})
+			go func() { _ = db.Close() }()
+			synctest.Wait()
+			says(c, `^closed: The program has closed this pool; 2 sessions are being logged out\.$`)
+			time.Sleep(11 * time.Second)
+			says(c, `^closed: The program has closed this pool; 2 sessions were not logged out in time and will be ended by Snowflake\.$`)
+			time.Sleep(time.Hour)
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				srv := snowtest.New(t, snowtest.InMemory())
+				tt.use(t, srv, func(c *snowtether.Connector, pattern string) {
+					t.Helper()
+					if got := verdict(t, c); !regexp.MustCompile(pattern).MatchString(got) {
+						t.Errorf("the page says\n%s\nwant\n%s", got, pattern)
+					}
+				})
+			})
+		})
+	}
+}
+
+// TestSentenceOfASnapshot: the states that are hard to come by.
+func TestSentenceOfASnapshot(t *testing.T) {
+	now := time.Date(2026, time.March, 4, 0, 30, 0, 0, time.UTC)
+	ago := func(d time.Duration, e snowtether.Event) snowtether.Event {
+		e.Time = now.Add(-d)
+		return e
+	}
+	sessions := func(states ...snowtether.SessionState) (out []snowtether.SessionInfo) {
+		for i, s := range states {
+			out = append(out, snowtether.SessionInfo{ID: int64(i + 1), State: s})
+		}
+		return out
+	}
+	refused := func(code int) []snowtether.Event {
+		return []snowtether.Event{ago(time.Minute, snowtether.Event{Kind: snowtether.EventLoginFailed, Code: code, Class: snowtether.ClassPermanent})}
+	}
+	idle := sessions(snowtether.SessionIdle)
+	doubt := snowtether.Event{Kind: snowtether.EventInDoubt, QueryID: "01-a"}
+	for _, tt := range []struct {
+		name string
+		s    snowtether.Snapshot
+		want string
+	}{
+		{"an outage since yesterday", snowtether.Snapshot{Sessions: idle, Gate: snowtether.GateInfo{State: snowtether.GateProbing, Since: now.Add(-time.Hour)}}, "wait: Snowflake cannot be reached since 3 Mar 23:30 UTC; "},
+		{"never reached", snowtether.Snapshot{Gate: snowtether.GateInfo{State: snowtether.GateProbing, Since: now}}, "act: Snowflake cannot be reached since 00:30 UTC, and no login has succeeded yet; logins are tried again. Look at the names"},
+		{"paced, and nothing known", snowtether.Snapshot{Gate: snowtether.GateInfo{State: snowtether.GatePaced, Since: now}}, "until one lasts. Find out"},
+		{"suspended without a code", snowtether.Snapshot{Gate: snowtether.GateInfo{State: snowtether.GateSuspended, Until: now, Failures: 1}}, "act: A login was refused without a code: look up its text in the log, and change what that names. With the same credentials none is sent before 00:30:00 UTC; no session"},
+		{"an unknown code", snowtether.Snapshot{Events: refused(399999)}, "was refused with code 399999: look up its text in the log, and change what that names. The next one"},
+		{"not from here", snowtether.Snapshot{Events: refused(390422)}, "code 390422 (address not allowed): let the network policy allow this machine's address. "},
+		{"stale key pair", snowtether.Snapshot{Events: refused(390144)}, "RSA_PUBLIC_KEY"},
+		{"refused, then accepted", snowtether.Snapshot{Sessions: idle, Events: append(refused(390100), snowtether.Event{Kind: snowtether.EventOpened})}, "ok: The one session is in order; nothing needs doing."},
+		{"a login that failed by the network", snowtether.Snapshot{Sessions: idle, Events: []snowtether.Event{{Kind: snowtether.EventLoginFailed, Class: snowtether.ClassTransient}}}, "ok: The one session is in order"},
+		{"a credential that stayed stale", snowtether.Snapshot{Events: []snowtether.Event{{Kind: snowtether.EventLoginFailed, Class: snowtether.ClassCredential, Code: 390318}}}, "code 390318 (token expired): change the credentials"},
+		{"a session that was lost in its set-up", snowtether.Snapshot{Sessions: idle, Events: []snowtether.Event{{Kind: snowtether.EventSetUpFailed, Class: snowtether.ClassSessionLost}}}, "ok: "},
+		{"a set-up that failed beside one that went well", snowtether.Snapshot{Sessions: idle, Events: []snowtether.Event{
+			{Kind: snowtether.EventOpened, SessionID: 1}, {Kind: snowtether.EventSetUpFailed, SessionID: 1, Class: snowtether.ClassStatement}, {Kind: snowtether.EventOpened, SessionID: 2},
+		}}, "ok: "},
+		{"one that is being logged out", snowtether.Snapshot{Sessions: sessions(snowtether.SessionUsed, snowtether.SessionClosing)}, "ok: The one session is in order; 1 session is being logged out; nothing needs doing."},
+		{"all dead", snowtether.Snapshot{Sessions: sessions(snowtether.SessionDead, snowtether.SessionDead)}, "ok: 2 of 2 sessions turned out to be dead and will be replaced; nothing needs doing."},
+		{"two in doubt", snowtether.Snapshot{Sessions: idle, Events: []snowtether.Event{ago(5*time.Hour, doubt), ago(time.Minute, doubt)}}, "act: The one session is in order. Nobody knows whether 2 statements ran, of which the last failed at 00:29 UTC, query 01-a: look at what they should have changed before they are run again."},
+		{"in doubt in an outage", snowtether.Snapshot{Sessions: idle, Gate: snowtether.GateInfo{State: snowtether.GateProbing, Since: now}, Events: []snowtether.Event{ago(0, doubt)}}, "status.snowflake.com. Nobody knows whether a statement ran that failed at 00:30 UTC, query 01-a: look"},
+		{"in doubt the day before yesterday", snowtether.Snapshot{Sessions: idle, Events: []snowtether.Event{ago(25*time.Hour, doubt)}}, "ok: The one session is in order; nothing needs doing."},
+		{"pacing that is over", snowtether.Snapshot{Sessions: idle, Events: []snowtether.Event{ago(time.Minute, snowtether.Event{Kind: snowtether.EventPacingOver, Duration: time.Hour})}}, "nothing needs doing. From 3 Mar 23:29 to 00:29 UTC sessions ended before they could be used."},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.s.Time = now
+			if tt.s.Gate.State == "" {
+				tt.s.Gate.State = snowtether.GateFree
+			}
+			if len(tt.s.Sessions) > 0 {
+				tt.s.Stats.Logins = 1
+			}
+			if got := debugpage.Judge(tt.s); !strings.Contains(got, tt.want) {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestSentenceStaysBetweenEvents: a screen reader that reads it aloud when it changes
+// is silent while nothing happens.
+func TestSentenceStaysBetweenEvents(t *testing.T) {
+	s := troubled()
+	for _, state := range []snowtether.GateState{snowtether.GateSuspended, snowtether.GateProbing, snowtether.GatePaced, snowtether.GateFree} {
+		s.Gate.State = state
+		before := debugpage.Judge(s)
+		later := s
+		later.Time = s.Time.Add(time.Minute)
+		later.Gate.Until = s.Gate.Until
+		if after := debugpage.Judge(later); after != before {
+			t.Errorf("%s, a minute later: %s\nbefore: %s", state, after, before)
+		}
+	}
+}
