@@ -75,7 +75,8 @@ func TestPageHoldsInABrowser(t *testing.T) {
 			_ = refused.PingContext(t.Context())
 
 			var mu sync.Mutex
-			how, handler := "work", debugpage.Handler(c, named)
+			how, sessions, handler := "work", 8, debugpage.Handler(c, named)
+			var release chan struct{}
 			var count atomic.Int64
 			mux := http.NewServeMux()
 			mux.HandleFunc("/reader", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(reader) })
@@ -86,12 +87,18 @@ func TestPageHoldsInABrowser(t *testing.T) {
 				case "count":
 					fmt.Fprint(w, count.Load())
 				case "open":
-					if err := snowtether.Warm(r.Context(), db, 9); err != nil {
+					sessions++
+					if err := snowtether.Warm(r.Context(), db, sessions); err != nil {
 						t.Error(err)
 					}
 				case "more":
 					handler = debugpage.Handler(c, named, suspended)
+				case "hold":
+					how, release = what, make(chan struct{})
 				default:
+					if how == "hold" {
+						close(release)
+					}
 					how = what
 				}
 			})
@@ -99,8 +106,14 @@ func TestPageHoldsInABrowser(t *testing.T) {
 			mux.HandleFunc("/debug/snowtether/", func(w http.ResponseWriter, r *http.Request) {
 				count.Add(1)
 				mu.Lock()
-				how, handler := how, handler
+				how, handler, release := how, handler, release
 				mu.Unlock()
+				if how == "hold" {
+					select {
+					case <-release:
+					case <-r.Context().Done():
+					}
+				}
 				switch how {
 				case "fail":
 					http.Error(w, "down", http.StatusServiceUnavailable)

@@ -9,6 +9,7 @@
   const live = (root) => [...root.querySelectorAll("[data-live]")];
   let timer, paused = false, asked = 0;
 
+  const selecting = () => !getSelection().isCollapsed;
   const say = (text) => { if (note.textContent !== text) note.textContent = text; };
 
   function take(fresh) {
@@ -45,25 +46,24 @@
   async function refresh() {
     clearTimeout(timer);
     const mine = ++asked;
-    if (!document.hidden && !getSelection().isCollapsed) {
-      say("Waits while text is selected.");
-    } else if (!document.hidden) {
+    if (!document.hidden && !selecting()) {
       let fresh;
       try {
         const reply = await fetch(location.origin + location.pathname + location.search, {
           headers: { Accept: "text/html" }, cache: "no-store", signal: AbortSignal.timeout(patience),
         });
         fresh = new DOMParser().parseFromString(await reply.text(), "text/html");
-        if (!reply.ok || !fresh.getElementById("pools")) fresh = null; // an error, or a login's page
+        if (!fresh.getElementById("pools")) fresh = null; // an error, or a login's page
       } catch { /* no answer */ }
       if (mine !== asked) return; // paused meanwhile, or asked again
-      if (fresh) {
+      if (!fresh) {
+        noAnswer();
+      } else if (!selecting()) { // nothing was selected since it was asked
         say("Refreshed every 5 s.");
         take(fresh);
-      } else {
-        noAnswer();
       }
     }
+    if (selecting()) say("Waits while text is selected.");
     timer = setTimeout(refresh, every);
   }
 

@@ -156,7 +156,6 @@ func tally(s snowtether.Snapshot) map[snowtether.SessionState]int {
 // failing returns what the last attempt to open a session came to, if that has to
 // be put right by somebody and no longer shows at the gate.
 func failing(s snowtether.Snapshot) (snowtether.Event, bool) {
-	spoilt := make(map[int64]bool) // sessions that were opened and could not be set up
 	for _, e := range slices.Backward(s.Events) {
 		switch e.Kind {
 		case snowtether.EventSetUpFailed:
@@ -168,9 +167,7 @@ func failing(s snowtether.Snapshot) (snowtether.Event, bool) {
 		case snowtether.EventLoginFailed:
 			return e, e.Class == snowtether.ClassPermanent || e.Class == snowtether.ClassCredential
 		case snowtether.EventOpened:
-			if !spoilt[e.SessionID] {
-				return e, false
-			}
+			return e, false
 		}
 	}
 	return snowtether.Event{}, false
