@@ -25,6 +25,7 @@ type acceptance struct {
 	requests int    // requests written
 	replies  int    // replies begun
 	visible  bool   // the inner driver is gosnowflake: a statement without traffic cannot be
+	watched  bool   // this is what was seen, and not nothing known
 	ctxErr   error  // the caller's context, if it had ended
 }
 
@@ -69,7 +70,7 @@ func (a acceptance) refused(unauthorized bool) bool {
 // requests were seen that looked for a network connection, and none that found
 // one.
 func (a acceptance) unsent() bool {
-	return a.requests == 0 && a.queryID == "" && (a.dials > 0 || !a.visible)
+	return a.requests == 0 && a.replies == 0 && a.lookups == 0 && a.queryID == "" && (a.dials > 0 || !a.watched)
 }
 
 // A watch is the context that a statement is carried out with. It answers what

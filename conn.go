@@ -26,6 +26,7 @@ type conn struct {
 	bad       error // why the connection must not be used any more; sticky
 	verified  int64 // the session was alive at this time of Connector.clock
 	abandoned bool  // its session is given up by somebody else
+	alone     bool  // its connector has no other and ends with it
 	replaced  int   // how often the session was replaced; prepared statements look at it
 
 	// While the connection lies in the pool the keeper may look at it and replace
@@ -114,8 +115,11 @@ func (c *conn) renovate(ctx context.Context, since time.Time) error {
 	if lost(err, phaseStatement) {
 		return c.reconnect(ctx, err)
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		c.verified = now
+	case isTransient(err) || isContext(err):
+		return nil // nothing is known; the statement will find out, and waits if the network is cut
 	}
 	return err
 }
@@ -165,6 +169,9 @@ func (c *conn) Close() error {
 	c.checkOut()
 	if !c.abandoned {
 		c.connector.retire(c.session)
+	}
+	if c.alone {
+		return c.connector.Close()
 	}
 	return nil
 }

@@ -179,7 +179,9 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 // itself later, and a goroutine each waits for the answer. sql.DB.Close calls it.
 // Further calls return the same.
 func (c *Connector) Close() error {
+	var left int64
 	c.closing.Do(func() {
+		c.stop() // first, so that a login which ends now is not handed out
 		c.mu.Lock()
 		c.closed = true
 		open := make([]*session, 0, len(c.sessions))
@@ -187,7 +189,6 @@ func (c *Connector) Close() error {
 			open = append(open, s)
 		}
 		c.mu.Unlock()
-		c.stop()
 		for _, s := range open {
 			c.retire(s)
 		}
@@ -199,12 +200,14 @@ func (c *Connector) Close() error {
 		select {
 		case <-done:
 		case <-time.After(closeTimeout):
-			n := c.counters.open.Load()
-			c.closeErr = fmt.Errorf("snowtether: %d sessions have not been logged out after %v; Snowflake ends them by itself", n, closeTimeout)
-			c.emit(context.Background(), Event{Kind: EventCloseTimedOut, Count: int(n), Duration: closeTimeout})
+			left = c.counters.open.Load()
+			c.closeErr = fmt.Errorf("snowtether: %d sessions have not been logged out after %v; Snowflake ends them by itself", left, closeTimeout)
 		}
 		c.metrics.stop()
 	})
+	if left > 0 { // out here, where a hook may call Close
+		c.emit(context.Background(), Event{Kind: EventCloseTimedOut, Count: int(left), Duration: closeTimeout})
+	}
 	return c.closeErr
 }
 

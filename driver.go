@@ -22,14 +22,21 @@ var (
 	_ driver.DriverContext = Driver{}
 )
 
-// Open logs in and returns one connection. database/sql calls OpenConnector
-// instead.
+// Open logs in and returns one connection, whose Close waits for its log-out, at
+// most 10 s. database/sql calls OpenConnector instead.
 func (d Driver) Open(dsn string) (driver.Conn, error) {
-	c, err := d.OpenConnector(dsn)
+	c, err := d.open(dsn)
 	if err != nil {
 		return nil, err
 	}
-	return c.Connect(context.Background())
+	s, err := c.login(context.Background())
+	if err != nil {
+		_ = c.Close() // nothing is open
+		return nil, err
+	}
+	cn := newConn(c, s)
+	cn.alone = true
+	return cn, nil
 }
 
 // OpenConnector reads the DSN: gosnowflake's own format, or "autoConfig" for the
@@ -37,6 +44,14 @@ func (d Driver) Open(dsn string) (driver.Conn, error) {
 // either. It connects to nothing. Errors name what is wrong and never repeat the
 // DSN or a value from it.
 func (d Driver) OpenConnector(dsn string) (driver.Connector, error) {
+	c, err := d.open(dsn)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (Driver) open(dsn string) (*Connector, error) {
 	cfg, err := parseDSN(dsn)
 	if err != nil {
 		return nil, err

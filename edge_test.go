@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -238,5 +239,52 @@ func TestSecretsInURLsAreNotRepeated(t *testing.T) {
 	}}
 	if text := err.Error(); strings.Contains(text, "s3cret") || !strings.Contains(text, "https://x.okta.com/sso/saml") {
 		t.Error(text)
+	}
+}
+
+// TestLastQueryIDIsNotAskedOfAnotherSession: its answer would be another statement's.
+func TestLastQueryIDIsNotAskedOfAnotherSession(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		const scan = "SELECT * FROM TABLE(RESULT_SCAN(LAST_QUERY_ID()))"
+		db := pool(t, srv, 1)
+		conn, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.ExecContext(t.Context(), "SHOW TABLES"); err != nil {
+			t.Fatal(err)
+		}
+		srv.AbortSessions()
+		rows, err := conn.QueryContext(t.Context(), scan)
+		if err == nil {
+			_ = rows.Close()
+		}
+		if !errors.Is(err, snowtether.ErrSessionLost) || srv.Accepted(scan) != 0 {
+			t.Errorf("accepted %d times: %v", srv.Accepted(scan), err)
+		}
+	})
+}
+
+// TestConnectionOpenedByTheDriverLeavesNothing: there is no pool to close.
+func TestConnectionOpenedByTheDriverLeavesNothing(t *testing.T) {
+	srv := snowtest.New(t)
+	before := runtime.NumGoroutine()
+	for range 10 {
+		conn, err := snowtether.Driver{}.Open(srv.DSN() + "&tetherIdlePing=1s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := len(srv.Sessions()); n != 0 {
+		t.Errorf("%d sessions left", n)
+	}
+	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before+8; runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+		}
 	}
 }

@@ -285,7 +285,7 @@ func TestNetworkErrorsAreTransientOnlyIfNothingWasSent(t *testing.T) {
 					t.Errorf("%v, %s, nothing sent, %+v: %q", tt.err, guise, acc, got)
 				}
 			}
-			for _, acc := range []acceptance{{visible: true}, {requests: 1}, {dials: 2, requests: 1}, {requests: 1, replies: 1}, acceptedOnce} {
+			for _, acc := range []acceptance{{watched: true}, {watched: true, visible: true}, {requests: 1}, {dials: 2, requests: 1}, {requests: 1, replies: 1}, acceptedOnce} {
 				if got := classify(err, phaseStatement, acc); got != ClassInDoubt {
 					t.Errorf("%v, %s, %+v: %q", tt.err, guise, acc, got)
 				}

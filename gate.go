@@ -113,22 +113,25 @@ const openFor = 100 * time.Millisecond
 
 func newGate(s *settings, emit func(Event)) *gate {
 	g := &gate{
-		emit:       emit,
-		slots:      semaphore.NewWeighted(int64(s.maxLogins)),
-		newBackOff: s.newBackOff,
-		cooldown:   s.authCooldown,
-		first:      make(chan struct{}, 1),
-		opened:     make(chan struct{}),
-		refusals:   make(map[fingerprint]*refusal),
+		emit:     emit,
+		slots:    semaphore.NewWeighted(int64(s.maxLogins)),
+		cooldown: s.authCooldown,
+		first:    make(chan struct{}, 1),
+		opened:   make(chan struct{}),
+		refusals: make(map[fingerprint]*refusal),
 	}
 	_, _ = rand.Read(g.secret[:]) // never fails (crypto/rand, since Go 1.24)
-	if g.newBackOff == nil {
-		g.newBackOff = func() backoff.BackOff {
-			// 0.5, 1, 2, 4, 8, 16, 16 … seconds, each ± half.
-			return backoff.NewExponentialBackOff(
-				backoff.WithInitialInterval(s.backOffInitial), backoff.WithMultiplier(2), backoff.WithRandomizationFactor(0.5),
-				backoff.WithMaxInterval(s.backOffMax), backoff.WithMaxElapsedTime(0))
+	g.newBackOff = func() backoff.BackOff {
+		if s.newBackOff != nil {
+			if b := s.newBackOff(); b != nil {
+				return b
+			}
+			return &backoff.StopBackOff{}
 		}
+		// 0.5, 1, 2, 4, 8, 16, 16 … seconds, each ± half.
+		return backoff.NewExponentialBackOff(
+			backoff.WithInitialInterval(s.backOffInitial), backoff.WithMultiplier(2), backoff.WithRandomizationFactor(0.5),
+			backoff.WithMaxInterval(s.backOffMax), backoff.WithMaxElapsedTime(0))
 	}
 	return g
 }
@@ -242,10 +245,15 @@ func (p *pass) leave(err error) (again bool) {
 		g.backOff, g.next, g.failure = nil, time.Time{}, nil // it answers
 		g.openUntil = time.Time{}
 	}
-	g.unlock()
+	events := g.events
+	g.events = nil
+	g.mu.Unlock()
 	g.slots.Release(1)
 	if p.first {
 		<-g.first
+	}
+	for _, e := range events { // after the pass is free: a hook may be slow
+		g.emit(e)
 	}
 	return again
 }

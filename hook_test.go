@@ -1,10 +1,12 @@
 package snowtether_test
 
 import (
+	"database/sql"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/snowtether/snowtether"
 	"github.com/snowtether/snowtether/snowtest"
@@ -82,5 +84,53 @@ func TestHookOfARenewalHoldsNobodyUp(t *testing.T) {
 		if renewed != 1 {
 			t.Errorf("%d renewals were heard of", renewed)
 		}
+	})
+}
+
+// TestSlowHookHoldsNobodyAtTheGate: it holds up whoever it happened to.
+func TestSlowHookHoldsNobodyAtTheGate(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		release := make(chan struct{})
+		var first atomic.Bool
+		db, _ := connect(t, srv.Config(), snowtether.WithEventHook(func(e snowtether.Event) {
+			if e.Kind == snowtether.EventOutageBegan && !first.Swap(true) {
+				<-release
+			}
+		}))
+		outage(srv, time.Second, unavailable)
+		met := make(chan error, 1)
+		go func() { met <- db.PingContext(t.Context()) }()
+		time.Sleep(2 * time.Second)
+		if err := db.PingContext(within(t, time.Minute)); err != nil {
+			t.Errorf("another login: %v", err)
+		}
+		close(release)
+		if err := <-met; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestHookMayCloseTheConnector: also where closing it is what happens.
+func TestHookMayCloseTheConnector(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		var c *snowtether.Connector
+		c, err := snowtether.NewConnector(srv.Config(), quiet, snowtether.WithEventHook(func(e snowtether.Event) {
+			if e.Kind == snowtether.EventCloseTimedOut {
+				_ = c.Close()
+			}
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		db := sql.OpenDB(c)
+		if err := db.PingContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		stall(srv, snowtest.RequestLogout, time.Minute)
+		if db.Close() == nil {
+			t.Error("Close says nothing of the session that it left")
+		}
+		time.Sleep(time.Hour)
 	})
 }

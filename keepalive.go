@@ -164,7 +164,7 @@ func (s *session) swap(fresh *session) bool {
 	cn := s.holder.Load()
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
-	if !cn.holds(s) {
+	if !cn.holds(s) || s.busy.Load() != nil { // its last user left something behind, which looks at the session
 		return false
 	}
 	cn.attach(fresh)
@@ -184,9 +184,12 @@ const pingTimeout = 20 * time.Second
 type keeper struct {
 	connector *Connector
 	plans     map[*session]plan
-	conn      inner
-	address   *gosnowflake.Config // that conn was made for
-	tokens    borrowed
+	unsettled map[*session]<-chan struct{} // pings that were left behind, until they end
+	refused   int64                        // logins there had been when the keeper's was refused; -1: it was not
+
+	conn    inner
+	address *gosnowflake.Config // that conn was made for
+	tokens  *borrowed
 }
 
 // A plan says when a session is asked.
@@ -197,7 +200,7 @@ type plan struct {
 
 // keep is the keeper's life. It ends with the connector.
 func (c *Connector) keep() {
-	k := &keeper{connector: c}
+	k := &keeper{connector: c, unsettled: make(map[*session]<-chan struct{}), refused: -1}
 	defer k.hangUp()
 	for {
 		timer := time.NewTimer(k.round())
@@ -220,11 +223,18 @@ func (k *keeper) round() time.Duration {
 		sessions = append(sessions, s)
 	}
 	c.mu.Unlock()
+	for s, over := range k.unsettled {
+		select {
+		case <-over:
+			delete(k.unsettled, s)
+		default:
+		}
+	}
 	plans, wait := make(map[*session]plan), every/2
 	answering := true
 	for _, s := range sessions {
 		since, suspect := s.idleSince()
-		if since.IsZero() {
+		if since.IsZero() || k.unsettled[s] != nil {
 			continue
 		}
 		p, planned := k.plans[s]
@@ -287,12 +297,18 @@ func (k *keeper) look(s *session) (answering bool) {
 // taken it out of the pool meanwhile and will see to it himself.
 func (k *keeper) replace(old *session, cause error) (answering bool) {
 	c, begun := k.connector, time.Now()
-	if since, _ := old.idleSince(); since.IsZero() {
+	logins := c.counters.of(EventOpened)
+	if since, _ := old.idleSince(); since.IsZero() || logins == k.refused {
 		return true
 	}
 	fresh, err := c.login(c.stopped)
-	if err != nil {
-		return false // the gate has logged it
+	if err != nil { // the gate has logged it
+		if Classify(err) != ClassTransient {
+			// Nobody waits for this login: with the same credentials a user would be
+			// locked out for nothing. The next caller tries, and then the keeper again.
+			k.refused = logins
+		}
+		return false
 	}
 	if !old.swap(fresh) {
 		c.retire(fresh)
@@ -307,22 +323,30 @@ func (k *keeper) replace(old *session, cause error) (answering bool) {
 // warehouse, renews the session token if that has expired, and is the cheapest
 // request that gosnowflake offers in which the server looks at the session.
 func (k *keeper) ping(ctx context.Context, s *session) error {
-	k.tokens.watcher, k.tokens.renewals = s.watcher, 0
 	if k.address == nil || k.address.Host != s.address.Host || k.address.Port != s.address.Port {
 		k.hangUp()
+		k.tokens = &borrowed{watcher: s.watcher}
 		cfg := cloneConfig(s.address)
-		cfg.TokenAccessor = &k.tokens
+		cfg.TokenAccessor = k.tokens
 		conn, err := guard(ctx, gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg).Connect)
 		if err != nil {
 			return err
 		}
 		k.conn, k.address = asInner(conn), s.address
 	}
+	k.tokens.watcher, k.tokens.renewals = s.watcher, 0
+	conn := k.conn
 	_, left, err := leave(ctx, gosnowflake.WithDescribeOnly(ctx), func(ctx context.Context) (any, error) {
-		return nil, k.conn.execSimple(ctx, "SELECT 1")
+		return nil, conn.execSimple(ctx, "SELECT 1")
 	})
 	if left != nil {
-		<-left // gosnowflake cancels the statement
+		// gosnowflake cancels the statement, and tries that for minutes. It is left to
+		// that, and with it the connection.
+		k.unsettled[s], k.address = left, nil
+		go func() {
+			<-left
+			_ = conn.Close()
+		}()
 	}
 	return err
 }

@@ -72,7 +72,7 @@ func (c *Connector) attempt(ctx context.Context, p *pass) (s *session, again boo
 		err   error
 	}
 	done, left := make(chan outcome), make(chan struct{})
-	detached := context.WithoutCancel(ctx)
+	detached := withoutSnowflake{context.WithoutCancel(ctx)} // a request ID is the statement's
 	if !c.spawn(func() {
 		s, err := c.dial(detached)
 		again := p.leave(err)

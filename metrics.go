@@ -202,7 +202,6 @@ func (c *Connector) span(ctx context.Context, name string) (_ context.Context, e
 				span.SetAttributes(semconv.DBResponseStatusCode(strconv.Itoa(code)))
 			}
 			span.SetStatus(codes.Error, class)
-			span.RecordError(errors.New(redact(err)))
 		}
 		span.End()
 	}

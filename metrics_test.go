@@ -3,7 +3,6 @@ package snowtether_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -375,7 +374,7 @@ func TestSpanOfAFailedLoginSaysWhy(t *testing.T) {
 		if s.attrs["error.type"] != "permanent" || s.attrs["db.response.status_code"] != "390100" || s.status != "Error permanent" || !s.ended {
 			t.Errorf("%+v", s)
 		}
-		if text := fmt.Sprint(s.err); !strings.Contains(text, "refused") || strings.Contains(text, "wr0ng") {
+		if s.err != nil { // its text may quote SQL
 			t.Errorf("recorded: %v", s.err)
 		}
 	})

@@ -28,7 +28,8 @@ type operation struct {
 	run     func(context.Context) (any, error)
 	resumed func(rows driver.Rows, queryID string) (any, error) // makes the outcome of rows that were carried over; nil: it cannot be
 
-	outage *outage // that it waits for the end of, or nil
+	replaced int     // sessions that were replaced for it
+	outage   *outage // that it waits for the end of, or nil
 }
 
 // An outage is one operation's patience with a server that cannot be reached.
@@ -68,7 +69,7 @@ func (op *operation) wait(ctx context.Context, c *Connector) bool {
 // statement provably did not run, no transaction is open, and the session had no
 // state of its own that a new one would lack. See classify for the proof.
 func (c *conn) do(ctx context.Context, op *operation) (any, error) {
-	for try := 1; ; try++ {
+	for {
 		if err := c.refuse(ctx); err != nil {
 			return nil, err
 		}
@@ -79,7 +80,7 @@ func (c *conn) do(ctx context.Context, op *operation) (any, error) {
 		out, err := c.session.call(ctx, w, op.run)
 		watcher.watch.Store(nil)
 		acc := w.end(ctx)
-		acc.visible = c.connector.cfg != nil && !errors.Is(err, driver.ErrBadConn)
+		acc.watched, acc.visible = true, c.connector.cfg != nil && !errors.Is(err, driver.ErrBadConn)
 		again := false
 		if err == nil {
 			if acc.requests > 0 || c.connector.inner != nil { // a prepare sends nothing and proves nothing
@@ -88,7 +89,7 @@ func (c *conn) do(ctx context.Context, op *operation) (any, error) {
 			}
 			c.ran(op.query, false)
 		} else {
-			again, out, err = c.failed(ctx, op, err, acc, try)
+			again, out, err = c.failed(ctx, op, err, acc)
 		}
 		if again {
 			continue
@@ -198,7 +199,7 @@ func (c *conn) refuse(ctx context.Context) error {
 }
 
 // failed decides about an operation that failed: run it again, or which error.
-func (c *conn) failed(ctx context.Context, op *operation, err error, acc acceptance, try int) (again bool, out any, _ error) {
+func (c *conn) failed(ctx context.Context, op *operation, err error, acc acceptance) (again bool, out any, _ error) {
 	class, gone := classify(err, phaseStatement, acc), lost(err, phaseStatement)
 	inTx, lasting := c.tx != nil || c.state.inTx, c.lasting
 	if class == ClassStatement && number(err) == 0 && acc.queryID != "" && !plainRead(op.query) && !transfersFile(op.query) {
@@ -267,10 +268,11 @@ func (c *conn) failed(ctx context.Context, op *operation, err error, acc accepta
 		if lasting {
 			fail.Class = ClassInDoubt // some of the transaction lasts already
 		}
-	case class == ClassSessionLost && (c.state.changed || try > maxReplace):
-		fail.state, fail.retry = c.state.changed, true
+	case class == ClassSessionLost && (c.state.changed || asksForLastQuery(op.query) || op.replaced == maxReplace):
+		fail.state, fail.retry = c.state.changed || asksForLastQuery(op.query), true
 		c.bad = fail
 	case class == ClassSessionLost:
+		op.replaced++
 		err := c.reconnect(ctx, err)
 		return err == nil, nil, err
 	case class == ClassInDoubt && !inTx && fail.QueryID != "" && op.resumed != nil && c.connector.settings.resume && !transfersFile(op.query):

@@ -197,8 +197,10 @@ func WithHeartbeat(d time.Duration) Option { return func(s *settings) { s.heartb
 // have paid without pings.
 func WithIdlePing(d time.Duration) Option { return func(s *settings) { s.idlePing = d } }
 
-// WithBackOff sets how long to wait between logins that fail because Snowflake
-// cannot be reached. new is called at the start of each outage. The default
+// WithBackOff sets how long to wait between logins, and between the tries of a
+// statement that could not be sent, while Snowflake cannot be reached. newBackOff is
+// called for each outage and each such statement, by several goroutines at the same
+// time, and returns a new one each time. The default
 // doubles from 500 ms to 16 s, each varied by up to a half; [backoff.Stop] ends
 // the trying. DSN: tetherBackoffInitial and tetherBackoffMax, up to 24 h, change
 // the bounds of the default.

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -174,4 +175,81 @@ func TestUnseenFailureIsInDoubt(t *testing.T) {
 		_, err := db.ExecContext(t.Context(), insert)
 		inDoubt(t, srv, insert, err, 1)
 	})
+}
+
+// TestPinnedConnectionOutlivesACutInWhichItsSessionEnded: waiting for the network is
+// not counted as losing one session after the other.
+func TestPinnedConnectionOutlivesACutInWhichItsSessionEnded(t *testing.T) {
+	for _, d := range []time.Duration{10 * time.Second, 20 * time.Minute} {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			db := pool(t, srv, 1)
+			conn, err := db.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			cut(srv)
+			srv.AbortSessions()
+			time.AfterFunc(d, srv.Reconnect)
+			if _, err := conn.ExecContext(within(t, 30*time.Minute), insert); err != nil {
+				t.Errorf("after %v: %v", d, err)
+			}
+			if err := conn.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestSuspectSessionsOutliveANetworkCut: that they cannot be asked says nothing.
+func TestSuspectSessionsOutliveANetworkCut(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		const n = 8
+		db := pool(t, srv, n)
+		use(t, db, n)
+		if _, err := db.ExecContext(t.Context(), "INSERT INTO who VALUES (1)"); err != nil {
+			t.Fatal(err)
+		}
+		ledger := srv.Ledger()
+		srv.AbortSessions(ledger[len(ledger)-1].SessionID)
+		if _, err := db.ExecContext(t.Context(), "INSERT INTO who VALUES (2)"); err != nil {
+			t.Fatal(err) // it has found the session dead, and the others are suspect
+		}
+		before := srv.Stats().Logins
+		cut(srv)
+		time.AfterFunc(20*time.Minute, srv.Reconnect)
+		var wg sync.WaitGroup
+		for i := range n {
+			wg.Go(func() {
+				if _, err := db.ExecContext(within(t, 30*time.Minute), fmt.Sprintf("INSERT INTO t VALUES (%d)", i)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if logins := srv.Stats().Logins - before; logins != 0 {
+			t.Errorf("%d logins", logins)
+		}
+	})
+}
+
+// TestAcceptedStatementWaitsOutANetworkCut: the server goes on with it.
+func TestAcceptedStatementWaitsOutANetworkCut(t *testing.T) {
+	for _, query := range []string{insert, "SELECT a FROM t"} {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			slowly(srv, regexp.QuoteMeta(query), 5*time.Minute, nil, nil)
+			db := pool(t, srv, 1)
+			time.AfterFunc(70*time.Second, srv.Disconnect)
+			time.AfterFunc(20*time.Minute, srv.Reconnect)
+			rows, err := db.QueryContext(within(t, time.Hour), query)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := rows.Close(); err != nil {
+				t.Error(err)
+			}
+			if n := srv.Accepted(query); n != 1 {
+				t.Errorf("accepted %d times", n)
+			}
+		})
+	}
 }

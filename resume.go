@@ -69,6 +69,8 @@ func (c *conn) resume(ctx context.Context, op *operation, id string, cause error
 		case ctx.Err() != nil:
 			c.cancel(id)
 			return nil, fmt.Errorf("%w; the statement %s had been accepted and is being cancelled", ctx.Err(), id)
+		case (isTransient(err) || isContext(err) || isGarbled(err)) && op.wait(ctx, c.connector):
+			// The network is cut; the statement and its result know nothing of that.
 		case !lost(err, phaseStatement):
 			return nil, &SessionError{Op: op.name, Class: ClassInDoubt, Code: number(err), SessionID: c.session.id(), QueryID: id, Err: err}
 		}
@@ -104,6 +106,8 @@ func (c *conn) awaitEnd(ctx context.Context, op *operation, id string) error {
 			silent = time.Now()
 		case state == ended:
 			return &endedError{ownError(err, id)}
+		case errors.Is(err, errNotSnowflake):
+			return errNoStatus
 		default:
 			// GetQueryStatus neither renews an expired token nor says that its session
 			// is gone: both look like a statement that nobody knows. A statement of our

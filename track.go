@@ -141,11 +141,23 @@ func rolledBackWithSession(sql string) bool {
 	return false
 }
 
+// asksForLastQuery reports whether the statement asks for the ID of the one before
+// it: on another session that is another's.
+func asksForLastQuery(sql string) bool {
+	sc := scanner{rest: sql}
+	for word := sc.next(); word != ""; word = sc.next() {
+		if is(word, "LAST_QUERY_ID") {
+			return true
+		}
+	}
+	return false
+}
+
 // plainRead reports whether running the statement twice is the same as once. It
 // decides conservatively: the first word is one that only reads, there is no
 // second statement, and nothing in it draws a number from a sequence, calls one of
-// Snowflake's system functions, writes with INTO, or calls a function by a
-// qualified name, which may be an external one. A SELECT from a stream does not
+// Snowflake's system functions, writes with INTO, asks for the last query's ID, which
+// the first run has changed, or calls a function by a qualified name, which may be an external one. A SELECT from a stream does not
 // consume it; only DML does.
 func plainRead(sql string) bool {
 	sc := scanner{rest: sql}
@@ -162,7 +174,7 @@ func plainRead(sql string) bool {
 		switch {
 		case word == ";":
 			return sc.peek() == ""
-		case is(word, "NEXTVAL"), is(word, "GETNEXTVAL"), is(word, "INTO"), is(word, "PROCEDURE"), is(word, "CALL"), len(word) > 7 && is(word[:7], "SYSTEM$"):
+		case is(word, "NEXTVAL"), is(word, "GETNEXTVAL"), is(word, "INTO"), is(word, "LAST_QUERY_ID"), is(word, "PROCEDURE"), is(word, "CALL"), len(word) > 7 && is(word[:7], "SYSTEM$"):
 			return false
 		case word == ">" && last == ">":
 			return false // ->> hands the result on to another statement

@@ -1,0 +1,113 @@
+package snowtether_test
+
+import (
+	"database/sql"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// This file is about pings that meet a server in trouble.
+
+// TestOneSilentSessionDoesNotStarveTheOthers: gosnowflake tries for minutes to
+// cancel a ping that hangs, and meanwhile the other sessions are asked.
+func TestOneSilentSessionDoesNotStarveTheOthers(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		const n = 8
+		db := pool(t, srv, n, idlePing, noBeat)
+		use(t, db, n)
+		id := srv.Sessions()[0].ID
+		var over atomic.Bool
+		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			if over.Load() || r.SessionID != id || r.Kind == snowtest.RequestLogout {
+				return snowtest.Fault{}, false
+			}
+			srv.KeepControl()
+			return snowtest.Fault{Delay: 2 * time.Hour}, true
+		})
+		time.Sleep(30 * time.Minute)
+		if alive := len(srv.Sessions()); alive < n-1 {
+			t.Errorf("%d of %d sessions are alive", alive, n)
+		}
+		c, err := snowtether.ConnectorOf(db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if failed := c.Stats().PingFailures; failed == 0 || failed > 3 {
+			t.Errorf("%d pings failed: the silent session is asked again while it is being asked", failed)
+		}
+		over.Store(true)
+		time.Sleep(12 * time.Hour) // until gosnowflake has given up
+	}, snowtest.WithIdleTimeout(5*time.Minute))
+}
+
+// TestCloseWaitsForNoPing: nor for gosnowflake's cancelling of it.
+func TestCloseWaitsForNoPing(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		c, err := snowtether.NewConnector(srv.Config(), quiet, idlePing)
+		if err != nil {
+			t.Fatal(err)
+		}
+		db := sql.OpenDB(c)
+		if err := db.PingContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		asked := make(chan struct{})
+		var once sync.Once
+		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			if r.Kind != snowtest.RequestQuery && r.Kind != snowtest.RequestAbort {
+				return snowtest.Fault{}, false
+			}
+			srv.KeepControl()
+			once.Do(func() { close(asked) })
+			return snowtest.Fault{Delay: time.Minute}, true
+		})
+		<-asked
+		begun := time.Now()
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begun); took > 0 {
+			t.Errorf("Close took %v", took)
+		}
+		time.Sleep(time.Hour)
+	})
+}
+
+// TestIdlePoolDoesNotLockItsUserOut: with a password that is refused, the keeper
+// tries once, and then not before a caller has logged in.
+func TestIdlePoolDoesNotLockItsUserOut(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db, c := connect(t, srv.Config(), idlePing)
+		if err := db.PingContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var wrong atomic.Bool
+		wrong.Store(true)
+		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			if r.Kind != snowtest.RequestLogin || !wrong.Load() {
+				return snowtest.Fault{}, false
+			}
+			srv.KeepControl()
+			return snowtest.Fault{Code: "390100", Message: "Incorrect username or password was specified."}, true
+		})
+		srv.AbortSessions()
+		time.Sleep(24 * time.Hour)
+		if n := c.Stats().LoginFailures; n != 1 {
+			t.Errorf("%d refused logins, and nobody asked", n)
+		}
+		wrong.Store(false)
+		if err := db.PingContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		srv.AbortSessions()
+		time.Sleep(every)
+		if n := len(srv.Sessions()); n != 1 {
+			t.Errorf("%d sessions: the keeper has not begun again", n)
+		}
+	})
+}
