@@ -111,22 +111,23 @@ func (c *conn) renovate(ctx context.Context, since time.Time) error {
 		return nil
 	}
 	now := c.connector.clock.Load()
-	err := c.probe(ctx)
+	unsent, err := c.probe(ctx)
 	if lost(err, phaseStatement) {
 		return c.reconnect(ctx, err)
 	}
 	switch {
 	case err == nil:
 		c.verified = now
-	case isTransient(err) || isContext(err):
-		return nil // nothing is known; the statement will find out, and waits if the network is cut
+	case unsent || ctx.Err() != nil:
+		return nil // nothing is known; the statement will find out, and waits while the network is cut
 	}
 	return err
 }
 
-// probe asks the server whether the session is alive. A describe-only statement
+// probe asks the server whether the session is alive, or reports that the question
+// could not be sent. A describe-only statement
 // is compiled and not run, so it needs no warehouse.
-func (c *conn) probe(ctx context.Context) error {
+func (c *conn) probe(ctx context.Context) (unsent bool, _ error) {
 	w := newWatch(gosnowflake.WithDescribeOnly(withoutSnowflake{ctx}), nil)
 	defer c.session.watcher.watch.Store(nil)
 	c.session.watcher.watch.Store(w)
@@ -136,7 +137,9 @@ func (c *conn) probe(ctx context.Context) error {
 		}
 		return nil, c.session.conn.execSimple(ctx, "SELECT 1")
 	})
-	return err
+	acc := w.end(ctx)
+	acc.watched = true
+	return acc.unsent(), err
 }
 
 // IsValid is called by database/sql when the connection comes back to the pool.

@@ -66,11 +66,11 @@ func (c *conn) resume(ctx context.Context, op *operation, id string, cause error
 			return rows, nil
 		case errors.As(err, &ended):
 			return nil, ended.err
+		case (isTransient(err) || isContext(err) || isGarbled(err)) && op.wait(ctx, c.connector):
+			// The network is cut; the statement and its result know nothing of that.
 		case ctx.Err() != nil:
 			c.cancel(id)
 			return nil, fmt.Errorf("%w; the statement %s had been accepted and is being cancelled", ctx.Err(), id)
-		case (isTransient(err) || isContext(err) || isGarbled(err)) && op.wait(ctx, c.connector):
-			// The network is cut; the statement and its result know nothing of that.
 		case !lost(err, phaseStatement):
 			return nil, &SessionError{Op: op.name, Class: ClassInDoubt, Code: number(err), SessionID: c.session.id(), QueryID: id, Err: err}
 		}
@@ -112,7 +112,7 @@ func (c *conn) awaitEnd(ctx context.Context, op *operation, id string) error {
 			// GetQueryStatus neither renews an expired token nor says that its session
 			// is gone: both look like a statement that nobody knows. A statement of our
 			// own renews the token, or says it.
-			if err := c.probe(ctx); err != nil {
+			if _, err := c.probe(ctx); err != nil {
 				return err
 			}
 			if time.Since(silent) > unknownFor {
