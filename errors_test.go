@@ -425,19 +425,19 @@ func TestSessionErrorSaysWhatToDo(t *testing.T) {
 // FuzzClassify: whatever the error, a statement that may have arrived is never
 // one that database/sql may run again.
 func FuzzClassify(f *testing.F) {
-	f.Add(390114, "gone", "08001", 0, uint8(0), false, 1, 1, 1, 0, "", false)
-	f.Add(390112, "renew", "-1", 0, uint8(1), false, 0, 2, 2, 0, "", false)
-	f.Add(261000, "HTTP: %v", "", 401, uint8(2), false, 0, 1, 1, 0, "", false)
-	f.Add(266001, "390114 (08001): expired", "", 0, uint8(3), false, 0, 3, 2, 0, "", false)
-	f.Add(0, "Authentication token has expired", "", 0, uint8(4), false, 1, 1, 1, 0, "01b2", false)
-	f.Fuzz(func(t *testing.T, code int, text, state string, status int, guise uint8, login bool, lookups, requests, replies, renewals int, id string, ended bool) {
+	f.Add(390114, "gone", "08001", 0, uint8(0), false, 1, 1, 1, 0, "", false, true)
+	f.Add(390112, "renew", "-1", 0, uint8(1), false, 0, 2, 2, 0, "", false, true)
+	f.Add(261000, "HTTP: %v", "", 401, uint8(2), false, 0, 1, 1, 0, "", false, true)
+	f.Add(266001, "390114 (08001): expired", "", 0, uint8(3), false, 0, 3, 2, 0, "", false, true)
+	f.Add(0, "Authentication token has expired", "", 0, uint8(4), false, 1, 1, 1, 0, "01b2", false, false)
+	f.Fuzz(func(t *testing.T, code int, text, state string, status int, guise uint8, login bool, lookups, requests, replies, dials int, id string, ended, visible bool) {
 		se := &gosnowflake.SnowflakeError{Number: code, SQLState: state, Message: text}
 		if status != 0 {
 			se.MessageArgs = []any{status}
 		}
 		causes := []error{se, fmt.Errorf("a: %w", se), errors.Join(driver.ErrBadConn, se), async(se), errors.New(text), driver.ErrBadConn, errors.Join(se, io.EOF, errRenewalLoop)}
 		err := causes[int(guise)%len(causes)]
-		acc := acceptance{lookups: lookups, requests: requests, replies: replies, lastID: id, queryID: id}
+		acc := acceptance{lookups: lookups, requests: requests, replies: replies, dials: dials, lastID: id, queryID: id, visible: visible}
 		ph := phaseStatement
 		if login {
 			ph = phaseLogin
@@ -459,6 +459,12 @@ func FuzzClassify(f *testing.F) {
 		}
 		if login && slices.Contains([]Class{ClassInDoubt, ClassStatement}, class) {
 			t.Errorf("%v at a login is %q", err, class)
+		}
+		if visible && requests == 0 && dials == 0 && class == ClassSessionLost && id == "" && lookups == 0 {
+			t.Errorf("%v: gosnowflake asked nobody, or somebody hides it, and class %q", err, class)
+		}
+		if n := number(err); class == ClassStatement && !ended && requests > 0 && id == "" && (n == 0 || n == -1 && queryIDOf(err) == "") {
+			t.Errorf("%v: %d requests were written and Snowflake's answer is unknown, but class %q", err, requests, class)
 		}
 		if got := Classify(err); got == ClassInDoubt || got == ClassNone {
 			t.Errorf("Classify(%v) = %q", err, got)
