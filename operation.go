@@ -29,6 +29,7 @@ type operation struct {
 	resumed func(rows driver.Rows, queryID string) (any, error) // makes the outcome of rows that were carried over; nil: it cannot be
 
 	replaced int     // sessions that were replaced for it
+	asked    bool    // whether its session is alive
 	outage   *outage // that it waits for the end of, or nil
 }
 
@@ -202,10 +203,23 @@ func (c *conn) refuse(ctx context.Context) error {
 func (c *conn) failed(ctx context.Context, op *operation, err error, acc acceptance) (again bool, out any, _ error) {
 	class, gone := classify(err, phaseStatement, acc), lost(err, phaseStatement)
 	inTx, lasting := c.tx != nil || c.state.inTx, c.lasting
+	_, byID := ctx.Value(fetchKey).(string)
+	if byID && !op.asked && (number(err) == gosnowflake.ErrQueryStatus || class == ClassInDoubt && !gone) {
+		// The fetch begins with a look at the statement's status, which neither renews an
+		// expired token nor says that the session is gone. A statement of our own does.
+		op.asked = true
+		_, asked := c.probe(ctx)
+		if asked == nil {
+			return true, nil, nil
+		}
+		if lost(asked, phaseStatement) {
+			class, gone, err = ClassSessionLost, true, asked
+		}
+	}
 	if class == ClassStatement && number(err) == 0 && acc.queryID != "" && !plainRead(op.query) && !transfersFile(op.query) {
 		class = ClassInDoubt // no answer of Snowflake's: the statement is done, and what came of it cannot be read
 	}
-	if class == ClassInDoubt && plainRead(op.query) {
+	if class == ClassInDoubt && (byID || plainRead(op.query)) {
 		switch {
 		case gone && acc.queryID == "":
 			class = ClassSessionLost // a read may be run again
@@ -302,6 +316,9 @@ func (c *conn) ran(query string, failed bool) {
 // requestIDKey is where gosnowflake looks for a request ID of the caller's own
 // (util.go). A test fails if a newer one looks elsewhere.
 const requestIDKey = gosnowflake.ContextKey("SNOWFLAKE_REQUEST_ID")
+
+// fetchKey is where it looks for the query ID of a result to be fetched.
+const fetchKey = gosnowflake.ContextKey("SF_FETCH_RESULT_BY_ID")
 
 // carryOver fetches the outcome of an accepted statement. If the session that it
 // ran in had state, the connection serves this result and is then given up:

@@ -88,3 +88,32 @@ func TestRawHasAllThatGosnowflakeHas(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestFetchByIDOutlivesItsSession: gosnowflake says 279001 of a result that it could
+// not ask about.
+func TestFetchByIDOutlivesItsSession(t *testing.T) {
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				db := pool(t, srv, 1)
+				ids := make(chan string, 1)
+				var n int
+				if err := db.QueryRowContext(gosnowflake.WithQueryIDChan(t.Context(), ids), "SELECT 7").Scan(&n); err != nil {
+					t.Fatal(err)
+				}
+				if way.logins == 0 {
+					srv.ExpireSessionTokens()
+				} else {
+					srv.EndSessions(way.end)
+				}
+				n = 0
+				if err := db.QueryRowContext(gosnowflake.WithFetchResultByID(t.Context(), <-ids), "").Scan(&n); err != nil || n != 7 {
+					t.Errorf("fetched %d: %v", n, err)
+				}
+				if accepted := srv.Accepted("SELECT 7"); accepted != 1 {
+					t.Errorf("accepted %d times", accepted)
+				}
+			})
+		})
+	}
+}
