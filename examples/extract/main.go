@@ -213,8 +213,8 @@ SELECT n::NUMBER(18,0)                                                    AS id,
        DATEADD(day, MOD(n, 2000), '2020-01-01'::DATE)                     AS ordered_on,
        DATEADD(second, MOD(n * 31, 86400), '2020-01-01'::TIMESTAMP_NTZ)   AS local_time,
        DATEADD(second, n * 13, '2020-01-01 00:00:00+00'::TIMESTAMP_LTZ)   AS paid_at,
-       (MOD(n * 104729, 1000000) / 100)::NUMBER(12,2)                     AS amount,
-       MOD(n, 97) / 7::FLOAT                                              AS weight,
+       (MOD(n * 104729, 1000000) * 0.01)::NUMBER(12,2)                  AS amount,
+       MOD(n, 97) * 0.1::FLOAT                                            AS weight,
        MOD(n, 3) = 0                                                      AS gift,
        CASE MOD(n, 4) WHEN 0 THEN NULL WHEN 1 THEN '' ELSE 'note ' || n END AS note
 FROM (SELECT SEQ8() AS n FROM TABLE(GENERATOR(ROWCOUNT => %d)))`, rows)

@@ -59,7 +59,7 @@ func TestWorksWithoutSettings(t *testing.T) {
 		t.Errorf("it left %v", names)
 	}
 	lines := readCSV(t, "extract.csv")
-	want := []string{"5", "Customer 4595", "2020-01-06", "2020-01-01T00:02:35", "2020-01-01T00:01:05Z", "5236.45", "0.7142857142857143", "false", ""}
+	want := []string{"5", "Customer 4595", "2020-01-06", "2020-01-01T00:02:35", "2020-01-01T00:01:05Z", "5236.45", "0.5", "false", ""}
 	if len(lines) != 101 || !slices.Equal(lines[6], want) || lines[5][8] != null {
 		t.Errorf("%d lines, among them %q", len(lines), lines[5:7])
 	}
