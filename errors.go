@@ -147,7 +147,7 @@ func classify(err error, ph phase, acc acceptance) Class {
 			return ClassTransient
 		}
 		return ClassInDoubt
-	case queryIDOf(err) == "" && (acc.queryID != "" || acc.requests > 1) && number(err)/1000 == 390:
+	case queryIDOf(err) == "" && (acc.queryID != "" || acc.requests > 1) && number(err)/10000 == 39:
 		return ClassInDoubt // about the session or from a gateway, after the statement was accepted or may have been
 	case acc.queryID == "" && httpStatus(err) != 0 && acc.requests > 1:
 		return ClassInDoubt // refused by a gateway after an earlier try went unanswered

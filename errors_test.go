@@ -106,6 +106,9 @@ func TestEveryCodeHasItsClass(t *testing.T) {
 	at(phaseStatement, refusedAtOnce, ClassStatement, 604, 630, 1003, 2003, 100038, 390999, 390116, 1)
 	at(phaseStatement, refusedAtOnce, ClassInDoubt, -1) // no code: a gateway's JSON
 	at(phaseStatement, acceptance{}, ClassStatement, -1)
+	// Not the statement's own error once it was accepted or may have been, known or not.
+	at(phaseStatement, acceptedOnce, ClassInDoubt, 390302, 390422, 390999, 394633, 399999)
+	at(phaseStatement, acceptance{lookups: 1, requests: 2, replies: 2}, ClassInDoubt, 390302, 390422, 390999, 394633, 399999)
 
 	at(phaseLogin, acceptance{}, ClassCredential, credential...)
 	at(phaseLogin, acceptance{}, ClassPermanent, permanent...)
