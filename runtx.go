@@ -101,10 +101,14 @@ func runOnce[T Tx](ctx context.Context, begin func(context.Context) (T, error), 
 	if err != nil {
 		// On a lost session this sends nothing: the server has rolled back. What else
 		// goes wrong here the connection's end puts right.
-		if ctx.Err() != nil {
-			go func() { _ = tx.Rollback() }() // the caller no longer waits
-		} else {
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
 			_ = tx.Rollback()
+		}()
+		select {
+		case <-over:
+		case <-ctx.Done(): // the caller no longer waits
 		}
 		return err
 	}

@@ -260,3 +260,18 @@ func ExampleRunTx() {
 	fmt.Println(err, "after", runs, "runs")
 	// Output: <nil> after 2 runs
 }
+
+// TestRunTxDoesNotWaitForItsRollback: longer than its context lasts.
+func TestRunTxDoesNotWaitForItsRollback(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1)
+		once(srv, "ROLLBACK", snowtest.Fault{Delay: time.Minute})
+		own := errors.New("own")
+		begun := time.Now()
+		err := snowtether.RunTx(within(t, 2*time.Second), begin(db), func(*sql.Tx) error { return own })
+		if took := time.Since(begun); took > 2*time.Second || !errors.Is(err, own) {
+			t.Errorf("after %v: %v", took, err)
+		}
+		time.Sleep(time.Hour)
+	})
+}
