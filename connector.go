@@ -384,7 +384,8 @@ func (c *Connector) pace(open int64) {
 	}
 }
 
-// served notes that a statement was carried out.
+// served notes that a statement was carried out, or that a session answered a ping:
+// sessions last.
 func (c *Connector) served() {
 	if c.fruitless.Load() != 0 {
 		c.fruitless.Store(0)

@@ -290,6 +290,7 @@ func (k *keeper) look(s *session) (answering bool) {
 		return k.replace(s, err)
 	}
 	s.heard(now)
+	c.served()
 	return true
 }
 

@@ -111,3 +111,21 @@ func TestIdlePoolDoesNotLockItsUserOut(t *testing.T) {
 		}
 	})
 }
+
+// TestPoolThatNobodyUsesIsNotPaced: its sessions are replaced as often as they end,
+// and at once, because they last until then.
+func TestPoolThatNobodyUsesIsNotPaced(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		const n = 32
+		db := pool(t, srv, n, idlePing, noBeat)
+		use(t, db, n)
+		for range 5 {
+			srv.AbortSessions()
+			time.Sleep(every)
+			if alive := len(srv.Sessions()); alive != n {
+				t.Fatalf("%d of %d sessions are alive", alive, n)
+			}
+			time.Sleep(every)
+		}
+	}, snowtest.WithIdleTimeout(5*time.Minute))
+}
