@@ -196,6 +196,8 @@ func (s *soak) run(t *testing.T, opts []snowtether.Option) {
 		t.Errorf("only %d statements", s.statements)
 	case s.logins > s.n+s.ended:
 		t.Errorf("%d logins, but only %d sessions ended", s.logins, s.ended)
+	case s.longest > 2*time.Second || s.late > 25*time.Second: // the back-off's longest step is 24 s
+		t.Errorf("a caller waited %v, one who met a cut or an outage %v after its end", s.longest, s.late)
 	case len(s.srv.Doubles()) > 0:
 		t.Errorf("ran twice: %v", s.srv.Doubles())
 	}
