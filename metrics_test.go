@@ -143,6 +143,7 @@ func series(name string, attrs attribute.Set) string {
 	var pairs []string
 	for _, kv := range attrs.ToSlice() {
 		if kv.Key != "db.client.connection.pool.name" {
+			//lint:ignore SA1019 its successor is not in the version that go.mod names
 			pairs = append(pairs, string(kv.Key)+"="+kv.Value.Emit())
 		}
 	}
@@ -328,6 +329,7 @@ func (s *span) SetStatus(code codes.Code, description string) {
 
 func (s *span) SetAttributes(attrs ...attribute.KeyValue) {
 	for _, kv := range attrs {
+		//lint:ignore SA1019 its successor is not in the version that go.mod names
 		s.attrs[kv.Key] = kv.Value.Emit()
 	}
 }
