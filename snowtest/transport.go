@@ -77,18 +77,20 @@ type connTracker struct {
 }
 
 func (t *connTracker) state(c net.Conn, s http.ConnState) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	switch s {
 	case http.StateNew:
 		t.open.Add(1)
+		t.mu.Lock()
 		t.conns[c] = struct{}{}
+		t.mu.Unlock()
 		if t.cut.Load() {
 			reset(c)
 		}
 	case http.StateClosed, http.StateHijacked:
-		t.open.Done()
+		t.mu.Lock()
 		delete(t.conns, c)
+		t.mu.Unlock()
+		t.open.Done() // the last that the goroutine does
 	}
 }
 
