@@ -366,9 +366,7 @@ func (c *Connector) retire(s *session) {
 				}
 				c.emit(context.Background(), e)
 			}()
-			if left := s.busy.Load(); left != nil {
-				<-*left // it may still be cancelling its statement
-			}
+			s.awaitLeft()
 			_ = s.conn.Close()
 		})
 	})

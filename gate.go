@@ -237,9 +237,7 @@ func (p *pass) leave(err error) (again bool) {
 	case errors.Is(err, ErrLoginSuspended) || errors.Is(err, errClosed):
 		// Nothing was sent: nothing is known.
 	case class == ClassTransient:
-		if g.outage.add(err) {
-			g.events = append(g.events, Event{Kind: EventOutageBegan, Code: number(err), Class: class, Error: redact(err)})
-		}
+		g.out(err)
 		again = g.failed(p.entered, err)
 	default:
 		g.backOff, g.next, g.failure = nil, time.Time{}, nil // it answers
@@ -292,6 +290,11 @@ func (g *gate) pace(lived time.Duration) {
 func (g *gate) unreachable(err error) {
 	g.mu.Lock()
 	defer g.unlock()
+	g.out(err)
+}
+
+// out counts a failure to reach Snowflake.
+func (g *gate) out(err error) {
 	if g.outage.add(err) {
 		g.events = append(g.events, Event{Kind: EventOutageBegan, Code: number(err), Class: ClassTransient, Error: redact(err)})
 	}

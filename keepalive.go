@@ -217,12 +217,6 @@ func (c *Connector) keep() {
 // until the next.
 func (k *keeper) round() time.Duration {
 	c, every := k.connector, k.connector.settings.idlePing
-	c.mu.Lock()
-	sessions := make([]*session, 0, len(c.sessions))
-	for s := range c.sessions {
-		sessions = append(sessions, s)
-	}
-	c.mu.Unlock()
 	for s, over := range k.unsettled {
 		select {
 		case <-over:
@@ -232,7 +226,7 @@ func (k *keeper) round() time.Duration {
 	}
 	plans, wait := make(map[*session]plan), every/2
 	answering := true
-	for _, s := range sessions {
+	for _, s := range c.list() {
 		since, suspect := s.idleSince()
 		if since.IsZero() || k.unsettled[s] != nil {
 			continue

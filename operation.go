@@ -151,6 +151,14 @@ func leave(ctx, inner context.Context, run func(context.Context) (any, error)) (
 	return nil, over, ctx.Err()
 }
 
+// awaitLeft waits for an operation that its caller left behind: gosnowflake may still
+// be cancelling it.
+func (s *session) awaitLeft() {
+	if left := s.busy.Load(); left != nil {
+		<-*left
+	}
+}
+
 // settle waits until an operation that a caller left behind is over.
 func (c *conn) settle(ctx context.Context) error {
 	left := c.session.busy.Load()

@@ -175,9 +175,7 @@ func (c *conn) cancel(id string) {
 	s := c.session
 	c.bad = errAbandoned
 	c.abandoned = c.connector.spawn(func() {
-		if left := s.busy.Load(); left != nil {
-			<-*left
-		}
+		s.awaitLeft()
 		ctx, stop := context.WithTimeout(context.Background(), cancelTimeout)
 		defer stop()
 		// The ID came from the server; it is letters, digits and dashes.

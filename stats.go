@@ -235,11 +235,16 @@ func (c *Connector) Snapshot() Snapshot {
 	return s
 }
 
-// survey lists the sessions, the oldest first.
-func (c *Connector) survey(now time.Time) []SessionInfo {
+// list returns the sessions in no order.
+func (c *Connector) list() []*session {
 	c.mu.Lock()
-	sessions := slices.Collect(maps.Keys(c.sessions))
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Keys(c.sessions))
+}
+
+// survey describes the sessions, the oldest first.
+func (c *Connector) survey(now time.Time) []SessionInfo {
+	sessions := c.list()
 	slices.SortFunc(sessions, func(a, b *session) int { return cmp.Compare(a.order, b.order) })
 	infos := make([]SessionInfo, len(sessions))
 	for i, s := range sessions {
