@@ -83,28 +83,34 @@ type watch struct {
 
 	mu      sync.Mutex
 	seen    acceptance
-	pending []chan string // handed to gosnowflake, not yet read
-	own     chan<- string // the caller's channel, if he set one
-	early   *courier      // carries the first ID to the caller while the statement runs
+	pending []chan string  // handed to gosnowflake, not yet read
+	room    [1]chan string // for pending: all that most statements need
+	own     chan<- string  // the caller's channel, if he set one
+	early   *courier       // carries the first ID to the caller while the statement runs
 
 	renewing, atRenew int // see mayRenew
 }
 
-// gosnowflake's key for the query-ID channel is private to it. A probe that holds
-// a known channel finds it: the key is the one for which the probe answers with
-// that channel.
+// The keys of gosnowflake's query-ID channel and of net/http's trace are private to
+// them. A probe that holds a known value finds one: the key is that for which the
+// probe answers with that value.
 var (
-	sentinel chan<- string = make(chan string)
-	probe                  = gosnowflake.WithQueryIDChan(context.Background(), sentinel)
+	sentinel   chan<- string = make(chan string)
+	probe                    = gosnowflake.WithQueryIDChan(context.Background(), sentinel)
+	noTrace                  = new(httptrace.ClientTrace)
+	traceProbe               = httptrace.WithClientTrace(context.Background(), noTrace)
 )
 
 // newWatch derives the context for one statement with the given bind values.
 func newWatch(ctx context.Context, args []driver.NamedValue) *watch {
-	w := &watch{args: args}
+	w := &watch{Context: ctx, args: args}
+	w.pending = w.room[:0]
 	w.trace.GetConn = w.getConn
 	w.trace.WroteRequest = w.wroteRequest
 	w.trace.GotFirstResponseByte = w.gotReply
-	w.Context = httptrace.WithClientTrace(ctx, &w.trace)
+	if httptrace.ContextClientTrace(ctx) != nil { // the caller watches too
+		w.Context = httptrace.WithClientTrace(ctx, &w.trace)
+	}
 	return w
 }
 
@@ -113,6 +119,9 @@ func newWatch(ctx context.Context, args []driver.NamedValue) *watch {
 // sends several statements with the same context, would panic.
 func (w *watch) Value(key any) any {
 	v := w.Context.Value(key)
+	if v == nil && traceProbe.Value(key) == any(noTrace) {
+		return &w.trace
+	}
 	if probe.Value(key) != any(sentinel) {
 		return v
 	}

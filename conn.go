@@ -243,10 +243,16 @@ func outcome[T any](v any, err error) (out T, _ error) {
 	return out, nil
 }
 
-// PrepareContext prepares a statement. With gosnowflake that sends nothing.
+// PrepareContext prepares a statement. gosnowflake sends nothing for it, and so there
+// is nothing to watch; another inner driver may.
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	s := &stmt{conn: c, query: query}
-	_, err := c.do(ctx, &operation{name: "prepare", run: func(ctx context.Context) (any, error) { return nil, s.prepare(ctx) }})
+	var err error
+	if c.connector.cfg == nil {
+		_, err = c.do(ctx, &operation{name: "prepare", run: func(ctx context.Context) (any, error) { return nil, s.prepare(ctx) }})
+	} else if err = c.refuse(ctx); err == nil {
+		err = s.prepare(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"strings"
 	"sync"
@@ -185,6 +186,37 @@ func TestPoolOutlivesItsSessions(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestSteadyStateHasNoRequestsOfItsOwn: while all is well the server gets what it
+// gets from plain gosnowflake, request by request.
+func TestSteadyStateHasNoRequestsOfItsOwn(t *testing.T) {
+	for _, use := range uses {
+		t.Run(use.name, func(t *testing.T) {
+			requests := func(open func(*snowtest.Server) *sql.DB) map[snowtest.RequestKind]int {
+				srv := snowtest.New(t, snowtest.AllowRepeats())
+				db := open(srv)
+				for i := range 20 {
+					if err := use.use(t.Context(), db, i); err != nil {
+						t.Fatal(err)
+					}
+				}
+				n := srv.Stats().Requests
+				delete(n, snowtest.RequestTelemetry) // gosnowflake's own, sent in batches
+				return n
+			}
+			ours := requests(func(srv *snowtest.Server) *sql.DB { return pool(t, srv, 1) })
+			plain := requests(func(srv *snowtest.Server) *sql.DB {
+				db := sql.OpenDB(gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config()))
+				t.Cleanup(func() { _ = db.Close() })
+				db.SetMaxOpenConns(1)
+				return db
+			})
+			if !maps.Equal(ours, plain) {
+				t.Errorf("requests %v, through gosnowflake %v", ours, plain)
+			}
+		})
 	}
 }
 
