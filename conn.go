@@ -24,7 +24,6 @@ type conn struct {
 	tx        *tx   // open, or nil
 	lasting   bool  // the open transaction holds something that its session's end does not undo
 	bad       error // why the connection must not be used any more; sticky
-	verified  int64 // the session was alive at this time of Connector.clock
 	abandoned bool  // its session is given up by somebody else
 	alone     bool  // its connector has no other and ends with it
 	replaced  int   // how often the session was replaced; prepared statements look at it
@@ -54,7 +53,7 @@ func newConn(c *Connector, s *session) *conn {
 }
 
 func (c *conn) attach(s *session) {
-	c.session, c.verified = s, s.order
+	c.session = s
 	c.state, c.lasting = s.state, false
 	s.holder.Store(c)
 }
@@ -107,7 +106,7 @@ func (c *conn) renovate(ctx context.Context, since time.Time) error {
 		return c.reconnect(ctx, *cause)
 	case c.session.expired(since):
 		return c.replace(ctx, errExpired)
-	case c.verified >= c.connector.suspectSince.Load():
+	case !c.session.suspect():
 		return nil
 	}
 	now := c.connector.clock.Load()
@@ -117,7 +116,7 @@ func (c *conn) renovate(ctx context.Context, since time.Time) error {
 	}
 	switch {
 	case err == nil:
-		c.verified = now
+		c.session.heard(now)
 	case unsent || ctx.Err() != nil:
 		return nil // nothing is known; the statement will find out, and waits while the network is cut
 	}

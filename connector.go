@@ -37,9 +37,9 @@ type Connector struct {
 	fruitless    atomic.Int64 // logins since a statement was last carried out
 	cut          atomic.Bool  // a statement could not be sent, and none was answered since
 
-	// The order in which things happened: sessions opened, sessions found dead. A
-	// session opened before suspectSince has to prove at its next checkout that it
-	// is alive.
+	// The order in which things happened: sessions opened, heard of, found dead. A
+	// session not heard of since suspectSince has to prove at its next checkout that
+	// it is alive.
 	clock        atomic.Int64
 	suspectSince atomic.Int64
 
@@ -238,7 +238,9 @@ type session struct {
 	holder    atomic.Pointer[conn] // the connection whose session it is or was
 	address   *gosnowflake.Config  // for the keeper: where the session is, without credentials; nil without an idle ping
 	opened    time.Time
-	order     int64 // by Connector.clock
+	order     int64        // when it was opened, by Connector.clock
+	verified  atomic.Int64 // when it was last known to be alive, by Connector.clock
+	doubted   atomic.Bool  // a statement on it failed, and nobody knows why
 	principal principal
 	state     sessionState                  // when it was set up
 	dead      atomic.Pointer[error]         // why, once it was found dead
@@ -253,6 +255,17 @@ type principal struct{ user, role string }
 func (s *session) id() int64 {
 	_, _, id := s.watcher.GetTokens()
 	return max(id, 0)
+}
+
+// heard notes that the session was alive at this time of Connector.clock.
+func (s *session) heard(at int64) {
+	s.verified.Store(at)
+	s.doubted.Store(false)
+}
+
+// suspect reports whether the session may have ended unnoticed.
+func (s *session) suspect() bool {
+	return s.doubted.Load() || s.verified.Load() < s.connector.suspectSince.Load()
 }
 
 func (s *session) age() time.Duration { return elapsed(s.opened, s.connector.settings.now()) }
@@ -282,6 +295,7 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 		return nil, lctx.explain(err)
 	}
 	s := &session{connector: c, conn: asInner(conn), state: stateAfterLogin(cfg, c.settings.sessionInit), watcher: w, address: address, opened: time.Now(), order: c.clock.Add(1), principal: who}
+	s.heard(s.order)
 	open := c.counters.open.Add(1)
 	c.mu.Lock()
 	c.sessions[s] = struct{}{}
@@ -400,11 +414,15 @@ func (c *Connector) unreachable(err error) {
 	c.gate.unreachable(err)
 }
 
-// lost notes that a session turned out dead, and makes all older ones suspect:
-// what ended it (an administrator, an outage, a policy) may have ended them too.
+// lost notes that a session turned out dead, and makes all suspect that were not
+// heard of since: what ended it (an administrator, an outage, a policy) may have
+// ended them too. The end of one that was suspect itself is what it was suspected of,
+// and no news of those opened or heard of meanwhile.
 func (c *Connector) lost(s *session, cause error) {
 	if s.dead.CompareAndSwap(nil, &cause) {
-		c.suspectSince.Store(c.clock.Add(1))
+		if s.verified.Load() >= c.suspectSince.Load() {
+			c.suspectSince.Store(c.clock.Add(1))
+		}
 		c.emit(context.Background(), Event{Kind: EventLost, SessionID: s.id(), Code: number(cause), Class: ClassSessionLost, Age: s.age()})
 	}
 }

@@ -129,34 +129,23 @@ func (s *session) expired(since time.Time) bool {
 	return now.Sub(s.watcher.issuedAt().Round(0)) > masterLife
 }
 
-// idleSince says since when the session lies in the pool. suspect: one that was
-// opened later has turned out dead since it was last heard of.
-func (s *session) idleSince() (since time.Time, suspect bool) {
+// idleSince says since when the session lies in the pool; zero if it does not.
+func (s *session) idleSince() time.Time {
 	cn := s.holder.Load()
 	if cn == nil {
-		return time.Time{}, false
+		return time.Time{}
 	}
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
 	if !cn.holds(s) {
-		return time.Time{}, false
+		return time.Time{}
 	}
-	return cn.idle, cn.verified < s.connector.suspectSince.Load()
+	return cn.idle
 }
 
 // holds reports whether the connection lies in the pool with this session. In this
 // order: while it is in use, its session is its user's alone.
 func (c *conn) holds(s *session) bool { return !c.idle.IsZero() && c.session == s }
-
-// heard notes that the session was alive at this time of Connector.clock.
-func (s *session) heard(at int64) {
-	cn := s.holder.Load()
-	cn.mu.Lock()
-	defer cn.mu.Unlock()
-	if cn.holds(s) {
-		cn.verified = at
-	}
-}
 
 // swap puts a fresh session in the place of a dead one, if it still lies in the
 // pool.
@@ -227,7 +216,7 @@ func (k *keeper) round() time.Duration {
 	plans, wait := make(map[*session]plan), every/2
 	answering := true
 	for _, s := range c.list() {
-		since, suspect := s.idleSince()
+		since := s.idleSince()
 		if since.IsZero() || k.unsettled[s] != nil {
 			continue
 		}
@@ -235,7 +224,7 @@ func (k *keeper) round() time.Duration {
 		if !planned || since.After(p.since) {
 			p = plan{since, spread(every)}
 		}
-		if due := p.after - elapsed(p.since, c.settings.now()); answering && (due <= 0 || suspect) {
+		if due := p.after - elapsed(p.since, c.settings.now()); answering && (due <= 0 || s.suspect()) {
 			if answering = k.look(s); answering {
 				p = plan{c.settings.now(), spread(every)}
 			} else {
@@ -293,7 +282,7 @@ func (k *keeper) look(s *session) (answering bool) {
 func (k *keeper) replace(old *session, cause error) (answering bool) {
 	c, begun := k.connector, time.Now()
 	logins := c.counters.of(EventOpened)
-	if since, _ := old.idleSince(); since.IsZero() || logins == k.refused {
+	if old.idleSince().IsZero() || logins == k.refused {
 		return true
 	}
 	fresh, err := c.login(c.stopped)

@@ -66,6 +66,38 @@ func TestOneDeadSessionOf64CostsOneLogin(t *testing.T) {
 	})
 }
 
+// TestSessionsThatDieTogetherAreAskedOnceEach: those that were replaced, while others
+// were still being found dead, turned suspect again each time.
+func TestSessionsThatDieTogetherAreAskedOnceEach(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		const n = 16
+		db := pool(t, srv, n)
+		probes := 0
+		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			if r.Kind == snowtest.RequestQuery && r.SQL == "SELECT 1" {
+				probes++
+			}
+			return snowtest.Fault{}, false
+		})
+		srv.AbortSessions()
+		var wg sync.WaitGroup
+		for i := range n {
+			wg.Go(func() {
+				time.Sleep(time.Duration(i) * 200 * time.Millisecond) // and so needs one connection more
+				for j := range 200 {
+					if _, err := db.ExecContext(t.Context(), "INSERT INTO t VALUES (?)", 1000*i+j); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if probes > n {
+			t.Errorf("%d probes of %d sessions", probes, n)
+		}
+	}, snowtest.WithLatency(20*time.Millisecond))
+}
+
 // everyone lets n callers hold a connection each at the same time, and use it, a
 // number of times.
 func everyone(t *testing.T, db *sql.DB, n, times int) {

@@ -85,7 +85,7 @@ func (c *conn) do(ctx context.Context, op *operation) (any, error) {
 		again := false
 		if err == nil {
 			if acc.requests > 0 || c.connector.inner != nil { // a prepare sends nothing and proves nothing
-				c.verified = now
+				c.session.heard(now)
 				c.connector.served()
 			}
 			c.ran(op.query, false)
@@ -303,7 +303,7 @@ func (c *conn) failed(ctx context.Context, op *operation, err error, acc accepta
 	case gone:
 		c.bad = fail
 	default:
-		c.verified = -1 // to be probed before its next use
+		c.session.doubted.Store(true)
 	}
 	return false, nil, c.doubt(ctx, fail)
 }

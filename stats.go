@@ -254,7 +254,7 @@ func (c *Connector) survey(now time.Time) []SessionInfo {
 }
 
 func (s *session) info(now time.Time) SessionInfo {
-	since, suspect := s.idleSince()
+	since := s.idleSince()
 	info := SessionInfo{ID: s.id(), State: SessionUsed, Age: s.age()}
 	if !since.IsZero() {
 		info.State, info.Idle = SessionIdle, max(elapsed(since, now), 1) // 0 is in use
@@ -264,7 +264,7 @@ func (s *session) info(now time.Time) SessionInfo {
 		info.State = SessionClosing
 	case s.dead.Load() != nil:
 		info.State = SessionDead
-	case suspect:
+	case !since.IsZero() && s.suspect():
 		info.State = SessionSuspect
 	}
 	if issued := s.watcher.issuedAt(); !issued.IsZero() {
