@@ -62,8 +62,8 @@ var (
 
 // NewConnector makes a connector for sql.OpenDB from a gosnowflake Config, which
 // it clones. tether… parameters in cfg.Params count as they do in a DSN; options
-// win over them. Nothing is connected to. An error says what is wrong with the
-// Config or an option.
+// win over them. It opens no connection. An error says what is wrong with the Config
+// or with an option.
 func NewConnector(cfg *gosnowflake.Config, opts ...Option) (*Connector, error) {
 	if cfg == nil {
 		return nil, errors.New("snowtether: the Config is nil")
@@ -88,15 +88,16 @@ func newConnector(cfg *gosnowflake.Config, opts []Option) (*Connector, error) {
 	return start(&Connector{settings: s, cfg: cfg}), nil
 }
 
-// WrapConnector makes a connector around any other: a mock, a traced
-// gosnowflake. It needs no more of the inner connections than driver.Conn and
-// uses what else they have. Sessions are recognised as lost by gosnowflake's
-// errors, and by the text "authentication token has expired".
+// WrapConnector makes a connector around any other, such as a mock or a traced
+// gosnowflake. The inner connections need to be no more than a driver.Conn; what
+// else they have is used. Sessions are recognised as lost by gosnowflake's errors,
+// and by the text "authentication token has expired".
 //
-// The inner driver must hand the context of a statement on to gosnowflake, as
-// tracing wrappers do: without it nothing can tell whether a statement ran.
-// Options about the session itself (keep-alive, heartbeat, idle ping, token
-// source, WithBeforeConnect) cannot reach an inner connector and are errors.
+// The inner driver must pass the context of a statement on to gosnowflake, as
+// tracing wrappers do: without it nothing can tell whether a statement ran, and one
+// whose reply was lost can run twice. Options about the session itself (keep-alive,
+// heartbeat, idle ping, token source, WithBeforeConnect) cannot reach an inner
+// connector, so WrapConnector returns an error for them.
 func WrapConnector(inner driver.Connector, opts ...Option) (*Connector, error) {
 	if inner == nil {
 		return nil, errors.New("snowtether: the inner connector is nil")
@@ -161,8 +162,9 @@ func (c *Connector) Driver() driver.Driver { return Driver{c} }
 
 // Connect logs in and returns the connection. Logins that fail because Snowflake
 // cannot be reached are tried again until the deadline of ctx, or for the connect
-// budget if it has none. The error is a [*SessionError] and never a
-// driver.ErrBadConn, for which database/sql would dial twice more.
+// budget ([WithConnectBudget]) if it has none. The error is a [*SessionError],
+// unless the connector is closed, and never a driver.ErrBadConn, for which
+// database/sql would dial twice more.
 //
 // The login does not end with ctx: if the caller leaves, the session is closed in
 // the background as soon as it is open.
@@ -174,10 +176,10 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return newConn(c, s), nil
 }
 
-// Close logs all sessions out, side by side, and waits at most 10 s for it. It
-// returns an error if some have not answered by then: Snowflake ends them by
-// itself later, and a goroutine each waits for the answer. sql.DB.Close calls it.
-// Further calls return the same.
+// Close logs all sessions out, side by side, and waits at most 10 s for that. If
+// some have not answered by then, it returns an error that says so: Snowflake ends
+// those later by itself, and a goroutine each waits for the answer. sql.DB.Close
+// calls it. Further calls return the same.
 func (c *Connector) Close() error {
 	var left int64
 	c.closing.Do(func() {

@@ -11,8 +11,8 @@ const DriverName = "snowtether"
 
 func init() { sql.Register(DriverName, Driver{}) }
 
-// Driver is the database/sql driver. Programs do not use it by name but through
-// sql.Open, [NewConnector] or [WrapConnector].
+// Driver is the database/sql driver. Programs use it through sql.Open,
+// [NewConnector] or [WrapConnector].
 type Driver struct {
 	connector *Connector // of the pool that was asked for its driver, see ConnectorOf
 }
@@ -41,7 +41,7 @@ func (d Driver) Open(dsn string) (driver.Conn, error) {
 
 // OpenConnector reads the DSN: gosnowflake's own format, or "autoConfig" for the
 // connections.toml that Snowflake's tools share, with the tether… parameters in
-// either. It connects to nothing. Errors name what is wrong and never repeat the
+// either. It opens no connection. Errors name what is wrong, and never repeat the
 // DSN or a value from it.
 func (d Driver) OpenConnector(dsn string) (driver.Connector, error) {
 	c, err := d.open(dsn)

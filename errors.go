@@ -28,24 +28,25 @@ var (
 	// ErrSessionLost is in an error's chain when the session ended under a
 	// statement that provably did not run, and snowtether could not make it run
 	// on another session: inside a transaction (see [SessionError].InTx), or on a
-	// connection whose session state was lost with it. Nothing was carried out
-	// that lasts: run the statement, or the whole transaction, again.
+	// connection whose session state was lost with it. Nothing of it lasts: run the
+	// statement, or the whole transaction, again.
 	ErrSessionLost = errors.New("snowtether: session lost")
 
-	// ErrInDoubt is in an error's chain when a statement may or may not have
-	// taken effect and nothing can tell. It is never a driver.ErrBadConn, so
-	// neither database/sql nor snowtether runs the statement a second time. Look
-	// at what it should have changed, or at [SessionError].QueryID in
-	// QUERY_HISTORY, before you run it again.
+	// ErrInDoubt is in an error's chain when a statement may have taken effect, and
+	// it cannot be known whether it did. It is never a driver.ErrBadConn, so neither
+	// database/sql nor snowtether runs the statement a second time. Before you run it
+	// again, look at what it should have changed, or look for [SessionError].QueryID
+	// in QUERY_HISTORY.
 	ErrInDoubt = errors.New("snowtether: statement in doubt")
 
-	// ErrLoginSuspended is in an error's chain when no login was tried because
-	// the last one with the same credentials was refused for good; see
-	// [WithAuthCooldown]. The refusal itself is in the chain too.
+	// ErrLoginSuspended is in an error's chain when no login was tried, because the
+	// last one with the same credentials was refused for good; see [WithAuthCooldown].
+	// The refusal itself is in the chain too.
 	ErrLoginSuspended = errors.New("snowtether: logins suspended")
 )
 
-// Class says what kind of failure an error is, and so what may be done about it.
+// Class is the kind of failure that an error is, and so says what can be done
+// about it.
 type Class string
 
 // The classes of errors.
@@ -56,13 +57,13 @@ const (
 	ClassSessionLost Class = "session_lost" // the session is gone; where it is a SessionError's class, the statement did not run
 	ClassInDoubt     Class = "in_doubt"     // the statement may have run
 	ClassCredential  Class = "credential"   // refused, but a fresh token may help
-	ClassPermanent   Class = "permanent"    // a login that fails again until somebody changes something
+	ClassPermanent   Class = "permanent"    // a login that fails until somebody changes something
 	ClassTransient   Class = "transient"    // network, timeouts, 5xx and 429: try again later
 )
 
-// Classify tells the class of any error: one that this driver returned, or one
-// of gosnowflake's own. For an error of gosnowflake it assumes nothing about
-// whether the statement ran, and so never answers that it is in doubt.
+// Classify returns the class of any error: one that this driver returned, or one
+// of gosnowflake's own. About an error of gosnowflake's it does not know whether
+// the statement ran, so it never returns ClassInDoubt for one.
 func Classify(err error) Class {
 	if se, ok := as[*SessionError](err); ok {
 		return se.Class
@@ -288,11 +289,11 @@ func as[E error](err error) (target E, ok bool) {
 	return target, ok
 }
 
-// SessionError is the error that reaches a caller when a session, or the login
-// for a new one, failed under him. It unwraps to its cause, so errors.As finds
-// the [gosnowflake.SnowflakeError] in it.
+// SessionError is the error that a caller gets when a session failed, or the login
+// for a new one. It unwraps to its cause, so errors.As finds the
+// [gosnowflake.SnowflakeError] in it.
 type SessionError struct {
-	Op        string // what was being done: "query", "exec", "begin", "commit", "ping", "login", …
+	Op        string // the operation: "query", "exec", "begin", "commit", "ping", "login", …
 	Class     Class
 	Code      int    // Snowflake's number, or 0
 	SessionID int64  // of the session that failed, or 0
@@ -306,7 +307,7 @@ type SessionError struct {
 	state     bool // the connection had session state, which is lost too
 }
 
-// Error says what happened and what may be done about it.
+// Error says what happened and what can be done about it.
 func (e *SessionError) Error() string {
 	var what string
 	switch {
@@ -368,7 +369,7 @@ func (h hiddenBadConn) Is(target error) bool {
 }
 func (h hiddenBadConn) As(target any) bool { return errors.As(h.err, target) }
 
-// Unwrap gives the cause. A driver.ErrBadConn is not in its chain.
+// Unwrap returns the cause. A driver.ErrBadConn is not in its chain.
 func (e *SessionError) Unwrap() error { return notBadConn(e.Err) }
 
 // Is matches [ErrSessionLost], [ErrInDoubt] and [ErrLoginSuspended], and

@@ -17,8 +17,8 @@ import (
 // log lines.
 type EventKind string
 
-// The kinds of events. Of an [Event]'s fields, Kind and Time are set in each, and
-// SessionID, Code and Class wherever they are known; the others as said here.
+// The kinds of events. Of the fields of an [Event], Kind and Time are always set,
+// and SessionID, Code and Class wherever they are known; the others as said here.
 const (
 	EventOpened         EventKind = "opened"          // a login opened a session, in Duration
 	EventRenewed        EventKind = "renewed"         // a session token was renewed; the old one had lived for Duration
@@ -26,7 +26,7 @@ const (
 	EventReconnected    EventKind = "reconnected"     // OldSessionID, lost at Age, was replaced on its connection, in Duration
 	EventRetired        EventKind = "retired"         // OldSessionID, of Age, was replaced before a statement could meet its end, in Duration
 	EventResumed        EventKind = "resumed"         // the statement QueryID was carried over from OldSessionID, in Duration
-	EventInDoubt        EventKind = "in_doubt"        // nobody knows whether a statement ran, QueryID if it has one
+	EventInDoubt        EventKind = "in_doubt"        // it is not known whether a statement ran; QueryID if it has one
 	EventPingFailed     EventKind = "ping_failed"     // an idle session could not be asked whether it is alive; the Attempt-th time in a row
 	EventLoginFailed    EventKind = "login_failed"    // a login was sent and failed, after Duration; the Attempt-th in a row
 	EventLoginSuspended EventKind = "login_suspended" // a login was refused, the Count-th in a row; none is sent with the same credentials for Duration
@@ -51,14 +51,14 @@ type Event struct {
 	Code         int           // Snowflake's number of the cause, or 0
 	Class        Class         // of the cause
 	Attempt      int           // which try in a row this was; 1 is the first
-	Count        int           // how many it were
-	Duration     time.Duration // how long it took, or lasts
+	Count        int           // how many there were, see the kinds
+	Duration     time.Duration // how long it took, or will last
 	Age          time.Duration // of the session, or of the old one
 	QueryID      string        // of the statement
 
-	// Error is the text of a failed login or ping, without the queries of the URLs in
-	// it. Like any error it may name hosts and users, and if it is that of a hook or of
-	// a token source it is in their own words. It is empty in a [Snapshot].
+	// Error is the text of a failed login or ping, without the query strings of the
+	// URLs in it. Like any error it may name hosts and users; that of a hook or of a
+	// token source is in its own words. It is empty in a [Snapshot].
 	Error string
 
 	became principal // whom the new session acts as, if a hook changed that

@@ -20,7 +20,9 @@ import (
 // its bounds. A new one goes into settings, defaults, validate and dsnParams.
 
 // An Option changes one setting of a [Connector]. Later options win over earlier
-// ones, and options win over the DSN.
+// ones, and options win over the DSN. A nil function, logger, source or provider
+// stands for the default. For a value out of bounds [NewConnector] and
+// [WrapConnector] return an error.
 type Option func(*settings)
 
 type settings struct {
@@ -179,124 +181,131 @@ func parseBool(v string) (bool, error) {
 func WithKeepAlive(on bool) Option { return func(s *settings) { s.keepAlive = &on } }
 
 // WithHeartbeat sets the time between heartbeats, from 900 s to 3600 s, as
-// CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY. The default is gosnowflake's,
-// 3600 s. It has no effect without keep-alive. DSN: tetherHeartbeat.
+// CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY does. The default, 0, leaves it to
+// gosnowflake: 3600 s. It has no effect without keep-alive. DSN: tetherHeartbeat.
 func WithHeartbeat(d time.Duration) Option { return func(s *settings) { s.heartbeat = d } }
 
-// WithIdlePing looks after sessions that lie idle in the pool: each is asked, at a
-// moment between d/2 and d after its last use or ping, whether it is alive, and
-// one that is dead is replaced while nobody waits for it. It is for session
-// policies whose idle time-out is below the heartbeat's floor of 15 minutes: 4m is
-// right for the shortest, 5 minutes. It must be from 10 ms to 24 h. The default, 0, is
-// off. DSN: tetherIdlePing.
+// WithIdlePing keeps an eye on the sessions that are idle in the pool. Between d/2
+// and d after its last use or ping, each is asked whether it is alive, and a dead one
+// is replaced before anyone needs it. It is meant for session policies whose idle
+// time-out is below the heartbeat's floor of 15 minutes: 4m is right for the
+// shortest, 5 minutes. d must be from 10 ms to 24 h. The default, 0, is off. DSN:
+// tetherIdlePing.
 //
-// A ping is one round trip on a connection of its own, one at a time for the whole
-// pool, from one goroutine. It compiles SELECT 1 and does not run it, which takes
-// no warehouse. No checkout waits for a ping; in the worst case, a dead session
-// that is handed out at the very moment costs its caller the login that he would
-// have paid without pings.
+// A ping is one round trip on a network connection of its own, one at a time for the
+// whole pool, from one goroutine. It compiles SELECT 1 without running it, which
+// takes no warehouse. No checkout waits for a ping. In the worst case, a dead session
+// that is handed out at that very moment costs its caller a login, as it would
+// without pings.
 func WithIdlePing(d time.Duration) Option { return func(s *settings) { s.idlePing = d } }
 
-// WithBackOff sets how long to wait between logins, and between the tries of a
+// WithBackOff sets how long to wait between logins, and between the attempts of a
 // statement that could not be sent, while Snowflake cannot be reached. newBackOff is
 // called for each outage and each such statement, by several goroutines at the same
-// time, and returns a new one each time. The default
-// doubles from 500 ms to 16 s, each varied by up to a half; [backoff.Stop] ends
-// the trying. DSN: tetherBackoffInitial and tetherBackoffMax, up to 24 h, change
-// the bounds of the default.
+// time, and must return a new value each time. By default the waits double from
+// 500 ms to 16 s, each varied by up to a half. [backoff.Stop] ends the attempts.
+// DSN: tetherBackoffInitial and tetherBackoffMax, up to 24 h, change the bounds of
+// the default.
 func WithBackOff(newBackOff func() backoff.BackOff) Option {
 	return func(s *settings) { s.newBackOff = newBackOff }
 }
 
-// WithConnectBudget sets how long one Connect may go on trying while Snowflake
-// cannot be reached, if the caller's context has no deadline; with one, the
-// deadline counts alone. It bounds a statement that could not be sent, or is a
-// plain read, in the same way, from its first failure; gosnowflake's own
-// repetitions before that take about a minute. The default is 2 minutes. DSN:
+// WithConnectBudget sets how long one Connect goes on trying while Snowflake cannot
+// be reached, if the caller's context has no deadline; if it has one, only the
+// deadline counts. It bounds in the same way a statement that could not be sent, or
+// a plain read, counted from its first failure; gosnowflake's own retries before
+// that take about a minute. The default is 2 minutes; it must be more than 0. DSN:
 // tetherConnectBudget.
 func WithConnectBudget(d time.Duration) Option { return func(s *settings) { s.connectBudget = d } }
 
 // WithMaxLogins sets how many logins of the connector may be under way at the
-// same time. The default is 8; further ones wait their turn, first come, first
-// served. It must be from 1 to 1000. DSN: tetherMaxLogins.
+// same time, from 1 to 1000. The default is 8; further ones wait their turn, first
+// come, first served. DSN: tetherMaxLogins.
 func WithMaxLogins(n int) Option { return func(s *settings) { s.maxLogins = n } }
 
 // WithAuthCooldown sets for how long no login is sent after one was refused for
 // good, as long as the credentials are the same: callers get [ErrLoginSuspended]
 // at once. It doubles with each further refusal, up to 16 times d. Other
-// credentials lift it at once. The default is 30 s, the most 24 h; 0 switches it off, and a pool
-// with a wrong password then locks its user out (five refusals do it, says
-// Snowflake's documentation). DSN: tetherAuthCooldown.
+// credentials end it at once. The default is 30 s, the most 24 h. 0 switches it off;
+// a pool with a wrong password then locks its user out (five refusals are enough,
+// says Snowflake's documentation). DSN: tetherAuthCooldown.
 func WithAuthCooldown(d time.Duration) Option { return func(s *settings) { s.authCooldown = d } }
 
 // WithTokenSource takes the token of each login from source: a programmatic access
 // token if Config.Authenticator says so, otherwise an OAuth access token, which may
-// be a JWT that somebody else signs (External OAuth). A token is asked
-// for when the last one is within a minute of its expiry by the wall clock, by
-// one login at a time; a login that is refused with 390303, 390318 or 394400 asks
-// once more, whatever the expiry says. A source that has a method
+// be a JWT that another party signs (External OAuth). By default the token is that
+// of the Config.
+//
+// The source is asked for a token when the last one is within a minute of its expiry
+// by the wall clock, by one login at a time. After a login that is refused with
+// 390303, 390318 or 394400 it is asked once more, whatever the expiry says. If it
+// then has a method
 //
 //	Refresh(context.Context) (*oauth2.Token, error)
 //
-// is asked through it then, so that a cache of its own can be passed by.
+// that is called in place of Token, so that the source can bypass a cache of its own.
+// A source that has not answered after 1 minute is no longer waited for.
 func WithTokenSource(source oauth2.TokenSource) Option {
 	return func(s *settings) { s.tokenSource = source }
 }
 
-// WithBeforeConnect is called before each login with a clone of the Config, to
-// which it may do anything: put in a password from a vault, pick a role. An
-// error fails the login as permanent, unless it is a network error. It must
-// honour its context.
+// WithBeforeConnect sets a hook that is called before each login with a clone of the
+// Config, which it may change in any way: put in a password from a vault, pick a
+// role. An error of it fails the login as permanent, unless it is a network error.
+// It must honour its context, which ends after 1 minute. The default is none.
 func WithBeforeConnect(hook func(context.Context, *gosnowflake.Config) error) Option {
 	return func(s *settings) { s.beforeConnect = hook }
 }
 
-// WithAfterConnect is called with the inner driver's connection after each
-// login, also after one in the place of a lost session, before its first use and
-// after the statements of [WithSessionInit]. If it fails the session is closed
-// and the login has failed.
+// WithAfterConnect sets a hook that is called with the inner driver's connection
+// after each login, including those that replace a lost session: after the
+// statements of [WithSessionInit], and before the session's first use. An error of
+// it closes the session and fails the login. It must honour its context, which ends
+// 1 minute after the login. The default is none.
 func WithAfterConnect(hook func(context.Context, driver.Conn) error) Option {
 	return func(s *settings) { s.afterConnect = hook }
 }
 
-// WithSessionInit runs the statements after each login, also after one in the
-// place of a lost session, before the session's first use: USE, ALTER SESSION,
-// SET. A failure closes the session and fails the login.
+// WithSessionInit runs the statements (USE, ALTER SESSION, SET) after each login,
+// including those that replace a lost session, before the session's first use. A
+// failure closes the session and fails the login, and so do statements that take
+// longer than 1 minute in all. Given more than once, it adds statements. The default
+// is none.
 func WithSessionInit(statements ...string) Option {
 	return func(s *settings) { s.sessionInit = append(s.sessionInit, statements...) }
 }
 
-// WithResume sets whether a statement that was accepted before its session ended
-// is carried over to a new session: its outcome is fetched there by its query ID.
-// The default is true; without it such a statement is [ErrInDoubt]. DSN:
-// tetherResume.
+// WithResume sets whether a statement that was accepted before its session ended is
+// carried over to a new session, where its outcome is fetched by its query ID. The
+// default is true; with false such a statement is [ErrInDoubt]. DSN: tetherResume.
 func WithResume(on bool) Option { return func(s *settings) { s.resume = on } }
 
-// WithLogger sets where it is logged what happens to sessions and logins. The
-// default is slog.Default() at the time of each line. A reconnect that went well is
-// logged at Info, because nothing needs doing about it; a statement in doubt, a
-// refused login, and the beginning of an outage at Warn.
+// WithLogger sets the logger for what happens to sessions and logins. The default is
+// slog.Default() at the time of each line. A reconnect that went well is logged at
+// Info, because nothing needs doing about it; a statement in doubt, a refused login
+// and the beginning of an outage are logged at Warn.
 func WithLogger(l *slog.Logger) Option { return func(s *settings) { s.logger = l } }
 
-// WithEventHook calls hook with everything that happens to sessions and logins, as
-// it happens: see [EventKind]. The hook is called by whoever it happens to, often a
-// statement that waits for its new session, and by several goroutines at the same
-// time. So it must return at once and must not use the pool: hand the event to a
-// buffered channel if there is much to do. A panic in it is logged once and does no
-// harm. Without a hook, the default, events cost nothing here.
+// WithEventHook sets a hook that is called with everything that happens to sessions
+// and logins, as it happens: see [EventKind]. It is called on the goroutine that the
+// event happens to, often that of a statement that waits for its new session, and by
+// several goroutines at the same time. So it must return at once and must not use
+// the pool: if there is much to do, send the event to a buffered channel. A panic in
+// it is logged once and does no harm. The default is none.
 func WithEventHook(hook func(Event)) Option { return func(s *settings) { s.eventHook = hook } }
 
-// WithMeterProvider sets where the metrics go that docs/observability.md lists. The
-// default is otel.GetMeterProvider() at the time of [NewConnector]: nowhere, unless
-// the program sets a global provider, then or later. [Connector.Close] ends them.
+// WithMeterProvider sets the provider of the metrics that docs/observability.md
+// lists. The default is otel.GetMeterProvider() at the time of [NewConnector], which
+// goes nowhere unless the program sets a global provider, before or later.
+// [Connector.Close] takes the pool out of the metrics.
 func WithMeterProvider(p metric.MeterProvider) Option {
 	return func(s *settings) { s.meterProvider = p }
 }
 
-// WithPoolName sets the db.client.connection.pool.name of the metrics and spans,
-// and the name in a [Snapshot]. The default is "snowtether", which tells nobody the
-// account. The counts of pools with the same name are added up, so a program with
-// several gives each its own, of up to 100 bytes. DSN: tetherPoolName.
+// WithPoolName sets the db.client.connection.pool.name of the metrics and spans, and
+// the name in a [Snapshot]: 1 to 100 bytes. The default is "snowtether", which does
+// not reveal the account. The counts of pools with the same name are added up, so a
+// program with several pools should name each. DSN: tetherPoolName.
 func WithPoolName(name string) Option { return func(s *settings) { s.poolName = name } }
 
 // ChangedSession says what becomes of a pooled connection whose session was

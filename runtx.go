@@ -18,21 +18,21 @@ type Tx interface {
 	Rollback() error
 }
 
-// RunTx runs a transaction. Warning: fn can run more than once, so what it does
-// besides its transaction (counters, files, messages) must bear repetition, and
-// variables that it sets must be set anew at its start.
+// RunTx runs a transaction. Warning: fn can run more than once. What it does besides
+// its transaction (counters, files, messages) must be safe to repeat, and it must
+// reset at its start the variables that it sets.
 //
 // RunTx begins, calls fn, and commits. If the session is lost before the COMMIT
 // was accepted, nothing of the transaction lasts, and the whole of it is run again
 // on another session: 5 times in all by default ([WithAttempts]), with a back-off
-// in between. The same goes for a statement that Snowflake aborted because too many
-// wait for the same lock (000625). fn may be wrapped around anything that returns
-// its error with %w; what matters is that the error of the failed statement is in
-// the chain, or that fn returns nil and COMMIT fails.
+// in between. So it is after a statement that Snowflake aborted because too many
+// wait for the same lock (000625). fn may wrap the error of the failed statement
+// with %w, but must keep it in the chain; it may also return nil, and COMMIT fails.
 //
-// An error of fn's own rolls back and is returned as it is. A panic in fn, or
-// runtime.Goexit, rolls back and goes on. A COMMIT whose outcome is not known Is
-// [ErrInDoubt] and is never repeated: look whether its rows are there.
+// If fn returns an error of its own, RunTx rolls back and returns that error
+// unchanged. If fn panics or calls runtime.Goexit, RunTx rolls back and lets it
+// continue. The error of a COMMIT whose outcome is not known Is [ErrInDoubt], and
+// the transaction is never repeated: look whether its rows are there.
 //
 //	err := snowtether.RunTx(ctx,
 //		func(ctx context.Context) (*sql.Tx, error) { return db.BeginTx(ctx, nil) },
@@ -159,18 +159,19 @@ func (s *txSettings) repeatable(err error) bool {
 	return s.also != nil && s.also(err)
 }
 
-// WithAttempts sets how often [RunTx] runs the transaction at the most. The
-// default is 5; 1 means no repetition.
+// WithAttempts sets how many times at most [RunTx] runs the transaction. The default
+// is 5; 1 means no repetition, and less is an error of RunTx.
 func WithAttempts(n int) TxOption { return func(s *txSettings) { s.attempts = n } }
 
-// WithTxBackOff sets how long [RunTx] waits between attempts. The default grows
-// by half each time from 100 ms to 5 s, each varied by up to a half; backoff.Stop
-// ends the trying.
+// WithTxBackOff sets how long [RunTx] waits between attempts; newBackOff is called
+// once for each call of RunTx. By default the waits grow by half each time, from
+// 100 ms to 5 s, each varied by up to a half. backoff.Stop ends the attempts.
 func WithTxBackOff(newBackOff func() backoff.BackOff) TxOption {
 	return func(s *txSettings) { s.newBackOff = newBackOff }
 }
 
-// WithRepeatable names further errors after which [RunTx] runs the transaction
-// again, such as an error of fn's own or a code that Snowflake answers for a
-// deadlock. It is never asked about an error that Is [ErrInDoubt].
+// WithRepeatable adds errors after which [RunTx] runs the transaction again: those
+// for which also returns true, such as an error of fn's own or Snowflake's code for
+// a deadlock. It is never asked about an error that Is [ErrInDoubt]. By default
+// there are none.
 func WithRepeatable(also func(error) bool) TxOption { return func(s *txSettings) { s.also = also } }

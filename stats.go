@@ -13,8 +13,9 @@ import (
 
 // This file has the counts, and what a connector looks like at one moment.
 
-// Stats counts what happened since the connector was made. The counters only
-// grow. Reading them stops nobody and asks Snowflake nothing.
+// Stats counts what happened since the connector was made. Open, Idle and Suspect
+// are of the moment; the other counts only grow. Reading them blocks nobody and
+// sends nothing to Snowflake.
 type Stats struct {
 	Open    int64 // sessions open now, those being closed included
 	Idle    int64 // of them, those that lie in the pool
@@ -22,25 +23,25 @@ type Stats struct {
 
 	Logins        int64 // logins that succeeded
 	LoginFailures int64 // logins that were sent and failed
-	Suspensions   int64 // of them, those that were refused for good, after which none was sent for a while
+	Suspensions   int64 // of the failures, those refused for good, after which none was sent for a while
 	Reconnects    int64 // lost sessions that were replaced on their connection
 	Retired       int64 // sessions that were replaced ahead of their end
 	Renewals      int64 // session tokens renewed
 	Lost          int64 // sessions that were found dead
 	Resumed       int64 // accepted statements that were carried over to a new session
-	InDoubt       int64 // statements whose outcome nobody knows
+	InDoubt       int64 // statements whose outcome is not known
 	Pings         int64 // idle sessions that were asked whether they are alive
-	PingFailures  int64 // of them, those to which there was no answer
+	PingFailures  int64 // pings that were not answered
 	CloseTimeouts int64 // sessions whose log-out did not end within its bound
 
 	ReconnectsByReason   map[string]int64 // by Snowflake's code, or "session_lost" for an inner driver that has none
-	LoginFailuresByClass map[Class]int64
+	LoginFailuresByClass map[Class]int64  // ClassTransient, ClassCredential or ClassPermanent
 
 	MeanSessionLife time.Duration // of the lost sessions
 	LastSessionLife time.Duration // of the session that was lost last
 	MeanTokenLife   time.Duration // of the session tokens that were renewed
-	LastTokenLife   time.Duration
-	LastReconnect   time.Time // zero before the first
+	LastTokenLife   time.Duration // of the session token that was renewed last
+	LastReconnect   time.Time     // zero before the first
 }
 
 // counters are the live form of Stats.
@@ -158,11 +159,11 @@ func (c *Connector) stats(sessions []SessionInfo) Stats {
 	return s
 }
 
-// ConnectorOf returns the connector of a pool, also of one that was opened by its
-// name: for [Connector.Stats] and [Connector.Snapshot]. It waits for no connection
-// and opens none. Closing the connector is the pool's business. A pool whose driver
-// is another one, or a wrapper around this one, is an error; keep what
-// [NewConnector] returned there.
+// ConnectorOf returns the connector of a pool, even of one that was opened by name
+// (sql.Open), for [Connector.Stats] and [Connector.Snapshot]. It opens no connection
+// and waits for none. Leave closing the connector to the pool. ConnectorOf returns an
+// error for a pool of another driver, or of a wrapper around this one; there, keep
+// what [NewConnector] returned.
 func ConnectorOf(db *sql.DB) (*Connector, error) {
 	if db == nil {
 		return nil, errors.New("snowtether: ConnectorOf: db is nil")
@@ -227,7 +228,8 @@ type GateInfo struct {
 	Class    Class     // of the last failure
 }
 
-// Snapshot reports what the connector looks like now.
+// Snapshot reports the state of the connector now. It blocks nobody and sends
+// nothing to Snowflake.
 func (c *Connector) Snapshot() Snapshot {
 	now := c.settings.now()
 	s := Snapshot{Time: now, Pool: c.settings.poolName, Closed: c.stopped.Err() != nil, Sessions: c.survey(now), Gate: c.gate.info(now), Events: c.recent.list()}

@@ -10,13 +10,13 @@ import (
 )
 
 // Warm opens n connections of db side by side and returns them to the pool, so
-// that the first users find them there. Connections that are open already count.
-// If ctx ends or a login fails before, the error says how many it got; those stay
-// in the pool.
+// that the first users find them there. Connections that are already open count. If
+// ctx ends or a login fails first, the error says how many connections were opened;
+// those stay in the pool.
 //
-// An n above the pool's MaxOpenConns is an error, because the last of them would
-// wait for ever. The pool keeps no more of them than its MaxIdleConns, 2 by
-// default.
+// Warm returns an error for an n above the pool's MaxOpenConns, because it would
+// wait for ever. The pool keeps no more of the connections than its MaxIdleConns,
+// which is 2 by default.
 func Warm(ctx context.Context, db *sql.DB, n int) error {
 	switch limit := 0; {
 	case db == nil:
