@@ -1,5 +1,5 @@
-// Package debugpage shows how the pools of a program are: a page for whoever has to
-// find that out in the middle of a night.
+// Package debugpage shows the state of a program's pools, on a page for whoever has to
+// find out in the middle of the night.
 //
 // It is mounted like net/http/pprof, and belongs where that is: on a port or behind
 // a login that only operators reach.
@@ -8,17 +8,17 @@
 //	if err != nil { … }
 //	mux.Handle("/debug/snowtether/", debugpage.Handler(connector))
 //
-// For each pool the page has a sentence that says how things are and what, if
-// anything, needs doing; the sessions, the gate that logins pass, the counts, and
-// the last 100 events. It is refreshed every 5 seconds, works without JavaScript as
-// well, and loads nothing from elsewhere. Reading it asks Snowflake nothing and
-// holds nobody up.
+// For each pool the page has a sentence that says how the pool is and what, if
+// anything, needs doing; then the sessions, the gate that logins pass, the counts,
+// and the last 100 events. The page refreshes itself every 5 seconds, also works
+// without JavaScript, and loads nothing from elsewhere. Reading it sends nothing to
+// Snowflake and holds nobody up.
 //
-// With ?format=json, or an Accept header that prefers it, the same is there as
-// JSON; docs/observability.md has its fields.
+// With ?format=json, or an Accept header that prefers it, the same comes as JSON;
+// docs/observability.md has its fields.
 //
-// What is shown is that of a [snowtether.Snapshot], plus the sentence: no secret,
-// no SQL, no name of a user, a host or an account. Pools are told apart by
+// The page shows a [snowtether.Snapshot], plus the sentence: no secret, no SQL, no
+// name of a user, a host or an account. Pools are told apart by
 // [snowtether.WithPoolName].
 package debugpage
 
@@ -38,10 +38,10 @@ import (
 	"github.com/snowtether/snowtether"
 )
 
-// Handler shows the connectors, in this order. It answers GET and HEAD whatever the
-// path, so it can be mounted anywhere; nil connectors are left out. It keeps nothing
-// between two requests: a program whose pools come and go can make a handler for
-// each request.
+// Handler returns a handler that shows the connectors, in this order. It answers GET
+// and HEAD whatever the path, so it can be mounted anywhere; nil connectors are left
+// out. It keeps nothing between two requests: a program whose pools come and go can
+// make a handler for each request.
 func Handler(connectors ...*snowtether.Connector) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var snapshots []snowtether.Snapshot

@@ -1,7 +1,7 @@
-// Package snowtest is a Snowflake server in the process of a test, in the spirit
-// of net/http/httptest. It speaks the wire protocol of the real thing to the
-// real client, gosnowflake, and to everything built on it. It behaves by
-// default, and misbehaves on request.
+// Package snowtest is a Snowflake server inside the test process, in the spirit of
+// net/http/httptest. It speaks Snowflake's wire protocol to the real client,
+// gosnowflake, and to everything built on it. It behaves by default, and misbehaves
+// on request.
 //
 //	func TestImport(t *testing.T) {
 //		srv := snowtest.New(t)
@@ -17,17 +17,16 @@
 // The SQL is answered by an [Engine]. The default, [Script], needs no database:
 // it answers what a test registers with [Server.Handle], and something plausible
 // for the rest. The module snowtest/duckdb has an engine that answers real SQL.
-// The server itself does the sessions, tokens and renewals, heartbeats,
-// transactions as far as the ledger needs them, multi-statement requests,
-// asynchronous statements, cancellation, query status, results in the reply and
-// in chunks, and the uploads of bulk array binds.
+// The server itself handles sessions, tokens and renewals, heartbeats, transactions
+// as far as the ledger needs them, multi-statement requests, asynchronous statements,
+// cancellation, query status, results in the reply and in chunks, and the uploads of
+// bulk array binds.
 //
 // The rows of queries come in Arrow format, as they do from an account, with
-// Snowflake's encoding of each type; everything else comes in JSON. A session
-// that sets GO_QUERY_RESULT_FORMAT to JSON gets JSON only, and so do all of a
-// server that is started with
-// WithSessionParameter("GO_QUERY_RESULT_FORMAT", "JSON"). A result with a column
-// of a type that [Column] does not list comes in JSON, too.
+// Snowflake's encoding of each type; everything else comes in JSON. A session that
+// sets GO_QUERY_RESULT_FORMAT to JSON gets JSON only, and so does every session of a
+// server with WithSessionParameter("GO_QUERY_RESULT_FORMAT", "JSON"). A result with a
+// column of a type that [Column] does not list comes in JSON, too.
 //
 // # What goes wrong
 //
@@ -35,10 +34,10 @@
 // [Server.ExpireSessionTokens], [Server.ExpireMasterTokens],
 // [Server.AbortSessions] and, for the other ways in which servers refuse a dead
 // session, [Server.EndSessions]. [WithIdleTimeout], [WithMaxSessionLife] and
-// [WithTokenLife] make sessions end by the clock. Everything else (a lost reply,
-// a gateway's 503, a stall) is a [Fault] that a function given to
-// [Server.Control] puts on one request. The URLs of a result's chunks expire by
-// [WithChunkLife] or [Server.ExpireChunkURLs].
+// [WithTokenLife] make sessions end by the clock, which [Server.Advance] puts forward.
+// Everything else (a lost reply, a gateway's 503, a stall) is a [Fault] that a
+// function given to [Server.Control] puts on one request. The URLs of a result's
+// chunks expire by [WithChunkLife] or [Server.ExpireChunkURLs].
 //
 // # What happened
 //
@@ -50,14 +49,24 @@
 //
 // # Hours in milliseconds
 //
-// With [InMemory] the server and its clients can live in a testing/synctest
-// bubble, where time jumps ahead whenever everybody waits. Open the database in
-// the bubble, with [Server.Config], and close it before the bubble ends. Read the
-// result of each asynchronous statement: until then gosnowflake keeps a goroutine
-// in the bubble. And do not close a statement of [database/sql.DB.Prepare] while
-// others use the pool: it waits for the mutex of a connection that may be in use,
-// and time does not move in a bubble where somebody waits for a mutex. Statements
-// of one [database/sql.Conn] or [database/sql.Tx] have no such wait.
+// With [InMemory] the server and its clients can live in a testing/synctest bubble,
+// where time jumps ahead whenever every goroutine waits:
+//
+//	synctest.Test(t, func(t *testing.T) {
+//		srv := snowtest.New(t, snowtest.InMemory())
+//		db := sql.OpenDB(gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config()))
+//		defer db.Close()
+//		…
+//		time.Sleep(5 * time.Hour) // takes no time, and the master token has expired
+//		…
+//	})
+//
+// Open the database in the bubble, and close it before the bubble ends. Read the
+// result of each asynchronous statement: until then gosnowflake keeps a goroutine in
+// the bubble. And do not close a statement of [database/sql.DB.Prepare] while others
+// use the pool: that waits for the mutex of a connection that may be in use, and time
+// stands still in a bubble while a goroutine waits for a mutex. Statements of one
+// [database/sql.Conn] or [database/sql.Tx] have no such wait.
 //
 // gosnowflake starts one goroutine when it is loaded, before any bubble exists:
 // it writes a small shared library to a temporary directory and opens it

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
@@ -89,6 +90,22 @@ func ExampleServer_ExpireSessionTokens() {
 	// Output:
 	// <nil>
 	// <nil> 1 renewal
+}
+
+// A session policy that ends sessions after 15 idle minutes, which pass at once.
+func ExampleWithIdleTimeout() {
+	srv := start(snowtest.WithIdleTimeout(15 * time.Minute))
+	defer srv.Close()
+	db := plain(srv)
+	defer db.Close()
+
+	fmt.Println(db.Ping())
+	srv.Advance(16 * time.Minute)
+	var se *gosnowflake.SnowflakeError
+	fmt.Println(errors.As(db.Ping(), &se), se.Number)
+	// Output:
+	// <nil>
+	// true 390111
 }
 
 // Logins with a token, and what a revoked one is answered with.

@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// An Option changes how a [Server] behaves. The zero number of options gives a
-// server that behaves as Snowflake does, in miniature.
+// An Option changes how a [Server] behaves. Without options it behaves as Snowflake
+// does, in miniature. For a value that makes no sense [Start] returns an error, and
+// [New] fails the test.
 type Option func(*options)
 
 type options struct {
@@ -67,15 +68,15 @@ func (o *options) validate() error {
 	return errors.Join(errs...)
 }
 
-// WithEngine sets what answers the SQL. The default is a new [Script]. The
-// server closes the engine when it is closed itself.
+// WithEngine sets the engine that answers the SQL. The default is a new [Script].
+// [Server.Close] closes the engine.
 func WithEngine(e Engine) Option { return func(o *options) { o.engine = e } }
 
 // InMemory makes a server without a listener: connections are pipes inside the
 // process, so that the server and its clients can live in a testing/synctest
-// bubble, where hours of token life pass in milliseconds. The transport is in
-// [Server.Config] as Transporter. There is no DSN that could reach such a
-// server: [Server.DSN] panics and [Server.URL] is empty.
+// bubble, where hours of token life pass in milliseconds. Use [Server.Config], whose
+// Transporter reaches the server. No DSN can: [Server.DSN] panics, and [Server.URL]
+// is empty.
 func InMemory() Option { return func(o *options) { o.inMemory = true } }
 
 // WithCredentials sets the one user that can log in, and the password. The
@@ -99,10 +100,10 @@ func WithTokenLife(session, master time.Duration) Option {
 	return func(o *options) { o.sessionLife, o.masterLife = session, master }
 }
 
-// WithIdleTimeout makes a session policy: a session ends (390111) when for d it
-// has sent no statement, asked for no result or status, and sent no heartbeat
-// and no renewal. A running statement keeps its session. The server notices at
-// the next request of any session. The default, 0, is no policy.
+// WithIdleTimeout sets a session policy: a session ends (390111) when for d it has
+// sent no statement, no heartbeat and no renewal, and has asked for no result or
+// status. A running statement keeps its session alive. The server acts on it at the
+// next request of any session. The default, 0, is no policy.
 func WithIdleTimeout(d time.Duration) Option { return func(o *options) { o.idle = d } }
 
 // WithMaxSessionLife ends each session (390111) when d has passed since its
@@ -110,18 +111,18 @@ func WithIdleTimeout(d time.Duration) Option { return func(o *options) { o.idle 
 func WithMaxSessionLife(d time.Duration) Option { return func(o *options) { o.maxLife = d } }
 
 // WithInlineWait sets how long a request waits for the result of its statement
-// before it is answered with 333333, in progress, and the client has to ask
-// again. The default is Snowflake's, 45 s; 0 never waits.
+// before it is answered with 333333, in progress, and the client has to ask again.
+// The default is Snowflake's, 45 s; with 0 no request waits.
 func WithInlineWait(d time.Duration) Option { return func(o *options) { o.inlineWait = d } }
 
 // WithLatency adds d to each reply. The default is 0.
 func WithLatency(d time.Duration) Option { return func(o *options) { o.latency = d } }
 
-// WithChunkRows sets how many rows of a result stand in the reply itself; the
-// others go into gzipped chunks of n rows that the client fetches. Without this
-// option 10,000 rows stand in the reply, and the chunks grow as on an account,
-// from 20,000 to 80,000 rows; with 0 all rows stand in the reply. Chunks are kept
-// in a temporary file until the server is closed.
+// WithChunkRows sets how many rows of a result are in the reply itself; the others
+// go into gzipped chunks of n rows that the client fetches. Without this option
+// 10,000 rows are in the reply, and the chunks grow as on an account, from 20,000 to
+// 80,000 rows; with 0 all rows are in the reply. Chunks are kept in a temporary file
+// until the server is closed.
 func WithChunkRows(n int) Option {
 	return func(o *options) { o.chunkRows, o.fixedChunks = n, true }
 }
@@ -133,9 +134,9 @@ func WithChunkLife(d time.Duration) Option { return func(o *options) { o.chunkLi
 
 // WithSessionParameter sets a parameter that the server gives each session at
 // its login, such as CLIENT_TELEMETRY_ENABLED true or
-// CLIENT_STAGE_ARRAY_BINDING_THRESHOLD 10. The client's own session parameters
-// win over it. GO_QUERY_RESULT_FORMAT is the format of the rows of queries: ARROW,
-// the default, or JSON.
+// CLIENT_STAGE_ARRAY_BINDING_THRESHOLD 10. The client's own session parameters win
+// over it. GO_QUERY_RESULT_FORMAT sets the format of the rows of queries: ARROW, the
+// default, or JSON.
 func WithSessionParameter(name string, value any) Option {
 	return func(o *options) { o.parameters[upper(name)] = value }
 }

@@ -1,9 +1,10 @@
-// Package duckdb is an engine for package snowtest that answers real SQL: a
-// program that talks to Snowflake finds tables, transactions, counts and types,
-// in the process of the test, without a network.
+// Package duckdb is an engine for package snowtest that answers real SQL: a program
+// that talks to Snowflake finds tables, transactions, counts and types inside the
+// test process, without a network.
 //
 //	engine, err := duckdb.New()
-//	srv := snowtest.New(t, snowtest.WithEngine(engine))
+//	if err != nil { … }
+//	srv := snowtest.New(t, snowtest.WithEngine(engine)) // closes the engine in the end
 //	db, err := sql.Open("snowtether", srv.DSN())
 //
 // The sessions of one engine share its databases. Each has a DuckDB connection
