@@ -118,53 +118,6 @@ func anchors(text string) (anchors []string) {
 	return anchors
 }
 
-var command = regexp.MustCompile("\\bgo (run|test|vet|build)((?: +[^\\s`#]+)+)")
-
-// TestCommandsInDocumentsAreRight: they are given at the root of the repository, the
-// packages that they name exist, and the tests that they name are in these.
-func TestCommandsInDocumentsAreRight(t *testing.T) {
-	defined, found := tests(t), 0
-	for document, text := range documents(t) {
-		for _, m := range command.FindAllStringSubmatch(text, -1) {
-			var packages []string
-			for _, arg := range strings.Fields(m[2]) {
-				if arg != "." && !strings.HasPrefix(arg, "./") {
-					continue
-				}
-				found++
-				packages = append(packages, arg)
-				dir, all := strings.CutSuffix(arg, "...")
-				if files, _ := filepath.Glob(filepath.Join(dir, "*.go")); len(files) == 0 && !all {
-					t.Errorf("%s: in %q, there is no package %s", document, m[0], arg)
-				}
-				if _, err := os.Stat(dir); err != nil {
-					t.Errorf("%s: in %q, there is no directory %s", document, m[0], dir)
-				}
-				if m[1] == "run" {
-					break // what follows is the program's
-				}
-			}
-			for _, name := range testName.FindAllString(m[2], -1) {
-				if !slices.ContainsFunc(defined[name], func(dir string) bool { return covered(dir, packages) }) {
-					t.Errorf("%s: in %q, %s is not in %v", document, m[0], name, packages)
-				}
-			}
-		}
-	}
-	if found < 10 {
-		t.Errorf("only %d packages found in commands", found)
-	}
-}
-
-// covered reports whether a directory is among those that the patterns stand for.
-func covered(dir string, patterns []string) bool {
-	return slices.ContainsFunc(patterns, func(pattern string) bool {
-		root, all := strings.CutSuffix(pattern, "...")
-		root = path.Clean(root)
-		return dir == root || all && (root == "." || strings.HasPrefix(dir, root+"/"))
-	})
-}
-
 // TestReadmeHasEverySetting: each option and each parameter of the DSN is in its
 // table, and nothing else is.
 func TestReadmeHasEverySetting(t *testing.T) {
