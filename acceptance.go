@@ -85,7 +85,7 @@ type watch struct {
 	seen    acceptance
 	pending []chan string  // handed to gosnowflake, not yet read
 	room    [1]chan string // for pending: all that most statements need
-	own     chan<- string  // the caller's channel, if he set one
+	own     chan<- string  // the caller's own channel, if there is one
 	early   *courier       // carries the first ID to the caller while the statement runs
 
 	renewing, atRenew int // see mayRenew
@@ -269,8 +269,8 @@ func (c *courier) run(ctx context.Context, to chan<- string) {
 
 // deliver sends and closes without making anybody wait.
 func deliver(ctx context.Context, to chan<- string, id string) {
-	// The caller's channel may be closed already, if he used the same context for
-	// two statements. In gosnowflake that is a panic in his goroutine; here it is
+	// The caller's channel may be closed already, if two statements had the same
+	// context. In gosnowflake that is a panic in the caller's goroutine; here it is
 	// nothing.
 	defer func() { _ = recover() }()
 	select {

@@ -114,8 +114,8 @@ func classify(err error, ph phase, acc acceptance) Class {
 	case err == nil:
 		return ClassNone
 	case acc.ctxErr != nil:
-		// The caller's own context comes first: whatever else went wrong, he no
-		// longer waits. Only his context counts: a timeout of the HTTP client's
+		// The caller's own context comes first: whatever else went wrong, the caller
+		// no longer waits. Only that context counts: a timeout of the HTTP client's
 		// own Is context.DeadlineExceeded too.
 		return ClassContext
 	case ph == phaseLogin:

@@ -260,7 +260,7 @@ func happen(t *testing.T, i int, check func(srv *snowtest.Server, c *snowtether.
 		happenings[i].use(t, srv, func(n int, opts ...snowtether.Option) *sql.DB {
 			var err error
 			c, err = snowtether.NewConnector(srv.Config(), append(append(opts, more...), snowtether.WithLogger(slog.New(&j)), snowtether.WithEventHook(func(e snowtether.Event) {
-				// Whoever looks at the connector in his hook does not wait for it.
+				// A hook that looks at the connector does not wait for it.
 				if s := c.Snapshot(); len(s.Events) == 0 || s.Time.Before(e.Time) {
 					t.Errorf("in the hook of %s: %+v", e.Kind, s)
 				}

@@ -23,7 +23,7 @@ import (
 //
 // While it is open, up to maxLogins are under way at the same time. It is open
 // for a moment after each login that succeeded. Otherwise one caller goes first
-// and the others wait for what he finds: with an outage, that costs the server
+// and the others wait for the outcome: with an outage, that costs the server
 // one login per step of the back-off; with a wrong password, one login.
 type gate struct {
 	slots      *semaphore.Weighted // first come, first served

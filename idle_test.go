@@ -151,7 +151,7 @@ func TestCheckoutWaitsForNoPing(t *testing.T) {
 	})
 }
 
-// TestSessionTakenDuringItsReplacementServesItsCaller: he logs in for himself, and
+// TestSessionTakenDuringItsReplacementServesItsCaller: with a login of its own, and
 // the login that came too late is logged out.
 func TestSessionTakenDuringItsReplacementServesItsCaller(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {

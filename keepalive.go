@@ -278,7 +278,7 @@ func (k *keeper) look(s *session) (answering bool) {
 }
 
 // replace gives the connection of a dead session a new one, unless somebody has
-// taken it out of the pool meanwhile and will see to it himself.
+// taken it out of the pool meanwhile and will replace it in its use.
 func (k *keeper) replace(old *session, cause error) (answering bool) {
 	c, begun := k.connector, time.Now()
 	logins := c.counters.of(EventOpened)

@@ -156,8 +156,8 @@ func (m *metrics) stop() {
 	}
 }
 
-// created records how long somebody waited for a new session, from his call to the
-// session's being set up.
+// created records how long a caller waited for a new session, from the call until
+// the session was set up.
 func (m *metrics) created(ctx context.Context, took time.Duration) {
 	m.observe(ctx, m.createTime, took)
 }
@@ -184,7 +184,7 @@ func (m *metrics) observe(ctx context.Context, h metric.Float64Histogram, d time
 	h.Record(ctx, d.Seconds(), metric.WithAttributes(append(attrs, m.pool)...))
 }
 
-// span begins a span of the caller's trace, if he has one that is being recorded.
+// span begins a span of the caller's trace, if there is one that is being recorded.
 // end ends it with the outcome.
 func (c *Connector) span(ctx context.Context, name string) (_ context.Context, end func(error)) {
 	parent := trace.SpanFromContext(ctx)

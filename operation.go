@@ -330,7 +330,7 @@ const fetchKey = gosnowflake.ContextKey("SF_FETCH_RESULT_BY_ID")
 
 // carryOver fetches the outcome of an accepted statement. If the session that it
 // ran in had state, the connection serves this result and is then given up:
-// nobody shall go on without his settings and temporary tables unaware.
+// nobody must go on unaware without their settings and temporary tables.
 func (c *conn) carryOver(ctx context.Context, op *operation, fail *SessionError) (out any, _ error) {
 	id, changed := fail.QueryID, c.state.changed
 	rows, err := c.resume(ctx, op, id, fail.Err)

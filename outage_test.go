@@ -132,7 +132,7 @@ func TestStatementWithoutDeadlineGivesUpAfterTheBudget(t *testing.T) {
 	})
 }
 
-// TestCallerLeavesANetworkCutAtOnce: with his context's error.
+// TestCallerLeavesANetworkCutAtOnce: with the context's error.
 func TestCallerLeavesANetworkCutAtOnce(t *testing.T) {
 	for _, patience := range []time.Duration{time.Second, 3 * time.Minute, 20 * time.Minute} {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {

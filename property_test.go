@@ -28,7 +28,7 @@ var (
 // TestExactlyOnce is the driver's promise over a long ledger with random faults at
 // every point of a statement's life: a statement that returned nil took effect
 // exactly once, one that returned an error at most once, ErrInDoubt only where a
-// fault made it unknowable; nobody waits past his deadline, and no session and no
+// fault made it unknowable; nobody waits past their deadline, and no session and no
 // goroutine is left. A round is one pool in one bubble; its seed is in its name.
 func TestExactlyOnce(t *testing.T) {
 	enough := 20_000

@@ -74,8 +74,8 @@ func (t *tx) Rollback() error {
 	return err
 }
 
-// withoutSnowflake hides what the caller has put into his context for gosnowflake
-// and his own statement: a request ID, for example, under which Snowflake would
+// withoutSnowflake hides what the caller has put into the context for gosnowflake
+// and for one statement: a request ID, for example, under which Snowflake would
 // take a COMMIT for the BEGIN before it.
 type withoutSnowflake struct{ context.Context }
 
