@@ -83,7 +83,7 @@ func ExampleWithSessionInit() {
 	// set up 2 times
 }
 
-// The same as a function, which gets gosnowflake's own connection.
+// A function that sets each new session up. It gets gosnowflake's own connection.
 func ExampleWithAfterConnect() {
 	srv := start()
 	defer srv.Close()
@@ -97,8 +97,8 @@ func ExampleWithAfterConnect() {
 	// Output: <nil> 1
 }
 
-// Four tries, a millisecond apart, in place of 500 ms to 16 s until the connect
-// budget is spent.
+// Four attempts, a millisecond apart. The default waits 500 ms to 16 s between
+// attempts, until the connect budget is spent.
 func ExampleWithBackOff() {
 	srv := start()
 	defer srv.Close()
@@ -113,7 +113,7 @@ func ExampleWithBackOff() {
 	// Output: transient after 4 logins
 }
 
-// Who brings no deadline waits this long for Snowflake to come back.
+// A caller without a deadline waits this long for Snowflake to come back.
 func ExampleWithConnectBudget() {
 	srv := start()
 	defer srv.Close()
@@ -172,8 +172,8 @@ func ExampleWithAuthCooldown() {
 	// logins that were sent: 1
 }
 
-// A session that ends while it lies idle in the pool is replaced there, while
-// nobody waits for it.
+// A session that ends while it is idle in the pool is replaced there, before anyone
+// needs it.
 func ExampleWithIdlePing() {
 	srv := start()
 	defer srv.Close()
@@ -196,8 +196,8 @@ func ExampleWithIdlePing() {
 	// reconnected 390111
 }
 
-// Heartbeats are on by default, once an hour. What gosnowflake would not act on is
-// an error.
+// Heartbeats are on by default, once an hour. An interval that gosnowflake would
+// silently change is an error.
 func ExampleWithHeartbeat() {
 	srv := start()
 	defer srv.Close()

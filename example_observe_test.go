@@ -149,9 +149,9 @@ func ExampleWithPoolName() {
 	// Output: billing
 }
 
-// The server took the statement, and its session ended before the result was
-// fetched. It goes on, and its result is fetched on a new session. That is the
-// default; the example of SessionError has it switched off.
+// The server accepted the statement, and the session ended before the result was
+// fetched. The statement goes on, and its result is fetched on a new session. That is
+// the default; the example of SessionError has it switched off.
 func ExampleWithResume() {
 	srv := start(snowtest.WithInlineWait(0)) // results have to be asked for
 	defer srv.Close()

@@ -63,8 +63,8 @@ func ExampleNewConnector() {
 	// Output: <nil>
 }
 
-// Any connector can be wrapped, here one of two mocks: the first connection fails
-// as one whose token has expired does, and the statement runs on the second.
+// Any connector can be wrapped. This one opens two mocks: the first connection fails
+// like one whose token has expired, and the statement runs on the second.
 func ExampleWrapConnector() {
 	var names []string
 	open := func(name string) sqlmock.Sqlmock {
@@ -82,13 +82,17 @@ func ExampleWrapConnector() {
 		name := names[0]
 		names = names[1:]
 		fmt.Println("dial", name)
-		db, _ := sql.Open("sqlmock", name)
+		db, err := sql.Open("sqlmock", name)
+		if err != nil {
+			return nil, err
+		}
 		return db.Driver().Open(name)
 	}), quiet)
 	if err != nil {
 		log.Fatal(err)
 	}
 	db := sql.OpenDB(connector)
+	defer db.Close()
 	res, err := db.Exec("INSERT INTO t VALUES (1)")
 	if err != nil {
 		log.Fatal(err)
@@ -127,7 +131,7 @@ func ExampleWarm() {
 	// Output: 4
 }
 
-// A pool that was opened by its name has a connector too.
+// A pool that was opened by name has a connector, too.
 func ExampleConnectorOf() {
 	srv := start() // in your program: Snowflake
 	defer srv.Close()
@@ -145,8 +149,8 @@ func ExampleConnectorOf() {
 	// Output: billing 0
 }
 
-// With sqlx, with limits of one's own, and with an error of one's own as a reason to
-// run it again.
+// With sqlx, other limits, and an error of the program's own as a reason to run the
+// transaction again.
 func ExampleRunTx_options() {
 	srv := start()
 	defer srv.Close()

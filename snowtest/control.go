@@ -87,7 +87,7 @@ type control struct {
 
 // Control registers a function that is consulted for every request. Functions
 // are consulted in the order of their registration; the first that returns true
-// decides about the request and is then dropped, unless it called
+// decides about the request and is then removed, unless it called
 // [Server.KeepControl]. Control functions run one at a time and must not wait
 // for other requests: Hold and Delay are there for that. They, and After, may
 // call the other methods of the server, except Close.

@@ -70,12 +70,12 @@ func (s *Server) Ledger() []Entry {
 	return list
 }
 
-// Accepted says how many statements with exactly this text were accepted.
+// Accepted returns how many statements with exactly this text were accepted.
 func (s *Server) Accepted(sql string) int {
 	return s.sum(sql, func(*entry) int { return 1 })
 }
 
-// Effects says how often statements with exactly this text took lasting effect:
+// Effects returns how often statements with exactly this text took lasting effect:
 // they succeeded outside a transaction, or inside one that was committed by
 // COMMIT or by a DDL statement.
 func (s *Server) Effects(sql string) int {

@@ -57,8 +57,9 @@ type Server struct {
 	leftOpen    []int64
 }
 
-// Start starts a server, for programs. Close must be called in the end. Errors
-// are those of the options and of listening on loopback.
+// Start starts a server, for programs; tests use [New]. The caller must call
+// [Server.Close] in the end. Start fails if an option is wrong, or if it cannot listen
+// on loopback.
 //
 // If the environment does not say otherwise, Start sets
 // SNOWFLAKE_DISABLE_PLATFORM_DETECTION=true for the process: gosnowflake's first
@@ -199,7 +200,7 @@ func (s *Server) Close() error {
 	return s.closeErr
 }
 
-// URL is the server's address, such as http://127.0.0.1:40123. It is empty in
+// URL returns the server's address, such as http://127.0.0.1:40123. It is empty in
 // memory.
 func (s *Server) URL() string {
 	if s.inMemory {
@@ -208,7 +209,7 @@ func (s *Server) URL() string {
 	return "http://" + net.JoinHostPort(s.host, strconv.Itoa(s.port))
 }
 
-// DSN is for sql.Open. It panics when the server is [InMemory], because no DSN
+// DSN returns a DSN for sql.Open. It panics when the server is [InMemory], because no DSN
 // can carry a transport: use [Server.Config] with a connector there.
 func (s *Server) DSN() string {
 	if s.inMemory {
@@ -227,7 +228,7 @@ const (
 	role      = "SYSADMIN"
 )
 
-// Config is a new configuration at each call, for gosnowflake.NewConnector. It
+// Config returns a new configuration at each call, for gosnowflake.NewConnector. It
 // logs in with the user's password. In memory, its Transporter reaches the
 // server.
 func (s *Server) Config() *gosnowflake.Config {
@@ -248,14 +249,14 @@ func (s *Server) Config() *gosnowflake.Config {
 	return cfg
 }
 
-// User is the user that can log in.
+// User returns the user that can log in.
 func (s *Server) User() string { return s.user }
 
-// Password is the user's password.
+// Password returns the user's password.
 func (s *Server) Password() string { return s.password }
 
-// Token is a token that OAuth and programmatic-access-token logins are accepted
-// with, unless [WithToken] sets another check.
+// Token returns the token with which OAuth and programmatic-access-token logins are
+// accepted, unless [WithToken] sets another check.
 func (s *Server) Token() string { return s.token }
 
 // Handle registers an answer of the default engine; see [Script.Handle]. It
@@ -268,8 +269,8 @@ func (s *Server) Handle(pattern string, h HandlerFunc) {
 	script.Handle(pattern, h)
 }
 
-// Log is where a test lets its logs go (a slog handler, gosnowflake's logger):
-// [Server.Check] fails if a password or a token stands in it.
+// Log returns a writer for the logs of a test (a slog handler's, gosnowflake's):
+// [Server.Check] fails if a password or a token was written to it.
 func (s *Server) Log() io.Writer { return &s.log }
 
 type logBuffer struct {

@@ -97,8 +97,8 @@ type session struct {
 	excused  bool // open, but not by the client's fault; see check
 }
 
-// Advance puts the server's clock forward, as the world's goes on while a client's
-// machine sleeps: tokens and sessions are older by d from now on.
+// Advance puts the server's clock forward, as when the client's machine has slept:
+// from now on tokens and sessions are older by d.
 func (s *Server) Advance(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
