@@ -197,7 +197,7 @@ func ExampleWithIdlePing() {
 }
 
 // Heartbeats are on by default, once an hour. An interval that gosnowflake would
-// silently change is an error.
+// replace with its own bound is an error.
 func ExampleWithHeartbeat() {
 	srv := start()
 	defer srv.Close()
