@@ -21,7 +21,7 @@ import (
 //     which gosnowflake does not renew. [AllowOpenSessions] turns this off.
 //   - No DML or CALL statement with the same text and the same bind values was
 //     accepted twice. [AllowRepeats] turns this off.
-//   - No secret stands in what was written to [Server.Log]: the password, a token
+//   - No secret is in what was written to [Server.Log]: the password, a token
 //     that a login brought, or any session or master token that was given out.
 func (s *Server) Check() error { return errors.Join(s.check()...) }
 

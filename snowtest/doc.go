@@ -43,9 +43,10 @@
 //
 // [Server.Ledger] lists what was accepted, with how it ended and whether it took
 // lasting effect; [Server.Accepted], [Server.Effects], [Server.Doubles],
-// [Server.Sessions] and [Server.Stats] sum it up. When a test is over, [New]
-// checks that every session was closed, that no DML statement was accepted
-// twice, and that no secret stands in the log; see [Server.Check].
+// [Server.Sessions] and [Server.Stats] sum it up. When a test is over, [New] checks
+// that every session was closed, that no DML statement was accepted twice, and that
+// no secret is in the log; see [Server.Check]. A test that repeats a statement with
+// the same values on purpose says so with [AllowRepeats].
 //
 // # Hours in milliseconds
 //
