@@ -238,13 +238,13 @@ func WithAuthCooldown(d time.Duration) Option { return func(s *settings) { s.aut
 //
 // The source is asked for a token when the last one is within a minute of its expiry
 // by the wall clock, by one login at a time. After a login that is refused with
-// 390303, 390318 or 394400 it is asked once more, whatever the expiry says. If it
-// then has a method
+// 390303, 390318 or 394400 it is asked once more, whatever the expiry says. If the
+// source has a method
 //
 //	Refresh(context.Context) (*oauth2.Token, error)
 //
-// that is called in place of Token, so that the source can bypass a cache of its own.
-// A source that has not answered after 1 minute is no longer waited for.
+// that is called then in place of Token, so that the source can bypass a cache of its
+// own. A source that has not answered after 1 minute is no longer waited for.
 func WithTokenSource(source oauth2.TokenSource) Option {
 	return func(s *settings) { s.tokenSource = source }
 }

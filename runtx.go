@@ -25,9 +25,9 @@ type Tx interface {
 // RunTx begins, calls fn, and commits. If the session is lost before the COMMIT
 // was accepted, nothing of the transaction lasts, and the whole of it is run again
 // on another session: 5 times in all by default ([WithAttempts]), with a back-off
-// in between. So it is after a statement that Snowflake aborted because too many
-// wait for the same lock (000625). fn may wrap the error of the failed statement
-// with %w, but must keep it in the chain; it may also return nil, and COMMIT fails.
+// in between. The same happens after a statement that Snowflake aborted because too
+// many wait for the same lock (000625). fn may wrap the error of the failed statement,
+// if it uses %w. If fn returns nil in spite of it, COMMIT fails, to the same effect.
 //
 // If fn returns an error of its own, RunTx rolls back and returns that error
 // unchanged. If fn panics or calls runtime.Goexit, RunTx rolls back and lets it
