@@ -27,7 +27,8 @@ type Tx interface {
 // on another session: 5 times in all by default ([WithAttempts]), with a back-off
 // in between. The same happens after a statement that Snowflake aborted because too
 // many wait for the same lock (000625). fn may wrap the error of the failed statement,
-// if it uses %w. If fn returns nil in spite of it, COMMIT fails, to the same effect.
+// if it uses %w. If fn returns nil although the session was lost, COMMIT fails, to
+// the same effect.
 //
 // If fn returns an error of its own, RunTx rolls back and returns that error
 // unchanged. If fn panics or calls runtime.Goexit, RunTx rolls back and lets it
