@@ -123,12 +123,18 @@ func (s *settings) apply(opts []Option) error {
 	return s.validate()
 }
 
-// stateAfterLogin is the state in which a session starts. That AUTOCOMMIT is off by
-// a hook's doing, or for the account or the user, cannot be seen.
-func stateAfterLogin(cfg *gosnowflake.Config, statements []string) (st sessionState) {
-	st.autocommitOff = cfg != nil && autocommitOff(cfg)
+// stateAfterSetUp is the state in which a session starts. What the server has reported
+// of AUTOCOMMIT counts, because a hook, the user or the account can have switched it
+// off as well.
+func stateAfterSetUp(cfg *gosnowflake.Config, statements []string, conn inner) (st sessionState) {
+	reported, known := conn.parameter("autocommit")
+	off := known && is(reported, "false")
+	st.autocommitOff = off || cfg != nil && autocommitOff(cfg)
 	for _, statement := range statements {
 		st.ran(statement, false)
+	}
+	if known {
+		st.autocommitOff = off
 	}
 	st.changed = false // every session has it
 	return st
@@ -296,7 +302,7 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 	if err != nil {
 		return nil, lctx.explain(err)
 	}
-	s := &session{connector: c, conn: asInner(conn), state: stateAfterLogin(cfg, c.settings.sessionInit), watcher: w, address: address, opened: time.Now(), order: c.clock.Add(1), principal: who}
+	s := &session{connector: c, conn: asInner(conn), watcher: w, address: address, opened: time.Now(), order: c.clock.Add(1), principal: who}
 	s.heard(s.order)
 	open := c.counters.open.Add(1)
 	c.mu.Lock()
@@ -319,6 +325,7 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 		c.retire(s)
 		return nil, err
 	}
+	s.state = stateAfterSetUp(cfg, c.settings.sessionInit, s.conn)
 	if c.settings.idlePing > 0 {
 		c.keeping.Do(func() { c.spawn(c.keep) })
 	}

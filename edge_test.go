@@ -3,6 +3,7 @@ package snowtether_test
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"runtime"
@@ -85,6 +86,43 @@ func TestStatementThatBeginsATransactionIsNotCarriedOutOfIt(t *testing.T) {
 				}
 				time.Sleep(time.Hour)
 			})
+		})
+	}
+}
+
+// TestAutocommitThatIsOffIsNoticed: where neither the Config nor a statement says so.
+// The lost session took the rows with it, and COMMIT on the new one said nothing.
+func TestAutocommitThatIsOffIsNoticed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		server []snowtest.Option
+		opts   []snowtether.Option
+	}{
+		"for the user or the account": {[]snowtest.Option{snowtest.WithSessionParameter("AUTOCOMMIT", false)}, nil},
+		"by WithAfterConnect": {nil, []snowtether.Option{snowtether.WithAfterConnect(func(ctx context.Context, conn driver.Conn) error {
+			_, err := conn.(driver.ExecerContext).ExecContext(ctx, "ALTER SESSION SET AUTOCOMMIT = FALSE", nil)
+			return err
+		})}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				db, _ := connect(t, srv.Config(), tt.opts...)
+				conn, err := db.Conn(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				if _, err := conn.ExecContext(t.Context(), insert); err != nil {
+					t.Fatal(err)
+				}
+				srv.AbortSessions()
+				var se *snowtether.SessionError
+				if _, err := conn.ExecContext(t.Context(), row(2)); !errors.As(err, &se) || !se.InTx {
+					t.Errorf("the second INSERT: %v", err)
+				}
+				if _, err := conn.ExecContext(t.Context(), "COMMIT"); err == nil {
+					t.Error("COMMIT succeeded on another session")
+				}
+			}, tt.server...)
 		})
 	}
 }

@@ -59,6 +59,29 @@ func (in inner) execSimple(ctx context.Context, query string) error {
 	return errors.Join(err, stmt.Close())
 }
 
+// parameter is a session parameter as the server last reported it, by its name in
+// lower case. gosnowflake keeps what each reply reports in a private field, and has no
+// other way to ask than SHOW PARAMETERS, a round trip; what is not found there is not
+// known. TestAutocommitThatIsOffIsNoticed fails if a newer gosnowflake keeps it
+// elsewhere.
+func (in inner) parameter(name string) (value string, known bool) {
+	v := reflect.Indirect(reflect.ValueOf(in.Conn))
+	for _, field := range []string{"syncParams", "params"} {
+		if v.Kind() != reflect.Struct {
+			return "", false
+		}
+		v = v.FieldByName(field)
+	}
+	if v.Kind() != reflect.Map || v.Type().Key().Kind() != reflect.String {
+		return "", false
+	}
+	v = v.MapIndex(reflect.ValueOf(name).Convert(v.Type().Key()))
+	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.String {
+		return "", false
+	}
+	return v.Elem().String(), true
+}
+
 // An adapter makes up for the methods that an inner connection lacks, in the way
 // in which database/sql would.
 type adapter struct{ driver.Conn }
