@@ -82,7 +82,11 @@ func checkDSN(dsn string) (map[string]string, error) {
 	}
 	authority, _, _ := strings.Cut(address, "/")
 	if _, port, ok := strings.Cut(authority, ":"); ok {
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil && at < 0 {
+			return nil, errors.New("snowtether: the DSN has no @ and so no account; it should look like " + dsnForm)
+		}
+		if err != nil || n == 0 {
 			return nil, errors.New("snowtether: the port in the DSN is not a number from 1 to 65535; in user and password special characters must be percent-encoded")
 		}
 	}
@@ -104,7 +108,7 @@ func checkDSN(dsn string) (map[string]string, error) {
 		if err != nil {
 			return nil, errors.New("snowtether: the value of a parameter in the DSN is not percent-encoded")
 		}
-		if _, twice := params[name]; twice && kindOf(name) != "" && value != params[name] {
+		if _, twice := params[name]; twice && (kindOf(name) != "" || dsnParams[name] != nil) && value != params[name] {
 			return nil, fmt.Errorf("snowtether: the parameter %s is given twice, with different values", name)
 		}
 		params[name] = value
@@ -167,8 +171,8 @@ func problem(err error) string { return problems[number(err)] }
 
 var problems = map[int]string{
 	gosnowflake.ErrCodeEmptyAccountCode:           "the account is missing",
-	gosnowflake.ErrCodeEmptyUsernameCode:          "the user is missing or the user is empty",
-	gosnowflake.ErrCodeEmptyPasswordCode:          "the password is missing or the password is empty, and the authenticator needs one",
+	gosnowflake.ErrCodeEmptyUsernameCode:          "the user is missing or empty",
+	gosnowflake.ErrCodeEmptyPasswordCode:          "the password is missing or empty, and the authenticator needs one",
 	gosnowflake.ErrCodeEmptyToken:                 "token and tokenFilePath are missing, and the authenticator needs one of them",
 	gosnowflake.ErrCodeEmptyOAuthParameters:       "oauthClientId or oauthClientSecret is missing, and the authenticator needs both",
 	gosnowflake.ErrCodeFailedToParseHost:          "the host name is not valid",

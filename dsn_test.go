@@ -72,11 +72,13 @@ func TestBadDSNIsRefusedWithOneClearLine(t *testing.T) {
 	for _, dsn := range []string{"acct", "acct/hushdb", "@acct/hushdb", ":hushpass@acct/hushdb", strings.Repeat("a", 1<<16)} {
 		refuses(t, dsn, "user", form)
 	}
+	refuses(t, "hushuser:hushpass", "no @", "account", form)
+	refuses(t, good+"?tetherMaxLogins=2&tetherMaxLogins=3", "tetherMaxLogins", "twice")
 	for _, dsn := range []string{"hushuser@acct", "hushuser:@acct/hushdb"} {
 		refuses(t, dsn, "password", form)
 	}
-	refuses(t, "%20:hushpass@acct", "user is empty")
-	refuses(t, "hushuser:%20@acct", "password is empty")
+	refuses(t, "%20:hushpass@acct", "user is missing or empty")
+	refuses(t, "hushuser:%20@acct", "password is missing or empty")
 	for _, dsn := range []string{
 		"%zzhush:hushpass@acct/hushdb", "hushuser:%zzhush@acct/hushdb", "hushuser:hush%@acct", "hushuser:hushpass@acct/%zzhush",
 		"hushuser:hushpass@acct/hushdb/%zhush", good + "?warehouse=%zzhush", good + "?hush=%zzhush", good + "?token=%zzhush", good + "?tetherKeepAlive=%zzhush",

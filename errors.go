@@ -316,9 +316,9 @@ func (e *SessionError) Error() string {
 	case e.Class == ClassInDoubt && e.QueryID != "":
 		what = fmt.Sprintf("statement %s was accepted, but its outcome is not known; look it up before you run it again", e.QueryID)
 	case e.Class == ClassInDoubt && e.RequestID != "":
-		what = fmt.Sprintf("the statement of request %s may have run, and nothing can tell; check before you run it again", e.RequestID)
+		what = fmt.Sprintf("the statement of request %s may have run; check before you run it again", e.RequestID)
 	case e.Class == ClassInDoubt:
-		what = "the statement may have run, and nothing can tell; check before you run it again"
+		what = "the statement may have run; check before you run it again"
 	case e.InTx && e.Class == ClassSessionLost:
 		what = "session lost inside a transaction, which the server rolls back; run the whole transaction again"
 	case e.Class == ClassSessionLost && e.state:
