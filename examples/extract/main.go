@@ -75,68 +75,72 @@ func run(ctx context.Context, args []string, dsn string, stdout, stderr io.Write
 func parse(args []string, dsn string, stderr io.Writer) (*job, error) {
 	j := &job{}
 	flags := flag.NewFlagSet("extract", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.Usage = func() {
-		fmt.Fprint(stderr, "Writes the result of a query to a CSV or Parquet file.\n"+
-			"Without SNOWFLAKE_DSN it reads a table ORDERS of generated rows from a server of its own.\n\n"+
-			"usage: go run ./examples/extract [flags]\n")
-		flags.PrintDefaults()
-	}
+	flags.SetOutput(io.Discard) // a wrong flag gets one line, not the usage
 	var file string
-	flags.StringVar(&j.query, "query", "", "extract the result of this `SQL`; the default, without SNOWFLAKE_DSN only, is SELECT * FROM orders")
+	flags.StringVar(&j.query, "query", "SELECT * FROM orders", "extract the result of this `SQL`; it must be given with SNOWFLAKE_DSN")
 	flags.StringVar(&file, "file", "", "read the SQL from this `file`")
 	flags.StringVar(&j.out, "out", "extract.csv", "write this `file`; its name ends in .csv or .parquet")
 	flags.IntVar(&j.partitions, "partitions", 1, "split the query by a hash and read with `n` connections, from 1 to 64; the order of the rows is lost")
 	flags.StringVar(&j.key, "key", "*", "with -partitions: hash these `columns` of the result and not all of them")
 	flags.IntVar(&j.rows, "rows", 10_000, "have `n` rows in ORDERS; without SNOWFLAKE_DSN only")
-	if err := flags.Parse(args); err != nil {
-		return nil, err
-	}
+	err := flags.Parse(args)
 	set := map[string]bool{}
 	flags.Visit(func(f *flag.Flag) { set[f.Name] = true })
-	err := func() error {
-		switch {
-		case flags.NArg() > 0:
-			return errors.New("there are no arguments, only flags")
-		case set["query"] && set["file"]:
-			return errors.New("give -query or -file, not both")
-		case dsn != "" && !set["query"] && !set["file"]:
-			return errors.New("SNOWFLAKE_DSN is set: say what to extract, with -query or -file")
-		case dsn != "" && set["rows"]:
-			return errors.New("-rows is for the embedded server: unset SNOWFLAKE_DSN, or put a LIMIT into the query")
-		case j.rows < 0:
-			return errors.New("-rows must not be negative")
-		case j.partitions < 1 || j.partitions > 64:
-			return errors.New("-partitions must be from 1 to 64")
-		case set["key"] && j.partitions == 1:
-			return errors.New("-key needs -partitions")
-		case strings.TrimSpace(j.key) == "":
-			return errors.New("-key must name a column")
-		}
-		if set["file"] {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				return fmt.Errorf("-file: %w", err)
-			}
-			j.query = string(text)
-		} else if !set["query"] {
-			j.query = "SELECT * FROM orders"
-		}
-		// The semicolon that ends a statement in a file does not belong to it.
-		j.query = strings.TrimRight(strings.TrimSpace(j.query), "; \t\r\n")
-		if j.query == "" {
-			return errors.New("there is no SQL in -query or -file")
-		}
-		j.format = formats[strings.ToLower(filepath.Ext(j.out))]
-		if j.format == nil {
-			return errors.New("-out must end in .csv or .parquet")
-		}
-		return nil
-	}()
+	j.format = formats[strings.ToLower(filepath.Ext(j.out))]
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stderr, "Writes the result of a query to a CSV or Parquet file.\n"+
+			"Without SNOWFLAKE_DSN it reads a table ORDERS of generated rows from a server of its own.\n\n"+
+			"usage: go run ./examples/extract [flags]\n")
+		flags.SetOutput(stderr)
+		flags.PrintDefaults()
+		return nil, err
+	case err != nil:
+		err = fmt.Errorf("%w; -h lists the flags", err)
+	case flags.NArg() > 0:
+		err = errors.New("there are no arguments, only flags")
+	case set["query"] && set["file"]:
+		err = errors.New("give -query or -file, not both")
+	case set["file"] && file == "":
+		err = errors.New("-file must name a file")
+	case dsn != "" && !set["query"] && !set["file"]:
+		err = errors.New("SNOWFLAKE_DSN is set: say what to extract, with -query or -file")
+	case dsn != "" && set["rows"]:
+		err = errors.New("-rows is for the embedded server: unset SNOWFLAKE_DSN, or put a LIMIT into the query")
+	case j.rows < 0:
+		err = errors.New("-rows must not be negative")
+	case j.partitions < 1 || j.partitions > 64:
+		err = errors.New("-partitions must be from 1 to 64")
+	case set["key"] && j.partitions == 1:
+		err = errors.New("-key needs -partitions")
+	case strings.TrimSpace(j.key) == "" || strings.Contains(j.key, ";"):
+		err = errors.New("-key must name columns")
+	case j.format == nil:
+		err = errors.New("-out must end in .csv or .parquet")
+	default:
+		err = j.readQuery(file)
+	}
 	if err != nil {
 		fmt.Fprintln(stderr, "extract:", err)
 	}
 	return j, err
+}
+
+// readQuery takes the query from the file, if there is one, and checks it.
+func (j *job) readQuery(file string) (err error) {
+	from := "-query"
+	if file != "" {
+		from = file
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err // it names the file
+		}
+		j.query = strings.TrimPrefix(string(text), "\ufeff") // some editors write it
+	}
+	if j.query, err = onlyQuery(j.query); err != nil {
+		err = fmt.Errorf("%s: %w", from, err)
+	}
+	return err
 }
 
 // run does the job and returns the exit status.

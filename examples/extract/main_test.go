@@ -71,6 +71,9 @@ func TestWrongFlagsAndFilesLeaveNothing(t *testing.T) {
 	if err := os.WriteFile("empty.sql", []byte(" ;\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Symlink("gone", "nowhere.csv"); err != nil {
+		t.Fatal(err)
+	}
 	const account = "user:secret-Password@account/db"
 	for _, test := range []struct {
 		dsn    string
@@ -89,10 +92,16 @@ func TestWrongFlagsAndFilesLeaveNothing(t *testing.T) {
 		{"", "-partitions 2 -key ", 2, "-key"},
 		{"", "-query x -file y", 2, "not both"},
 		{"", "-file missing.sql", 2, "missing.sql: no such file"},
-		{"", "-file empty.sql", 2, "no SQL"},
-		{"", "-query ", 2, "no SQL"},
+		{"", "-file empty.sql", 2, "empty.sql: there is no SQL"},
+		{"", "-file .", 2, "directory"},
+		{"", "-query ", 2, "-query: there is no SQL"},
+		{"", "-file ", 2, "-file must name a file"},
+		{account, "-file ", 2, "-file must name a file"},
+		{"", "-partitions 2 -key id;", 2, "-key"},
 		{"", "-out orders.xlsx", 2, ".csv or .parquet"},
-		{"", "-out missing/orders.csv", 2, "no such file or directory"},
+		{"", "-out missing/orders.csv", 2, "in the directory missing: no such file or directory"},
+		{"", "-out empty.sql/orders.csv", 2, "in the directory empty.sql: not a directory"},
+		{"", "-out nowhere.csv", 2, "nowhere.csv is a symbolic link that leads nowhere"},
 		{"", "-out .", 2, ".csv or .parquet"},
 		{account, "", 2, "-query or -file"},
 		{account, "-query x -rows 5", 2, "-rows"},
@@ -107,9 +116,11 @@ func TestWrongFlagsAndFilesLeaveNothing(t *testing.T) {
 		}
 		if text := stderr.String(); !strings.Contains(text, test.says) || stdout.String() != "" || strings.Contains(text, "secret") {
 			t.Errorf("%q: stderr %q, stdout %q", test.args, text, &stdout)
+		} else if test.status == 2 && strings.Count(text, "\n") != 1 {
+			t.Errorf("%q: more than one line: %s", test.args, text)
 		}
 	}
-	if names := list(t, dir); !slices.Equal(names, []string{"empty.sql"}) {
+	if names := list(t, dir); !slices.Equal(names, []string{"empty.sql", "nowhere.csv"}) {
 		t.Errorf("it left %v", names)
 	}
 }
@@ -133,18 +144,34 @@ func TestErrorsDoNotRepeatTheDSN(t *testing.T) {
 }
 
 func TestResultsWithoutArrowAreRefused(t *testing.T) {
-	srv := snowtest.New(t)
+	srv := snowtest.New(t, snowtest.WithSessionParameter("GO_QUERY_RESULT_FORMAT", "JSON"))
 	var stderr bytes.Buffer
-	status := run(t.Context(), []string{"-query", "SHOW TABLES", "-out", filepath.Join(t.TempDir(), "x.csv")}, srv.DSN(), io.Discard, &stderr)
-	if status != 1 || !strings.Contains(stderr.String(), "only that of a SELECT does") {
+	status := run(t.Context(), []string{"-query", "SELECT 1", "-out", filepath.Join(t.TempDir(), "x.csv")}, srv.DSN(), io.Discard, &stderr)
+	if status != 1 || !strings.Contains(stderr.String(), "GO_QUERY_RESULT_FORMAT") {
 		t.Errorf("status %d, %q", status, &stderr)
 	}
+}
+
+// What is tried again is what there is a result of.
+func TestServerThatIsNotThereIsGivenUpAfterTheDriversOwnTries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		_, _, err := inMemory(t, func(srv *snowtest.Server) {
+			srv.Control(func(*snowtest.Request) (snowtest.Fault, bool) {
+				srv.KeepControl()
+				return snowtest.Fault{Status: 503}, true
+			})
+		})
+		if took := time.Since(begun); err == nil || took > 3*time.Minute {
+			t.Errorf("after %v: %v", took, err)
+		}
+	})
 }
 
 func TestSQLInAFileMayEndInASemicolonOrAComment(t *testing.T) {
 	srv := snowtest.New(t, snowtest.WithEngine(engine(t)))
 	file := filepath.Join(t.TempDir(), "query.sql")
-	for _, text := range []string{"SELECT 1 AS n;\n", "\nSELECT 1 AS n -- one\n"} {
+	for _, text := range []string{"SELECT 1 AS n;\n", "\nSELECT 1 AS n -- one\n", "\ufeffSELECT 1 AS n; -- one"} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -311,6 +338,9 @@ func TestFileIsReplacedInOneStep(t *testing.T) {
 	exactly(t, srv, path)
 	if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
 		t.Errorf("the link has become %v, %v", info, err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
+		t.Errorf("the file, which nobody else could read, is %v, %v", info, err)
 	}
 	if names := list(t, dir); !slices.Equal(names, []string{"link.csv", "many.csv"}) {
 		t.Errorf("it left %v", names)

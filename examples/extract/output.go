@@ -37,17 +37,20 @@ type output struct {
 // wait says how many readers there will be.
 func (o *output) wait(readers int) { o.waiting = readers }
 
-// begin is called by each reader when its result is there.
+// begin is called by each reader when its result is there. One without rows does
+// not know the scales of times: it does not decide what the file looks like unless
+// all are without.
 func (o *output) begin(columns []column, total int64) (err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.w == nil {
+	o.waiting--
+	if o.w == nil && (total > 0 || o.waiting == 0) {
 		if o.w, err = o.open(o.file, columns); err != nil {
 			return err
 		}
 	}
 	o.total += total
-	if o.waiting--; o.waiting == 0 {
+	if o.waiting == 0 {
 		o.progress.start(o.total)
 	}
 	return nil

@@ -70,14 +70,20 @@ func (r *reader) read(ctx context.Context) error {
 		}
 		return err
 	}, backoff.WithContext(tries, ctx), func(err error, wait time.Duration) {
-		slog.Warn("extract: the result is fetched again", "query_id", r.id, "rows_written", r.rows, "in", wait.Round(time.Millisecond), "reason", err)
+		what := "extract: the result is fetched again"
+		if r.id == "" {
+			what = "extract: the query is sent again"
+		}
+		slog.Warn(what, "query_id", r.id, "rows_written", r.rows, "in", wait.Round(time.Millisecond), "reason", err)
 	})
 }
 
 // try reads on from where the last try ended.
 func (r *reader) try(ctx context.Context) error {
 	conn, err := r.db.Conn(ctx)
-	if err != nil {
+	if err != nil && r.id == "" {
+		return backoff.Permanent(err) // snowtether has tried for a while, and there is no result to go on with
+	} else if err != nil {
 		return permanentUnless(err, snowtether.ClassTransient)
 	}
 	defer conn.Close()
@@ -112,7 +118,7 @@ func (r *reader) readFrom(ctx context.Context, conn driver.QueryerContext) error
 	}
 	batches, err := arrowbatches.GetArrowBatches(result)
 	if err != nil {
-		return backoff.Permanent(fmt.Errorf("the result did not come in the Arrow format; only that of a SELECT does, and only while the parameter GO_QUERY_RESULT_FORMAT is ARROW: %w", err))
+		return backoff.Permanent(fmt.Errorf("the result did not come in the Arrow format, as a query's does while the parameter GO_QUERY_RESULT_FORMAT is ARROW: %w", err))
 	}
 	columns, err := columnsOf(rows, batches)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -19,20 +20,26 @@ type target struct {
 }
 
 // createTarget creates the temporary file. The file of that name, if there is
-// one, is not touched.
+// one, is not touched; the new one will be as private as that is.
 func createTarget(path string) (*target, error) {
 	// A symbolic link stays one, and what it points to is replaced.
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
-	}
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file, and a file cannot take its place", path)
+	} else if _, err := os.Lstat(path); err == nil {
+		return nil, fmt.Errorf("%s is a symbolic link that leads nowhere", path)
 	}
 	// os.CreateTemp would make a file that only its owner may read.
+	mode := fs.FileMode(0o666)
+	if info, err := os.Stat(path); err == nil {
+		if !info.Mode().IsRegular() {
+			return nil, fmt.Errorf("%s is not a regular file, and a file cannot take its place", path)
+		}
+		mode = info.Mode().Perm()
+	}
 	name := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+rand.Text()[:8]+".tmp")
-	tmp, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	tmp, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("no file can be created in the directory %s: %w", filepath.Dir(path), errors.Unwrap(err))
 	}
 	return &target{path: path, tmp: tmp}, nil
 }

@@ -242,6 +242,30 @@ func TestEmptyResultHasItsColumns(t *testing.T) {
 	}
 }
 
+// Without rows, the scale of a time is not known.
+func TestPartitionWithoutRowsDoesNotDecideTheTypes(t *testing.T) {
+	kind := func(scale int) []column { return []column{{name: "T", kind: "TIMESTAMP_NTZ", scale: scale}} }
+	for _, test := range []struct {
+		rows [2]int64
+		want string
+	}{{[2]int64{0, 1}, "timestamp[ms]"}, {[2]int64{1, 0}, "timestamp[ms]"}, {[2]int64{0, 0}, "timestamp[ns]"}} {
+		out := &output{open: newParquet, file: io.Discard, progress: newProgress(io.Discard)}
+		out.wait(2)
+		for _, n := range test.rows {
+			scale := 3
+			if n == 0 {
+				scale = 9
+			}
+			if err := out.begin(kind(scale), n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := out.w.(*parquetWriter).schema.Field(0).Type.String(); got != test.want {
+			t.Errorf("%v rows: %s, want %s", test.rows, got, test.want)
+		}
+	}
+}
+
 func TestLineOfOneEmptyStringIsARow(t *testing.T) {
 	srv := snowtest.New(t)
 	srv.Handle("FROM notes", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
