@@ -25,9 +25,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -85,23 +85,24 @@ func run(ctx context.Context, args []string, dsn string, stdout, stderr io.Write
 
 func parse(args []string, stderr io.Writer) (p plan, err error) {
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.Usage = func() {
-		fmt.Fprint(stderr, "Runs a workload through gosnowflake, a ten-line shim and snowtether while faults strike.\n"+
-			"It needs no account, and leaves one alone.\n\n"+
-			"usage: go run ./examples/chaos [flags]\n")
-		flags.PrintDefaults()
-	}
+	flags.SetOutput(io.Discard) // a wrong flag gets one line, not the usage
 	flags.DurationVar(&p.length, "duration", 30*time.Second, "give out statements for `so long`; the faults spread over it")
 	flags.IntVar(&p.workers, "workers", 8, fmt.Sprintf("`n` workers for each driver, each with a session and %d statements a second", perWorker))
 	// With 28, what gosnowflake survives comes first, and what the shim does not
 	// survive, the 401, comes late.
 	flags.Uint64Var(&p.seed, "seed", 28, "the `number` that decides which fault strikes when")
 	flags.StringVar(&p.svg, "svg", "", "draw a chart into this `file`")
-	if err := flags.Parse(args); err != nil {
-		return p, err
-	}
+	err = flags.Parse(args)
 	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stderr, "Runs a workload through gosnowflake, a ten-line shim and snowtether while faults strike.\n"+
+			"It needs no account, and leaves one alone.\n\n"+
+			"usage: go run ./examples/chaos [flags]\n")
+		flags.SetOutput(stderr)
+		flags.PrintDefaults()
+		return p, err
+	case err != nil:
+		err = fmt.Errorf("%w; -h lists the flags", err)
 	case flags.NArg() > 0:
 		err = errors.New("there are no arguments, only flags")
 	case p.length < time.Second || p.length > 10*time.Minute:
@@ -109,17 +110,31 @@ func parse(args []string, stderr io.Writer) (p plan, err error) {
 	case p.workers < 1 || p.workers > 32:
 		err = errors.New("-workers must be from 1 to 32")
 	case p.svg != "":
-		// Better now than after the run.
-		if info, statErr := os.Stat(filepath.Dir(p.svg)); statErr != nil || !info.IsDir() {
-			err = fmt.Errorf("-svg: there is no directory %s", filepath.Dir(p.svg))
-		} else if info, statErr := os.Stat(p.svg); statErr == nil && info.IsDir() {
-			err = fmt.Errorf("-svg: %s is a directory, not a file", p.svg)
+		if err = writable(p.svg); err != nil {
+			err = fmt.Errorf("-svg: %w", err)
 		}
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "chaos:", err)
 	}
 	return p, err
+}
+
+// writable finds out whether the file can be written: better now than after the run.
+// It changes nothing.
+func writable(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return nil // a pipe's reader would take the trial for the whole
+	}
+	f, openErr := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
+	if openErr != nil {
+		return openErr // it names the file
+	}
+	if err = errors.Join(err, f.Close()); errors.Is(err, fs.ErrNotExist) {
+		return os.Remove(path)
+	}
+	return err
 }
 
 // race runs the workload through all drivers. If ctx ends, the verdicts are about

@@ -134,15 +134,26 @@ func TestInterruptEndsTheRunWithTheTable(t *testing.T) {
 	}
 }
 
-func TestInterruptBeforeTheFirstStatement(t *testing.T) {
+func TestInterruptBeforeTheFirstStatementTouchesNoFile(t *testing.T) {
+	dir := t.TempDir()
+	old := filepath.Join(dir, "old.svg")
+	if err := os.WriteFile(old, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	var stdout, stderr output
-	if status := run(ctx, nil, "", &stdout, &stderr); status != 130 || stdout.String() != "" {
-		t.Errorf("status %d, it printed %q", status, &stdout)
+	for _, file := range []string{old, filepath.Join(dir, "new.svg")} {
+		var stdout, stderr output
+		if status := run(ctx, []string{"-svg", file}, "", &stdout, &stderr); status != 130 || stdout.String() != "" {
+			t.Errorf("status %d, it printed %q", status, &stdout)
+		}
+		if stderr.String() != "chaos: interrupted\n" {
+			t.Errorf("it said %q", &stderr)
+		}
 	}
-	if stderr.String() != "chaos: interrupted\n" {
-		t.Errorf("it said %q", &stderr)
+	files, err := os.ReadDir(dir)
+	if text, readErr := os.ReadFile(old); err != nil || readErr != nil || string(text) != "old" || len(files) != 1 {
+		t.Errorf("the old file holds %q, %v; there are %v, %v", text, readErr, files, err)
 	}
 }
 
@@ -163,6 +174,10 @@ func TestAccountIsLeftAlone(t *testing.T) {
 
 func TestFlags(t *testing.T) {
 	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		args   []string
 		status int
@@ -176,7 +191,8 @@ func TestFlags(t *testing.T) {
 		{[]string{"-workers", "0"}, 2, "-workers"},
 		{[]string{"-workers", "33"}, 2, "-workers"},
 		{[]string{"-seed", "-1"}, 2, "-seed"},
-		{[]string{"-svg", filepath.Join(dir, "none", "c.svg")}, 2, "no directory"},
+		{[]string{"-svg", filepath.Join(dir, "none", "c.svg")}, 2, "-svg: open "},
+		{[]string{"-svg", filepath.Join(file, "c.svg")}, 2, "not a directory"},
 		{[]string{"-svg", dir}, 2, "is a directory"},
 		{[]string{"chaos.svg"}, 2, "arguments"},
 	} {
@@ -186,6 +202,9 @@ func TestFlags(t *testing.T) {
 		}
 		if !strings.Contains(stderr.String(), test.says) || stdout.String() != "" {
 			t.Errorf("%v: stderr %q, stdout %q", test.args, &stderr, &stdout)
+		}
+		if test.status == 2 && strings.Count(stderr.String(), "\n") != 1 {
+			t.Errorf("%v: more than one line: %s", test.args, &stderr)
 		}
 	}
 }

@@ -3,10 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/snowtether/snowtether/snowtest"
 )
 
 // samples are the values of the lines, by the name with its labels.
@@ -25,9 +26,9 @@ func samples(t *testing.T, page string) map[string]float64 {
 }
 
 func TestPageSaysHowTheSessionsEnded(t *testing.T) {
-	var out bytes.Buffer
-	if err := run(t.Context(), &out); err != nil {
-		t.Fatal(err)
+	var out, stderr bytes.Buffer
+	if status := run(t.Context(), nil, "", &out, &stderr); status != 0 {
+		t.Fatalf("status %d: %s", status, &stderr)
 	}
 	got := samples(t, out.String())
 	const pool = `db_client_connection_pool_name="example"`
@@ -69,11 +70,47 @@ func TestPageSaysHowTheSessionsEnded(t *testing.T) {
 	}
 }
 
-func TestInterruptIsAnError(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	var out bytes.Buffer
-	if err := run(ctx, &out); !errors.Is(err, context.Canceled) || out.Len() > 0 {
-		t.Errorf("%v, %q", err, out.String())
+func TestAccountIsReadAndNothingElse(t *testing.T) {
+	srv := snowtest.New(t, snowtest.AllowRepeats())
+	var out, stderr bytes.Buffer
+	if status := run(t.Context(), nil, srv.DSN(), &out, &stderr); status != 0 {
+		t.Fatalf("status %d: %s", status, &stderr)
+	}
+	if !strings.Contains(out.String(), "\nsnowtether_logins_total{db_client_connection_pool_name=\"snowtether\"} 4\n") {
+		t.Errorf("it printed\n%s", &out)
+	}
+	for _, e := range srv.Ledger() {
+		if e.SQL != "SELECT ?" {
+			t.Errorf("it sent %s", e.SQL)
+		}
+	}
+	if s := srv.Stats(); s.Logins != 4 || s.Statements != 100 {
+		t.Errorf("%d logins, %d statements", s.Logins, s.Statements)
+	}
+}
+
+func TestStatusSaysWhatBecameOfIt(t *testing.T) {
+	for _, test := range []struct {
+		name, args, dsn string
+		interrupt       bool
+		status          int
+		says            string
+	}{
+		{"help", "-h", "", false, 0, "usage:"},
+		{"a flag", "-unknown", "", false, 2, "metrics: flag provided but not defined: -unknown\n"},
+		{"an argument", "page", "", false, 2, "metrics: there are no arguments\n"},
+		{"no DSN", "", "secret", false, 1, "metrics: snowtether: "},
+		{"an interrupt", "", "", true, 130, "metrics: interrupted\n"},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		if test.interrupt {
+			cancel()
+		}
+		var stdout, stderr bytes.Buffer
+		status := run(ctx, strings.Fields(test.args), test.dsn, &stdout, &stderr)
+		if text := stderr.String(); status != test.status || stdout.Len() > 0 || !strings.Contains(text, test.says) || strings.Contains(text, "secret") {
+			t.Errorf("%s: status %d, it printed %q and %q", test.name, status, &stdout, text)
+		}
 	}
 }

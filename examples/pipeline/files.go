@@ -76,8 +76,8 @@ func parseFile(name string, data []byte) (file, error) {
 	for {
 		fields, err := lines.Read()
 		switch {
-		case errors.Is(err, io.EOF) && f.rows == nil && lines.InputOffset() == 0:
-			return f, fmt.Errorf("%s: it is empty; the first line must be %q", name, header)
+		case errors.Is(err, io.EOF) && f.rows == nil:
+			return f, fmt.Errorf("%s: there is no line in it; the first line must be %q", name, header)
 		case errors.Is(err, io.EOF):
 			return f, nil
 		case err != nil:

@@ -91,23 +91,24 @@ func run(ctx context.Context, args []string, dsn string, stdout, stderr io.Write
 
 func parse(args []string, account bool, stderr io.Writer) (j job, err error) {
 	flags := flag.NewFlagSet("pipeline", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.Usage = func() {
+	flags.SetOutput(io.Discard) // a wrong flag gets one line, not the usage
+	// Few lines, so that the sample takes some INSERTs. Use thousands.
+	flags.IntVar(&j.batch, "batch", 100, "stage `n` lines with one INSERT")
+	flags.IntVar(&j.workers, "workers", 4, "stage with `n` INSERTs at the same time")
+	flags.BoolVar(&j.chaos, "chaos", false, "end sessions and lose replies all the time, but never those of an account")
+	err = flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stderr, "Loads CSV files of daily weather into a table, each exactly once, however often it is run or killed.\n"+
 			"It uses the database and schema of SNOWFLAKE_DSN or, without that, a server in this process.\n\n"+
 			"usage: go run ./examples/pipeline [flags] [file.csv …]\n"+
 			"Without files it loads a sample. The first line of a file is\n"+
 			"location,date,precipitation,temp_max,temp_min,wind,weather\n\n")
+		flags.SetOutput(stderr)
 		flags.PrintDefaults()
-	}
-	// Few lines, so that the sample takes some INSERTs. Use thousands.
-	flags.IntVar(&j.batch, "batch", 100, "stage `n` lines with one INSERT")
-	flags.IntVar(&j.workers, "workers", 4, "stage with `n` INSERTs at the same time")
-	flags.BoolVar(&j.chaos, "chaos", false, "end sessions and lose replies all the time, but never those of an account")
-	if err := flags.Parse(args); err != nil {
 		return j, err
-	}
-	switch {
+	case err != nil:
+		err = fmt.Errorf("%w; -h lists the flags", err)
 	case j.batch < 1 || j.batch > 5000:
 		// 9 values a line: from 65,280 values on gosnowflake sends them over a stage, and
 		// then an INSERT is in doubt more often.

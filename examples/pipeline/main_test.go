@@ -211,13 +211,16 @@ func TestFlagsAndFilesAreCheckedFirst(t *testing.T) {
 	}{
 		{[]string{"-h"}, 0, "usage:"},
 		{[]string{"-unknown"}, 2, "-unknown"},
+		{[]string{"-batch", "many"}, 2, "-batch"},
 		{[]string{"-batch", "0"}, 2, "-batch must be from 1 to 5000"},
 		{[]string{"-batch", "5001"}, 2, "-batch must be from 1 to 5000"},
 		{[]string{"-workers", "65"}, 2, "-workers must be from 1 to 64"},
 		{[]string{"-chaos"}, 2, "unset SNOWFLAKE_DSN"},
 		{[]string{good, "absent.csv"}, 2, "absent.csv"},
 		{[]string{good, t.TempDir()}, 2, "directory"},
-		{[]string{good, path("")}, 2, "a.csv: it is empty"},
+		{[]string{good, path("")}, 2, "a.csv: there is no line in it"},
+		{[]string{good, path("\ufeff")}, 2, "a.csv: there is no line in it"},
+		{[]string{good, path("\n\r\n\n")}, 2, "a.csv: there is no line in it"},
 		{[]string{good, path("location,date\n")}, 2, "a.csv: record on line 1: wrong number of fields"},
 		{[]string{good, path("a,b,c,d,e,f,g\n")}, 2, "a.csv: the first line is"},
 		{[]string{good, path(head + "Here,2024-01-01,1,2,3\n")}, 2, "line 2: wrong number of fields"},
@@ -235,7 +238,7 @@ func TestFlagsAndFilesAreCheckedFirst(t *testing.T) {
 		if !strings.Contains(stderr.String(), test.says) || stdout.String() != "" {
 			t.Errorf("%v: stderr %q, stdout %q", test.args, &stderr, &stdout)
 		}
-		if test.status == 2 && test.args[0] != "-unknown" && strings.Count(stderr.String(), "\n") != 1 {
+		if test.status == 2 && strings.Count(stderr.String(), "\n") != 1 {
 			t.Errorf("%v: more than one line: %s", test.args, &stderr)
 		}
 	}

@@ -90,24 +90,21 @@ func run(ctx context.Context, args []string, dsn string, stdout, stderr io.Write
 
 func parse(args []string, stderr io.Writer) (j job, err error) {
 	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.Usage = func() {
-		fmt.Fprint(stderr, "Loads weather data while sessions end, through snowtether and through plain gosnowflake.\n"+
-			"With SNOWFLAKE_DSN set, it loads into that account instead and kills nothing.\n\n"+
-			"usage: go run ./examples/quickstart [flags]\n")
-		flags.PrintDefaults()
-	}
+	flags.SetOutput(io.Discard) // a wrong flag gets one line, not the usage
 	rows := flags.Int("rows", 0, "load the first `n` rows only; 0 loads all")
 	flags.IntVar(&j.workers, "workers", 8, "load with `n` workers, each with a session")
 	flags.DurationVar(&j.every, "every", 300*time.Millisecond, "end all sessions every `interval`, but never those of an account")
-	if err := flags.Parse(args); err != nil {
-		return j, err
-	}
-	if j.days, err = readDays(strings.NewReader(weather)); err == nil && *rows > 0 {
-		j.days = j.days[:min(*rows, len(j.days))]
-	}
+	err = flags.Parse(args)
 	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stderr, "Loads weather data while sessions end, through snowtether and through plain gosnowflake.\n"+
+			"With SNOWFLAKE_DSN set, it loads into that account instead and kills nothing.\n\n"+
+			"usage: go run ./examples/quickstart [flags]\n")
+		flags.SetOutput(stderr)
+		flags.PrintDefaults()
+		return j, err
 	case err != nil:
+		err = fmt.Errorf("%w; -h lists the flags", err)
 	case flags.NArg() > 0:
 		err = errors.New("there are no arguments, only flags")
 	case *rows < 0:
@@ -116,6 +113,11 @@ func parse(args []string, stderr io.Writer) (j job, err error) {
 		err = errors.New("-workers must be from 1 to 64")
 	case j.every < 50*time.Millisecond:
 		err = errors.New("-every must be at least 50ms")
+	default:
+		j.days, err = readDays(strings.NewReader(weather))
+		if *rows > 0 {
+			j.days = j.days[:min(*rows, len(j.days))]
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "quickstart:", err)

@@ -251,6 +251,9 @@ func TestFlags(t *testing.T) {
 		if !strings.Contains(stderr.String(), test.says) || stdout.String() != "" {
 			t.Errorf("%v: stderr %q, stdout %q", test.args, &stderr, &stdout)
 		}
+		if test.status == 2 && strings.Count(stderr.String(), "\n") != 1 {
+			t.Errorf("%v: more than one line: %s", test.args, &stderr)
+		}
 	}
 }
 
