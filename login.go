@@ -148,6 +148,8 @@ func (c *Connector) judge(ctx context.Context, key fingerprint, begun time.Time,
 		c.counters.failingLogins.Store(0)
 		c.gate.lift(key)
 		return nil
+	case c.stopped.Err() != nil:
+		return errClosed // Close ended it: that says nothing about Snowflake
 	case isSetUp(err):
 		return err // the credentials were right
 	}

@@ -101,8 +101,8 @@ func withVault(cfg *gosnowflake.Config, read func(context.Context) (string, erro
 }
 
 // rotate opens the pool with the first secret, lets the server accept nothing but
-// the second and ends all sessions: the next login must be sent with the second. In
-// between the old one is refused, once.
+// the second and ends all sessions: the next login must be sent with the second, and
+// the first is not sent again.
 func rotate(t *testing.T, srv *snowtest.Server, c *snowtether.Connector, err error, use func(n int)) {
 	t.Helper()
 	if err != nil {
@@ -209,7 +209,7 @@ func TestWorkloadIdentityRotates(t *testing.T) {
 	})
 }
 
-func TestPasswordFromAVaultRotates(t *testing.T) {
+func TestPasswordIsReadFromTheVaultForEachLogin(t *testing.T) {
 	srv := snowtest.New(t)
 	asked := 0
 	c, err := withVault(nobody(srv), func(context.Context) (string, error) {
