@@ -48,13 +48,18 @@ func dump(t *testing.T, url string, flags ...string) string {
 	defer os.RemoveAll(profile) // not t.TempDir: a process of the browser may still write there
 	args := append([]string{
 		"--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-proxy-server", "--no-first-run", "--user-data-dir=" + profile,
-		"--window-size=1280,900", "--virtual-time-budget=600000", "--dump-dom",
+		"--window-size=1280,900", "--virtual-time-budget=600000", "--enable-logging=stderr", "--dump-dom",
 	}, append(flags, url)...)
 	var out, complaints bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), browser, args...)
 	cmd.Stdout, cmd.Stderr = &out, &complaints
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("chromium: %v\n%s", err, complaints.String())
+	}
+	for line := range strings.Lines(complaints.String()) {
+		if strings.Contains(line, "CONSOLE") && strings.Contains(line, "Content Security Policy") {
+			t.Errorf("the page breaks its own policy: %s", line)
+		}
 	}
 	return out.String()
 }

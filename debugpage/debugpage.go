@@ -24,6 +24,7 @@ package debugpage
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
@@ -31,6 +32,7 @@ import (
 	"html/template"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -66,7 +68,7 @@ var (
 
 	page   = template.Must(template.New("page").Parse(pageHTML))
 	policy = "default-src 'none'; script-src " + hash(pageJS) + "; style-src " + hash(pageCSS) +
-		"; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+		"; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 func hash(text string) string {
@@ -142,15 +144,10 @@ type view struct {
 
 // Worst is the level of the pool that is worst off.
 func (v view) Worst() level {
-	worst := levelOK
-	for _, l := range []level{levelWait, levelAct} {
-		for _, p := range v.Pools {
-			if p.Level == l {
-				worst = l
-			}
-		}
-	}
-	return worst
+	from := []level{levelClosed, levelOK, levelWait, levelAct} // the best
+	return slices.MaxFunc(v.Pools, func(p, q pool) int {
+		return cmp.Compare(slices.Index(from, p.Level), slices.Index(from, q.Level))
+	}).Level
 }
 
 // Clock is when it was like this.

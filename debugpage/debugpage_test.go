@@ -175,6 +175,27 @@ func TestPageHasWhatTheJSONHas(t *testing.T) {
 	}
 }
 
+// TestTitleIsThatOfThePoolThatIsWorstOff: it is all that is seen of a tab.
+func TestTitleIsThatOfThePoolThatIsWorstOff(t *testing.T) {
+	act, free := troubled(), snowtether.GateInfo{State: snowtether.GateFree}
+	ok, closed := snowtether.Snapshot{Gate: free}, snowtether.Snapshot{Gate: free, Closed: true}
+	wait := snowtether.Snapshot{Gate: snowtether.GateInfo{State: snowtether.GateProbing}, Stats: snowtether.Stats{Logins: 1}}
+	for _, tt := range []struct {
+		pools []snowtether.Snapshot
+		want  string
+	}{
+		{[]snowtether.Snapshot{closed, closed}, "Closed"}, {[]snowtether.Snapshot{ok, closed}, "In order"}, {[]snowtether.Snapshot{closed, ok}, "In order"},
+		{[]snowtether.Snapshot{ok, wait, closed}, "Wait"}, {[]snowtether.Snapshot{act, wait, ok}, "To do"}, {[]snowtether.Snapshot{wait, act}, "To do"},
+	} {
+		if _, body := get(t, debugpage.Page(tt.pools...), "/"); !strings.Contains(body, "<title>"+tt.want+" · snowtether</title>") {
+			t.Errorf("want %s in\n%.600s", tt.want, body)
+		}
+	}
+	if _, body := get(t, debugpage.Page(closed), "/"); strings.Contains(body, "logins are sent") {
+		t.Errorf("a closed pool sends logins:\n%s", body)
+	}
+}
+
 // TestFormIsWhatTheClientAsksFor: browsers get the page, programs that say so JSON.
 func TestFormIsWhatTheClientAsksFor(t *testing.T) {
 	for _, tt := range []struct{ target, accept, form string }{
@@ -266,7 +287,7 @@ func TestPageIsSealed(t *testing.T) {
 		return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 	}
 	want := []string{
-		"default-src 'none'", "script-src " + hash("script"), "style-src " + hash("style"), "connect-src 'self'",
+		"default-src 'none'", "script-src " + hash("script"), "style-src " + hash("style"), "img-src data:", "connect-src 'self'",
 		"base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
 	}
 	if got := strings.Split(reply.Header.Get("Content-Security-Policy"), "; "); !slices.Equal(got, want) {

@@ -39,6 +39,10 @@
       const was = p.querySelector("span");
       was.textContent = `This page gets no answer from the program since ${since}. What was true then: ${was.textContent}`;
     }
+    for (const badge of document.querySelectorAll("nav .badge")) {
+      badge.className = "badge wait";
+      badge.textContent = "No answer";
+    }
     document.title = "No answer · snowtether";
     say("Tried again every 5 s.");
   }
