@@ -14,8 +14,8 @@
 // without JavaScript, and loads nothing from elsewhere. Reading it sends nothing to
 // Snowflake and holds nobody up.
 //
-// With ?format=json, or an Accept header that prefers it, the same comes as JSON;
-// docs/observability.md has its fields.
+// With ?format=json, or an Accept header that has JSON and no HTML before it, the
+// same comes as JSON; docs/observability.md has its fields.
 //
 // The page shows a [snowtether.Snapshot], plus the sentence: no secret, no SQL, no
 // name of a user, a host or an account. Pools are told apart by

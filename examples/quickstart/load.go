@@ -38,6 +38,9 @@ const tableColumns = "(day DATE, precipitation FLOAT, temp_max FLOAT, temp_min F
 // rowsPerInsert is low, so that the load lasts for some kills. Use thousands.
 const rowsPerInsert = 4
 
+// attempts is how often an INSERT is tried whose outcome stays in doubt.
+const attempts = 5
+
 // readDays reads the CSV.
 func readDays(r io.Reader) ([]day, error) {
 	lines := csv.NewReader(r)
@@ -103,9 +106,9 @@ func insert(ctx context.Context, db *sql.DB, table string, days []day) error {
 	for _, d := range days {
 		args = append(args, d.date, d.precipitation, d.tempMax, d.tempMin, d.wind, d.weather)
 	}
-	for {
+	for attempt := 1; ; attempt++ {
 		_, err := db.ExecContext(ctx, query, args...)
-		if !errors.Is(err, snowtether.ErrInDoubt) {
+		if !errors.Is(err, snowtether.ErrInDoubt) || attempt == attempts {
 			return err
 		}
 		done, lookErr := arrived(ctx, db, table, days[0])

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"errors"
 	"io"
 	"net/url"
 	"slices"
@@ -206,6 +207,29 @@ func TestInsertInDoubtIsLookedUp(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestInsertThatStaysInDoubtIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := snowtest.New(t, snowtest.InMemory(), snowtest.AllowRepeats())
+		srv.Handle("SELECT COUNT", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
+			return snowtest.Rows([]string{"COUNT(*)"}, []any{0}), nil
+		})
+		srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+			srv.KeepControl()
+			return snowtest.Fault{Drop: true, After: func() { srv.AbortSessions() }}, strings.HasPrefix(req.SQL, "INSERT")
+		})
+		connector, err := snowtether.NewConnector(srv.Config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		db := sql.OpenDB(connector)
+		defer db.Close()
+		err = insert(t.Context(), db, "weather", []day{{date: "2012-01-01"}})
+		if n := connector.Stats().InDoubt; !errors.Is(err, snowtether.ErrInDoubt) || n != attempts {
+			t.Errorf("in doubt %d times; %v", n, err)
+		}
+	})
 }
 
 func TestOnlySnowtethersRowsDecideTheStatus(t *testing.T) {
