@@ -13,7 +13,7 @@ import (
 
 // token is a piece of SQL. The first group is blanks and comments, the second what
 // is in quotes.
-var token = regexp.MustCompile(`(?s)(\s+|--[^\n]*|//[^\n]*|/\*.*?\*/)|('(?:[^'\\]|\\.|'')*'|"[^"]*"|\$\$.*?\$\$)|\w[\w$]*|->>|.`)
+var token = regexp.MustCompile(`(?s)(\s+|--[^\n]*|//[^\n]*|/\*.*?\*/)|('(?:[^'\\]|\\.|'')*'|"(?:[^"]|"")*"|\$\$.*?\$\$)|[\w\pL][\w\pL$]*|->>|.`)
 
 // query is the outline of one. A WITH can lead to other things than a SELECT: in
 // Snowflake to the CALL of a procedure that it defines.

@@ -16,6 +16,7 @@ func TestQueriesAreKnownWhateverTheyLookLike(t *testing.T) {
 		"-- a; comment\n// another\n/* DROP; 'it */ SELECT 1", "SELECT 1 -- the end; of it\n",
 		"(SELECT 1)", "((SELECT 1) UNION ALL (SELECT 2)) ORDER BY 1", "( /* c */ WITH x AS (SELECT 1) SELECT * FROM x)",
 		"WITH x AS (SELECT 1) SELECT * FROM x", "WITH RECURSIVE x (a, b) AS (SELECT 1, 2), \"; y\" AS (SELECT (3)) (SELECT * FROM x)",
+		`WITH "a "" b" AS (SELECT 1), žena AS (SELECT 2) SELECT * FROM žena`,
 		`SELECT 'it''s; \'; 1->>2', "a;""b", $$;'$$, a$$b FROM t`, "SELECT ')' FROM (SELECT ';')",
 		"SELECT \"DROP\", x -> y, 1 - -1, 'ž;' FROM drop_list",
 	} {
@@ -32,7 +33,7 @@ func TestWhatIsNotSurelyAQueryIsRefused(t *testing.T) {
 		"": "no SQL", " \n;": "no SQL", "-- nothing": "no SQL", "/* ; */ ;": "no SQL",
 		"DROP TABLE t": "begins with DROP;", "insert into t select 1": "begins with INSERT;", "/* SELECT */ DELETE FROM t": "begins with DELETE;",
 		"SHOW TABLES": "RESULT_SCAN", "CALL p()": "RESULT_SCAN", "(DROP TABLE t)": "begins with DROP;", "'SELECT 1'": "begins with '';",
-		"BEGIN SELECT 1; END": "more than one", "SELECTED 1": "begins with SELECTED;",
+		"BEGIN SELECT 1; END": "more than one", "SELECTED 1": "begins with SELECTED;", "SELECTĚ": "begins with SELECTĚ;",
 		"SELECT 1; DROP TABLE t": "more than one", "SELECT 1;SELECT 2;": "more than one", "SELECT (1; DROP TABLE t": "more than one",
 		"SELECT 'x\\''; DROP TABLE t --'": "more than one", "SELECT a$$; DROP TABLE t --$$": "more than one",
 		"SELECT 1 ->> INSERT INTO t SELECT * FROM $1":                   "more than one",
