@@ -13,7 +13,8 @@
 //
 // The file appears under its name only when it is complete; until then, what was
 // there before stays. The exit status is 0 then, 1 after an error, 2 for wrong
-// flags and files, and 130 after Ctrl-C.
+// flags and files and for SQL that is not a query, of which nothing is sent, and
+// 130 after Ctrl-C.
 package main
 
 import (
