@@ -293,52 +293,6 @@ func TestCloseDuringLoginLeavesNoSession(t *testing.T) {
 	})
 }
 
-// TestLoginThatCloseEndsIsNoFailure: nobody is told of an outage or a refusal, be the
-// login under way or just done.
-func TestLoginThatCloseEndsIsNoFailure(t *testing.T) {
-	for _, at := range []string{"under way", "just done"} {
-		t.Run(at, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				var j journal
-				var c *snowtether.Connector
-				closeSoon := func() {
-					go func() { _ = c.Close() }()
-					time.Sleep(time.Millisecond)
-				}
-				c, err := snowtether.NewConnector(srv.Config(), quiet, snowtether.WithEventHook(func(e snowtether.Event) {
-					j.hook(e)
-					if e.Kind == snowtether.EventOpened && at == "just done" {
-						closeSoon()
-					}
-				}))
-				if err != nil {
-					t.Fatal(err)
-				}
-				got := make(chan error)
-				if at == "under way" {
-					stall(srv, snowtest.RequestLogin, time.Second)
-				}
-				go func() {
-					_, err := c.Connect(t.Context())
-					got <- err
-				}()
-				if at == "under way" {
-					synctest.Wait()
-					closeSoon()
-				}
-				if err := <-got; err == nil || !strings.Contains(err.Error(), "closed") {
-					t.Errorf("Connect: %v", err)
-				}
-				for _, kind := range []snowtether.EventKind{snowtether.EventLoginFailed, snowtether.EventOutageBegan, snowtether.EventLoginSuspended} {
-					if events := j.of(kind); len(events) > 0 {
-						t.Errorf("it was made known: %+v", events)
-					}
-				}
-			})
-		})
-	}
-}
-
 // TestNothingIsLeftOnARealListener: no goroutine; the bubbles above show it in
 // memory.
 func TestNothingIsLeftOnARealListener(t *testing.T) {

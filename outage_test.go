@@ -17,7 +17,7 @@ import (
 )
 
 // This file is about statements while the network is cut: nothing of them has left
-// the machine, so they wait.
+// the machine, so they wait. The last test is about what only looks like an outage.
 
 // within is a context with a deadline.
 func within(t *testing.T, d time.Duration) context.Context {
@@ -250,6 +250,52 @@ func TestAcceptedStatementWaitsOutANetworkCut(t *testing.T) {
 			if n := srv.Accepted(query); n != 1 {
 				t.Errorf("accepted %d times", n)
 			}
+		})
+	}
+}
+
+// TestLoginThatCloseEndsIsNoFailure: nobody is told of an outage or a refusal, be the
+// login under way or just done.
+func TestLoginThatCloseEndsIsNoFailure(t *testing.T) {
+	for _, at := range []string{"under way", "just done"} {
+		t.Run(at, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				var j journal
+				var c *snowtether.Connector
+				closeSoon := func() {
+					go func() { _ = c.Close() }()
+					time.Sleep(time.Millisecond)
+				}
+				c, err := snowtether.NewConnector(srv.Config(), quiet, snowtether.WithEventHook(func(e snowtether.Event) {
+					j.hook(e)
+					if e.Kind == snowtether.EventOpened && at == "just done" {
+						closeSoon()
+					}
+				}))
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := make(chan error)
+				if at == "under way" {
+					stall(srv, snowtest.RequestLogin, time.Second)
+				}
+				go func() {
+					_, err := c.Connect(t.Context())
+					got <- err
+				}()
+				if at == "under way" {
+					synctest.Wait()
+					closeSoon()
+				}
+				if err := <-got; err == nil || !strings.Contains(err.Error(), "closed") {
+					t.Errorf("Connect: %v", err)
+				}
+				for _, kind := range []snowtether.EventKind{snowtether.EventLoginFailed, snowtether.EventOutageBegan, snowtether.EventLoginSuspended} {
+					if events := j.of(kind); len(events) > 0 {
+						t.Errorf("it was made known: %+v", events)
+					}
+				}
+			})
 		})
 	}
 }
