@@ -234,7 +234,7 @@ func arrayColumn(typ, format, ref string) (duck.Type, string, func(string) (driv
 	switch typ {
 	case "FIXED":
 		// As text: the values may have 38 digits.
-		return duck.TYPE_VARCHAR, "CAST(" + ref + " AS DECIMAL(38,0))", func(v string) (driver.Value, error) {
+		return duck.TYPE_VARCHAR, "sf_whole(" + ref + ")", func(v string) (driver.Value, error) {
 			if _, ok := new(big.Int).SetString(v, 10); !ok {
 				return nil, fmt.Errorf("not an integer: %q", v)
 			}

@@ -1,6 +1,7 @@
 package duckdb
 
 import (
+	"regexp"
 	"strings"
 )
 
@@ -35,23 +36,35 @@ func (r *rewriter) call(name token) (piece string, variant bool) {
 	}
 	if f, ok := rewrites[c.name]; ok {
 		piece = f(c)
-	} else if refused(c.name) {
-		r.fail(compileError("002140", "42601", "Unknown function %s.", c.name))
-	} else {
+	} else if sameFunctions[c.name] || macroFunctions[c.name] {
 		piece = c.write(c.name)
+	} else {
+		r.fail(compileError("002140", "42601", "Unknown function %s.", c.name))
 	}
 	return piece, variantFunctions[c.name]
 }
 
-// refused keeps DuckDB's own ways to files, settings and statements out.
-func refused(name string) bool {
-	for _, prefix := range []string{"READ_", "DUCKDB_", "PRAGMA_", "PARQUET_", "SNIFF_", "SF_", "QUERY", "GLOB", "WRITE_", "SYSTEM$", "GETENV", "COLUMNS", "UNPACK", "CURRENT_SETTING", "SET_CONFIG", "NEXTVAL", "CURRVAL"} {
-		if strings.HasPrefix(name, prefix) {
-			return true
+// sameFunctions mean in DuckDB what they mean in Snowflake. A function that is
+// neither here nor in macros.sql nor rewritten is unknown, even if DuckDB has
+// one of that name: it might answer something else.
+var sameFunctions = wordSet(`ABS SIGN SQRT CBRT EXP LN POWER POW DEGREES RADIANS PI FACTORIAL
+	SIN COS TAN COT ASIN ACOS ATAN ATAN2 SINH COSH TANH ASINH ACOSH ATANH
+	COALESCE NULLIF LENGTH LOWER UPPER TRIM LTRIM RTRIM REVERSE CONTAINS ASCII TRANSLATE BIT_LENGTH MD5 SHA1
+	YEAR QUARTER MONTH DAY DAYOFMONTH DAYOFWEEK DAYOFYEAR WEEK WEEKOFYEAR HOUR MINUTE SECOND
+	SUM MIN MAX ANY_VALUE MIN_BY MAX_BY MODE STDDEV STDDEV_POP STDDEV_SAMP VARIANCE VAR_POP VAR_SAMP CORR COVAR_POP COVAR_SAMP
+	REGR_AVGX REGR_AVGY REGR_COUNT REGR_INTERCEPT REGR_R2 REGR_SLOPE REGR_SXX REGR_SXY REGR_SYY PERCENTILE_DISC GROUPING GROUPING_ID
+	ROW_NUMBER RANK DENSE_RANK PERCENT_RANK CUME_DIST NTILE LAG LEAD FIRST_VALUE LAST_VALUE NTH_VALUE`)
+
+// macroFunctions are those that macros.sql defines for clients.
+var macroFunctions = func() map[string]bool {
+	names := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^CREATE MACRO "?(\w+)`).FindAllStringSubmatch(macros, -1) {
+		if !strings.HasPrefix(m[1], "sf_") {
+			names[strings.ToUpper(m[1])] = true
 		}
 	}
-	return false
-}
+	return names
+}()
 
 // variantFunctions yield a VARIANT, an OBJECT or an ARRAY.
 var variantFunctions = wordSet(`PARSE_JSON TRY_PARSE_JSON OBJECT_CONSTRUCT OBJECT_CONSTRUCT_KEEP_NULL ARRAY_CONSTRUCT
@@ -162,7 +175,7 @@ func (c *call) literal(i int) (string, bool) {
 // literals as timestamps, DuckDB cannot tell.
 func (c *call) temporal(i int) string {
 	if s, ok := c.literal(i); ok {
-		return "CAST(" + quoteString(s) + " AS TIMESTAMP)"
+		return "sf_timestamp(" + quoteString(s) + ")"
 	}
 	return c.args[i]
 }

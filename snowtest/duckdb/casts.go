@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // An sfType is a data type as a statement names it.
@@ -104,10 +105,21 @@ func (t sfType) length() (int, bool) {
 	return 0, false
 }
 
+// wholeType is NUMBER(38,0), which is what INT means. It is not a DECIMAL:
+// where DuckDB meets a DECIMAL(38,0) and a fraction, it rounds the fraction.
+const wholeType = "HUGEINT"
+
+func (t sfType) whole() bool {
+	p, s := t.decimal()
+	return t.base() == "DECIMAL" && p == 38 && s == 0
+}
+
 // duck gives the type in DuckDB's words.
 func (t sfType) duck() string {
-	if t.base() == "DECIMAL" {
-		p, s := t.decimal()
+	switch p, s := t.decimal(); {
+	case t.whole():
+		return wholeType
+	case t.base() == "DECIMAL":
 		return fmt.Sprintf("DECIMAL(%d,%d)", p, s)
 	}
 	return t.base()
@@ -143,32 +155,45 @@ func (t sfType) declared() string {
 	return t.base()
 }
 
+// castMacros convert to a type what DuckDB would convert in another way.
+var castMacros = map[string]string{
+	"DATE": "date", "TIME": "time", "TIMESTAMP": "timestamp", "TIMESTAMPTZ": "timestamptz", "BLOB": "binary", wholeType: "whole",
+}
+
 // cast writes the conversion of an expression to the type. A variant gives its
 // value, not its JSON text. With try, what cannot be converted is NULL.
 func (t sfType) cast(expr string, variant, try bool) string {
-	fn := "CAST"
+	prefix, fn := "sf_", "CAST"
 	if try {
-		fn = "TRY_CAST"
+		prefix, fn = "sf_try_", "TRY_CAST"
 	}
-	switch t.base() {
-	case "VARCHAR":
+	switch {
+	case t.base() == "VARCHAR":
 		expr = "sf_text(" + expr + ")"
 		if n, ok := t.length(); ok {
 			return fmt.Sprintf("system.main.left(%s, %d)", expr, n)
 		}
 		return expr
-	case variantType:
+	case t.semi() && t.name != "VARIANT":
+		return "sf_to_" + strings.ToLower(t.name) + "(" + expr + ")"
+	case t.semi():
 		return "sf_variant(" + expr + ")"
-	case "BLOB":
-		if try {
-			return "sf_try_binary(" + expr + ")"
-		}
-		return "sf_binary(" + expr + ")"
-	}
-	if variant {
+	case castMacros[t.duck()] != "":
+		return prefix + castMacros[t.duck()] + "(" + expr + ")"
+	case variant:
 		expr = "sf_text(" + expr + ")"
+	case isName(expr):
+		// Perhaps a column of variants.
+		return "CASE WHEN sf_is_variant(" + expr + ") THEN " + fn + "(sf_text(" + expr + ") AS " + t.duck() + ") ELSE " + fn + "(" + expr + " AS " + t.duck() + ") END"
 	}
 	return fn + "(" + expr + " AS " + t.duck() + ")"
+}
+
+// isName reports whether an expression is a name and no more.
+func isName(expr string) bool {
+	return !isDigit(expr[0]) && strings.IndexFunc(expr, func(c rune) bool {
+		return !(c == '_' || c == '"' || c == '.' || c == '$' || unicode.IsLetter(c) || unicode.IsDigit(c))
+	}) < 0
 }
 
 // castCall reads CAST(x AS type) after its first word.

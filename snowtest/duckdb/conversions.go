@@ -20,8 +20,8 @@ func initConversions() {
 		for _, name := range []string{"NUMBER", "DECIMAL", "NUMERIC"} {
 			rewrites[prefix+name] = func(c *call) string { return toNumber(c, try) }
 		}
-		for name, typ := range map[string]string{"DATE": "DATE", "TIME": "TIME", "TIMESTAMP": "TIMESTAMP", "TIMESTAMP_NTZ": "TIMESTAMP", "TIMESTAMP_LTZ": "TIMESTAMPTZ", "TIMESTAMP_TZ": "TIMESTAMPTZ"} {
-			rewrites[prefix+name] = func(c *call) string { return toTemporal(c, typ, try) }
+		for _, name := range []string{"DATE", "TIME", "TIMESTAMP", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ"} {
+			rewrites[prefix+name] = func(c *call) string { return toTemporal(c, name, try) }
 		}
 		rewrites[prefix+"DOUBLE"] = func(c *call) string { return toType(c, "FLOAT", try) }
 		rewrites[prefix+"BOOLEAN"] = func(c *call) string { return toType(c, "BOOLEAN", try) }
@@ -29,8 +29,8 @@ func initConversions() {
 	}
 	rewrites["DATE"] = func(c *call) string { return toTemporal(c, "DATE", false) }
 	rewrites["TIME"] = func(c *call) string { return toTemporal(c, "TIME", false) }
-	for _, name := range []string{"TO_VARIANT", "TO_OBJECT", "TO_ARRAY"} {
-		rewrites[name] = func(c *call) string { return c.write("sf_variant") }
+	for _, name := range []string{"VARIANT", "OBJECT", "ARRAY"} {
+		rewrites["TO_"+name] = func(c *call) string { return toType(c, name, false) }
 	}
 }
 
@@ -45,7 +45,7 @@ func toChar(c *call) string {
 	if f, ok := c.literal(1); ok && strings.ToUpper(f) == "HEX" {
 		return "hex(" + c.args[0] + ")"
 	}
-	return "strftime(" + c.args[0] + ", " + c.format(1) + ")"
+	return "strftime(" + c.args[0] + ", " + c.format(1, written) + ")"
 }
 
 func toType(c *call, name string, try bool) string {
@@ -79,31 +79,21 @@ func toNumber(c *call, try bool) string {
 	return typ.cast(c.args[0], c.variantArg(), try)
 }
 
-func toTemporal(c *call, typ string, try bool) string {
+func toTemporal(c *call, name string, try bool) string {
 	if !c.want(1, 2) {
 		return ""
 	}
-	x := c.args[0]
-	cast, parse, stamp := "CAST", "strptime", "sf_timestamp_ntz("
-	if typ == "TIMESTAMPTZ" {
-		stamp = "sf_timestamp_ltz("
-	}
-	if try {
-		cast, parse, stamp = "TRY_CAST", "try_strptime", strings.Replace(stamp, "sf_", "sf_try_", 1)
-	}
-	if c.variantArg() {
-		x = "sf_text(" + x + ")"
-	}
+	x, typ := c.args[0], sfType{name: name}
 	if len(c.args) == 2 {
 		if f, ok := c.literal(1); !ok || strings.ToUpper(f) != "AUTO" {
-			return cast + "(" + parse + "(" + x + ", " + c.format(1) + ") AS " + typ + ")"
+			parse := "strptime"
+			if try {
+				parse = "try_strptime"
+			}
+			return typ.cast("CAST("+parse+"(sf_text("+x+"), "+c.format(1, parsed)+") AS TIMESTAMP)", false, try)
 		}
 	}
-	if typ == "TIMESTAMP" || typ == "TIMESTAMPTZ" {
-		// Numbers count seconds, milliseconds and so on since 1970.
-		return stamp + x + ")"
-	}
-	return cast + "(" + x + " AS " + typ + ")"
+	return typ.cast(x, false, try)
 }
 
 func toBinary(c *call, try bool) string {

@@ -23,11 +23,8 @@ const executed = "Statement executed successfully."
 func (w *work) ddl(ctx context.Context) (*snowtest.Result, error) {
 	r := w.rewriter()
 	def := w.definition(r)
-	if t := r.peek(); r.err == nil && t.kind != tEOF {
-		r.fail(r.unexpected(t))
-	}
-	if r.err != nil {
-		return nil, r.err
+	if err := r.end(); err != nil {
+		return nil, err
 	}
 	res := snowtest.Status(snowtest.KindDDL, def.done)
 	if w.st.DescribeOnly {

@@ -135,6 +135,11 @@ func TestDescribeAndShow(t *testing.T) {
 	c.want("SELECT column_name, data_type FROM db.information_schema.columns WHERE table_name = 'T' AND ordinal_position IN (1, 4, 11) ORDER BY ordinal_position", "ID|NUMBER;S|TEXT;TZ|TIMESTAMP_TZ")
 	c.want("SELECT schema_name FROM information_schema.schemata", "PUBLIC")
 	c.wantCode("DESCRIBE TABLE nope", "002003/42S02")
+	// An empty list would say that there is such a schema.
+	for _, q := range []string{"SHOW TABLES IN nope", "SHOW VIEWS IN SCHEMA db.nope", "SHOW SCHEMAS IN DATABASE nope", "SHOW COLUMNS IN DATABASE nope"} {
+		c.wantCode(q, "002043/02000")
+	}
+	c.wantCode("SELECT * FROM nope.information_schema.tables", "002003/02000")
 	c.wantCode("SHOW USERS", "000002/0A000")
 }
 
@@ -164,6 +169,8 @@ func TestSessionsShareDataAndKeepTheirOwnState(t *testing.T) {
 	}
 	b.wantCode("ALTER SESSION SET TIMEZONE = 'No/Where'", "001006/22023")
 	b.wantCode("ALTER SESSION SET AUTOCOMMIT = 5", "001006/22023")
+	b.wantCode("ALTER SESSION SET ROWS_PER_RESULTSET = 10", "000002/0A000")
+	b.wantCode("USE ROLE analyst please", "001003/42000")
 	a.run("UNSET x")
 	a.wantCode("SELECT $x", "002211/02000")
 	a.run("SET (y, z) = (1, '2024-01-01'::DATE)")

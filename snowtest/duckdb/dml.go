@@ -238,10 +238,7 @@ func (w *work) change(ctx context.Context, r *rewriter) (*change, error) {
 	default:
 		c = r.merge()
 	}
-	if t := r.peek(); r.err == nil && t.kind != tEOF {
-		r.fail(r.unexpected(t))
-	}
-	return c, r.err
+	return c, r.end()
 }
 
 func (w *work) insert(ctx context.Context, r *rewriter) *change {
@@ -368,11 +365,8 @@ func (w *work) truncate(ctx context.Context) (*snowtest.Result, error) {
 	r.accept("TABLE")
 	exists := r.accept("IF") && r.accept("EXISTS")
 	name := r.objectName()
-	if t := r.peek(); r.err == nil && t.kind != tEOF {
-		r.fail(r.unexpected(t))
-	}
-	if r.err != nil {
-		return nil, r.err
+	if err := r.end(); err != nil {
+		return nil, err
 	}
 	res := snowtest.Status(snowtest.KindDDL, "Statement executed successfully.")
 	if w.st.DescribeOnly {

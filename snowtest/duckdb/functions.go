@@ -18,6 +18,7 @@ func init() {
 		"GET_PATH": getPath, "GET": getPath, "TYPEOF": func(c *call) string { return c.write("sf_typeof") },
 		"SEQ1": sequence, "SEQ2": sequence, "SEQ4": sequence, "SEQ8": sequence, "UNIFORM": uniform,
 		"REGEXP_LIKE": regexpLike, "RLIKE": regexpLike, "IDENTIFIER": identifier, "SYSTEM$WAIT": systemWait,
+		"CHAR": func(c *call) string { return c.write("chr") }, "CONVERT_TIMEZONE": convertTimezone,
 	}
 	for _, name := range []string{"DATEADD", "TIMEADD", "TIMESTAMPADD"} {
 		rewrites[name] = dateAdd
@@ -222,9 +223,11 @@ func getPath(c *call) string {
 	if len(arg) == 1 && c.name == "GET" {
 		switch arg[0].kind {
 		case tNumber:
-			return "sf_get(" + c.args[0] + ", '$[" + arg[0].text + "]')"
+			if !strings.ContainsAny(arg[0].text, ".eE") {
+				return "sf_get(" + c.args[0] + ", " + quoteString(joinPath([]string{arg[0].text})) + ")"
+			}
 		case tString:
-			return "sf_get(" + c.args[0] + ", " + quoteString(`$."`+arg[0].text+`"`) + ")"
+			return "sf_get(" + c.args[0] + ", " + quoteString(joinPath([]string{quoteJSON(arg[0].text)})) + ")"
 		}
 	}
 	path, ok := c.literal(1)

@@ -12,8 +12,9 @@
 -- Values as text: what ::VARCHAR, TO_VARCHAR and || make of each type.
 
 CREATE MACRO sf_is_variant(x) AS system.main.typeof(x) = 'STRUCT(v VARCHAR)';
+CREATE MACRO sf_json_text(j) AS CASE system.main.left(j, 1) WHEN '"' THEN json_extract_string(j, '$') WHEN 'n' THEN NULL ELSE j END;
 CREATE MACRO sf_text(x) AS CASE
-  WHEN sf_is_variant(x) THEN json_extract_string(CAST(system.main.to_json(x) ->> '$.v' AS JSON), '$')
+  WHEN sf_is_variant(x) THEN sf_json_text(system.main.to_json(x) ->> '$.v')
   WHEN system.main.typeof(x) IN ('DOUBLE', 'FLOAT', 'TIMESTAMP', 'TIMESTAMP WITH TIME ZONE', 'TIME', 'BLOB') THEN sf_format(CAST(x AS VARCHAR), system.main.typeof(x))
   ELSE CAST(x AS VARCHAR) END;
 CREATE MACRO sf_binary(x) AS CASE system.main.typeof(x)
@@ -21,10 +22,35 @@ CREATE MACRO sf_binary(x) AS CASE system.main.typeof(x)
   ELSE CAST(CAST(x AS VARCHAR) AS BLOB) END;
 CREATE MACRO sf_try_binary(x) AS CASE WHEN regexp_full_match(x, '([0-9A-Fa-f]{2})*') THEN from_hex(x) END;
 
+-- Texts and other values as numbers, dates and times. A variant gives its value.
+
+CREATE MACRO sf_numeric(x) AS system.main.typeof(x) IN ('TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'HUGEINT', 'UBIGINT') OR starts_with(system.main.typeof(x), 'DECIMAL');
+CREATE MACRO sf_inexact(x) AS system.main.typeof(x) IN ('DOUBLE', 'FLOAT');
+CREATE MACRO sf_is_text(x) AS system.main.typeof(x) IN ('VARCHAR', 'STRUCT(v VARCHAR)');
+CREATE MACRO sf_whole(x) AS CAST(CASE WHEN sf_is_variant(x) THEN CAST(sf_text(x) AS DECIMAL(38,0)) ELSE CAST(x AS DECIMAL(38,0)) END AS HUGEINT);
+CREATE MACRO sf_try_whole(x) AS CAST(CASE WHEN sf_is_variant(x) THEN TRY_CAST(sf_text(x) AS DECIMAL(38,0)) ELSE TRY_CAST(x AS DECIMAL(38,0)) END AS HUGEINT);
+CREATE MACRO sf_date(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_read_time(sf_text(x), 'DATE') AS DATE) ELSE CAST(x AS DATE) END;
+CREATE MACRO sf_try_date(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_try_read_time(sf_text(x), 'DATE') AS DATE) ELSE CAST(x AS DATE) END;
+CREATE MACRO sf_time(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_read_time(sf_text(x), 'TIME') AS TIME) ELSE CAST(x AS TIME) END;
+CREATE MACRO sf_try_time(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_try_read_time(sf_text(x), 'TIME') AS TIME) ELSE CAST(x AS TIME) END;
+
+-- A number as a timestamp counts seconds since 1970.
+CREATE MACRO sf_counts(x) AS sf_numeric(x) OR sf_inexact(x);
+CREATE MACRO sf_epoch(x) AS make_timestamp(CAST(CAST(CAST(x AS VARCHAR) AS DECIMAL(38,6)) * 1000000 AS BIGINT));
+CREATE MACRO sf_timestamp(x) AS CASE
+  WHEN sf_is_text(x) THEN CAST(sf_read_time(sf_text(x), 'TIMESTAMP') AS TIMESTAMP)
+  WHEN sf_counts(x) THEN sf_epoch(x)
+  ELSE CAST(x AS TIMESTAMP) END;
+CREATE MACRO sf_timestamptz(x) AS CASE
+  WHEN sf_is_text(x) THEN CAST(sf_read_time(sf_text(x), 'TIMESTAMPTZ') AS TIMESTAMPTZ)
+  WHEN sf_counts(x) THEN timezone('UTC', sf_epoch(x))
+  ELSE CAST(x AS TIMESTAMPTZ) END;
+CREATE MACRO sf_try_timestamp(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_try_read_time(sf_text(x), 'TIMESTAMP') AS TIMESTAMP) ELSE sf_timestamp(x) END;
+CREATE MACRO sf_try_timestamptz(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_try_read_time(sf_text(x), 'TIMESTAMPTZ') AS TIMESTAMPTZ) ELSE sf_timestamptz(x) END;
+
 -- Arithmetic. The quotient of two decimals is exact, rounded half away from
 -- zero, with six digits more than the dividend. DuckDB's is a double.
 
-CREATE MACRO sf_inexact(x) AS system.main.typeof(x) IN ('DOUBLE', 'FLOAT');
 CREATE MACRO sf_quotient_type(a, b) AS a * 0.000001 + b * 0 + CAST(0 AS DECIMAL(38,0));
 CREATE MACRO sf_quotient(a, b) AS CASE
   WHEN b = 0 THEN NULL
@@ -41,9 +67,8 @@ CREATE MACRO round(x) AS system.main.round(x), (x, n) AS system.main.round(x, CA
 CREATE MACRO sf_truncate(x) AS system.main.trunc(x), (x, n) AS system.main.trunc(x, CAST(n AS INTEGER));
 CREATE MACRO truncate(x) AS sf_truncate(x), (x, n) AS sf_truncate(x, n);
 CREATE MACRO sf_ten(n) AS CAST('1e' || CAST(n AS VARCHAR) AS DECIMAL(38,18));
-CREATE MACRO sf_tenth(n) AS CAST('1e-' || CAST(n AS VARCHAR) AS DECIMAL(38,18));
-CREATE MACRO ceil(x) AS system.main.ceil(x), (x, n) AS cast_to_type(-system.main.floor(-(x * sf_ten(n))) * sf_tenth(n), x);
-CREATE MACRO floor(x) AS system.main.floor(x), (x, n) AS cast_to_type(system.main.floor(x * sf_ten(n)) * sf_tenth(n), x);
+CREATE MACRO ceil(x) AS system.main.ceil(x), (x, n) AS cast_to_type(-system.main.floor(-(x * sf_ten(n))) * sf_ten(-n), round(x, n));
+CREATE MACRO floor(x) AS system.main.floor(x), (x, n) AS cast_to_type(system.main.floor(x * sf_ten(n)) * sf_ten(-n), round(x, n));
 CREATE MACRO log(b, x) AS CASE b WHEN 10 THEN log10(x) WHEN 2 THEN log2(x) ELSE ln(x) / ln(b) END;
 CREATE MACRO bitand(a, b) AS CAST(a AS BIGINT) & CAST(b AS BIGINT);
 CREATE MACRO bitor(a, b) AS CAST(a AS BIGINT) | CAST(b AS BIGINT);
@@ -71,6 +96,8 @@ CREATE MACRO boolor(a, b) AS CAST(a AS BOOLEAN) OR CAST(b AS BOOLEAN);
 -- Strings. Positions count from 1; 0 counts as 1 in SUBSTR and SPLIT_PART.
 
 CREATE MACRO len(x) AS length(sf_text(x));
+CREATE MACRO octet_length(x) AS system.main.octet_length(CASE system.main.typeof(x) WHEN 'BLOB' THEN CAST(CAST(x AS VARCHAR) AS BLOB) ELSE encode(CAST(x AS VARCHAR)) END);
+CREATE MACRO unicode(s) AS CASE WHEN s = '' THEN 0 ELSE system.main.unicode(s) END;
 CREATE MACRO startswith(s, p) AS starts_with(s, p);
 CREATE MACRO endswith(s, p) AS ends_with(s, p);
 CREATE MACRO charindex(p, s) AS strpos(s, p),
@@ -86,9 +113,8 @@ CREATE MACRO rpad(s, n) AS system.main.rpad(s, CAST(n AS INTEGER), ' '), (s, n, 
 CREATE MACRO repeat(s, n) AS system.main.repeat(s, CAST(n AS BIGINT));
 CREATE MACRO space(n) AS system.main.repeat(' ', CAST(n AS BIGINT));
 CREATE MACRO replace(s, a) AS system.main.replace(s, a, ''), (s, a, b) AS system.main.replace(s, a, b);
-CREATE MACRO split_part(s, d, n) AS system.main.split_part(s, d, CASE WHEN n = 0 THEN 1 ELSE CAST(n AS BIGINT) END);
+CREATE MACRO split_part(s, d, n) AS CASE WHEN d = '' THEN CASE WHEN n IN (0, 1, -1) THEN s ELSE '' END ELSE system.main.split_part(s, d, CASE WHEN n = 0 THEN 1 ELSE CAST(n AS BIGINT) END) END;
 CREATE MACRO chr(n) AS system.main.chr(CAST(n AS INTEGER));
-CREATE MACRO "char"(n) AS system.main.chr(CAST(n AS INTEGER));
 CREATE MACRO regexp_like(s, p) AS regexp_full_match(s, p);
 CREATE MACRO rlike(s, p) AS regexp_full_match(s, p);
 CREATE MACRO regexp_replace(s, p) AS system.main.regexp_replace(s, p, '', 'g'), (s, p, r) AS system.main.regexp_replace(s, p, r, 'g');
@@ -139,34 +165,12 @@ CREATE MACRO datefromparts(y, m, d) AS date_from_parts(y, m, d);
 CREATE MACRO time_from_parts(h, m, s) AS make_time(CAST(h AS BIGINT), CAST(m AS BIGINT), CAST(s AS DOUBLE));
 CREATE MACRO timestamp_from_parts(y, mo, d, h, mi, s) AS CAST(date_from_parts(y, mo, d) AS TIMESTAMP) + to_hours(CAST(h AS BIGINT)) + to_minutes(CAST(mi AS BIGINT)) + to_seconds(CAST(s AS BIGINT));
 CREATE MACRO timestamp_ntz_from_parts(y, mo, d, h, mi, s) AS timestamp_from_parts(y, mo, d, h, mi, s);
-CREATE MACRO convert_timezone(zone, t) AS timezone(zone, CAST(t AS TIMESTAMPTZ)), (src, dst, t) AS timezone(dst, timezone(src, CAST(t AS TIMESTAMP)));
-
--- TO_TIMESTAMP of a number counts seconds since 1970; of a text that is a whole
--- number it counts seconds, milliseconds, microseconds or nanoseconds by size.
-CREATE MACRO sf_epoch(n, text) AS make_timestamp(CAST(CASE
-  WHEN NOT text OR abs(n) < 31536000000 THEN n * 1000000
-  WHEN abs(n) < 31536000000000 THEN n * 1000
-  WHEN abs(n) < 31536000000000000 THEN n
-  ELSE system.main."//"(CAST(n AS HUGEINT), 1000) END AS BIGINT));
-CREATE MACRO sf_number(x) AS TRY_CAST(CAST(x AS VARCHAR) AS DECIMAL(38,6));
-CREATE MACRO sf_timestamp_ntz(x) AS CASE
-  WHEN sf_number(x) IS NOT NULL THEN sf_epoch(sf_number(x), system.main.typeof(x) = 'VARCHAR')
-  ELSE CAST(CAST(x AS VARCHAR) AS TIMESTAMP) END;
-CREATE MACRO sf_timestamp_ltz(x) AS CASE
-  WHEN sf_number(x) IS NOT NULL THEN timezone('UTC', sf_epoch(sf_number(x), system.main.typeof(x) = 'VARCHAR'))
-  ELSE CAST(CAST(x AS VARCHAR) AS TIMESTAMPTZ) END;
-CREATE MACRO sf_try_timestamp_ntz(x) AS CASE
-  WHEN sf_number(x) IS NOT NULL THEN sf_epoch(sf_number(x), system.main.typeof(x) = 'VARCHAR')
-  ELSE TRY_CAST(CAST(x AS VARCHAR) AS TIMESTAMP) END;
-CREATE MACRO sf_try_timestamp_ltz(x) AS CASE
-  WHEN sf_number(x) IS NOT NULL THEN timezone('UTC', sf_epoch(sf_number(x), system.main.typeof(x) = 'VARCHAR'))
-  ELSE TRY_CAST(CAST(x AS VARCHAR) AS TIMESTAMPTZ) END;
+CREATE MACRO convert_timezone(src, dst, t) AS timezone(dst, timezone(src, CAST(t AS TIMESTAMP)));
 
 -- Semi-structured values: JSON text in a STRUCT, so that nothing takes the text
 -- for a string by mistake.
 
 CREATE MACRO sf_box(j) AS CASE WHEN j IS NULL THEN NULL ELSE {'v': CAST(j AS VARCHAR)} END;
-CREATE MACRO sf_numeric(x) AS system.main.typeof(x) IN ('TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'HUGEINT', 'UBIGINT') OR starts_with(system.main.typeof(x), 'DECIMAL');
 CREATE MACRO sf_element(x) AS CASE
   WHEN x IS NULL THEN NULL
   WHEN sf_is_variant(x) THEN system.main.to_json(x) ->> '$.v'
@@ -177,16 +181,21 @@ CREATE MACRO sf_variant(x) AS sf_box(sf_element(x));
 CREATE MACRO parse_json(s) AS sf_box(CASE
   WHEN sf_is_variant(s) THEN system.main.to_json(s) ->> '$.v'
   WHEN trim(CAST(s AS VARCHAR)) = '' THEN NULL
-  ELSE CAST(CAST(s AS VARCHAR) AS JSON) END);
-CREATE MACRO try_parse_json(s) AS sf_box(CASE WHEN json_valid(s) THEN s END);
-CREATE MACRO check_json(s) AS CASE WHEN json_valid(s) THEN NULL ELSE 'invalid JSON' END;
+  ELSE sf_json(CAST(s AS VARCHAR)) END);
+CREATE MACRO try_parse_json(s) AS sf_box(sf_try_json(s));
 CREATE MACRO to_json(x) AS struct_extract(x, 'v');
-CREATE MACRO sf_get(x, path) AS sf_box(json_extract(struct_extract(x, 'v'), path));
+CREATE MACRO sf_get(x, path) AS sf_box(sf_json_at(struct_extract(x, 'v'), path));
 CREATE MACRO sf_pair(k, x) AS CAST(system.main.to_json(CAST(k AS VARCHAR)) AS VARCHAR) || ':' || sf_element(x);
 CREATE MACRO sf_pair_null(k, x) AS CAST(system.main.to_json(CAST(k AS VARCHAR)) AS VARCHAR) || ':' || COALESCE(sf_element(x), 'null');
-CREATE MACRO sf_object(pairs) AS sf_box('{' || array_to_string(pairs, ',') || '}');
+CREATE MACRO sf_object(pairs) AS sf_box(sf_json('{' || array_to_string(pairs, ',') || '}'));
 CREATE MACRO sf_array(elements) AS sf_box('[' || COALESCE(elements, '') || ']');
-CREATE MACRO split(s, d) AS sf_box(system.main.to_json(string_split(s, d)));
+CREATE MACRO sf_to_array(x) AS sf_box(CASE
+  WHEN NOT sf_is_variant(x) OR system.main.left(sf_element(x), 1) NOT IN ('[', 'n') THEN '[' || sf_element(x) || ']'
+  WHEN sf_element(x) <> 'null' THEN sf_element(x) END);
+CREATE MACRO sf_to_object(x) AS sf_box(CASE
+  WHEN system.main.left(sf_element(x), 1) = '{' THEN sf_element(x)
+  WHEN sf_element(x) <> 'null' THEN CAST(CAST('SF|100071|22000|Failed to cast variant value ' || sf_element(x) || ' to OBJECT|' AS INTEGER) AS VARCHAR) END);
+CREATE MACRO split(s, d) AS sf_box(system.main.to_json(CASE WHEN d = '' THEN [s] ELSE string_split(s, d) END));
 CREATE MACRO array_size(x) AS CASE WHEN json_type(struct_extract(x, 'v')) = 'ARRAY' THEN CAST(json_array_length(struct_extract(x, 'v')) AS INTEGER) END;
 CREATE MACRO object_keys(x) AS sf_box(system.main.to_json(json_keys(struct_extract(x, 'v'))));
 CREATE MACRO sf_texts(x) AS json_extract_string(struct_extract(x, 'v'), '$[*]');
@@ -223,7 +232,7 @@ CREATE MACRO sf_info_columns(db) AS TABLE
   SELECT c.database_name AS TABLE_CATALOG, c.schema_name AS TABLE_SCHEMA, c.table_name AS TABLE_NAME, c.column_name AS COLUMN_NAME,
     CAST(c.column_index AS BIGINT) AS ORDINAL_POSITION, c.column_default AS COLUMN_DEFAULT, CASE WHEN c.is_nullable THEN 'YES' ELSE 'NO' END AS IS_NULLABLE,
     sf_type_name(c.data_type, split_part(c.comment, chr(31), 1)) AS DATA_TYPE,
-    CASE WHEN starts_with(c.data_type, 'DECIMAL') THEN CAST(c.numeric_precision AS BIGINT) END AS NUMERIC_PRECISION,
-    CASE WHEN starts_with(c.data_type, 'DECIMAL') THEN CAST(c.numeric_scale AS BIGINT) END AS NUMERIC_SCALE,
+    CASE WHEN c.data_type = 'HUGEINT' THEN 38 WHEN starts_with(c.data_type, 'DECIMAL') THEN CAST(c.numeric_precision AS BIGINT) END AS NUMERIC_PRECISION,
+    CASE WHEN c.data_type = 'HUGEINT' THEN 0 WHEN starts_with(c.data_type, 'DECIMAL') THEN CAST(c.numeric_scale AS BIGINT) END AS NUMERIC_SCALE,
     NULLIF(split_part(c.comment, chr(31), 2), '') AS COMMENT
   FROM duckdb_columns() c WHERE c.database_name = db AND NOT c.internal;

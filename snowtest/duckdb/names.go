@@ -125,6 +125,19 @@ func (s *session) schemaExists(ctx context.Context, o object) (bool, error) {
 	return len(rows) > 0, err
 }
 
+// mustExist is an error if there is no such database or, if one is named, no such
+// schema in it.
+func (s *session) mustExist(ctx context.Context, o object) error {
+	found, err := s.databaseExists(ctx, o.database)
+	if err == nil && found && o.schema != "" {
+		found, err = s.schemaExists(ctx, o)
+	}
+	if err == nil && !found {
+		return compileError("002043", "02000", "Object does not exist, or operation cannot be performed.")
+	}
+	return err
+}
+
 // hiddenDatabases are DuckDB's own and the engine's.
 const hiddenDatabases = "'memory', 'temp', 'system', '" + macroDatabase + "'"
 

@@ -25,13 +25,17 @@ var parameters = []parameter{
 	{"CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY", "3600", "NUMBER", false},
 	{"DATE_INPUT_FORMAT", "AUTO", "STRING", true},
 	{"DATE_OUTPUT_FORMAT", "YYYY-MM-DD", "STRING", true},
+	{"DEFAULT_NULL_ORDERING", "LAST", "STRING", true},
 	{"ERROR_ON_NONDETERMINISTIC_MERGE", "true", "BOOLEAN", true},
 	{"ERROR_ON_NONDETERMINISTIC_UPDATE", "false", "BOOLEAN", true},
+	{"JSON_INDENT", "2", "NUMBER", true},
 	{"LOCK_TIMEOUT", "43200", "NUMBER", false},
 	{"MULTI_STATEMENT_COUNT", "1", "NUMBER", false},
 	{"QUERY_TAG", "", "STRING", false},
 	{"QUOTED_IDENTIFIERS_IGNORE_CASE", "false", "BOOLEAN", true},
+	{"ROWS_PER_RESULTSET", "0", "NUMBER", true},
 	{"STATEMENT_TIMEOUT_IN_SECONDS", "172800", "NUMBER", false},
+	{"TIMESTAMP_DAY_IS_ALWAYS_24H", "false", "BOOLEAN", true},
 	{"TIMESTAMP_INPUT_FORMAT", "AUTO", "STRING", true},
 	{"TIMESTAMP_LTZ_OUTPUT_FORMAT", "", "STRING", true},
 	{"TIMESTAMP_NTZ_OUTPUT_FORMAT", "YYYY-MM-DD HH24:MI:SS.FF3", "STRING", true},
@@ -41,7 +45,8 @@ var parameters = []parameter{
 	{"TIMEZONE", "UTC", "STRING", false},
 	{"TIME_INPUT_FORMAT", "AUTO", "STRING", true},
 	{"TIME_OUTPUT_FORMAT", "HH24:MI:SS", "STRING", true},
-	{"TRANSACTION_ABORT_ON_ERROR", "false", "BOOLEAN", false},
+	{"TRANSACTION_ABORT_ON_ERROR", "false", "BOOLEAN", true},
+	{"TWO_DIGIT_CENTURY_START", "1970", "NUMBER", true},
 	{"WEEK_OF_YEAR_POLICY", "0", "NUMBER", true},
 	{"WEEK_START", "0", "NUMBER", true},
 }
@@ -212,8 +217,8 @@ func (w *work) use(ctx context.Context) (*snowtest.Result, error) {
 	case what.word("ROLE", "WAREHOUSE") && r.at(1).kind != tEOF:
 		r.i++
 		name := r.objectName()
-		if r.err != nil {
-			return nil, r.err
+		if err := r.end(); err != nil {
+			return nil, err
 		}
 		if w.st.DescribeOnly {
 			return describeOnly(res), nil
@@ -237,11 +242,8 @@ func (w *work) use(ctx context.Context) (*snowtest.Result, error) {
 			target = object{database: o.schema, schema: o.name}
 		}
 	}
-	if r.err != nil {
-		return nil, r.err
-	}
-	if r.peek().kind != tEOF {
-		return nil, r.unexpected(r.peek())
+	if err := r.end(); err != nil {
+		return nil, err
 	}
 	if w.st.DescribeOnly {
 		return describeOnly(res), nil
@@ -255,26 +257,14 @@ func (w *work) use(ctx context.Context) (*snowtest.Result, error) {
 
 // moveTo makes a database and a schema current.
 func (w *work) moveTo(ctx context.Context, target object) error {
-	missing := func() error {
-		return compileError("002043", "02000", "Object does not exist, or operation cannot be performed.")
-	}
 	if target.database == "" {
 		target.database = w.database
-	}
-	if found, err := w.databaseExists(ctx, target.database); err != nil || !found {
-		if err != nil {
-			return err
-		}
-		return missing()
 	}
 	if target.schema == "" {
 		target.schema = defaultSchema
 	}
-	if found, err := w.schemaExists(ctx, target); err != nil || !found {
-		if err != nil {
-			return err
-		}
-		return missing()
+	if err := w.mustExist(ctx, target); err != nil {
+		return err
 	}
 	w.database, w.schema = target.database, target.schema
 	return w.setPath(ctx)
@@ -303,11 +293,8 @@ func (w *work) setVariables(ctx context.Context) (*snowtest.Result, error) {
 		r.expectOp("=")
 		text = r.region(nil)
 	}
-	if r.err == nil && r.peek().kind != tEOF {
-		r.fail(r.unexpected(r.peek()))
-	}
-	if r.err != nil {
-		return nil, r.err
+	if err := r.end(); err != nil {
+		return nil, err
 	}
 	res := snowtest.Status(snowtest.KindSCL, executed)
 	if w.st.DescribeOnly {
@@ -366,8 +353,8 @@ func (w *work) unsetVariables() (*snowtest.Result, error) {
 	if parenthesis {
 		r.expectOp(")")
 	}
-	if r.err != nil {
-		return nil, r.err
+	if err := r.end(); err != nil {
+		return nil, err
 	}
 	res := snowtest.Status(snowtest.KindSCL, executed)
 	if w.st.DescribeOnly {

@@ -46,10 +46,15 @@ func (s *session) rewriter(src string, toks []token, st *snowtest.Statement, now
 // all rewrites what is left of the statement.
 func (r *rewriter) all() (string, error) {
 	text := r.region(nil)
+	return text, r.end()
+}
+
+// end gives the first error; what is left of the statement is one too.
+func (r *rewriter) end() error {
 	if t := r.peek(); r.err == nil && t.kind != tEOF {
 		r.fail(r.unexpected(t))
 	}
-	return text, r.err
+	return r.err
 }
 
 func (r *rewriter) peek() token { return r.at(0) }
@@ -199,10 +204,8 @@ func (g *region) addOperand(piece string, variant bool) {
 		case t.is(":") && (r.at(1).ident()):
 			r.i++
 			piece, variant = "sf_get("+piece+", "+quoteString(r.path())+")", true
-		case t.is("[") && variant:
-			piece = "sf_get(" + piece + ", " + quoteString("$"+r.subscript()) + ")"
 		case t.is("["):
-			piece, variant = "sf_get("+piece+", "+quoteString("$"+r.subscript())+")", true
+			piece, variant = "sf_get("+piece+", "+quoteString(joinPath([]string{r.subscript()}))+")", true
 		default:
 			wrap := g.concat && !t.is("*") && !t.is("/") && !t.is("%")
 			if wrap && !literal && !isText(piece) {
@@ -221,11 +224,9 @@ func isText(piece string) bool {
 	return strings.HasPrefix(piece, "'") || strings.HasPrefix(piece, "sf_text(")
 }
 
-// path reads the rest of v:a.b[0] and gives it as a JSON path. The names are
-// case-sensitive.
+// path reads the rest of v:a.b[0]. The names are case-sensitive.
 func (r *rewriter) path() string {
-	var b strings.Builder
-	b.WriteByte('$')
+	var steps []string
 	for {
 		t := r.take()
 		name := t.text
@@ -235,27 +236,27 @@ func (r *rewriter) path() string {
 			r.fail(r.unexpected(t))
 			return ""
 		}
-		b.WriteString(`."` + strings.ReplaceAll(name, `"`, `\"`) + `"`)
+		steps = append(steps, quoteJSON(name))
 		for r.peek().is("[") {
-			b.WriteString(r.subscript())
+			steps = append(steps, r.subscript())
 		}
 		if !r.peek().is(".") {
-			return b.String()
+			return joinPath(steps)
 		}
 		r.i++
 	}
 }
 
-// subscript reads [0] or ['name'] as an element of a JSON path.
+// subscript reads [0] or ['name'] as a step of a path.
 func (r *rewriter) subscript() string {
 	r.i++
 	t := r.take()
 	r.expectOp("]")
 	switch {
 	case t.kind == tNumber && !strings.ContainsAny(t.text, ".eE"):
-		return "[" + t.text + "]"
+		return t.text
 	case t.kind == tString:
-		return `."` + strings.ReplaceAll(t.text, `"`, `\"`) + `"`
+		return quoteJSON(t.text)
 	}
 	r.fail(unsupported("subscript that is not a literal"))
 	return ""

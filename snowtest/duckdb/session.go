@@ -109,7 +109,7 @@ func (w *work) dispatch(ctx context.Context) (*snowtest.Result, error) {
 		return w.truncate(ctx)
 	case t.word("BEGIN") && (second.kind == tEOF || second.word("TRANSACTION", "WORK", "NAME")),
 		t.word("START") && second.word("TRANSACTION"), t.word("COMMIT", "ROLLBACK"):
-		return w.transaction(ctx, t.text)
+		return w.transaction(ctx)
 	case t.word("ALTER") && second.word("SESSION"):
 		return w.alterSession(ctx)
 	case t.word("CREATE", "ALTER", "DROP", "COMMENT"):
@@ -217,8 +217,21 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // transaction carries out BEGIN, COMMIT and ROLLBACK. Transactions do not nest:
 // BEGIN inside of one, and COMMIT and ROLLBACK outside, do nothing.
-func (w *work) transaction(ctx context.Context, word string) (*snowtest.Result, error) {
-	res := snowtest.Status(snowtest.KindTCL, "Statement executed successfully.")
+func (w *work) transaction(ctx context.Context) (*snowtest.Result, error) {
+	r := w.rewriter()
+	word := r.take().text
+	if word == "BEGIN" || word == "START" {
+		r.accept("TRANSACTION", "WORK")
+		if r.accept("NAME") {
+			r.objectName()
+		}
+	} else {
+		r.accept("WORK")
+	}
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	res := snowtest.Status(snowtest.KindTCL, executed)
 	if w.st.DescribeOnly {
 		return describeOnly(res), nil
 	}

@@ -190,11 +190,8 @@ func (w *work) describe(ctx context.Context) (*snowtest.Result, error) {
 		r.acceptOp("=")
 		r.accept("COLUMNS")
 	}
-	if r.err == nil && r.peek().kind != tEOF {
-		r.fail(r.unexpected(r.peek()))
-	}
-	if r.err != nil {
-		return nil, r.err
+	if err := r.end(); err != nil {
+		return nil, err
 	}
 	columns, err := w.columns(ctx, name)
 	if err != nil {
@@ -256,6 +253,11 @@ func (w *work) show(ctx context.Context) (*snowtest.Result, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
+	if database, schema := w.place(l); l.in.name != "" && database != "" {
+		if err := w.mustExist(ctx, object{database: database, schema: schema}); err != nil {
+			return nil, err
+		}
+	}
 	var res *snowtest.Result
 	var err error
 	switch l.what {
@@ -305,11 +307,8 @@ func (r *rewriter) scope(l *listing) {
 	}
 }
 
-// where writes the filters of a SHOW as a condition on catalog columns.
-func (w *work) where(l *listing, name string) string {
-	var conds []string
-	add := func(format string, args ...any) { conds = append(conds, fmt.Sprintf(format, args...)) }
-	database, schema := "", ""
+// place gives the database and the schema to which a SHOW is limited.
+func (w *work) place(l *listing) (database, schema string) {
 	switch l.scope {
 	case "DATABASE":
 		if database = l.in.name; database == "" {
@@ -329,6 +328,14 @@ func (w *work) where(l *listing, name string) string {
 			schema = w.schema
 		}
 	}
+	return database, schema
+}
+
+// where writes the filters of a SHOW as a condition on catalog columns.
+func (w *work) where(l *listing, name string) string {
+	var conds []string
+	add := func(format string, args ...any) { conds = append(conds, fmt.Sprintf(format, args...)) }
+	database, schema := w.place(l)
 	if l.what != "DATABASES" && database != "" {
 		add("database_name = %s", quoteString(database))
 	}

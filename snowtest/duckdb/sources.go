@@ -1,6 +1,7 @@
 package duckdb
 
 import (
+	"context"
 	"strconv"
 	"strings"
 )
@@ -118,6 +119,9 @@ func (r *rewriter) informationSchema(parts []token) string {
 	db := r.s.database
 	if len(parts) > 2 {
 		db = parts[len(parts)-3].text
+		if found, err := r.s.databaseExists(context.Background(), db); err == nil && !found {
+			r.fail(domainNotExists("Database", db))
+		}
 	}
 	alias := ""
 	if t := r.peek(); !t.word("AS") && (!t.ident() || keywords[t.text] || clauseWords[t.text]) {

@@ -152,7 +152,7 @@ func (w *work) widened(ctx context.Context, text string) (string, error) {
 		items[i] = names[i]
 		if c.Type == "fixed" && c.Scale == 0 {
 			change = true
-			items[i] = "CAST(" + items[i] + " AS DECIMAL(38,0)) AS " + items[i]
+			items[i] = "sf_whole(" + items[i] + ") AS " + items[i]
 		}
 	}
 	if !change {

@@ -159,6 +159,18 @@ func lastDay(c *call) string {
 	return ""
 }
 
+// convertTimezone gives the wall clock of another zone. With two arguments the
+// result is a TIMESTAMP_TZ with that zone's offset, which this engine drops.
+func convertTimezone(c *call) string {
+	if !c.want(2, 3) {
+		return ""
+	}
+	if len(c.args) == 2 {
+		c.r.fail(unsupported("CONVERT_TIMEZONE without a source time zone"))
+	}
+	return c.write(c.name)
+}
+
 // extract reads EXTRACT(part FROM x).
 func (r *rewriter) extract() string {
 	c := &call{r: r, name: "EXTRACT"}
@@ -174,7 +186,7 @@ func (r *rewriter) extract() string {
 	r.expectOp(")")
 	x := c.args[0]
 	if s, ok := c.literal(1); ok {
-		x = "CAST(" + quoteString(s) + " AS TIMESTAMP)"
+		x = "sf_timestamp(" + quoteString(s) + ")"
 	}
 	return datePart(c, c.part(0), x)
 }
@@ -196,9 +208,17 @@ func (r *rewriter) position() string {
 	return "charindex(" + strings.Join(c.args, ", ") + ")"
 }
 
-// format translates a date format into strftime's, or refuses it. The result is
-// a string literal.
-func (c *call) format(i int) string {
+// A direction says what a format is for: strftime or strptime.
+type direction int
+
+const (
+	written direction = iota
+	parsed
+)
+
+// format translates a date format into DuckDB's, or refuses it. The result is a
+// string literal.
+func (c *call) format(i int, d direction) string {
 	f, ok := c.literal(i)
 	if !ok {
 		c.r.fail(unsupported("%s with a format that is not a literal", c.name))
@@ -211,6 +231,9 @@ func (c *call) format(i int) string {
 		if !ok {
 			c.r.fail(unsupported("format '%s'", f))
 			return ""
+		}
+		if d == parsed && strings.HasSuffix(text, "000") {
+			text = "%n" // any number of digits
 		}
 		b.WriteString(text)
 		rest = rest[len(element):]

@@ -33,6 +33,14 @@ func TestTransactionStatementsAreLoose(t *testing.T) {
 	c.runAll("COMMIT", "ROLLBACK", "CREATE TABLE t (a INT)", "BEGIN TRANSACTION NAME first", "INSERT INTO t VALUES (1)",
 		"BEGIN WORK", "INSERT INTO t VALUES (2)", "ROLLBACK")
 	c.want("SELECT count(*) FROM t", "0")
+	// What DuckDB or nobody knows is not taken for a COMMIT or a ROLLBACK.
+	c.runAll("BEGIN NAME second", "INSERT INTO t VALUES (4)")
+	for _, q := range []string{"ROLLBACK TO SAVEPOINT x", "ROLLBACK x", "COMMIT AND CHAIN", "COMMIT TRANSACTION"} {
+		c.wantCode(q, "001003/42000")
+	}
+	c.want("SELECT count(*) FROM t", "1")
+	c.runAll("ROLLBACK WORK", "COMMIT WORK")
+	c.want("SELECT count(*) FROM t", "0")
 	if res := c.run("BEGIN"); res.Kind != snowtest.KindTCL || text(res) != "Statement executed successfully." {
 		t.Errorf("BEGIN: kind %x, %s", res.Kind, text(res))
 	}

@@ -16,13 +16,46 @@ import (
 // only say slowly.
 type scalar struct {
 	args  int
-	apply func(args []string) (string, error)
+	apply func(args []string) (any, error)
 }
 
-// scalars are registered once for an engine. A NULL argument gives NULL.
+// scalars are registered once for an engine. A NULL argument gives NULL, and so
+// does nil.
 var scalars = map[string]scalar{
-	"sf_divide": {2, func(a []string) (string, error) { return divide(a[0], a[1]) }},
-	"sf_format": {2, func(a []string) (string, error) { return formatText(a[0], a[1]) }},
+	"sf_divide": {2, func(a []string) (any, error) { return divide(a[0], a[1]) }},
+	"sf_format": {2, func(a []string) (any, error) { return formatText(a[0], a[1]), nil }},
+	"sf_read_time": {2, func(a []string) (any, error) {
+		if text, ok := readTime(a[0], a[1]); ok {
+			return text, nil
+		}
+		return nil, notRecognized(a[0], a[1])
+	}},
+	"sf_try_read_time": {2, func(a []string) (any, error) {
+		if text, ok := readTime(a[0], a[1]); ok {
+			return text, nil
+		}
+		return nil, nil
+	}},
+	"sf_json": {1, func(a []string) (any, error) {
+		text, err := canonicalJSON(a[0])
+		if err != nil {
+			return nil, raise("100069", "22P02", "Error parsing JSON: "+err.Error())
+		}
+		return text, nil
+	}},
+	"sf_try_json": {1, func(a []string) (any, error) {
+		if text, err := canonicalJSON(a[0]); err == nil {
+			return text, nil
+		}
+		return nil, nil
+	}},
+	"sf_json_at": {2, func(a []string) (any, error) { return jsonAt(a[0], a[1]) }},
+}
+
+// raise makes an error that translate turns into one of Snowflake's shape, as
+// the macros do.
+func raise(code, state, message string) error {
+	return fmt.Errorf("SF|%s|%s|%s|", code, state, strings.ReplaceAll(message, "|", "/"))
 }
 
 func registerScalars(c *sql.Conn) error {
@@ -75,7 +108,7 @@ func divide(a, b string) (string, error) {
 	bigN, sa, okA := bigUnscaled(a)
 	bigD, sb, okB := bigUnscaled(b)
 	if !okA || !okB || bigD.Sign() == 0 {
-		return "", fmt.Errorf("SF|100038|22018|Numeric value '%s/%s' is not recognized|", a, b)
+		return "", raise("100038", "22018", "Numeric value '"+a+"/"+b+"' is not recognized")
 	}
 	bigN.Mul(bigN, new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(sb+6)), nil))
 	negative := bigN.Sign()*bigD.Sign() < 0
@@ -154,29 +187,29 @@ func placePoint(digits string, scale int) string {
 }
 
 // formatText turns DuckDB's text of a value into Snowflake's, where they differ.
-func formatText(s, typ string) (string, error) {
+func formatText(s, typ string) string {
 	switch typ {
 	case "DOUBLE", "FLOAT":
-		return strings.TrimSuffix(s, ".0"), nil
+		return strings.TrimSuffix(s, ".0")
 	case "TIME":
 		whole, _, _ := strings.Cut(s, ".")
-		return whole, nil
+		return whole
 	case "TIMESTAMP":
-		return milliseconds(s), nil
+		return milliseconds(s)
 	case "TIMESTAMP WITH TIME ZONE":
 		i := strings.LastIndexAny(s, "+-")
 		if i < len("2006-01-02") {
-			return s, nil
+			return s
 		}
 		zone := strings.ReplaceAll(s[i:], ":", "")
 		if len(zone) == 3 {
 			zone += "00"
 		}
-		return milliseconds(s[:i]) + " " + zone[:5], nil
+		return milliseconds(s[:i]) + " " + zone[:5]
 	case "BLOB":
-		return strings.ToUpper(hex.EncodeToString(blobBytes(s))), nil
+		return strings.ToUpper(hex.EncodeToString(blobBytes(s)))
 	}
-	return s, nil
+	return s
 }
 
 // milliseconds gives a timestamp three digits of fraction.

@@ -11,6 +11,9 @@ var keywords = wordSet(`ALL AND ANY AS ASC BETWEEN BY CONNECT CROSS CUBE DELETE 
 	OVERLAPS PARTITION PRECEDING QUALIFY RANGE RECURSIVE REGEXP RENAME REPLACING ROLLUP ROWS SELECT SET SETS SOME
 	THEN UNBOUNDED UNION UPDATE USING VALUES WHEN WHERE WINDOW WITH WITHIN`)
 
+// calledKeywords name functions of DuckDB's where a parenthesis follows.
+var calledKeywords = wordSet("FILTER FIRST LAST RANGE")
+
 // quotedWords are reserved in DuckDB and plain names in Snowflake.
 var quotedWords = wordSet(`ANALYSE ANALYZE ANTI ARRAY ASYMMETRIC AT AUTHORIZATION BINARY BOTH COLLATION COLUMNS CONCURRENTLY
 	DEFERRABLE DESCRIBE DO FREEZE GENERATED GLOB INITIALLY ISNULL LAMBDA LEADING MAP NOTNULL PLACING POSITIONAL RETURNING SEMI
@@ -72,7 +75,7 @@ func (g *region) word(t token) {
 		if next.kind == tString {
 			r.i += 2
 			typ := sfType{name: t.text}
-			g.addOperand("CAST("+quoteString(next.text)+" AS "+typ.duck()+")", false)
+			g.addOperand(typ.cast(quoteString(next.text), false, false), false)
 			return
 		}
 	case "FROM", "JOIN":
@@ -119,7 +122,7 @@ func (g *region) word(t token) {
 		r.fail(unsupported("%s", what))
 		return
 	}
-	if keywords[t.text] && !r.at(1).is(".") {
+	if keywords[t.text] && !next.is(".") && !(calledKeywords[t.text] && next.is("(")) {
 		r.i++
 		if clauseWords[t.text] || t.text == "WHEN" || t.text == "ON" {
 			r.setTargets = false
@@ -159,6 +162,13 @@ func (g *region) name() {
 	}
 	last := parts[len(parts)-1]
 	switch {
+	case len(parts) == 1 && r.peek().is("(") && g.namesColumns(start):
+		r.i++
+		columns := r.region(nil)
+		r.expectOp(")")
+		g.push(joinName(parts) + "(" + columns + ")")
+		g.operand = true
+		return
 	case !star && last.kind == tWord && r.peek().is("("):
 		if len(parts) > 1 {
 			r.fail(compileError("002140", "42601", "Unknown function %s.", strings.ToUpper(r.text(start, r.i))))
@@ -186,6 +196,20 @@ func (g *region) name() {
 		return
 	}
 	g.addOperand(piece, false)
+}
+
+// namesColumns reports whether the name at start is that of a table and what
+// follows it in parentheses are its columns: FROM x AS t(a, b), WITH t(a, b) AS.
+func (g *region) namesColumns(start int) bool {
+	r := g.r
+	end := start + 2
+	for ; end < len(r.toks) && !r.toks[end].is(")"); end++ {
+		if !r.toks[end].ident() && !r.toks[end].is(",") {
+			return false
+		}
+	}
+	before, after := r.at(start-1-r.i), r.at(end+1-r.i)
+	return before.word("AS") || g.from && g.operand || after.word("AS") && (before.word("WITH", "RECURSIVE") || before.is(","))
 }
 
 // joinName writes a qualified name.
