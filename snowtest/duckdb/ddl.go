@@ -2,6 +2,7 @@ package duckdb
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/snowtether/snowtether/snowtest"
@@ -433,6 +434,6 @@ func (w *work) comment(r *rewriter) *definition {
 }
 
 func hasCode(err error, code string) bool {
-	sf, ok := err.(*snowtest.Error)
-	return ok && sf.Code == code
+	var sf *snowtest.Error
+	return errors.As(err, &sf) && sf.Code == code
 }

@@ -4,33 +4,11 @@ import (
 	"context"
 	"database/sql/driver"
 	"strconv"
-	"strings"
 
 	duck "github.com/duckdb/duckdb-go/v2"
 
 	"github.com/snowtether/snowtether/snowtest"
 )
-
-const (
-	rowsInserted = "number of rows inserted"
-	rowsUpdated  = "number of rows updated"
-	rowsJoined   = "number of multi-joined rows updated"
-	rowsDeleted  = "number of rows deleted"
-)
-
-// A change is an INSERT, UPDATE, DELETE or MERGE in DuckDB's dialect.
-type change struct {
-	kind    snowtest.Kind
-	columns []string // of the result
-	text    string
-
-	// check is read before the change, in the same transaction: the joined rows
-	// of an UPDATE, or the rows that a MERGE would change twice.
-	check string
-	table *bindTable // of an INSERT with array binds
-
-	head, row string // of an INSERT with one row of VALUES
-}
 
 // dml carries out a statement that changes rows and counts them.
 func (w *work) dml(ctx context.Context) (*snowtest.Result, error) {
@@ -225,140 +203,6 @@ func (t *bindTable) insert(ctx context.Context, c *duck.Conn, text string) error
 	return err
 }
 
-// change reads the statement.
-func (w *work) change(ctx context.Context, r *rewriter) (*change, error) {
-	var c *change
-	switch r.take().text {
-	case "INSERT":
-		c = w.insert(ctx, r)
-	case "UPDATE":
-		c = r.update()
-	case "DELETE":
-		c = &change{kind: snowtest.KindDelete, columns: []string{rowsDeleted}, text: "DELETE " + r.region(nil)}
-	default:
-		c = r.merge()
-	}
-	return c, r.end()
-}
-
-func (w *work) insert(ctx context.Context, r *rewriter) *change {
-	c := &change{kind: snowtest.KindInsert, columns: []string{rowsInserted}}
-	if r.peek().word("OVERWRITE", "ALL", "FIRST") {
-		r.fail(unsupported("INSERT %s", r.peek().text))
-		return c
-	}
-	if !r.accept("INTO") {
-		r.fail(r.unexpected(r.peek()))
-		return c
-	}
-	target, list := r.objectName().sql(), "*"
-	c.head = "INSERT INTO " + target
-	if r.peek().is("(") && !r.at(1).word("SELECT", "WITH") && !r.at(1).is("(") {
-		list = strings.Join(r.columnNames(), ", ")
-		c.head += " (" + list + ")"
-	}
-	if r.err != nil {
-		return c
-	}
-	columns, _, err := query(ctx, w.conn, "SELECT "+list+" FROM "+target, true)
-	if err != nil {
-		r.fail(err)
-		return c
-	}
-	convert := func(i int, expr string) string {
-		if i >= len(columns) || expr == "DEFAULT" || expr == "NULL" {
-			return expr
-		}
-		return assigned(columns[i].Type, expr)
-	}
-	if !r.accept("VALUES") {
-		text, err := w.converted(ctx, r.region(nil), columns)
-		if err != nil {
-			r.fail(err)
-		}
-		c.text = c.head + " " + text
-		return c
-	}
-	var rows []string
-	for r.err == nil {
-		r.expectOp("(")
-		var row []string
-		for r.err == nil {
-			row = append(row, convert(len(row), r.region(func(t token) bool { return t.is(",") })))
-			if !r.acceptOp(",") {
-				break
-			}
-		}
-		r.expectOp(")")
-		rows = append(rows, strings.Join(row, ", "))
-		if !r.acceptOp(",") {
-			break
-		}
-	}
-	if len(rows) == 1 {
-		c.row = rows[0]
-	}
-	c.text = c.head + " VALUES (" + strings.Join(rows, "), (") + ")"
-	return c
-}
-
-// assigned converts what goes into a column as Snowflake does and DuckDB does
-// not: text into a BINARY is hexadecimal, and timestamps and floating-point
-// numbers have another look as text.
-func assigned(typ, expr string) string {
-	switch {
-	case typ == "binary":
-		return "sf_binary(" + expr + ")"
-	case typ == "text" && !isText(expr):
-		return "sf_text(" + expr + ")"
-	}
-	return expr
-}
-
-// converted gives the query of an INSERT, its columns converted where that is
-// needed.
-func (w *work) converted(ctx context.Context, text string, target []snowtest.Column) (string, error) {
-	source, _, err := query(ctx, w.conn, text, true)
-	if err != nil {
-		return "", err
-	}
-	change := false
-	names, items := make([]string, len(source)), make([]string, len(source))
-	for i, c := range source {
-		names[i] = "c" + strconv.Itoa(i)
-		items[i] = names[i]
-		if i < len(target) && c.Type != target[i].Type {
-			items[i] = assigned(target[i].Type, names[i])
-			change = change || items[i] != names[i]
-		}
-	}
-	if !change {
-		return text, nil
-	}
-	return "SELECT " + strings.Join(items, ", ") + " FROM (" + text + ") AS q(" + strings.Join(names, ", ") + ")", nil
-}
-
-// columnNames reads a list of columns; MERGE may qualify them.
-func (r *rewriter) columnNames() []string {
-	var names []string
-	r.expectOp("(")
-	for r.err == nil {
-		t := r.take()
-		for r.acceptOp(".") {
-			t = r.take()
-		}
-		if !t.ident() {
-			r.fail(r.unexpected(t))
-		}
-		names = append(names, quoteIdent(t.text))
-		if !r.acceptOp(",") {
-			break
-		}
-	}
-	r.expectOp(")")
-	return names
-}
-
 func (w *work) truncate(ctx context.Context) (*snowtest.Result, error) {
 	r := w.rewriter()
 	r.i++
@@ -368,7 +212,7 @@ func (w *work) truncate(ctx context.Context) (*snowtest.Result, error) {
 	if err := r.end(); err != nil {
 		return nil, err
 	}
-	res := snowtest.Status(snowtest.KindDDL, "Statement executed successfully.")
+	res := snowtest.Status(snowtest.KindDDL, executed)
 	if w.st.DescribeOnly {
 		return describeOnly(res), nil
 	}
@@ -379,7 +223,7 @@ func (w *work) truncate(ctx context.Context) (*snowtest.Result, error) {
 		_, err := exec(ctx, w.conn, "TRUNCATE "+name.sql())
 		return err
 	})
-	if exists && isNotExists(err) {
+	if exists && hasCode(err, "002003") {
 		err = nil
 	}
 	return res, err

@@ -16,10 +16,11 @@
 //
 // A statement is split into tokens, rewritten into DuckDB's dialect in one pass
 // (rewrite.go), and carried out with the functions of macros.sql, which stand
-// before DuckDB's own. DDL, SHOW, USE, SET and ALTER SESSION are read by this
-// package. What it does not know, DuckDB may know; what neither knows is an
-// error with Snowflake's code and words. What both know and understand
-// differently is rewritten, or refused with code 000002.
+// before DuckDB's own. DDL, DML, SHOW, USE, SET and ALTER SESSION are read by this
+// package. Only functions that mean the same in both are left to DuckDB (calls.go);
+// any other is an unknown function, in Snowflake's code and words, even if
+// Snowflake has it. What both know and understand differently is rewritten, or
+// refused with code 000002.
 //
 // # What differs from Snowflake
 //
@@ -37,16 +38,18 @@
 //     transaction that has already read or written something it fails at once.
 //   - VARIANT, OBJECT and ARRAY are JSON text of one type, reported as VARIANT.
 //     A variant has to be cast before it is compared or calculated with; FLATTEN
-//     is refused. Fractions in JSON pass through a double when they are cast.
-//     DISTINCT and ORDER BY of variants go by their text.
+//     is refused. DISTINCT, ORDER BY, MIN and MAX of variants go by their text.
 //   - Precision of results is that of DuckDB: an expression is often
 //     NUMBER(38, s) where Snowflake says less, and a product keeps all digits
-//     where Snowflake stops at a scale of 12. Whole-number literals are
-//     calculated with 32 or 64 bits and fail on overflow.
+//     where Snowflake stops at a scale of 12. Two fractions of 38 digits meet at
+//     the smaller scale: NUMBER(38,2) is compared with NUMBER(38,6) by two digits.
+//     Whole-number literals are calculated with 32 or 64 bits and fail on
+//     overflow.
 //   - Lengths of VARCHAR are enforced in tables that CREATE TABLE makes, not for
-//     columns that ALTER TABLE adds or changes. INSERT converts as Snowflake does
-//     what it assigns (text to BINARY is hexadecimal, timestamps to text have
-//     three digits of fraction); in UPDATE and MERGE such values need a cast.
+//     columns that ALTER TABLE adds or changes. Keys are read and not kept:
+//     DESCRIBE shows none.
+//   - A text that is compared with a date or a timestamp, without a cast, has to
+//     be of the form 2024-02-29 12:00:00, with an offset that follows at once.
 //   - Regular expressions are RE2. HASH, RANDOM, RANDSTR and UNIFORM give other
 //     values; APPROX_COUNT_DISTINCT is exact.
 //   - In views and column defaults, CURRENT_TIMESTAMP and its like stand for the

@@ -80,6 +80,7 @@ var errorRules = []errorRule{
 	rule(`Ambiguous reference to column name "(.*?)"`, "000904", "42000", compilation+"ambiguous column name '%s'"),
 	rule(`column "?([^"]*?)"? must appear in the GROUP BY clause`, "000979", "42601", compilation+"[%s] is not a valid group by expression"),
 	rule(`table \S+ has (\d+) columns but (\d+) values were supplied`, "002020", "21S01", compilation+"Insert value list does not match column list expecting %s but got %s"),
+	rule(`expected (\d+) columns but (\d+) values were supplied`, "002020", "21S01", compilation+"Insert value list does not match column list expecting %s but got %s"),
 	rule(`No function matches the given name and argument types '(.*?)\('?(.*?)\)'`, "001044", "42P13", "SQL compilation error: error line 1 at position 0\nInvalid argument types for function '%s': (%s)"),
 	rule(`Macro "?(\S+?)"?\(?\)? (?:requires|does not support)`, "000939", "22023", "SQL compilation error: error line 1 at position 0\nwrong number of arguments for function [%s]"),
 	rule(`NOT NULL constraint failed: \S+?\.(\S+)`, "100072", "22000", "NULL result in a non-nullable column"),
@@ -156,10 +157,10 @@ func translate(ctx context.Context, src string, err error) error {
 				args = append(args, spelled(src, r.code, s))
 			}
 		}
-		if args == nil && len(m) > 1 {
-			args = []any{""}
-		}
 		text := r.message
+		for len(args) < strings.Count(text, "%s") {
+			args = append(args, "")
+		}
 		if strings.Contains(text, "%") {
 			text = fmt.Sprintf(text, args...)
 		}

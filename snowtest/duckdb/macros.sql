@@ -29,6 +29,7 @@ CREATE MACRO sf_inexact(x) AS system.main.typeof(x) IN ('DOUBLE', 'FLOAT');
 CREATE MACRO sf_is_text(x) AS system.main.typeof(x) IN ('VARCHAR', 'STRUCT(v VARCHAR)');
 CREATE MACRO sf_whole(x) AS CAST(CASE WHEN sf_is_variant(x) THEN CAST(sf_text(x) AS DECIMAL(38,0)) ELSE CAST(x AS DECIMAL(38,0)) END AS HUGEINT);
 CREATE MACRO sf_try_whole(x) AS CAST(CASE WHEN sf_is_variant(x) THEN TRY_CAST(sf_text(x) AS DECIMAL(38,0)) ELSE TRY_CAST(x AS DECIMAL(38,0)) END AS HUGEINT);
+CREATE MACRO sf_time_text(x, t) AS CASE WHEN system.main.typeof(x) = 'VARCHAR' THEN sf_read_time(CAST(x AS VARCHAR), t) ELSE CAST(x AS VARCHAR) END;
 CREATE MACRO sf_date(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_read_time(sf_text(x), 'DATE') AS DATE) ELSE CAST(x AS DATE) END;
 CREATE MACRO sf_try_date(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_try_read_time(sf_text(x), 'DATE') AS DATE) ELSE CAST(x AS DATE) END;
 CREATE MACRO sf_time(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_read_time(sf_text(x), 'TIME') AS TIME) ELSE CAST(x AS TIME) END;
@@ -49,9 +50,11 @@ CREATE MACRO sf_try_timestamp(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_try_rea
 CREATE MACRO sf_try_timestamptz(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_try_read_time(sf_text(x), 'TIMESTAMPTZ') AS TIMESTAMPTZ) ELSE sf_timestamptz(x) END;
 
 -- Arithmetic. The quotient of two decimals is exact, rounded half away from
--- zero, with six digits more than the dividend. DuckDB's is a double.
+-- zero, with six digits more than the dividend, but not more than twelve. DuckDB's
+-- is a double. The CASE of its type leaves room for 26 digits before the point, and
+-- so stops the scale at twelve.
 
-CREATE MACRO sf_quotient_type(a, b) AS a * 0.000001 + b * 0 + CAST(0 AS DECIMAL(38,0));
+CREATE MACRO sf_quotient_type(a, b) AS CASE WHEN TRUE THEN a * 0.000001 + system.main.round(b) * 0 + CAST(0 AS DECIMAL(38,0)) ELSE CAST(0 AS DECIMAL(26,0)) END;
 CREATE MACRO sf_quotient(a, b) AS CASE
   WHEN b = 0 THEN NULL
   WHEN sf_inexact(a) OR sf_inexact(b) THEN cast_to_type(system.main."/"(CAST(a AS DOUBLE), CAST(b AS DOUBLE)), sf_quotient_type(a, b))

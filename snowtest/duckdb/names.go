@@ -2,10 +2,7 @@ package duckdb
 
 import (
 	"context"
-	"errors"
 	"strings"
-
-	"github.com/snowtether/snowtether/snowtest"
 )
 
 // An object is the name of a table, view, sequence or schema, with what
@@ -140,8 +137,3 @@ func (s *session) mustExist(ctx context.Context, o object) error {
 
 // hiddenDatabases are DuckDB's own and the engine's.
 const hiddenDatabases = "'memory', 'temp', 'system', '" + macroDatabase + "'"
-
-func isNotExists(err error) bool {
-	var sf *snowtest.Error
-	return errors.As(err, &sf) && sf.Code == "002003"
-}

@@ -29,7 +29,6 @@ type rewriter struct {
 
 	generators int           // TABLE(GENERATOR(...)) in the statement
 	wait       time.Duration // what SYSTEM$WAIT asks for
-	setTargets bool          // inside the SET of an UPDATE
 	deferred   bool          // the text is kept: a view, or a column's default
 }
 
@@ -272,10 +271,7 @@ func (g *region) op(t token) {
 			return
 		}
 		r.i++
-		saved := r.setTargets
-		r.setTargets = false
 		inner := r.region(nil)
-		r.setTargets = saved
 		r.expectOp(")")
 		g.addOperand("("+inner+")", false)
 	case "||":

@@ -96,13 +96,14 @@ func (s scalar) Executor() duck.ScalarFuncExecutor {
 }
 
 // divide gives the quotient of two decimals as Snowflake does: with six digits
-// of scale more than the dividend, rounded half away from zero.
+// of scale more than the dividend, but not more than twelve, rounded half away
+// from zero.
 func divide(a, b string) (string, error) {
 	n, sa, okA := unscaled(a)
 	d, sb, okB := unscaled(b)
-	if okA && okB && d != 0 && sb+6 < len(powers) {
-		if n, ok := multiply(n, powers[sb+6]); ok {
-			return placePoint(strconv.FormatInt(roundQuotient(n, d), 10), sa+6), nil
+	if more := moreDigits(sa); okA && okB && d != 0 && sb+more < len(powers) {
+		if n, ok := multiply(n, powers[sb+more]); ok {
+			return placePoint(strconv.FormatInt(roundQuotient(n, d), 10), sa+more), nil
 		}
 	}
 	bigN, sa, okA := bigUnscaled(a)
@@ -110,7 +111,8 @@ func divide(a, b string) (string, error) {
 	if !okA || !okB || bigD.Sign() == 0 {
 		return "", raise("100038", "22018", "Numeric value '"+a+"/"+b+"' is not recognized")
 	}
-	bigN.Mul(bigN, new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(sb+6)), nil))
+	more := moreDigits(sa)
+	bigN.Mul(bigN, new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(sb+more)), nil))
 	negative := bigN.Sign()*bigD.Sign() < 0
 	bigN.Abs(bigN).Lsh(bigN, 1)
 	bigD.Abs(bigD)
@@ -118,8 +120,12 @@ func divide(a, b string) (string, error) {
 	if negative {
 		bigN.Neg(bigN)
 	}
-	return placePoint(bigN.String(), sa+6), nil
+	return placePoint(bigN.String(), sa+more), nil
 }
+
+// moreDigits gives how much larger the scale of a quotient is than that of the
+// dividend.
+func moreDigits(scale int) int { return max(0, min(6, 12-scale)) }
 
 // powers are the powers of ten that 64 bits hold.
 var powers = func() []int64 {

@@ -83,7 +83,7 @@ func (g *region) word(t token) {
 		distinct := r.at(-2).word("DISTINCT") && r.at(-3).word("IS", "NOT")
 		g.push(t.text)
 		if !distinct {
-			g.from, r.setTargets = true, false
+			g.from = true
 			g.tableSource()
 		}
 		return
@@ -102,11 +102,6 @@ func (g *region) word(t token) {
 			r.fail(unsupported("time travel"))
 			return
 		}
-	case "SET":
-		r.i++
-		g.push("SET")
-		r.setTargets = true
-		return
 	case "START", "CONNECT":
 		if next.word("WITH", "BY") {
 			r.fail(unsupported("CONNECT BY"))
@@ -124,10 +119,7 @@ func (g *region) word(t token) {
 	}
 	if keywords[t.text] && !next.is(".") && !(calledKeywords[t.text] && next.is("(")) {
 		r.i++
-		if clauseWords[t.text] || t.text == "WHEN" || t.text == "ON" {
-			r.setTargets = false
-		}
-		if clauseWords[t.text] || t.text == "SET" {
+		if clauseWords[t.text] {
 			g.from = false
 		}
 		g.push(t.text)
@@ -187,8 +179,6 @@ func (g *region) name() {
 	case g.from && len(parts) > 1 && parts[len(parts)-2].word("INFORMATION_SCHEMA"):
 		g.addOperand(r.informationSchema(parts), false)
 		return
-	case r.setTargets && r.peek().is("=") && len(g.out) > 0 && (g.out[len(g.out)-1] == "," || g.out[len(g.out)-1] == "SET"):
-		parts = parts[len(parts)-1:]
 	}
 	piece := joinName(parts)
 	if star {
