@@ -54,6 +54,8 @@ func TestBindsTakeTheTypeOfTheirPlace(t *testing.T) {
 	c.want("SELECT :2, :1, :2", "b|a|b", bind("TEXT", "a"), bind("TEXT", "b"))
 	c.want("UPDATE t SET d = ?, n = ?, ts = ?, s = ?", "1|0", null("TEXT"), null("FIXED"), null("TEXT"), null("TEXT"))
 	c.want("SELECT d, n, ts, s FROM t", "NULL|NULL|NULL|NULL")
+	c.want("SELECT dateadd(day, ?, ?), datediff(day, ?, ?), extract(month FROM ?)", "1704153600.000000000|4|2", bind("FIXED", "1"), bind("TEXT", "2024-01-01 00:00:00 +05:30"),
+		bind("TEXT", "2024-01-01"), bind("TEXT", "2024-01-05"), bind("TEXT", "2024-02-01"))
 	c.wantCode("SELECT ?, ?", "002049/42601", bind("TEXT", "a"))
 	c.wantCode("SELECT ?", "002063/22023", bind("FIXED", "1; DROP TABLE t"))
 }

@@ -172,10 +172,10 @@ func (c *call) literal(i int) (string, bool) {
 }
 
 // temporal gives an argument that is a date or a timestamp: Snowflake takes
-// literals as timestamps, DuckDB cannot tell.
+// literals and bind values that are texts as timestamps, DuckDB cannot tell.
 func (c *call) temporal(i int) string {
-	if s, ok := c.literal(i); ok {
-		return "sf_timestamp(" + quoteString(s) + ")"
+	if i < len(c.toks) && len(c.toks[i]) == 1 && strings.HasPrefix(c.args[i], "'") {
+		return "sf_timestamp(" + c.args[i] + ")"
 	}
 	return c.args[i]
 }

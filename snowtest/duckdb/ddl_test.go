@@ -2,6 +2,7 @@ package duckdb_test
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -175,6 +176,9 @@ func TestSessionsShareDataAndKeepTheirOwnState(t *testing.T) {
 	a.wantCode("SELECT $x", "002211/02000")
 	a.run("SET (y, z) = (1, '2024-01-01'::DATE)")
 	a.want("SELECT $y + 1, $z", "2|19723")
+	if got := text(a.run("SHOW VARIABLES")); got != fmt.Sprintf("%d|Y|1;%d|Z|2024-01-01", a.id, a.id) {
+		t.Errorf("SHOW VARIABLES: %s", got)
+	}
 	if res := a.run("USE ROLE analyst"); res.Role != "ANALYST" {
 		t.Errorf("USE ROLE: %+v", res)
 	}

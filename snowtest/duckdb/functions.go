@@ -199,10 +199,11 @@ func objectConstruct(c *call) string {
 	return "sf_object([" + strings.Join(pairs, ", ") + "]::VARCHAR[])"
 }
 
+// arrayConstruct refuses NULL, which would be an undefined element: JSON has none.
 func arrayConstruct(c *call) string {
 	elements := make([]string, len(c.args))
 	for i, a := range c.args {
-		elements[i] = "COALESCE(sf_element(" + a + "), 'undefined')"
+		elements[i] = "COALESCE(sf_element(" + a + "), sf_undefined())"
 	}
 	return "sf_array(array_to_string([" + strings.Join(elements, ", ") + "]::VARCHAR[], ','))"
 }

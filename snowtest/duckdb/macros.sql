@@ -11,22 +11,23 @@
 
 -- Values as text: what ::VARCHAR, TO_VARCHAR and || make of each type.
 
-CREATE MACRO sf_is_variant(x) AS system.main.typeof(x) = 'STRUCT(v VARCHAR)';
+CREATE MACRO sf_is_variant(x) AS system.main.typeof(x) = 'STRUCT(json_ VARCHAR)';
 CREATE MACRO sf_json_text(j) AS CASE system.main.left(j, 1) WHEN '"' THEN json_extract_string(j, '$') WHEN 'n' THEN NULL ELSE j END;
 CREATE MACRO sf_text(x) AS CASE
-  WHEN sf_is_variant(x) THEN sf_json_text(system.main.to_json(x) ->> '$.v')
+  WHEN sf_is_variant(x) THEN sf_json_text(system.main.to_json(x) ->> '$.json_')
   WHEN system.main.typeof(x) IN ('DOUBLE', 'FLOAT', 'TIMESTAMP', 'TIMESTAMP WITH TIME ZONE', 'TIME', 'BLOB') THEN sf_format(CAST(x AS VARCHAR), system.main.typeof(x))
   ELSE CAST(x AS VARCHAR) END;
-CREATE MACRO sf_binary(x) AS CASE system.main.typeof(x)
-  WHEN 'VARCHAR' THEN from_hex(CAST(x AS VARCHAR))
-  ELSE CAST(CAST(x AS VARCHAR) AS BLOB) END;
 CREATE MACRO sf_try_binary(x) AS CASE WHEN regexp_full_match(x, '([0-9A-Fa-f]{2})*') THEN from_hex(x) END;
+CREATE MACRO sf_binary(x) AS CASE
+  WHEN system.main.typeof(x) <> 'VARCHAR' THEN CAST(CAST(x AS VARCHAR) AS BLOB)
+  WHEN regexp_full_match(CAST(x AS VARCHAR), '([0-9A-Fa-f]{2})*') THEN from_hex(CAST(x AS VARCHAR))
+  WHEN x IS NOT NULL THEN CAST(CAST(CAST('SF|100053|22023|The string is not a legal hex-encoded string|' AS INTEGER) AS VARCHAR) AS BLOB) END;
 
 -- Texts and other values as numbers, dates and times. A variant gives its value.
 
 CREATE MACRO sf_numeric(x) AS system.main.typeof(x) IN ('TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'HUGEINT', 'UBIGINT') OR starts_with(system.main.typeof(x), 'DECIMAL');
 CREATE MACRO sf_inexact(x) AS system.main.typeof(x) IN ('DOUBLE', 'FLOAT');
-CREATE MACRO sf_is_text(x) AS system.main.typeof(x) IN ('VARCHAR', 'STRUCT(v VARCHAR)');
+CREATE MACRO sf_is_text(x) AS system.main.typeof(x) IN ('VARCHAR', 'STRUCT(json_ VARCHAR)');
 CREATE MACRO sf_whole(x) AS CAST(CASE WHEN sf_is_variant(x) THEN CAST(sf_text(x) AS DECIMAL(38,0)) ELSE CAST(x AS DECIMAL(38,0)) END AS HUGEINT);
 CREATE MACRO sf_try_whole(x) AS CAST(CASE WHEN sf_is_variant(x) THEN TRY_CAST(sf_text(x) AS DECIMAL(38,0)) ELSE TRY_CAST(x AS DECIMAL(38,0)) END AS HUGEINT);
 CREATE MACRO sf_time_text(x, t) AS CASE WHEN system.main.typeof(x) = 'VARCHAR' THEN sf_read_time(CAST(x AS VARCHAR), t) ELSE CAST(x AS VARCHAR) END;
@@ -173,21 +174,22 @@ CREATE MACRO convert_timezone(src, dst, t) AS timezone(dst, timezone(src, CAST(t
 -- Semi-structured values: JSON text in a STRUCT, so that nothing takes the text
 -- for a string by mistake.
 
-CREATE MACRO sf_box(j) AS CASE WHEN j IS NULL THEN NULL ELSE {'v': CAST(j AS VARCHAR)} END;
+CREATE MACRO sf_box(j) AS CASE WHEN j IS NULL THEN NULL ELSE {'json_': CAST(j AS VARCHAR)} END;
 CREATE MACRO sf_element(x) AS CASE
   WHEN x IS NULL THEN NULL
-  WHEN sf_is_variant(x) THEN system.main.to_json(x) ->> '$.v'
+  WHEN sf_is_variant(x) THEN system.main.to_json(x) ->> '$.json_'
   WHEN sf_numeric(x) OR system.main.typeof(x) = 'BOOLEAN' THEN CAST(x AS VARCHAR)
   WHEN system.main.typeof(x) = 'DOUBLE' THEN CAST(system.main.to_json(x) AS VARCHAR)
   ELSE CAST(system.main.to_json(sf_text(x)) AS VARCHAR) END;
+CREATE MACRO sf_undefined() AS CAST(CAST('SF|000002|0A000|Unsupported feature ''NULL in ARRAY_CONSTRUCT''.|' AS INTEGER) AS VARCHAR);
 CREATE MACRO sf_variant(x) AS sf_box(sf_element(x));
 CREATE MACRO parse_json(s) AS sf_box(CASE
-  WHEN sf_is_variant(s) THEN system.main.to_json(s) ->> '$.v'
+  WHEN sf_is_variant(s) THEN system.main.to_json(s) ->> '$.json_'
   WHEN trim(CAST(s AS VARCHAR)) = '' THEN NULL
   ELSE sf_json(CAST(s AS VARCHAR)) END);
 CREATE MACRO try_parse_json(s) AS sf_box(sf_try_json(s));
-CREATE MACRO to_json(x) AS struct_extract(x, 'v');
-CREATE MACRO sf_get(x, path) AS sf_box(sf_json_at(struct_extract(x, 'v'), path));
+CREATE MACRO to_json(x) AS struct_extract(x, 'json_');
+CREATE MACRO sf_get(x, path) AS sf_box(sf_json_at(struct_extract(x, 'json_'), path));
 CREATE MACRO sf_pair(k, x) AS CAST(system.main.to_json(CAST(k AS VARCHAR)) AS VARCHAR) || ':' || sf_element(x);
 CREATE MACRO sf_pair_null(k, x) AS CAST(system.main.to_json(CAST(k AS VARCHAR)) AS VARCHAR) || ':' || COALESCE(sf_element(x), 'null');
 CREATE MACRO sf_object(pairs) AS sf_box(sf_json('{' || array_to_string(pairs, ',') || '}'));
@@ -199,11 +201,11 @@ CREATE MACRO sf_to_object(x) AS sf_box(CASE
   WHEN system.main.left(sf_element(x), 1) = '{' THEN sf_element(x)
   WHEN sf_element(x) <> 'null' THEN CAST(CAST('SF|100071|22000|Failed to cast variant value ' || sf_element(x) || ' to OBJECT|' AS INTEGER) AS VARCHAR) END);
 CREATE MACRO split(s, d) AS sf_box(system.main.to_json(CASE WHEN d = '' THEN [s] ELSE string_split(s, d) END));
-CREATE MACRO array_size(x) AS CASE WHEN json_type(struct_extract(x, 'v')) = 'ARRAY' THEN CAST(json_array_length(struct_extract(x, 'v')) AS INTEGER) END;
-CREATE MACRO object_keys(x) AS sf_box(system.main.to_json(json_keys(struct_extract(x, 'v'))));
-CREATE MACRO sf_texts(x) AS json_extract_string(struct_extract(x, 'v'), '$[*]');
-CREATE MACRO is_null_value(x) AS json_type(struct_extract(x, 'v')) = 'NULL';
-CREATE MACRO sf_typeof(x) AS CASE json_type(struct_extract(x, 'v'))
+CREATE MACRO array_size(x) AS CASE WHEN json_type(struct_extract(x, 'json_')) = 'ARRAY' THEN CAST(json_array_length(struct_extract(x, 'json_')) AS INTEGER) END;
+CREATE MACRO object_keys(x) AS sf_box(system.main.to_json(json_keys(struct_extract(x, 'json_'))));
+CREATE MACRO sf_texts(x) AS json_extract_string(struct_extract(x, 'json_'), '$[*]');
+CREATE MACRO is_null_value(x) AS json_type(struct_extract(x, 'json_')) = 'NULL';
+CREATE MACRO sf_typeof(x) AS CASE json_type(struct_extract(x, 'json_'))
   WHEN 'VARCHAR' THEN 'VARCHAR' WHEN 'BOOLEAN' THEN 'BOOLEAN' WHEN 'NULL' THEN 'NULL_VALUE' WHEN 'OBJECT' THEN 'OBJECT'
   WHEN 'ARRAY' THEN 'ARRAY' WHEN 'DOUBLE' THEN 'DECIMAL' ELSE 'INTEGER' END;
 
@@ -215,7 +217,7 @@ CREATE MACRO sf_type_name(data_type, declared) AS CASE
   WHEN starts_with(data_type, 'DECIMAL') THEN 'NUMBER'
   ELSE COALESCE(map_extract_value(MAP {
     'INTEGER': 'NUMBER', 'BIGINT': 'NUMBER', 'SMALLINT': 'NUMBER', 'TINYINT': 'NUMBER', 'HUGEINT': 'NUMBER', 'VARCHAR': 'TEXT', 'DOUBLE': 'FLOAT',
-    'TIMESTAMP': 'TIMESTAMP_NTZ', 'TIMESTAMP WITH TIME ZONE': 'TIMESTAMP_LTZ', 'BLOB': 'BINARY', 'STRUCT(v VARCHAR)': 'VARIANT'}, data_type), data_type) END;
+    'TIMESTAMP': 'TIMESTAMP_NTZ', 'TIMESTAMP WITH TIME ZONE': 'TIMESTAMP_LTZ', 'BLOB': 'BINARY', 'STRUCT(json_ VARCHAR)': 'VARIANT'}, data_type), data_type) END;
 CREATE MACRO sf_info_tables(db) AS TABLE
   SELECT database_name AS TABLE_CATALOG, schema_name AS TABLE_SCHEMA, table_name AS TABLE_NAME, 'SYSADMIN' AS TABLE_OWNER,
     'BASE TABLE' AS TABLE_TYPE, NULLIF(split_part(comment, chr(31), 3), '') AS COMMENT

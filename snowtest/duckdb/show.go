@@ -268,11 +268,7 @@ func (w *work) show(ctx context.Context) (*snowtest.Result, error) {
 	case "PARAMETERS":
 		res = w.showParameters(l)
 	case "VARIABLES":
-		var rows [][]*string
-		for _, name := range sortedKeys(w.vars) {
-			rows = append(rows, texts(strconv.FormatInt(w.info.ID, 10), name, w.vars[name]))
-		}
-		res = textTable([]string{"session_id", "name", "value"}, rows)
+		res, err = w.showVariables(ctx)
 	default:
 		return nil, unsupported("SHOW %s", l.what)
 	}

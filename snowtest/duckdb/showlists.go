@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/snowtether/snowtether/snowtest"
@@ -100,6 +101,20 @@ func (w *work) showColumns(ctx context.Context, l *listing) (*snowtest.Result, e
 		rows = append(rows, texts(c.table.name, c.table.schema, c.name, c.typeJSON(), null, c.standard, "COLUMN", "", c.comment(), c.table.database, auto))
 	}
 	return textTable([]string{"table_name", "schema_name", "column_name", "data_type", "null?", "default", "kind", "expression", "comment", "database_name", "autoincrement"}, rows), nil
+}
+
+func (w *work) showVariables(ctx context.Context) (*snowtest.Result, error) {
+	var rows [][]*string
+	for _, name := range sortedKeys(w.vars) {
+		value, err := w.values(ctx, "SELECT sf_text("+w.vars[name]+")")
+		if err != nil {
+			return nil, err
+		}
+		row := texts(strconv.FormatInt(w.info.ID, 10), name, "")
+		row[2] = value[0][0]
+		rows = append(rows, row)
+	}
+	return textTable([]string{"session_id", "name", "value"}, rows), nil
 }
 
 func (w *work) showParameters(l *listing) *snowtest.Result {

@@ -181,14 +181,10 @@ func (r *rewriter) extract() string {
 		return ""
 	}
 	start := r.i
-	c.args = []string{r.region(nil)}
+	c.args = []string{"", r.region(nil)}
 	c.toks = append(c.toks, r.toks[min(start, len(r.toks)):min(r.i, len(r.toks))])
 	r.expectOp(")")
-	x := c.args[0]
-	if s, ok := c.literal(1); ok {
-		x = "sf_timestamp(" + quoteString(s) + ")"
-	}
-	return datePart(c, c.part(0), x)
+	return datePart(c, c.part(0), c.temporal(1))
 }
 
 // position reads POSITION(a IN b) and POSITION(a, b [, start]).

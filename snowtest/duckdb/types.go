@@ -25,7 +25,10 @@ const (
 // variantType is how a VARIANT, an OBJECT and an ARRAY are stored: JSON text in
 // a type of its own, so that what treats it as a plain string fails instead of
 // comparing quoted with unquoted text.
-const variantType = "STRUCT(v VARCHAR)"
+const (
+	variantType  = "STRUCT(" + variantField + " VARCHAR)"
+	variantField = "json_"
+)
 
 // A converter appends a value of DuckDB's in Snowflake's text form.
 type converter func(dst []byte, v driver.Value) ([]byte, error)
@@ -97,7 +100,7 @@ func columnOf(name string, info duck.TypeInfo) (snowtest.Column, converter, erro
 
 func isVariant(info duck.TypeInfo) bool {
 	d, ok := info.Details().(*duck.StructDetails)
-	return ok && len(d.Entries) == 1 && d.Entries[0].Name() == "v" && d.Entries[0].Info().InternalType() == duck.TYPE_VARCHAR
+	return ok && len(d.Entries) == 1 && d.Entries[0].Name() == variantField && d.Entries[0].Info().InternalType() == duck.TYPE_VARCHAR
 }
 
 func wrongType(v driver.Value) error { return fmt.Errorf("unexpected value of type %T", v) }
@@ -272,9 +275,9 @@ func variantText(dst []byte, v driver.Value) ([]byte, error) {
 	if !ok {
 		return dst, wrongType(v)
 	}
-	s, ok := m["v"].(string)
+	s, ok := m[variantField].(string)
 	if !ok {
-		return dst, wrongType(m["v"])
+		return dst, wrongType(m[variantField])
 	}
 	if s != "" && (s[0] == '{' || s[0] == '[') {
 		var b bytes.Buffer
