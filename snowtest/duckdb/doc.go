@@ -22,6 +22,13 @@
 // Snowflake has it. What both know and understand differently is rewritten, or
 // refused with code 000002.
 //
+// session.go takes a statement and sends it to one of these: rewrite.go, words.go,
+// calls.go, functions.go, conversions.go, temporal.go and sources.go rewrite
+// queries; changes.go reads INSERT, UPDATE, DELETE and MERGE, and dml.go carries
+// them out; ddl.go, tables.go and alter.go make and change objects; show.go,
+// use.go, parameters.go, variables.go and transactions.go do what their names say.
+// rows.go and values.go read DuckDB's results.
+//
 // # What differs from Snowflake
 //
 //   - Names are matched without regard to case, also quoted ones: "a" and A are

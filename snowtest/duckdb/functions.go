@@ -282,27 +282,10 @@ func regexpLike(c *call) string {
 
 // identifier reads IDENTIFIER('db.s.t').
 func identifier(c *call) string {
-	name, ok := c.literal(0)
-	if !ok && len(c.args) == 1 {
-		name = strings.ReplaceAll(strings.Trim(c.args[0], "'"), "''", "'")
-		ok = strings.HasPrefix(c.args[0], "'")
-	}
-	toks, err := tokenize(name)
-	if !ok || err != nil || len(toks)%2 == 0 {
-		c.r.fail(unsupported("IDENTIFIER with this argument"))
+	if !c.want(1, 1) {
 		return ""
 	}
-	var parts []token
-	for i, t := range toks {
-		if i%2 == 1 && !t.is(".") || i%2 == 0 && !t.ident() {
-			c.r.fail(unsupported("IDENTIFIER('%s')", name))
-			return ""
-		}
-		if i%2 == 0 {
-			parts = append(parts, t)
-		}
-	}
-	return joinName(parts)
+	return c.r.identified(c.args[0]).sql()
 }
 
 // maxWait bounds SYSTEM$WAIT.

@@ -1,7 +1,6 @@
 package duckdb
 
 import (
-	"context"
 	"strings"
 )
 
@@ -56,17 +55,7 @@ func (r *rewriter) objectName() object {
 		r.i += 2
 		value := r.region(nil)
 		r.expectOp(")")
-		toks, err := tokenize(strings.ReplaceAll(strings.Trim(value, "'"), "''", "'"))
-		if err != nil || !strings.HasPrefix(value, "'") {
-			r.fail(unsupported("IDENTIFIER with this argument"))
-			return object{}
-		}
-		sub := &rewriter{src: value, toks: toks, s: r.s}
-		o := sub.objectName()
-		if sub.err != nil || sub.i < len(toks) {
-			r.fail(unsupported("IDENTIFIER(%s)", value))
-		}
-		return o
+		return r.identified(value)
 	}
 	for r.err == nil {
 		t := r.take()
@@ -95,6 +84,20 @@ func (r *rewriter) objectName() object {
 	return object{}
 }
 
+// identified gives the object that the argument of IDENTIFIER names.
+func (r *rewriter) identified(value string) object {
+	name, ok := unquoted(value)
+	toks, err := tokenize(name)
+	sub := &rewriter{src: name, toks: toks, s: r.s}
+	if ok && err == nil {
+		if o := sub.objectName(); sub.end() == nil {
+			return o
+		}
+	}
+	r.fail(unsupported("IDENTIFIER(%s)", value))
+	return object{}
+}
+
 // schemaName reads the name of a schema, which may be qualified.
 func (r *rewriter) schemaName() object {
 	o := r.objectName()
@@ -103,37 +106,3 @@ func (r *rewriter) schemaName() object {
 	}
 	return object{database: o.schema, schema: o.name}
 }
-
-// values runs a query of the engine's own and gives its rows.
-func (s *session) values(ctx context.Context, text string) ([][]*string, error) {
-	_, rows, err := query(ctx, s.conn, text, false)
-	return rows, err
-}
-
-func (s *session) databaseExists(ctx context.Context, name string) (bool, error) {
-	rows, err := s.values(ctx, "SELECT 1 FROM duckdb_databases() WHERE NOT internal AND database_name = "+quoteString(name)+
-		" AND database_name NOT IN ("+hiddenDatabases+")")
-	return len(rows) > 0, err
-}
-
-func (s *session) schemaExists(ctx context.Context, o object) (bool, error) {
-	rows, err := s.values(ctx, "SELECT 1 FROM duckdb_schemas() WHERE database_name = "+quoteString(o.database)+
-		" AND schema_name = "+quoteString(o.schema))
-	return len(rows) > 0, err
-}
-
-// mustExist is an error if there is no such database or, if one is named, no such
-// schema in it.
-func (s *session) mustExist(ctx context.Context, o object) error {
-	found, err := s.databaseExists(ctx, o.database)
-	if err == nil && found && o.schema != "" {
-		found, err = s.schemaExists(ctx, o)
-	}
-	if err == nil && !found {
-		return compileError("002043", "02000", "Object does not exist, or operation cannot be performed.")
-	}
-	return err
-}
-
-// hiddenDatabases are DuckDB's own and the engine's.
-const hiddenDatabases = "'memory', 'temp', 'system', '" + macroDatabase + "'"

@@ -2,161 +2,13 @@ package duckdb
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/snowtether/snowtether/snowtest"
 )
-
-// A column is one column of a table in DuckDB's catalog.
-type column struct {
-	name, dataType, standard, note string
-	nullable                       bool
-	table                          object
-}
-
-// columns lists the columns of a table or view.
-func (s *session) columns(ctx context.Context, o object) ([]column, error) {
-	full, err := o.in(s)
-	if err != nil {
-		return nil, err
-	}
-	where := "database_name = " + quoteString(full.database) + " AND schema_name = " + quoteString(full.schema) + " AND table_name = " + quoteString(full.name)
-	if o.schema == "" {
-		temp, err := s.columnsWhere(ctx, "database_name = 'temp' AND table_name = "+quoteString(o.name))
-		if err != nil || len(temp) > 0 {
-			return temp, err
-		}
-	}
-	columns, err := s.columnsWhere(ctx, where)
-	if err == nil && len(columns) == 0 {
-		return nil, notExists(o.String())
-	}
-	return columns, err
-}
-
-func (s *session) columnsWhere(ctx context.Context, where string) ([]column, error) {
-	rows, err := s.values(ctx, `SELECT column_name, data_type, column_default, comment, is_nullable, database_name, schema_name, table_name
-		FROM duckdb_columns() WHERE NOT internal AND `+where+` ORDER BY database_name, schema_name, table_name, column_index`)
-	if err != nil {
-		return nil, err
-	}
-	var out []column
-	for _, r := range rows {
-		c := column{name: *r[0], dataType: *r[1], nullable: *r[4] == "1", table: object{*r[5], *r[6], *r[7]}}
-		if r[2] != nil && *r[2] != "NULL" {
-			c.standard = *r[2]
-		}
-		if r[3] != nil {
-			c.note = *r[3]
-		}
-		out = append(out, c)
-	}
-	return out, nil
-}
-
-func (c column) declared() string { return strings.Split(c.note, noteSeparator)[0] }
-
-func (c column) comment() string {
-	if _, text, ok := strings.Cut(c.note, noteSeparator); ok {
-		return text
-	}
-	return ""
-}
-
-// length gives the declared length of a text.
-func (c column) length() (int, bool) {
-	text, ok := strings.CutPrefix(c.declared(), "VARCHAR(")
-	n, err := strconv.Atoi(strings.TrimSuffix(text, ")"))
-	return n, ok && err == nil
-}
-
-// columnNote gives the declared type of the column that a qualified name means.
-func (s *session) columnNote(ctx context.Context, parts []token) (string, error) {
-	var names []string
-	for _, p := range parts[:len(parts)-1] {
-		names = append(names, p.text)
-	}
-	o := object{name: names[len(names)-1]}
-	if len(names) > 1 {
-		o.schema = names[len(names)-2]
-	}
-	if len(names) > 2 {
-		o.database = names[len(names)-3]
-	}
-	columns, err := s.columns(ctx, o)
-	if err != nil {
-		return "", err
-	}
-	i := slices.IndexFunc(columns, func(c column) bool { return c.name == parts[len(parts)-1].text })
-	if i < 0 {
-		return "", compileError("000904", "42000", "invalid identifier '%s'", parts[len(parts)-1].text)
-	}
-	return columns[i].declared(), nil
-}
-
-// typeName gives the type as DESCRIBE TABLE writes it.
-func (c column) typeName() string {
-	if d := c.declared(); d != "" {
-		return d
-	}
-	switch {
-	case strings.HasPrefix(c.dataType, "DECIMAL"):
-		return "NUMBER" + strings.TrimPrefix(c.dataType, "DECIMAL")
-	case c.dataType == variantType:
-		return "VARIANT"
-	}
-	switch c.dataType {
-	case "VARCHAR":
-		return "VARCHAR(16777216)"
-	case "DOUBLE", "FLOAT":
-		return "FLOAT"
-	case "INTEGER":
-		return "NUMBER(10,0)"
-	case "BIGINT":
-		return "NUMBER(19,0)"
-	case "HUGEINT":
-		return "NUMBER(38,0)"
-	case "TIMESTAMP":
-		return "TIMESTAMP_NTZ(9)"
-	case "TIMESTAMP WITH TIME ZONE":
-		return "TIMESTAMP_LTZ(9)"
-	case "BLOB":
-		return "BINARY(8388608)"
-	case "TIME":
-		return "TIME(9)"
-	}
-	return c.dataType
-}
-
-// typeJSON gives the type as SHOW COLUMNS writes it.
-func (c column) typeJSON() string {
-	name, args, _ := strings.Cut(strings.TrimSuffix(c.typeName(), ")"), "(")
-	info := map[string]any{"nullable": c.nullable, "type": name}
-	first, second, two := strings.Cut(args, ",")
-	n, _ := strconv.Atoi(first)
-	m, _ := strconv.Atoi(second)
-	switch {
-	case name == "NUMBER" && two:
-		info["type"], info["precision"], info["scale"] = "FIXED", n, m
-	case name == "VARCHAR":
-		info["type"], info["length"], info["byteLength"], info["fixed"] = "TEXT", n, min(4*n, maxText), false
-	case name == "BINARY":
-		info["length"], info["byteLength"], info["fixed"] = n, n, false
-	case name == "FLOAT":
-		info["type"] = "REAL"
-	case args != "":
-		info["precision"], info["scale"] = 0, n
-	}
-	text, err := json.Marshal(info)
-	if err != nil {
-		return name
-	}
-	return string(text)
-}
 
 // textTable makes a result of texts.
 func textTable(names []string, rows [][]*string) *snowtest.Result {
@@ -351,3 +203,144 @@ func (w *work) where(l *listing, name string) string {
 	}
 	return text
 }
+
+// showObjects lists tables, views, schemas, databases and sequences. What the
+// engine did not note, such as when a schema was created, is NULL.
+func (w *work) showObjects(ctx context.Context, l *listing) (*snowtest.Result, error) {
+	const created = "TRY_CAST(split_part(comment, chr(31), 1) AS TIMESTAMPTZ) AS created_on, "
+	const unknown = "CAST(NULL AS TIMESTAMPTZ) AS created_on, "
+	const owner = ", 'SYSADMIN' AS owner"
+	text := ""
+	switch l.what {
+	case "TABLES":
+		// A temporary table belongs to the session and to no schema. DuckDB's own
+		// column "temporary" turns false when a comment is set.
+		counts, err := w.rowCounts(ctx)
+		if err != nil {
+			return nil, err
+		}
+		text = "SELECT " + created + "table_name AS name, CASE WHEN t.database_name = 'temp' THEN " + quoteString(w.database) + " ELSE t.database_name END AS database_name, CASE WHEN t.database_name = 'temp' THEN " +
+			quoteString(w.schema) + " ELSE t.schema_name END AS schema_name, CASE WHEN t.database_name = 'temp' THEN 'TEMPORARY' ELSE 'TABLE' END AS kind" +
+			", COALESCE(split_part(comment, chr(31), 3), '') AS comment, '' AS cluster_by, " + counts + " AS \"rows\", CAST(NULL AS BIGINT) AS bytes" + owner + ", '1' AS retention_time" +
+			" FROM duckdb_tables() t WHERE " + strings.NewReplacer("database_name =", "(CASE WHEN t.database_name = 'temp' THEN "+quoteString(w.database)+" ELSE t.database_name END) =",
+			"schema_name =", "(CASE WHEN t.database_name = 'temp' THEN "+quoteString(w.schema)+" ELSE t.schema_name END) =",
+			"database_name NOT IN ("+hiddenDatabases+")", "t.database_name <> '"+macroDatabase+"'").Replace(w.where(l, "table_name"))
+	case "VIEWS":
+		text = "SELECT " + unknown + "view_name AS name, '' AS reserved, database_name, schema_name" + owner + ", COALESCE(comment, '') AS comment, sql AS text" +
+			" FROM duckdb_views() WHERE NOT internal AND " + w.where(l, "view_name")
+	case "SEQUENCES":
+		text = "SELECT " + unknown + "sequence_name AS name, database_name, schema_name, start_value AS next_value, increment_by AS \"interval\"" + owner +
+			" FROM duckdb_sequences() WHERE NOT starts_with(sequence_name, 'identity$') AND " + w.where(l, "sequence_name")
+	case "SCHEMAS":
+		current := "CASE WHEN database_name = " + quoteString(w.database) + " AND schema_name = " + quoteString(w.schema) + " THEN 'Y' ELSE 'N' END"
+		text = "SELECT " + unknown + "schema_name AS name, 'N' AS is_default, " + current + " AS is_current, database_name" + owner + ", '' AS comment, '' AS options, '1' AS retention_time" +
+			" FROM duckdb_schemas() WHERE schema_name NOT IN ('main', 'information_schema', 'pg_catalog') AND " + w.where(l, "schema_name")
+	default:
+		current := "CASE WHEN database_name = " + quoteString(w.database) + " THEN 'Y' ELSE 'N' END"
+		text = "SELECT " + unknown + "database_name AS name, 'N' AS is_default, " + current + " AS is_current, '' AS origin" + owner + ", '' AS comment, '' AS options, '1' AS retention_time" +
+			" FROM duckdb_databases() WHERE NOT internal AND " + w.where(l, "database_name")
+	}
+	res := &snowtest.Result{Kind: snowtest.KindSelect}
+	var err error
+	res.Columns, res.Rows, err = query(ctx, w.conn, text, w.st.DescribeOnly)
+	return res, err
+}
+
+// rowCounts writes an expression that gives the number of rows of each table of
+// duckdb_tables(): DuckDB's own estimate counts deleted rows too.
+func (w *work) rowCounts(ctx context.Context) (string, error) {
+	rows, err := w.values(ctx, "SELECT CAST(table_oid AS VARCHAR), database_name, schema_name, table_name FROM duckdb_tables() WHERE database_name NOT IN ('system', '"+macroDatabase+"')")
+	if err != nil {
+		return "", err
+	}
+	if len(rows) == 0 {
+		return "CAST(0 AS BIGINT)", nil
+	}
+	var b strings.Builder
+	b.WriteString("CASE")
+	for _, r := range rows {
+		o := object{*r[1], *r[2], *r[3]}
+		b.WriteString(" WHEN table_oid = " + *r[0] + " AND t.database_name = " + quoteString(o.database) + " THEN (SELECT count(*) FROM " + o.sql() + ")")
+	}
+	b.WriteString(" END")
+	return b.String(), nil
+}
+
+func (w *work) showColumns(ctx context.Context, l *listing) (*snowtest.Result, error) {
+	var columns []column
+	var err error
+	if l.scope == "TABLE" || l.scope == "VIEW" {
+		columns, err = w.columns(ctx, l.in)
+		like := strings.ToUpper(l.like)
+		columns = slices.DeleteFunc(columns, func(c column) bool { return like != "" && !likeMatch(like, strings.ToUpper(c.name)) })
+	} else {
+		where, _, _ := strings.Cut(w.where(l, "column_name"), " ORDER BY ")
+		columns, err = w.columnsWhere(ctx, where)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var rows [][]*string
+	for _, c := range columns {
+		null := "NOT_NULL"
+		if c.nullable {
+			null = "true"
+		}
+		auto := ""
+		if strings.Contains(c.standard, "identity$") {
+			auto = "IDENTITY"
+		}
+		rows = append(rows, texts(c.table.name, c.table.schema, c.name, c.typeJSON(), null, c.standard, "COLUMN", "", c.comment(), c.table.database, auto))
+	}
+	return textTable([]string{"table_name", "schema_name", "column_name", "data_type", "null?", "default", "kind", "expression", "comment", "database_name", "autoincrement"}, rows), nil
+}
+
+func (w *work) showParameters(l *listing) *snowtest.Result {
+	names := sortedKeys(w.params)
+	for _, p := range parameters {
+		if _, ok := w.params[p.name]; !ok {
+			names = append(names, p.name)
+		}
+	}
+	slices.Sort(names)
+	var rows [][]*string
+	for _, name := range names {
+		if l.like != "" && !likeMatch(strings.ToUpper(l.like), name) {
+			continue
+		}
+		p, _ := findParameter(name)
+		level := ""
+		if _, ok := w.params[name]; ok {
+			level = "SESSION"
+		}
+		rows = append(rows, texts(name, w.param(name), p.standard, level, "", p.kind))
+	}
+	return textTable([]string{"key", "value", "default", "level", "description", "type"}, rows)
+}
+
+// likeMatch matches % and _ as LIKE does.
+func likeMatch(pattern, s string) bool {
+	for pattern != "" {
+		switch pattern[0] {
+		case '%':
+			for i := 0; i <= len(s); i++ {
+				if likeMatch(pattern[1:], s[i:]) {
+					return true
+				}
+			}
+			return false
+		case '_':
+			if s == "" {
+				return false
+			}
+		default:
+			if s == "" || s[0] != pattern[0] {
+				return false
+			}
+		}
+		pattern, s = pattern[1:], s[1:]
+	}
+	return s == ""
+}
+
+func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }

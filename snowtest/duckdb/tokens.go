@@ -292,6 +292,15 @@ func isHex(s string) bool {
 // quoteIdent writes a name as a quoted identifier.
 func quoteIdent(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
+// unquoted gives the value of a string literal that quoteString has written, and
+// false if it is none.
+func unquoted(literal string) (string, bool) {
+	if len(literal) < 2 || literal[0] != '\'' || literal[len(literal)-1] != '\'' {
+		return "", false
+	}
+	return strings.ReplaceAll(literal[1:len(literal)-1], "''", "'"), true
+}
+
 // quoteString writes a value as a string literal that DuckDB reads.
 func quoteString(s string) string {
 	if strings.IndexByte(s, 0) >= 0 {

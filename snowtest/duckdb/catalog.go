@@ -1,0 +1,192 @@
+package duckdb
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// This file asks DuckDB's catalog what there is.
+
+// values runs a query of the engine's own and gives its rows.
+func (s *session) values(ctx context.Context, text string) ([][]*string, error) {
+	_, rows, err := query(ctx, s.conn, text, false)
+	return rows, err
+}
+
+func (s *session) databaseExists(ctx context.Context, name string) (bool, error) {
+	rows, err := s.values(ctx, "SELECT 1 FROM duckdb_databases() WHERE NOT internal AND database_name = "+quoteString(name)+
+		" AND database_name NOT IN ("+hiddenDatabases+")")
+	return len(rows) > 0, err
+}
+
+func (s *session) schemaExists(ctx context.Context, o object) (bool, error) {
+	rows, err := s.values(ctx, "SELECT 1 FROM duckdb_schemas() WHERE database_name = "+quoteString(o.database)+
+		" AND schema_name = "+quoteString(o.schema))
+	return len(rows) > 0, err
+}
+
+// mustExist is an error if there is no such database or, if one is named, no such
+// schema in it.
+func (s *session) mustExist(ctx context.Context, o object) error {
+	found, err := s.databaseExists(ctx, o.database)
+	if err == nil && found && o.schema != "" {
+		found, err = s.schemaExists(ctx, o)
+	}
+	if err == nil && !found {
+		return compileError("002043", "02000", "Object does not exist, or operation cannot be performed.")
+	}
+	return err
+}
+
+// hiddenDatabases are DuckDB's own and the engine's.
+const hiddenDatabases = "'memory', 'temp', 'system', '" + macroDatabase + "'"
+
+// A column is one column of a table in DuckDB's catalog.
+type column struct {
+	name, dataType, standard, note string
+	nullable                       bool
+	table                          object
+}
+
+// columns lists the columns of a table or view.
+func (s *session) columns(ctx context.Context, o object) ([]column, error) {
+	full, err := o.in(s)
+	if err != nil {
+		return nil, err
+	}
+	where := "database_name = " + quoteString(full.database) + " AND schema_name = " + quoteString(full.schema) + " AND table_name = " + quoteString(full.name)
+	if o.schema == "" {
+		temp, err := s.columnsWhere(ctx, "database_name = 'temp' AND table_name = "+quoteString(o.name))
+		if err != nil || len(temp) > 0 {
+			return temp, err
+		}
+	}
+	columns, err := s.columnsWhere(ctx, where)
+	if err == nil && len(columns) == 0 {
+		return nil, notExists(o.String())
+	}
+	return columns, err
+}
+
+func (s *session) columnsWhere(ctx context.Context, where string) ([]column, error) {
+	rows, err := s.values(ctx, `SELECT column_name, data_type, column_default, comment, is_nullable, database_name, schema_name, table_name
+		FROM duckdb_columns() WHERE NOT internal AND `+where+` ORDER BY database_name, schema_name, table_name, column_index`)
+	if err != nil {
+		return nil, err
+	}
+	var out []column
+	for _, r := range rows {
+		c := column{name: *r[0], dataType: *r[1], nullable: *r[4] == "1", table: object{*r[5], *r[6], *r[7]}}
+		if r[2] != nil && *r[2] != "NULL" {
+			c.standard = *r[2]
+		}
+		if r[3] != nil {
+			c.note = *r[3]
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+func (c column) declared() string { return strings.Split(c.note, noteSeparator)[0] }
+
+func (c column) comment() string {
+	if _, text, ok := strings.Cut(c.note, noteSeparator); ok {
+		return text
+	}
+	return ""
+}
+
+// length gives the declared length of a text.
+func (c column) length() (int, bool) {
+	text, ok := strings.CutPrefix(c.declared(), "VARCHAR(")
+	n, err := strconv.Atoi(strings.TrimSuffix(text, ")"))
+	return n, ok && err == nil
+}
+
+// columnNote gives the declared type of the column that a qualified name means.
+func (s *session) columnNote(ctx context.Context, parts []token) (string, error) {
+	var names []string
+	for _, p := range parts[:len(parts)-1] {
+		names = append(names, p.text)
+	}
+	o := object{name: names[len(names)-1]}
+	if len(names) > 1 {
+		o.schema = names[len(names)-2]
+	}
+	if len(names) > 2 {
+		o.database = names[len(names)-3]
+	}
+	columns, err := s.columns(ctx, o)
+	if err != nil {
+		return "", err
+	}
+	i := slices.IndexFunc(columns, func(c column) bool { return c.name == parts[len(parts)-1].text })
+	if i < 0 {
+		return "", compileError("000904", "42000", "invalid identifier '%s'", parts[len(parts)-1].text)
+	}
+	return columns[i].declared(), nil
+}
+
+// typeName gives the type as DESCRIBE TABLE writes it.
+func (c column) typeName() string {
+	if d := c.declared(); d != "" {
+		return d
+	}
+	switch {
+	case strings.HasPrefix(c.dataType, "DECIMAL"):
+		return "NUMBER" + strings.TrimPrefix(c.dataType, "DECIMAL")
+	case c.dataType == variantType:
+		return "VARIANT"
+	}
+	switch c.dataType {
+	case "VARCHAR":
+		return "VARCHAR(16777216)"
+	case "DOUBLE", "FLOAT":
+		return "FLOAT"
+	case "INTEGER":
+		return "NUMBER(10,0)"
+	case "BIGINT":
+		return "NUMBER(19,0)"
+	case "HUGEINT":
+		return "NUMBER(38,0)"
+	case "TIMESTAMP":
+		return "TIMESTAMP_NTZ(9)"
+	case "TIMESTAMP WITH TIME ZONE":
+		return "TIMESTAMP_LTZ(9)"
+	case "BLOB":
+		return "BINARY(8388608)"
+	case "TIME":
+		return "TIME(9)"
+	}
+	return c.dataType
+}
+
+// typeJSON gives the type as SHOW COLUMNS writes it.
+func (c column) typeJSON() string {
+	name, args, _ := strings.Cut(strings.TrimSuffix(c.typeName(), ")"), "(")
+	info := map[string]any{"nullable": c.nullable, "type": name}
+	first, second, two := strings.Cut(args, ",")
+	n, _ := strconv.Atoi(first)
+	m, _ := strconv.Atoi(second)
+	switch {
+	case name == "NUMBER" && two:
+		info["type"], info["precision"], info["scale"] = "FIXED", n, m
+	case name == "VARCHAR":
+		info["type"], info["length"], info["byteLength"], info["fixed"] = "TEXT", n, min(4*n, maxText), false
+	case name == "BINARY":
+		info["length"], info["byteLength"], info["fixed"] = n, n, false
+	case name == "FLOAT":
+		info["type"] = "REAL"
+	case args != "":
+		info["precision"], info["scale"] = 0, n
+	}
+	text, err := json.Marshal(info)
+	if err != nil {
+		return name
+	}
+	return string(text)
+}

@@ -1,0 +1,131 @@
+package duckdb
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// transaction carries out BEGIN, COMMIT and ROLLBACK. Transactions do not nest:
+// BEGIN inside of one, and COMMIT and ROLLBACK outside, do nothing.
+func (w *work) transaction(ctx context.Context) (*snowtest.Result, error) {
+	r := w.rewriter()
+	word := r.take().text
+	if word == "BEGIN" || word == "START" {
+		r.accept("TRANSACTION", "WORK")
+		if r.accept("NAME") {
+			r.objectName()
+		}
+	} else {
+		r.accept("WORK")
+	}
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	res := snowtest.Status(snowtest.KindTCL, executed)
+	if w.st.DescribeOnly {
+		return describeOnly(res), nil
+	}
+	switch word {
+	case "COMMIT":
+		return res, w.commit(ctx)
+	case "ROLLBACK":
+		return res, w.rollback()
+	}
+	return res, w.begin(ctx)
+}
+
+func (s *session) begin(ctx context.Context) error {
+	if s.inTx {
+		return nil
+	}
+	if _, err := exec(ctx, s.conn, "BEGIN TRANSACTION"); err != nil {
+		return err
+	}
+	s.inTx, s.used, s.broken, s.txID = true, false, false, s.e.txs.Add(1)
+	return nil
+}
+
+// commit leaves no transaction behind, whether it succeeds or not.
+func (s *session) commit(ctx context.Context) error {
+	if !s.inTx {
+		return nil
+	}
+	if s.broken {
+		// DuckDB would report success and roll back.
+		if err := s.rollback(); err != nil {
+			return err
+		}
+		return sfError("000603", "25P02", "%s", "COMMIT rolled back. "+abortedMessage)
+	}
+	s.inTx = false
+	_, err := exec(ctx, s.conn, "COMMIT")
+	if err != nil {
+		// DuckDB has rolled back already, or does so now; which of them does not
+		// matter, so neither does this error.
+		_, _ = exec(context.Background(), s.conn, "ROLLBACK")
+	}
+	return translate(ctx, "COMMIT", err)
+}
+
+func (s *session) rollback() error {
+	if !s.inTx {
+		return nil
+	}
+	s.inTx = false
+	_, err := exec(context.Background(), s.conn, "ROLLBACK")
+	return err
+}
+
+// atomically carries out several DuckDB statements as one: in the open
+// transaction, or in one of their own.
+func (s *session) atomically(ctx context.Context, fn func() error) error {
+	if s.inTx {
+		return fn()
+	}
+	if _, err := exec(ctx, s.conn, "BEGIN TRANSACTION"); err != nil {
+		return err
+	}
+	err := fn()
+	if err == nil {
+		_, err = exec(ctx, s.conn, "COMMIT")
+	}
+	if err != nil {
+		_, _ = exec(context.Background(), s.conn, "ROLLBACK")
+	}
+	return err
+}
+
+// locked carries out a change. Where another transaction changes the same rows,
+// Snowflake waits for its lock and DuckDB fails at once: so it is tried again
+// until the lock time is over. That is sound outside of a transaction, and
+// inside one that has done nothing yet. Later the transaction's snapshot is
+// older than the other's change, and only the client can begin again.
+func (w *work) locked(ctx context.Context, fn func() error) error {
+	deadline := time.Now().Add(w.lockTimeout())
+	delay := time.Millisecond
+	for {
+		err := translate(ctx, w.st.SQL, fn())
+		if !errors.Is(err, errConflict) || w.inTx && w.used || time.Now().After(deadline) {
+			if err == nil {
+				w.used = true
+			}
+			return err
+		}
+		w.e.lockWaits.Add(1)
+		if err := pause(ctx, delay); err != nil {
+			return err
+		}
+		delay = min(2*delay, 50*time.Millisecond)
+		if w.inTx {
+			// The conflict has broken the transaction, which was empty.
+			_, _ = exec(context.Background(), w.conn, "ROLLBACK")
+			if _, err := exec(ctx, w.conn, "BEGIN TRANSACTION"); err != nil {
+				w.inTx = false
+				return err
+			}
+		}
+	}
+}
