@@ -125,6 +125,20 @@ func (t sfType) duck() string {
 	return t.base()
 }
 
+// arg gives the type's one argument.
+func (t sfType) arg(standard int) int {
+	if len(t.args) == 1 {
+		return t.args[0]
+	}
+	return standard
+}
+
+// loses reports whether a value of the type has fewer digits after the second
+// than this engine keeps.
+func (t sfType) loses() bool {
+	return (t.base() == "TIME" || strings.HasPrefix(t.base(), "TIMESTAMP")) && t.arg(9) < 6
+}
+
 // declared gives the type in the words of DESCRIBE TABLE.
 func (t sfType) declared() string {
 	switch t.base() {
@@ -139,16 +153,16 @@ func (t sfType) declared() string {
 		}
 		return fmt.Sprintf("VARCHAR(%d)", maxText)
 	case "BLOB":
-		return fmt.Sprintf("BINARY(%d)", maxBinary)
+		return fmt.Sprintf("BINARY(%d)", t.arg(maxBinary))
 	case "TIME":
-		return "TIME(9)"
+		return fmt.Sprintf("TIME(%d)", t.arg(9))
 	case "TIMESTAMP":
-		return "TIMESTAMP_NTZ(9)"
+		return fmt.Sprintf("TIMESTAMP_NTZ(%d)", t.arg(9))
 	case "TIMESTAMPTZ":
 		if strings.Contains(t.name, "LTZ") {
-			return "TIMESTAMP_LTZ(9)"
+			return fmt.Sprintf("TIMESTAMP_LTZ(%d)", t.arg(9))
 		}
-		return "TIMESTAMP_TZ(9)"
+		return fmt.Sprintf("TIMESTAMP_TZ(%d)", t.arg(9))
 	case variantType:
 		return t.name
 	}
@@ -196,6 +210,15 @@ func isName(expr string) bool {
 	}) < 0
 }
 
+// castType reads the type of a cast.
+func (r *rewriter) castType() sfType {
+	typ := r.dataType()
+	if typ.loses() {
+		r.fail(unsupported("CAST to %s", typ.declared()))
+	}
+	return typ
+}
+
 // castCall reads CAST(x AS type) after its first word.
 func (r *rewriter) castCall(try bool) (string, bool) {
 	r.expectOp("(")
@@ -205,7 +228,7 @@ func (r *rewriter) castCall(try bool) (string, bool) {
 		r.fail(r.unexpected(r.peek()))
 		return "", false
 	}
-	typ := r.dataType()
+	typ := r.castType()
 	r.expectOp(")")
 	return typ.cast(expr, variant, try), typ.semi()
 }

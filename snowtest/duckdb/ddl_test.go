@@ -82,6 +82,11 @@ func TestDescribeAndShow(t *testing.T) {
 	if got := strings.Join(types, ","); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
+	c.run("CREATE TABLE sized (tm TIME(0), ts TIMESTAMP_NTZ(3), tz TIMESTAMP_TZ(6), bin BINARY(16), i NUMBER(5), c CHAR(2))")
+	if got := text(c.run("SHOW COLUMNS IN TABLE sized")); !strings.Contains(got, `"scale":3,"type":"TIMESTAMP_NTZ"`) || !strings.Contains(got, `"length":16`) {
+		t.Errorf("SHOW COLUMNS: %s", got)
+	}
+	c.run("DROP TABLE sized")
 	if *res.Rows[3][9] != "note" || res.Columns[3].Name != "null?" {
 		t.Errorf("DESCRIBE: %s", text(res))
 	}

@@ -161,6 +161,8 @@ func TestErrors(t *testing.T) {
 		{"SELECT parse_json('{\"a\":1,\"a\":2}')", "100069/22P02", "duplicate object attribute \"a\""},
 		{"SELECT parse_json('[1] [2]')", "100069/22P02", ""},
 		{"SELECT to_object(parse_json('[1]'))", "100071/22000", "Failed to cast variant value [1] to OBJECT"},
+		{"SELECT '2024-01-01 10:00:00.5'::TIMESTAMP_NTZ(0)", "000002/0A000", "CAST to TIMESTAMP_NTZ(0)"},
+		{"SELECT CAST('10:00:00.5' AS TIME(3))", "000002/0A000", "CAST to TIME(3)"},
 		{"SELECT 'abc'::BINARY", "100053/22023", "not a legal hex-encoded string"},
 		{"SELECT to_binary('xy')", "100053/22023", "not a legal hex-encoded string"},
 		{"SELECT array_construct(1, NULL)", "000002/0A000", "NULL in ARRAY_CONSTRUCT"},

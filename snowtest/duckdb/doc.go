@@ -53,8 +53,10 @@
 //     Whole-number literals are calculated with 32 or 64 bits and fail on
 //     overflow.
 //   - Lengths of VARCHAR are enforced in tables that CREATE TABLE makes, not for
-//     columns that ALTER TABLE adds or changes. Keys are read and not kept:
-//     DESCRIBE shows none.
+//     columns that ALTER TABLE adds or changes. Lengths of BINARY, and how many
+//     digits a column of TIME or a timestamp has after the second, are shown by
+//     DESCRIBE and not enforced; a cast to fewer than six digits is refused. Keys
+//     are read and not kept: DESCRIBE shows none.
 //   - A text that is compared with a date or a timestamp, without a cast, has to
 //     be of the form 2024-02-29 12:00:00, with an offset that follows at once.
 //   - Regular expressions are RE2. HASH, RANDOM, RANDSTR and UNIFORM give other

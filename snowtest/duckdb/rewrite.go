@@ -195,7 +195,7 @@ func (g *region) addOperand(piece string, variant bool) {
 		switch {
 		case t.is("::"):
 			r.i++
-			typ := r.dataType()
+			typ := r.castType()
 			if r.err != nil {
 				return
 			}

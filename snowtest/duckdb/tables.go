@@ -49,7 +49,7 @@ func (c *columnDef) sql() string {
 func (c *columnDef) note() string {
 	declared := ""
 	switch {
-	case c.typ.semi(), strings.HasSuffix(c.typ.declared(), "_TZ(9)"):
+	case c.typ.semi(), strings.HasPrefix(c.typ.declared(), "TIMESTAMP_TZ"), len(c.typ.args) == 1 && c.typ.base() != "DECIMAL" && c.typ.base() != "VARCHAR":
 		declared = c.typ.declared()
 	default:
 		if _, ok := c.typ.length(); ok {
