@@ -124,6 +124,7 @@ type region struct {
 	concat  bool // the next operand follows ||
 	wrapped bool // the last piece is text already
 	from    bool // inside a FROM clause
+	with    bool // among the names of a WITH clause
 	lastOp  string
 }
 

@@ -42,6 +42,7 @@ func (g *region) word(t token) {
 	switch t.text {
 	case "SELECT":
 		r.i++
+		g.with = false
 		g.push("SELECT")
 		g.selectList()
 		return
@@ -122,6 +123,7 @@ func (g *region) word(t token) {
 		if clauseWords[t.text] {
 			g.from = false
 		}
+		g.with = g.with || t.text == "WITH"
 		g.push(t.text)
 		return
 	}
@@ -161,8 +163,8 @@ func (g *region) name() {
 		g.push(joinName(parts) + "(" + columns + ")")
 		g.operand = true
 		return
-	case !star && last.kind == tWord && r.peek().is("("):
-		if len(parts) > 1 {
+	case !star && r.peek().is("("):
+		if len(parts) > 1 || last.kind != tWord {
 			r.fail(compileError("002140", "42601", "Unknown function %s.", strings.ToUpper(r.text(start, r.i))))
 			return
 		}
@@ -198,8 +200,7 @@ func (g *region) namesColumns(start int) bool {
 			return false
 		}
 	}
-	before, after := r.at(start-1-r.i), r.at(end+1-r.i)
-	return before.word("AS") || g.from && g.operand || after.word("AS") && (before.word("WITH", "RECURSIVE") || before.is(","))
+	return r.at(start-1-r.i).word("AS") || g.from && g.operand || g.with && r.at(end+1-r.i).word("AS")
 }
 
 // joinName writes a qualified name.
