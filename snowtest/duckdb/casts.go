@@ -205,7 +205,7 @@ func (t sfType) cast(expr string, variant, try bool) string {
 
 // isName reports whether an expression is a name and no more.
 func isName(expr string) bool {
-	return !isDigit(expr[0]) && strings.IndexFunc(expr, func(c rune) bool {
+	return expr != "" && !isDigit(expr[0]) && strings.IndexFunc(expr, func(c rune) bool {
 		return !(c == '_' || c == '"' || c == '.' || c == '$' || unicode.IsLetter(c) || unicode.IsDigit(c))
 	}) < 0
 }

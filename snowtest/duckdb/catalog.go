@@ -3,6 +3,7 @@ package duckdb
 import (
 	"context"
 	"encoding/json"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -129,6 +130,17 @@ func (s *session) columnNote(ctx context.Context, parts []token) (string, error)
 		return "", compileError("000904", "42000", "invalid identifier '%s'", parts[len(parts)-1].text)
 	}
 	return columns[i].declared(), nil
+}
+
+// castDefault is what a default that is a cast has become.
+var castDefault = regexp.MustCompile(`^sf_(?:date|time|timestamp|timestamptz|whole)\((.*)\)$`)
+
+// defaultText gives the default as a client would write it.
+func (c column) defaultText() string {
+	if c.standard == "CAST(now() AS TIMESTAMP WITH TIME ZONE)" {
+		return "CURRENT_TIMESTAMP()"
+	}
+	return castDefault.ReplaceAllString(c.standard, "CAST($1 AS "+c.typeName()+")")
 }
 
 // typeName gives the type as DESCRIBE TABLE writes it.

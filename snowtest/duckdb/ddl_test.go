@@ -86,6 +86,14 @@ func TestDescribeAndShow(t *testing.T) {
 	if got := text(c.run("SHOW COLUMNS IN TABLE sized")); !strings.Contains(got, `"scale":3,"type":"TIMESTAMP_NTZ"`) || !strings.Contains(got, `"length":16`) {
 		t.Errorf("SHOW COLUMNS: %s", got)
 	}
+	c.run("CREATE OR REPLACE TABLE sized (d DATE DEFAULT '2024-01-01'::DATE, ts TIMESTAMP_LTZ DEFAULT CURRENT_TIMESTAMP(), n INT DEFAULT 5)")
+	var defaults []string
+	for _, row := range c.run("DESC TABLE sized").Rows {
+		defaults = append(defaults, *row[4])
+	}
+	if got := strings.Join(defaults, "|"); got != "CAST('2024-01-01' AS DATE)|CURRENT_TIMESTAMP()|5" {
+		t.Errorf("defaults: %s", got)
+	}
 	c.run("DROP TABLE sized")
 	if *res.Rows[3][9] != "note" || res.Columns[3].Name != "null?" {
 		t.Errorf("DESCRIBE: %s", text(res))

@@ -40,6 +40,9 @@ func TestDialect(t *testing.T) {
 		{"SELECT iff(a > 1, 'big', 'small'), nvl(a, 0), nvl2(a, 1, 2), equal_null(a, NULL) FROM t ORDER BY a", "", "small|1|1|0;big|2|1|0;small|0|2|1"},
 		{"SELECT decode(a, 1, 'one', NULL, 'none', 'other') FROM t ORDER BY a", "", "one;other;none"},
 		{"SELECT 'a' || NULL, '' IS NULL, concat('a', NULL), concat_ws('-', 'a', NULL), coalesce(NULL, 'z'), NULL IS NOT DISTINCT FROM NULL", "", "NULL|0|NULL|NULL|z|1"},
+		{"SELECT min_by(x, y), max_by(x, y), count_if(x > 5), corr(x, x - x), regr_slope(x, x - x) FROM VALUES (NULL, 1), (5, 2), (NULL, 9) v(x, y)", "", "NULL|NULL|0|NULL|NULL"},
+		{"SELECT count_if(a > 0), count(*) FROM t WHERE FALSE", "", "0|0"},
+		{"SELECT left('abc', NULL), right('abc', NULL), substr('abc', 1, NULL), left('abc', -1), substr('abc', 2, -1), 'NaN'::FLOAT::VARCHAR", "", "NULL|NULL|NULL|||NaN"},
 		// Text.
 		{"SELECT 'a' = 'A', 'a' LIKE 'A', 'a' ILIKE 'A', 'abc' RLIKE 'b', 'abc' RLIKE '.b.', 'abc' NOT RLIKE 'b'", "", "0|0|1|0|1|1"},
 		{"SELECT substr('abc', 0, 2), substr('abc', -2), substring('abc', 2), left('abc', 2), right('abc', 2), charindex('c', 'abc'), position('b' IN 'abc'), position('c', 'abcabc', 4)", "", "ab|bc|bc|ab|bc|3|2|6"},
@@ -160,6 +163,8 @@ func TestErrors(t *testing.T) {
 		{"SELECT 'infinity'::DATE", "100040/22007", "Date 'infinity' is not recognized"},
 		{"SELECT '2024/02/29'::DATE", "100040/22007", "Date '2024/02/29' is not recognized"},
 		{"SELECT '2024-02-29 24:00:00 +05:30'::TIMESTAMP_TZ", "100035/22007", "Timestamp '2024-02-29 24:00:00 +05:30' is not recognized"},
+		{"SELECT '2024-02-29 12:00:00 +15:00'::TIMESTAMP_TZ", "100035/22007", ""},
+		{"SELECT '2024-02-29'::DATE::INT", "001065/22023", "types DATE and DECIMAL(38,0)"},
 		{"SELECT '12:61'::TIME", "100108/22007", "Time '12:61' is not recognized"},
 		{"SELECT parse_json('{\"a\":1,\"a\":2}')", "100069/22P02", "duplicate object attribute \"a\""},
 		{"SELECT parse_json('[1] [2]')", "100069/22P02", ""},

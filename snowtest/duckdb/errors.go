@@ -99,7 +99,7 @@ var errorRules = []errorRule{
 	rule(`a single transaction can only write to a single attached database`, "000002", "0A000", "Unsupported feature 'writes to two databases in one transaction'."),
 	rule(`Current transaction is aborted`, "000603", "25P02", abortedMessage),
 	rule(`can't be cast to the destination type STRUCT\(json_ VARCHAR\)|STRUCT\(json_ VARCHAR\) -> |-> STRUCT\(json_ VARCHAR\)`, "000002", "0A000", "Unsupported feature 'VARIANT and another type without a cast'."),
-	rule(`Unimplemented type for cast \((.*?) -> (.*?)\)`, "001065", "22023", compilation+"Function CAST cannot be used with arguments of types %s and %s"),
+	rule(`Unimplemented type for cast \(([^\n]*?) -> ([^\n]*)\)`, "001065", "22023", compilation+"Function CAST cannot be used with arguments of types %s and %s"),
 	rule(`Cannot compare values of type (\S+) and type (\S+)`, "002016", "22000", compilation+"Can not compare the types %s and %s"),
 	rule(`Unknown TimeZone '(.*?)'`, "001006", "22023", compilation+"invalid value ['%s'] for parameter 'TIMEZONE'"),
 	rule(`^Permission Error: (.*)`, "003001", "42501", "SQL access control error:\nInsufficient privileges: %s"),

@@ -18,6 +18,8 @@ func init() {
 		"GET_PATH": getPath, "GET": getPath, "TYPEOF": func(c *call) string { return c.write("sf_typeof") },
 		"SEQ1": sequence, "SEQ2": sequence, "SEQ4": sequence, "SEQ8": sequence, "UNIFORM": uniform,
 		"REGEXP_LIKE": regexpLike, "RLIKE": regexpLike, "IDENTIFIER": identifier, "SYSTEM$WAIT": systemWait,
+		"COUNT_IF": countIf, "CORR": orNull, "REGR_SLOPE": orNull,
+		"MIN_BY": func(c *call) string { return c.write("arg_min_null") }, "MAX_BY": func(c *call) string { return c.write("arg_max_null") },
 		"CHAR": func(c *call) string { return c.write("chr") }, "CONVERT_TIMEZONE": convertTimezone,
 	}
 	for _, name := range []string{"DATEADD", "TIMEADD", "TIMESTAMPADD"} {
@@ -119,6 +121,19 @@ func count(c *call) string {
 		c.r.fail(unsupported("COUNT of several columns without DISTINCT"))
 	}
 	return c.write("COUNT", "CASE WHEN "+strings.Join(c.args, " IS NOT NULL AND ")+" IS NOT NULL THEN row("+strings.Join(c.args, ", ")+") END")
+}
+
+// countIf counts 0 where there are no rows; DuckDB's gives NULL.
+func countIf(c *call) string {
+	if !c.want(1, 1) {
+		return ""
+	}
+	return c.write("COUNT", "CASE WHEN "+c.args[0]+" THEN 1 END")
+}
+
+// orNull is for what has no value over equal numbers: DuckDB says NaN.
+func orNull(c *call) string {
+	return "NULLIF(" + c.write(c.name) + ", 'NaN'::DOUBLE)"
 }
 
 // countDistinct is exact where Snowflake estimates: DuckDB's own estimate is

@@ -108,10 +108,10 @@ CREATE MACRO charindex(p, s) AS strpos(s, p),
   (p, s, start) AS CASE WHEN strpos(system.main.substr(s, CAST(start AS BIGINT)), p) = 0 THEN 0
     ELSE strpos(system.main.substr(s, CAST(start AS BIGINT)), p) + CAST(start AS BIGINT) - 1 END;
 CREATE MACRO substr(s, n) AS system.main.substr(s, CASE WHEN n = 0 THEN 1 ELSE CAST(n AS BIGINT) END),
-  (s, n, l) AS system.main.substr(s, CASE WHEN n = 0 THEN 1 ELSE CAST(n AS BIGINT) END, greatest(CAST(l AS BIGINT), 0));
+  (s, n, l) AS system.main.substr(s, CASE WHEN n = 0 THEN 1 ELSE CAST(n AS BIGINT) END, CASE WHEN l < 0 THEN 0 ELSE CAST(l AS BIGINT) END);
 CREATE MACRO substring(s, n) AS substr(s, n), (s, n, l) AS substr(s, n, l);
-CREATE MACRO "left"(s, n) AS system.main.left(s, greatest(CAST(n AS BIGINT), 0));
-CREATE MACRO "right"(s, n) AS system.main.right(s, greatest(CAST(n AS BIGINT), 0));
+CREATE MACRO "left"(s, n) AS system.main.left(s, CASE WHEN n < 0 THEN 0 ELSE CAST(n AS BIGINT) END);
+CREATE MACRO "right"(s, n) AS system.main.right(s, CASE WHEN n < 0 THEN 0 ELSE CAST(n AS BIGINT) END);
 CREATE MACRO lpad(s, n) AS system.main.lpad(s, CAST(n AS INTEGER), ' '), (s, n, p) AS system.main.lpad(s, CAST(n AS INTEGER), p);
 CREATE MACRO rpad(s, n) AS system.main.rpad(s, CAST(n AS INTEGER), ' '), (s, n, p) AS system.main.rpad(s, CAST(n AS INTEGER), p);
 CREATE MACRO repeat(s, n) AS system.main.repeat(s, CAST(n AS BIGINT));
@@ -132,7 +132,6 @@ CREATE MACRO sha2_hex(s) AS sha256(s), (s, n) AS sha2(s, n);
 CREATE MACRO base64_encode(x) AS to_base64(CASE system.main.typeof(x) WHEN 'BLOB' THEN CAST(CAST(x AS VARCHAR) AS BLOB) ELSE encode(CAST(x AS VARCHAR)) END);
 CREATE MACRO hex_encode(s) AS hex(s);
 CREATE MACRO uuid_string() AS CAST(uuid() AS VARCHAR);
-CREATE MACRO count_if(c) AS system.main.count_if(c);
 
 -- Dates and times. A DATE stays a DATE when days or more are added.
 

@@ -56,7 +56,7 @@ func (w *work) describe(ctx context.Context) (*snowtest.Result, error) {
 		if c.nullable {
 			null = "Y"
 		}
-		row := texts(c.name, c.typeName(), "COLUMN", null, c.standard, "N", "N", "", "", c.comment(), "")
+		row := texts(c.name, c.typeName(), "COLUMN", null, c.defaultText(), "N", "N", "", "", c.comment(), "")
 		for _, i := range []int{4, 7, 8, 9, 10} {
 			if *row[i] == "" {
 				row[i] = nil
@@ -290,7 +290,7 @@ func (w *work) showColumns(ctx context.Context, l *listing) (*snowtest.Result, e
 		if strings.Contains(c.standard, "identity$") {
 			auto = "IDENTITY"
 		}
-		rows = append(rows, texts(c.table.name, c.table.schema, c.name, c.typeJSON(), null, c.standard, "COLUMN", "", c.comment(), c.table.database, auto))
+		rows = append(rows, texts(c.table.name, c.table.schema, c.name, c.typeJSON(), null, c.defaultText(), "COLUMN", "", c.comment(), c.table.database, auto))
 	}
 	return textTable([]string{"table_name", "schema_name", "column_name", "data_type", "null?", "default", "kind", "expression", "comment", "database_name", "autoincrement"}, rows), nil
 }

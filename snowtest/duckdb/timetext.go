@@ -33,7 +33,7 @@ func readTime(s, typ string) (string, bool) {
 	year, month, day, dated := calendar(date)
 	hour, ok := clockHour(clock)
 	switch {
-	case !ok, !dated && (typ != "TIME" || clock[1] == ""), zone[0]+zone[1] != "" && clock[1] == "":
+	case !ok, !dated && (typ != "TIME" || clock[1] == ""), zone[0]+zone[1] != "" && clock[1] == "", number(zone[2]) > 14, number(zone[3]) > 59:
 		return "", false
 	}
 	minute, second := number(clock[1]), number(clock[2])

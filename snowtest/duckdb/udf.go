@@ -196,6 +196,9 @@ func placePoint(digits string, scale int) string {
 func formatText(s, typ string) string {
 	switch typ {
 	case "DOUBLE", "FLOAT":
+		if s == "nan" {
+			return "NaN"
+		}
 		return strings.TrimSuffix(s, ".0")
 	case "TIME":
 		whole, _, _ := strings.Cut(s, ".")
