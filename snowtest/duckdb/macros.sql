@@ -5,9 +5,10 @@
 --
 -- An error is raised by a cast of 'SF|code|state|message|' to a number, which
 -- errors.go turns into one of Snowflake's shape: DuckDB's error() would make the
--- expression volatile and its alias useless to the rest of the SELECT. What needs to see the statement's text (date parts,
--- formats, any number of arguments) is rewritten in functions.go, temporal.go
--- and conversions.go, which call the macros that begin with sf_.
+-- expression volatile and its alias useless to the rest of the SELECT. What needs
+-- to see the statement's text (date parts, formats, any number of arguments) is
+-- rewritten in functions.go, temporal.go and conversions.go, which call the macros
+-- that begin with sf_. A few of those are functions in Go: udf.go lists them.
 
 -- Values as text: what ::VARCHAR, TO_VARCHAR and || make of each type.
 
