@@ -29,8 +29,8 @@ type conn struct {
 	replaced  int   // how often the session was replaced; prepared statements look at it
 
 	// While the connection lies in the pool the keeper may look at it and replace
-	// its session. IsValid begins that time, ResetSession and Close end it; at all
-	// other times the fields above are its user's alone.
+	// its session. IsValid begins that time, checkOut ends it; at all other times the
+	// fields above are its user's alone.
 	mu   sync.Mutex
 	idle time.Time // since when it lies in the pool; zero while it is in use
 }
@@ -60,6 +60,9 @@ func (c *conn) attach(s *session) {
 
 // checkOut ends the time in the pool and returns when it began, zero if it had
 // not. It waits for nothing: the keeper holds the lock only to look and to swap.
+//
+// All that uses the session calls it: a connection whose first caller left while it
+// was being opened has its next user without a ResetSession.
 func (c *conn) checkOut() (since time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -69,7 +72,10 @@ func (c *conn) checkOut() (since time.Time) {
 
 // Raw returns the inner driver's connection as it is at the moment; a later
 // statement may replace it.
-func (c *conn) Raw() driver.Conn { return c.session.conn.Conn }
+func (c *conn) Raw() driver.Conn {
+	c.checkOut()
+	return c.session.conn.Conn
+}
 
 // ResetSession is called by database/sql before each use but the first. Here is
 // the one place where a dead session can be replaced without any question: there
@@ -278,16 +284,19 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 
 // CheckNamedValue asks the inner connection which Go types it binds.
 func (c *conn) CheckNamedValue(nv *driver.NamedValue) error {
+	c.checkOut()
 	return c.session.conn.full.CheckNamedValue(nv)
 }
 
 // GetQueryStatus is gosnowflake's; reach it through sql.Conn.Raw.
 func (c *conn) GetQueryStatus(ctx context.Context, queryID string) (*gosnowflake.SnowflakeQueryStatus, error) {
+	c.checkOut()
 	return c.session.conn.full.GetQueryStatus(ctx, queryID)
 }
 
 // AddTelemetryData is gosnowflake's; reach it through sql.Conn.Raw.
 func (c *conn) AddTelemetryData(ctx context.Context, at time.Time, data map[string]string) error {
+	c.checkOut()
 	return c.session.conn.full.AddTelemetryData(ctx, at, data)
 }
 

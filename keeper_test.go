@@ -2,6 +2,7 @@ package snowtether_test
 
 import (
 	"database/sql"
+	"database/sql/driver"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -128,4 +129,45 @@ func TestPoolThatNobodyUsesIsNotPaced(t *testing.T) {
 			time.Sleep(every)
 		}
 	}, snowtest.WithIdleTimeout(5*time.Minute))
+}
+
+// TestPoolReplacesNoSessionInUse: also where database/sql does not say that the use
+// begins. A connection whose first caller left while it was being opened is put into
+// the pool with IsValid, and its next user gets it without a ResetSession.
+func TestPoolReplacesNoSessionInUse(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		c, err := snowtether.NewConnector(srv.Config(), quiet, idlePing)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := c.Connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !conn.(driver.Validator).IsValid() {
+			t.Fatal("a new connection is not valid")
+		}
+		tx, err := conn.(driver.ConnBeginTx).BeginTx(t.Context(), driver.TxOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		exec := conn.(driver.ExecerContext).ExecContext
+		if _, err := exec(t.Context(), row(1), nil); err != nil {
+			t.Fatal(err)
+		}
+		srv.AbortSessions()
+		time.Sleep(2 * every)
+		_, err = exec(t.Context(), row(2), nil)
+		lostInTx(t, err)
+		lostInTx(t, tx.Commit())
+		if n := srv.Effects(row(1)) + srv.Effects(row(2)); n != 0 {
+			t.Errorf("%d rows of the transaction last", n)
+		}
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -70,6 +70,7 @@ func (op *operation) wait(ctx context.Context, c *Connector) bool {
 // statement provably did not run, no transaction is open, and the session had no
 // state of its own that a new one would lack. See classify for the proof.
 func (c *conn) do(ctx context.Context, op *operation) (any, error) {
+	c.checkOut()
 	for {
 		if err := c.refuse(ctx); err != nil {
 			return nil, err
