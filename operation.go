@@ -27,6 +27,7 @@ type operation struct {
 	args    []driver.NamedValue
 	run     func(context.Context) (any, error)
 	resumed func(rows driver.Rows, queryID string) (any, error) // makes the outcome of rows that were carried over; nil: it cannot be
+	fetches bool                                                // it runs nothing, it fetches a result
 
 	replaced int     // sessions that were replaced for it
 	asked    bool    // whether its session is alive
@@ -212,8 +213,7 @@ func (c *conn) refuse(ctx context.Context) error {
 func (c *conn) failed(ctx context.Context, op *operation, err error, acc acceptance) (again bool, out any, _ error) {
 	class, gone := classify(err, phaseStatement, acc), lost(err, phaseStatement)
 	inTx, lasting := c.tx != nil || c.state.inTx, c.lasting
-	_, byID := ctx.Value(fetchKey).(string)
-	if byID && !op.asked && (number(err) == gosnowflake.ErrQueryStatus || class == ClassInDoubt && !gone) {
+	if op.fetches && !op.asked && (number(err) == gosnowflake.ErrQueryStatus || class == ClassInDoubt && !gone) {
 		// The fetch begins with a look at the statement's status, which neither renews an
 		// expired token nor says that the session is gone. A statement of our own does.
 		op.asked = true
@@ -228,7 +228,7 @@ func (c *conn) failed(ctx context.Context, op *operation, err error, acc accepta
 	if class == ClassStatement && number(err) == 0 && acc.queryID != "" && !plainRead(op.query) && !transfersFile(op.query) {
 		class = ClassInDoubt // no answer of Snowflake's: the statement is done, and what came of it cannot be read
 	}
-	if class == ClassInDoubt && (byID || plainRead(op.query)) {
+	if class == ClassInDoubt && (op.fetches || plainRead(op.query)) {
 		switch {
 		case gone && acc.queryID == "":
 			class = ClassSessionLost // a read may be run again
@@ -328,6 +328,13 @@ const requestIDKey = gosnowflake.ContextKey("SNOWFLAKE_REQUEST_ID")
 
 // fetchKey is where it looks for the query ID of a result to be fetched.
 const fetchKey = gosnowflake.ContextKey("SF_FETCH_RESULT_BY_ID")
+
+// fetches reports whether a query with this context runs nothing and fetches a result
+// by its ID. An Exec or an Arrow stream with the same context is run.
+func fetches(ctx context.Context) bool {
+	id, _ := ctx.Value(fetchKey).(string)
+	return id != ""
+}
 
 // carryOver fetches the outcome of an accepted statement. If the session that it
 // ran in had state, the connection serves this result and is then given up:

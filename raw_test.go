@@ -117,3 +117,14 @@ func TestFetchByIDOutlivesItsSession(t *testing.T) {
 		})
 	}
 }
+
+// TestOnlyAQueryFetchesByID: gosnowflake runs an Exec whatever its context says, and
+// so it is not run again as a fetch would be.
+func TestOnlyAQueryFetchesByID(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1)
+		once(srv, insert, snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
+		_, err := db.ExecContext(gosnowflake.WithFetchResultByID(t.Context(), "01b2c3d4-0000-0000-0000-000000000000"), insert)
+		inDoubt(t, srv, insert, err, 1)
+	})
+}

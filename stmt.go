@@ -79,6 +79,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 			s.queryID = id
 			return rowsOf(fetched, id)
 		},
+		fetches: fetches(ctx),
 	})
 	return outcome[driver.Rows](rows, err)
 }
