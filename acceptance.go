@@ -22,7 +22,7 @@ type acceptance struct {
 	lastID   string // the query ID that the last of them brought, "" for a refusal
 	queryID  string // the statement's, if it is known
 	dials    int    // requests that began to look for a network connection
-	requests int    // requests written
+	requests int    // requests of which at least the headers were written
 	replies  int    // replies begun
 	visible  bool   // the inner driver is gosnowflake: a statement without traffic cannot be
 	watched  bool   // this is what was seen, and not nothing known
@@ -106,7 +106,7 @@ func newWatch(ctx context.Context, args []driver.NamedValue) *watch {
 	w := &watch{Context: ctx, args: args}
 	w.pending = w.room[:0]
 	w.trace.GetConn = w.getConn
-	w.trace.WroteRequest = w.wroteRequest
+	w.trace.WroteHeaders = w.wroteHeaders
 	w.trace.GotFirstResponseByte = w.gotReply
 	if httptrace.ContextClientTrace(ctx) != nil { // the caller watches too
 		w.Context = httptrace.WithClientTrace(ctx, &w.trace)
@@ -163,8 +163,10 @@ func (w *watch) getConn(string) {
 	w.mu.Unlock()
 }
 
-func (w *watch) wroteRequest(httptrace.WroteRequestInfo) {
-	// One that broke off counts as well: it may have arrived.
+// wroteHeaders counts a request before its last byte can be on its way. WroteRequest
+// would come too late: net/http reports it behind the body, and a gateway may answer
+// before it has read that.
+func (w *watch) wroteHeaders() {
 	w.mu.Lock()
 	w.seen.requests++
 	w.mu.Unlock()

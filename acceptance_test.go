@@ -17,7 +17,7 @@ func BenchmarkAcceptanceWatch(b *testing.B) {
 		w := newWatch(ctx, nil)
 		trace := httptrace.ContextClientTrace(w)
 		trace.GetConn("")
-		trace.WroteRequest(httptrace.WroteRequestInfo{})
+		trace.WroteHeaders()
 		trace.GotFirstResponseByte()
 		ch, ok := w.Value(key).(chan<- string)
 		if !ok {

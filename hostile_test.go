@@ -326,3 +326,45 @@ func TestBombIsGarbage(t *testing.T) {
 		inDoubt(t, srv, insert, err, 1)
 	})
 }
+
+// TestAnswerBeforeTheStatementWasReadProvesNothing: a gateway that refuses a request
+// while its body is still on the way refuses that one, and not the one before it,
+// whose reply was lost.
+func TestAnswerBeforeTheStatementWasReadProvesNothing(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"HTTP 401": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "0")
+			w.WriteHeader(http.StatusUnauthorized)
+		},
+		"390111": says(`{"success":false,"code":"390111","message":"Session no longer exists."}`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				f, cfg := inFront(t, srv)
+				db, _ := connect(t, cfg)
+				if err := db.PingContext(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				f.misbehaves("/query-request", true, func(http.ResponseWriter, *http.Request) {
+					f.misbehaves("/query-request", false, func(w http.ResponseWriter, r *http.Request) {
+						f.behaves()
+						srv.AbortSessions()
+						answer(w, r)
+						_ = http.NewResponseController(w).Flush()
+						time.Sleep(time.Second) // the body, larger than all buffers, waits
+					})
+					panic(http.ErrAbortHandler)
+				})
+				sql := "INSERT INTO t VALUES ('" + strings.Repeat("x", 1<<20) + "')"
+				_, err := db.ExecContext(t.Context(), sql)
+				time.Sleep(time.Minute)
+				if !errors.Is(err, snowtether.ErrInDoubt) {
+					t.Errorf("error is %v, want one that Is ErrInDoubt", err)
+				}
+				if n := srv.Accepted(sql); n != 1 {
+					t.Errorf("accepted %d times", n)
+				}
+			})
+		})
+	}
+}
