@@ -133,7 +133,7 @@ func classify(err error, ph phase, acc acceptance) Class {
 			return ClassTransient // a page of HTML comes from a gateway
 		}
 		return ClassPermanent // known or not: an unknown code must not lock a user out
-	case lost(err, ph):
+	case lost(err, ph) && !cutOff(err):
 		if queryIDOf(err) == "" && acc.refused(number(err) == gosnowflake.ErrFailedToPostQuery) {
 			return ClassSessionLost
 		}
@@ -143,7 +143,7 @@ func classify(err error, ph phase, acc acceptance) Class {
 			return ClassTransient // every request was answered with "renew": it took none
 		}
 		return ClassInDoubt
-	case isTransient(err) || isContext(err) || isGarbled(err):
+	case cutOff(err) || isTransient(err) || isGarbled(err):
 		if acc.unsent() {
 			return ClassTransient
 		}
@@ -232,6 +232,13 @@ func isContext(err error) bool {
 	if _, ok := as[*url.Error](err); ok && !errors.Is(err, context.Canceled) {
 		return false
 	}
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// cutOff reports whether a request was cut off by a time-out that is not the caller's.
+// gosnowflake then sends another that cancels the statement, and where that one fails
+// too the number in the error is its own and says nothing about the statement.
+func cutOff(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 

@@ -302,6 +302,13 @@ func TestNetworkErrorsAreTransientOnlyIfNothingWasSent(t *testing.T) {
 			}
 		}
 	}
+	// gosnowflake names the failure of its cancelling before what it cancelled for.
+	for _, code := range append([]int{604, 261002}, lostAtStatement...) {
+		err := fmt.Errorf("failed to cancel query. cancelErr: %w, queryErr: %w", snow(code), clientTimeout(t))
+		if got := classify(err, phaseStatement, refusedByRenew); got != ClassInDoubt {
+			t.Errorf("%v: %q", err, got)
+		}
+	}
 	if got := Classify(errors.New("timeout after 4m0s. HTTP Status: 503. Hanging?")); got != ClassTransient {
 		t.Errorf("gosnowflake's words after its last try are %q", got)
 	}

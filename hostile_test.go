@@ -368,3 +368,50 @@ func TestAnswerBeforeTheStatementWasReadProvesNothing(t *testing.T) {
 		})
 	}
 }
+
+// TestFailedCancellingSaysNothingOfTheStatement: gosnowflake cancels a statement whose
+// reply does not come within Config.ClientTimeout. What it hears then is about the
+// cancelling, and stands first in the statement's error.
+func TestFailedCancellingSaysNothingOfTheStatement(t *testing.T) {
+	hang := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	halt := func(w http.ResponseWriter, r *http.Request) {
+		says(`{"data":`)(w, r)
+		_ = http.NewResponseController(w).Flush()
+		hang(w, r)
+	}
+	for _, tt := range []struct {
+		name  string
+		first http.HandlerFunc // the answer to the first try, after the statement was carried out
+		then  http.HandlerFunc // and to all others
+		abort http.HandlerFunc // the answer to the cancelling
+	}{
+		{"the session is gone", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, halt, says(`{"success":false,"code":"390111","message":"Session no longer exists."}`)},
+		{"a code of its own", hang, hang, says(`{"success":false,"code":"000999","message":"no"}`)},
+		{"HTTP 403", hang, hang, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				f, cfg := inFront(t, srv)
+				cfg.ClientTimeout = time.Minute
+				db, _ := connect(t, cfg)
+				if err := db.PingContext(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				f.misbehaves("/query-request", true, func(w http.ResponseWriter, r *http.Request) {
+					f.misbehaves("/queries/v1/", false, func(w http.ResponseWriter, r *http.Request) {
+						_, _ = io.Copy(io.Discard, r.Body)
+						if strings.Contains(r.URL.Path, "/abort-request") {
+							tt.abort(w, r)
+							return
+						}
+						tt.then(w, r)
+					})
+					tt.first(w, r)
+				})
+				_, err := db.ExecContext(t.Context(), insert)
+				inDoubt(t, srv, insert, err, 1)
+				f.behaves()
+			})
+		})
+	}
+}
