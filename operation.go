@@ -316,8 +316,8 @@ func (c *conn) ran(query string, failed bool) {
 	c.state.ran(query, failed)
 	switch {
 	case c.tx == nil && !before && c.state.inTx:
-		c.lasting = false
-	case query != "" && (c.tx != nil || before) && !rolledBackWithSession(query):
+		c.lasting = failed && !c.state.autocommitOff // it may not have begun, and what follows commits by itself
+	case query != "" && (c.tx != nil || before) && (!rolledBackWithSession(query) || endsTx(query)):
 		c.lasting = true
 	}
 }

@@ -104,7 +104,8 @@ func (st *sessionState) alterSession(sc *scanner, failed bool) {
 				if sc.next() != "=" {
 					continue
 				}
-				off = is(sc.next(), "FALSE")
+				on := sc.next()
+				off = !is(on, "TRUE") && on != "1" // whatever else it is, it may be off
 			}
 			st.autocommitOff = off || failed && st.autocommitOff
 		default:
@@ -127,9 +128,8 @@ func rolledBackWithSession(sql string) bool {
 	}
 	switch {
 	case is(word, "COPY"):
-		sc.next() // INTO
-		to := sc.next()
-		return to != "@" && to != "'"
+		into, to := sc.next(), sc.next()
+		return is(into, "INTO") && to != "@" && to != "'"
 	case is(word, "WITH"):
 		return !sc.has("PROCEDURE", "CALL")
 	}
@@ -139,6 +139,14 @@ func rolledBackWithSession(sql string) bool {
 		}
 	}
 	return false
+}
+
+// endsTx reports whether what follows the statement is in no transaction any more, or
+// may not be.
+func endsTx(sql string) bool {
+	st := sessionState{inTx: true}
+	st.ran(sql, false)
+	return !st.inTx
 }
 
 // asksForLastQuery reports whether the statement asks for the ID of the one before

@@ -74,6 +74,9 @@ func TestStatementsChangeTheStateOfTheirSession(t *testing.T) {
 		{sql: "ALTER SESSION SET AUTOCOMMIT = FALSE", want: offNoted},
 		{sql: "alter session set timezone='UTC' autocommit=false", want: offNoted},
 		{sql: "ALTER SESSION SET TIMEZONE = 'AUTOCOMMIT = FALSE'", want: changed},
+		{sql: "ALTER SESSION SET AUTOCOMMIT = 0", want: offNoted},
+		{sql: "ALTER SESSION SET AUTOCOMMIT = 'false'", want: offNoted},
+		{sql: "ALTER SESSION SET AUTOCOMMIT = $x", want: offNoted}, // nobody knows
 		{sql: "ALTER SESSION SET AUTOCOMMIT = TRUE", before: off, want: changed},
 		{sql: "ALTER SESSION UNSET AUTOCOMMIT", before: off, want: changed},
 		{sql: "ALTER SESSION UNSET TIMEZONE, AUTOCOMMIT", before: off, want: changed},
@@ -132,8 +135,9 @@ func TestWhatEndsWithItsTransaction(t *testing.T) {
 		"COMMIT": false, "": false, "CREATE TABLE t (a INT)": false, "DROP TABLE t": false, "ALTER TABLE t ADD b INT": false,
 		"TRUNCATE TABLE t": false, "CALL p()": false, "EXECUTE IMMEDIATE 'INSERT'": false, "GRANT ROLE r TO USER u": false,
 		"INSERT INTO t VALUES (1); COMMIT": false, "BEGIN INSERT INTO t VALUES (1); COMMIT; END": false, "'INSERT'": false,
-		// An unload writes files, which no rollback removes.
-		"COPY INTO @s/x FROM t": false, "COPY INTO 's3://b/x' FROM (SELECT 1)": false,
+		// An unload writes files, which no rollback removes. Nor does it remove copies.
+		"COPY FILES INTO @s FROM @r": false,
+		"COPY INTO @s/x FROM t":      false, "COPY INTO 's3://b/x' FROM (SELECT 1)": false,
 		// So may an anonymous procedure.
 		"WITH p AS PROCEDURE () RETURNS INT LANGUAGE SQL AS $$ CREATE TABLE x (a INT) $$ CALL p()": false,
 	} {
@@ -210,11 +214,11 @@ func spelled(sql string) (statements []string) {
 
 // Each takes the whole text as words with a space before and behind each.
 var (
-	undone    = regexp.MustCompile(`^ (\( )*((INSERT|UPDATE|DELETE|MERGE|SELECT|SHOW|DESCRIBE|DESC|VALUES|BEGIN|START|ROLLBACK|WITH) |COPY ([^ ]+ ([^@' ][^ ]* |$)|$))`)
+	undone    = regexp.MustCompile(`^ (\( )*((INSERT|UPDATE|DELETE|MERGE|SELECT|SHOW|DESCRIBE|DESC|VALUES|BEGIN|START|ROLLBACK|WITH) |COPY INTO ([^@' ][^ ]* |$))`)
 	procedure = regexp.MustCompile(`^ (\( )*WITH ([^;] |[^ ]{2,} )*(PROCEDURE|CALL) `)
 	second    = regexp.MustCompile(` ; .*[^; ]`)
 	reads     = regexp.MustCompile(`^ (\( )*(SELECT|WITH|SHOW|DESCRIBE|DESC|EXPLAIN) `)
-	writes    = regexp.MustCompile(` (NEXTVAL|GETNEXTVAL|INTO|PROCEDURE|CALL|SYSTEM\$[^ ]*|> >|\. [^ ]+ \() `)
+	writes    = regexp.MustCompile(` (NEXTVAL|GETNEXTVAL|INTO|PROCEDURE|CALL|LAST_QUERY_ID|SYSTEM\$[^ ]*|> >|\. [^ ]+ \() `)
 	followed  = regexp.MustCompile(` ; .`)
 )
 

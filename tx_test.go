@@ -318,3 +318,37 @@ func TestCommitIsNotTakenForItsBegin(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatFollowsARollbackStatementIsInDoubt: it is in no transaction any more, or may
+// not be, so it commits by itself and nothing rolls it back.
+func TestWhatFollowsARollbackStatementIsInDoubt(t *testing.T) {
+	for _, begin := range []string{"BeginTx", "BEGIN"} {
+		t.Run(begin, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				conn, err := pool(t, srv, 1).Conn(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				exec := conn.ExecContext
+				if begin == "BeginTx" {
+					tx, err := conn.BeginTx(t.Context(), nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer func() { _ = tx.Rollback() }() // the session is gone
+					exec = tx.ExecContext
+				} else {
+					if _, err := exec(t.Context(), begin); err != nil {
+						t.Fatal(err)
+					}
+					once(srv, "ROLLBACK", snowtest.Fault{Run: true, Body: "<html>"}) // and the error is ignored, as happens
+				}
+				_, _ = exec(t.Context(), "ROLLBACK")
+				once(srv, insert, snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
+				_, err = exec(t.Context(), insert)
+				inDoubt(t, srv, insert, err, 1)
+			})
+		})
+	}
+}
