@@ -340,14 +340,14 @@ func fetches(ctx context.Context) bool {
 // ran in had state, the connection serves this result and is then given up:
 // nobody must go on unaware without their settings and temporary tables.
 func (c *conn) carryOver(ctx context.Context, op *operation, fail *SessionError) (out any, _ error) {
-	id, changed := fail.QueryID, c.state.changed
+	id, changed, ranIn := fail.QueryID, c.state.changed, c.session
 	rows, err := c.resume(ctx, op, id, fail.Err)
 	if err == nil {
 		if out, err = op.resumed(rows, id); err != nil && !errors.Is(err, errOutcome) {
 			err = fmt.Errorf("%w: %w", errOutcome, err)
 		}
 	}
-	if changed && c.bad == nil {
+	if changed && c.bad == nil && c.session != ranIn {
 		c.bad = &SessionError{Op: op.name, Class: ClassSessionLost, Code: fail.Code, SessionID: fail.SessionID, Err: fail.Err, state: true, retry: true}
 	}
 	var se *SessionError
