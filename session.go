@@ -146,10 +146,13 @@ func (w *tokenWatcher) Unlock() {
 
 // A loginContext is the context of one login. It carries the values of the
 // caller's context but does not end with it, is bounded by itself, and once the
-// login has succeeded it never ends: gosnowflake looks at it one last time after
-// the login, and then would drop the session without logging it out.
+// login has succeeded it has not ended: gosnowflake looks at it one last time after
+// the login, and then would drop the session without logging it out. Contexts that
+// are derived from it end with the embedded one, which stays ended: of a parent that
+// has ended and then has not, package context makes a panic.
 type loginContext struct {
 	context.Context
+	cancel context.CancelFunc
 	timer  *time.Timer
 	unhook func() bool
 	twice  bool // gosnowflake has reason to try again by itself
@@ -157,7 +160,6 @@ type loginContext struct {
 	late chan struct{} // closed when the time is up, also after the login has succeeded
 
 	mu     sync.Mutex
-	done   chan struct{}
 	err    error
 	in     bool // the login has succeeded
 	denied bool // the login was refused
@@ -168,7 +170,8 @@ type loginContext struct {
 const maxLogin = time.Minute
 
 func newLoginContext(values, stopped context.Context, cfg *gosnowflake.Config) *loginContext {
-	l := &loginContext{Context: values, done: make(chan struct{}), late: make(chan struct{})}
+	l := &loginContext{late: make(chan struct{})}
+	l.Context, l.cancel = context.WithCancel(values)
 	bound := maxLogin
 	if cfg != nil {
 		switch cfg.Authenticator {
@@ -231,7 +234,15 @@ func (l *loginContext) connect(c *Connector, inner driver.Connector) (driver.Con
 }
 
 func (l *loginContext) Deadline() (time.Time, bool) { return time.Time{}, false }
-func (l *loginContext) Done() <-chan struct{}       { return l.done }
+
+func (l *loginContext) Done() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.in {
+		return nil
+	}
+	return l.Context.Done()
+}
 
 func (l *loginContext) Err() error {
 	l.mu.Lock()
@@ -249,7 +260,7 @@ func (l *loginContext) end(err error) {
 		return
 	}
 	l.err = err
-	close(l.done)
+	l.cancel()
 }
 
 // succeeded is called when the tokens arrive.
