@@ -43,7 +43,7 @@ type Connector struct {
 	clock        atomic.Int64
 	suspectSince atomic.Int64
 
-	stopped context.Context // ends with Close; logins under way end with it
+	stopped context.Context // ends with Close; logins under way end soon after it
 	stop    context.CancelFunc
 	keeping sync.Once
 

@@ -326,3 +326,36 @@ func TestConnectionOpenedByTheDriverLeavesNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestCloseDuringLoginLeavesNoSession: Close waits for the login and undoes it.
+func TestCloseDuringLoginLeavesNoSession(t *testing.T) {
+	for name, fault := range map[string]snowtest.Fault{
+		"before it is opened": {Delay: 2 * time.Second},
+		"after it was opened": {After: func() { time.Sleep(2 * time.Second) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				c, err := snowtether.NewConnector(srv.Config(), quiet)
+				if err != nil {
+					t.Fatal(err)
+				}
+				srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) { return fault, r.Kind == snowtest.RequestLogin })
+				got := make(chan error)
+				go func() {
+					_, err := c.Connect(t.Context())
+					got <- err
+				}()
+				time.Sleep(time.Second)
+				if err := c.Close(); err != nil {
+					t.Error(err)
+				}
+				if err := <-got; err == nil || errors.Is(err, driver.ErrBadConn) {
+					t.Errorf("Connect: %v", err)
+				}
+				if _, err := c.Connect(t.Context()); err == nil || !strings.Contains(err.Error(), "closed") {
+					t.Errorf("Connect after Close: %v", err)
+				}
+			})
+		})
+	}
+}

@@ -267,32 +267,6 @@ func TestCallerWhoLeavesDuringLoginLeavesNoSession(t *testing.T) {
 	}
 }
 
-// TestCloseDuringLoginLeavesNoSession: Close waits for the login and undoes it.
-func TestCloseDuringLoginLeavesNoSession(t *testing.T) {
-	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		c, err := snowtether.NewConnector(srv.Config(), quiet)
-		if err != nil {
-			t.Fatal(err)
-		}
-		stall(srv, snowtest.RequestLogin, 2*time.Second)
-		got := make(chan error)
-		go func() {
-			_, err := c.Connect(t.Context())
-			got <- err
-		}()
-		time.Sleep(time.Second)
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := <-got; err == nil || errors.Is(err, driver.ErrBadConn) {
-			t.Errorf("Connect: %v", err)
-		}
-		if _, err := c.Connect(t.Context()); err == nil || !strings.Contains(err.Error(), "closed") {
-			t.Errorf("Connect after Close: %v", err)
-		}
-	})
-}
-
 // TestNothingIsLeftOnARealListener: no goroutine; the bubbles above show it in
 // memory.
 func TestNothingIsLeftOnARealListener(t *testing.T) {

@@ -166,7 +166,9 @@ type loginContext struct {
 }
 
 // maxLogin bounds an attempt that hangs, below gosnowflake's client timeout of
-// 900 s. A login in which a person takes part has as long as LoginTimeout says.
+// 900 s. A login in which a person takes part has as long as LoginTimeout says. When
+// the connector is closed there is half of Close's time left: a login that is cut off
+// may have opened a session, and nobody could log it out.
 const maxLogin = time.Minute
 
 func newLoginContext(values, stopped context.Context, cfg *gosnowflake.Config) *loginContext {
@@ -191,7 +193,11 @@ func newLoginContext(values, stopped context.Context, cfg *gosnowflake.Config) *
 		l.end(errLoginTimeout)
 		close(l.late)
 	})
-	l.unhook = context.AfterFunc(stopped, func() { l.end(context.Canceled) })
+	l.unhook = context.AfterFunc(stopped, func() {
+		if l.timer.Stop() {
+			l.timer.Reset(closeTimeout / 2)
+		}
+	})
 	return l
 }
 
@@ -305,8 +311,8 @@ func (l *loginContext) explain(err error) error {
 const codeInvalidToken = 390303
 
 func (l *loginContext) release() {
-	l.timer.Stop()
 	l.unhook()
+	l.timer.Stop()
 }
 
 // A panicError is a panic of the inner driver, turned into an error.
