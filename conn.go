@@ -26,7 +26,6 @@ type conn struct {
 	bad       error // why the connection must not be used any more; sticky
 	abandoned bool  // its session is given up by somebody else
 	alone     bool  // its connector has no other and ends with it
-	replaced  int   // how often the session was replaced; prepared statements look at it
 
 	// While the connection lies in the pool the keeper may look at it and replace
 	// its session. IsValid begins that time, checkOut ends it; at all other times the
@@ -255,9 +254,12 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	s := &stmt{conn: c, query: query}
 	var err error
 	if c.connector.cfg == nil {
-		_, err = c.do(ctx, &operation{name: "prepare", run: func(ctx context.Context) (any, error) { return nil, s.prepare(ctx) }})
-	} else if err = c.refuse(ctx); err == nil {
-		err = s.prepare(ctx)
+		_, err = c.do(ctx, &operation{name: "prepare", run: func(ctx context.Context) (any, error) { return s.prepare(ctx) }})
+	} else {
+		c.checkOut()
+		if err = c.refuse(ctx); err == nil {
+			_, err = s.prepare(ctx)
+		}
 	}
 	if err != nil {
 		return nil, err

@@ -359,3 +359,40 @@ func TestCloseDuringLoginLeavesNoSession(t *testing.T) {
 		})
 	}
 }
+
+// TestPreparedStatementMayBeClosedByACallerWhoLeft: while what he left behind prepares
+// it on the session that replaced its own. The race detector saw the two meet.
+func TestPreparedStatementMayBeClosedByACallerWhoLeft(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		conn, err := pool(t, srv, 1).Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		for i := range 100 {
+			stmt, err := conn.PrepareContext(t.Context(), "SELECT 1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			srv.AbortSessions()
+			if err := conn.PingContext(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				for range i {
+					runtime.Gosched()
+				}
+				cancel()
+			}()
+			if rows, err := stmt.QueryContext(ctx); err == nil {
+				_ = rows.Close() // cancelled, perhaps
+			} else if !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+			if err := stmt.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}

@@ -157,7 +157,6 @@ func (s *session) swap(fresh *session) bool {
 		return false
 	}
 	cn.attach(fresh)
-	cn.replaced++
 	return true
 }
 

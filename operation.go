@@ -386,7 +386,6 @@ func (c *conn) replace(ctx context.Context, cause error) error {
 		return err
 	}
 	c.attach(fresh)
-	c.replaced++
 	c.connector.retire(old)
 	c.connector.replaced(ctx, old, fresh, cause, time.Since(begun))
 	return nil

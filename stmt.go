@@ -3,6 +3,7 @@ package snowtether
 import (
 	"context"
 	"database/sql/driver"
+	"sync/atomic"
 
 	"github.com/snowflakedb/gosnowflake/v2"
 )
@@ -12,11 +13,16 @@ import (
 //
 // It is no NamedValueChecker: database/sql asks the connection instead.
 type stmt struct {
-	conn     *conn
-	query    string
-	inner    driver.Stmt
-	replaced int    // conn.replaced when inner was prepared
-	queryID  string // of an execution that was carried over to another session
+	conn    *conn
+	query   string
+	inner   atomic.Pointer[prepared]
+	queryID string // of an execution that was carried over to another session
+}
+
+// A prepared is the inner statement, and the session that it was prepared on.
+type prepared struct {
+	driver.Stmt
+	session *session
 }
 
 var (
@@ -26,21 +32,27 @@ var (
 	_ gosnowflake.SnowflakeStmt = (*stmt)(nil)
 )
 
-func (s *stmt) prepare(ctx context.Context) (err error) {
-	s.inner, err = s.conn.session.conn.full.PrepareContext(ctx, s.query)
-	s.replaced = s.conn.replaced
-	return err
+func (s *stmt) prepare(ctx context.Context) (*prepared, error) {
+	inner, err := s.conn.session.conn.full.PrepareContext(ctx, s.query)
+	if err != nil {
+		return nil, err
+	}
+	p := &prepared{inner, s.conn.session}
+	s.inner.Store(p)
+	return p, nil
 }
 
 // current is the inner statement on the connection's present session.
 func (s *stmt) current(ctx context.Context) (driver.Stmt, error) {
-	if s.replaced != s.conn.replaced {
-		_ = s.inner.Close()
-		if err := s.prepare(ctx); err != nil {
+	p := s.inner.Load()
+	if p.session != s.conn.session {
+		_ = p.Close()
+		var err error
+		if p, err = s.prepare(ctx); err != nil {
 			return nil, err
 		}
 	}
-	return s.inner, nil
+	return p.Stmt, nil
 }
 
 // ExecContext carries out the statement.
@@ -95,18 +107,29 @@ func (s *stmt) Query(args []driver.Value) (driver.Rows, error) {
 }
 
 // NumInput is the inner statement's: -1 with gosnowflake, which does not know.
-func (s *stmt) NumInput() int { return s.inner.NumInput() }
+func (s *stmt) NumInput() int { return s.inner.Load().NumInput() }
 
 // GetQueryID is gosnowflake's: the ID of the last execution.
 func (s *stmt) GetQueryID() string {
 	if s.queryID != "" {
 		return s.queryID
 	}
-	if q, ok := s.inner.(gosnowflake.SnowflakeStmt); ok {
+	if q, ok := s.inner.Load().Stmt.(gosnowflake.SnowflakeStmt); ok {
 		return q.GetQueryID()
 	}
 	return ""
 }
 
-// Close closes the inner statement.
-func (s *stmt) Close() error { return s.inner.Close() }
+// Close closes the inner statement, as soon as nobody uses it: an execution that its
+// caller left behind may still do.
+func (s *stmt) Close() error {
+	p := s.inner.Load()
+	if p.session.busy.Load() == nil {
+		return p.Close()
+	}
+	go func() {
+		p.session.awaitLeft()
+		_ = p.Close()
+	}()
+	return nil
+}
