@@ -40,8 +40,9 @@ type front struct {
 	behind *httputil.ReverseProxy
 }
 
-// inFront puts a front before srv and returns the Config that goes through it.
-func inFront(t *testing.T, srv *snowtest.Server) (*front, *gosnowflake.Config) {
+// inFront puts a front before srv and returns the Config that goes through it, over
+// HTTP/1 or what else is given.
+func inFront(t *testing.T, srv *snowtest.Server, protocols ...*http.Protocols) (*front, *gosnowflake.Config) {
 	t.Helper()
 	cfg := srv.Config()
 	f := &front{conns: make(chan net.Conn), closed: make(chan struct{})}
@@ -59,8 +60,11 @@ func inFront(t *testing.T, srv *snowtest.Server) (*front, *gosnowflake.Config) {
 		}
 		f.behind.ServeHTTP(w, r)
 	})}
-	go func() { _ = server.Serve(f) }()
 	transport := &http.Transport{DialContext: f.dial, MaxIdleConnsPerHost: 64}
+	for _, p := range protocols {
+		server.Protocols, transport.Protocols = p, p
+	}
+	go func() { _ = server.Serve(f) }()
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
 		if err := server.Close(); err != nil {
@@ -392,7 +396,7 @@ func TestFailedCancellingSaysNothingOfTheStatement(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				f, cfg := inFront(t, srv)
-				cfg.ClientTimeout = time.Minute
+				cfg.ClientTimeout = time.Minute //lint:ignore SA1019 there is no other setting for it
 				db, _ := connect(t, cfg)
 				if err := db.PingContext(t.Context()); err != nil {
 					t.Fatal(err)

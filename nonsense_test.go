@@ -366,3 +366,34 @@ func TestCertificateOfNobodyIsPermanent(t *testing.T) {
 		t.Errorf("%v is %q", err, class)
 	}
 }
+
+// TestHTTP2ProvesAsMuch: a refusal is told from a lost reply over HTTP/2 too.
+func TestHTTP2ProvesAsMuch(t *testing.T) {
+	var h2 http.Protocols
+	h2.SetUnencryptedHTTP2(true)
+	for _, way := range ways[1:] {
+		t.Run(way.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				f, cfg := inFront(t, srv, &h2)
+				db, _ := connect(t, cfg)
+				if err := db.PingContext(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				srv.EndSessions(way.end)
+				if _, err := db.ExecContext(t.Context(), row(2)); err != nil {
+					t.Errorf("refused: %v", err)
+				}
+				f.misbehaves("/query-request", true, func(_ http.ResponseWriter, r *http.Request) {
+					if r.ProtoMajor != 2 {
+						t.Errorf("%s", r.Proto)
+					}
+					f.behaves()
+					srv.EndSessions(way.end)
+					panic(http.ErrAbortHandler)
+				})
+				_, err := db.ExecContext(t.Context(), insert)
+				inDoubt(t, srv, insert, err, 1)
+			})
+		})
+	}
+}
