@@ -397,3 +397,24 @@ func TestHTTP2ProvesAsMuch(t *testing.T) {
 		})
 	}
 }
+
+// TestStatusThatRefusesNothingIsInDoubt: 203 is a proxy's that changed the reply.
+func TestStatusThatRefusesNothingIsInDoubt(t *testing.T) {
+	for _, status := range []int{202, 203, 206, 304} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				f, cfg := inFront(t, srv)
+				db, _ := connect(t, cfg)
+				if err := db.PingContext(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				f.misbehaves("/query-request", true, func(w http.ResponseWriter, _ *http.Request) {
+					f.behaves()
+					w.WriteHeader(status)
+				})
+				_, err := db.ExecContext(t.Context(), insert)
+				inDoubt(t, srv, insert, err, 1)
+			})
+		})
+	}
+}
