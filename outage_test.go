@@ -262,8 +262,13 @@ func TestLoginThatCloseEndsIsNoFailure(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				var j journal
 				var c *snowtether.Connector
+				var closing sync.WaitGroup
 				closeSoon := func() {
-					go func() { _ = c.Close() }()
+					closing.Go(func() {
+						if err := c.Close(); err != nil {
+							t.Error(err)
+						}
+					})
 					time.Sleep(time.Millisecond)
 				}
 				c, err := snowtether.NewConnector(srv.Config(), quiet, snowtether.WithEventHook(func(e snowtether.Event) {
@@ -290,6 +295,7 @@ func TestLoginThatCloseEndsIsNoFailure(t *testing.T) {
 				if err := <-got; err == nil || !strings.Contains(err.Error(), "closed") {
 					t.Errorf("Connect: %v", err)
 				}
+				closing.Wait()
 				for _, kind := range []snowtether.EventKind{snowtether.EventLoginFailed, snowtether.EventOutageBegan, snowtether.EventLoginSuspended} {
 					if events := j.of(kind); len(events) > 0 {
 						t.Errorf("it was made known: %+v", events)
