@@ -5,7 +5,6 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"database/sql/driver"
 	"encoding/json"
 	"errors"
@@ -251,18 +250,9 @@ func isTransient(err error) bool {
 	if _, ok := as[*tls.CertificateVerificationError](err); ok {
 		return false // a certificate does not become right by itself
 	}
-	if _, ok := as[x509.UnknownAuthorityError](err); ok {
-		return false
-	}
-	if dns, ok := as[*net.DNSError](err); ok && dns.IsNotFound {
-		// Resolvers say "no such host" during outages too. As a host that was never
-		// right it costs the connect budget once.
-		return true
-	}
 	if _, ok := as[net.Error](err); ok {
-		return true
-	}
-	if _, ok := as[*url.Error](err); ok {
+		// "No such host" too: resolvers say it during outages. As a host that was never
+		// right it costs the connect budget once.
 		return true
 	}
 	// gosnowflake's words after its last try (retry.go).

@@ -135,7 +135,7 @@ func TestEveryCodeHasItsClass(t *testing.T) {
 		row{gateway(261004, 403), phaseLogin, acceptance{}, ClassPermanent},
 		row{gateway(261000, 401), phaseLogin, acceptance{}, ClassPermanent},
 	)
-	for _, status := range []int{429, 500, 502, 503, 504} {
+	for _, status := range []int{408, 429, 500, 502, 503, 504} {
 		rows = append(rows, row{gateway(261004, status), phaseLogin, acceptance{}, ClassTransient})
 	}
 	// gosnowflake's error for array binds of different lengths: column, rows, rows.
@@ -153,10 +153,11 @@ func TestEveryCodeHasItsClass(t *testing.T) {
 		rows = append(rows, row{err, phaseStatement, acceptance{}, want})
 	}
 	for acc, want := range map[acceptance]Class{
-		{requests: 11, replies: 11}: ClassTransient, // nothing but "renew"
-		{requests: 12, replies: 12}: ClassInDoubt,
-		{requests: 11, replies: 10}: ClassInDoubt,
-		acceptedOnce:                ClassInDoubt,
+		{requests: 11, replies: 11}:             ClassTransient, // nothing but "renew"
+		{requests: 12, replies: 12}:             ClassInDoubt,
+		{requests: 11, replies: 10}:             ClassInDoubt,
+		{lookups: 1, requests: 11, replies: 11}: ClassInDoubt, // one of them was the statement's own
+		acceptedOnce:                            ClassInDoubt,
 	} {
 		rows = append(rows, row{errRenewalLoop, phaseStatement, acc, want})
 	}
@@ -174,7 +175,8 @@ func TestEveryCodeHasItsClass(t *testing.T) {
 	}
 	// What fails between the login and the first use is no refused login.
 	for err, want := range map[error]Class{
-		snow(390114): ClassTransient, snow(390318): ClassTransient, io.EOF: ClassTransient, errRenewalLoop: ClassTransient, context.DeadlineExceeded: ClassTransient,
+		snow(390114): ClassTransient, snow(390318): ClassTransient, io.EOF: ClassTransient, errRenewalLoop: ClassTransient,
+		context.DeadlineExceeded: ClassTransient, context.Canceled: ClassTransient,
 		snow(390303): ClassPermanent, snow(2003): ClassPermanent, errors.New("the hook says no"): ClassPermanent,
 	} {
 		rows = append(rows, row{&setUpError{"hook", err}, phaseLogin, acceptance{}, want})
@@ -196,6 +198,41 @@ func TestEveryCodeHasItsClass(t *testing.T) {
 				t.Errorf("%v with SQLState %q, phase %d, %+v: %q, want %q", r.err, state, r.ph, r.acc, got, r.want)
 			}
 		}
+	}
+}
+
+// TestClassifyTellsTheClassOfAnyError: wherever it was met.
+func TestClassifyTellsTheClassOfAnyError(t *testing.T) {
+	type row struct {
+		err  error
+		want Class
+	}
+	rows := []row{
+		{snow(1003), ClassStatement},
+		{gateway(261004, 503), ClassTransient},
+		// A request that its caller's context ended.
+		{&url.Error{Op: "Post", URL: "https://a", Err: context.Canceled}, ClassContext},
+	}
+	for _, code := range lostAtStatement {
+		rows = append(rows, row{snow(code), ClassSessionLost})
+	}
+	for _, code := range credential {
+		if !slices.Contains(lostAtStatement, code) {
+			rows = append(rows, row{snow(code), ClassCredential})
+		}
+	}
+	for _, code := range permanent {
+		rows = append(rows, row{snow(code), ClassPermanent})
+	}
+	for _, r := range rows {
+		for guise, err := range guises(r.err) {
+			if got := Classify(err); got != r.want {
+				t.Errorf("%v, %s: %q, want %q", r.err, guise, got, r.want)
+			}
+		}
+	}
+	if got := Classify(nil); got != ClassNone {
+		t.Errorf("no error is %q", got)
 	}
 }
 
@@ -409,7 +446,9 @@ func TestSessionErrorSaysWhatToDo(t *testing.T) {
 		{SessionError{Class: ClassSessionLost, InTx: true}, []string{"rolls back", "whole transaction again"}, nil},
 		{SessionError{Class: ClassInDoubt}, []string{"may have run", "check before"}, []string{"did not run"}},
 		{SessionError{Class: ClassInDoubt, QueryID: "01b2"}, []string{"01b2", "accepted", "look it up before"}, []string{"did not run"}},
+		{SessionError{Class: ClassInDoubt, RequestID: "7e57"}, []string{"request 7e57", "may have run", "check before"}, []string{"did not run"}},
 		{SessionError{Class: ClassInDoubt, InTx: true}, []string{"may have run", "check before"}, []string{"rolls back"}},
+		{SessionError{Class: ClassCredential}, []string{"refused", "until something is changed"}, nil},
 		{SessionError{Class: ClassPermanent}, []string{"refused", "until something is changed"}, nil},
 		{SessionError{Class: ClassPermanent, suspended: true}, []string{"no login was tried", "change them, or wait"}, nil},
 		{SessionError{Class: ClassTransient}, []string{"cannot be reached", "nothing was carried out"}, nil},
@@ -429,5 +468,9 @@ func TestSessionErrorSaysWhatToDo(t *testing.T) {
 				t.Errorf("%q, in tx %v: %q says %q", tt.err.Class, tt.err.InTx, text, bad)
 			}
 		}
+	}
+	// A program's own tests make some without a cause.
+	if text := (&SessionError{Op: "exec", Class: ClassInDoubt}).Error(); !strings.Contains(text, "check before") {
+		t.Error(text)
 	}
 }

@@ -247,6 +247,7 @@ func randomRound(t *testing.T, seed uint64, d through, wide bool) (sum tally) {
 	if err := db.Close(); err != nil {
 		t.Errorf("db.Close: %v", err)
 	}
+	time.Sleep(time.Hour)         // and so does a ping that was under way
 	accepted := map[string]bool{} // the statement, or one that belongs to it
 	for _, e := range srv.Ledger() {
 		if e.State == snowtest.Running {

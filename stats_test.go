@@ -248,6 +248,10 @@ func TestLookingAtAConnectorStopsNobody(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		close(stop)
 		looking.Wait()
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Hour) // gosnowflake's cancelling of the ping that was under way
 	}, snowtest.WithLatency(time.Millisecond))
 }
 
