@@ -35,7 +35,7 @@ var (
 func (s *stmt) prepare(ctx context.Context) (*prepared, error) {
 	inner, err := s.conn.session.conn.full.PrepareContext(ctx, s.query)
 	if err != nil {
-		return nil, err
+		return nil, err // and inner stays: database/sql asks for NumInput before it tries again
 	}
 	p := &prepared{inner, s.conn.session}
 	s.inner.Store(p)
@@ -45,12 +45,12 @@ func (s *stmt) prepare(ctx context.Context) (*prepared, error) {
 // current is the inner statement on the connection's present session.
 func (s *stmt) current(ctx context.Context) (driver.Stmt, error) {
 	p := s.inner.Load()
-	if p.session != s.conn.session {
-		_ = p.Close()
+	if old := p; old.session != s.conn.session {
 		var err error
 		if p, err = s.prepare(ctx); err != nil {
 			return nil, err
 		}
+		_ = old.Close()
 	}
 	return p.Stmt, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/DATA-DOG/go-sqlmock"
 	"github.com/snowflakedb/gosnowflake/v2"
@@ -18,6 +19,7 @@ import (
 
 // mocks is a connector that opens one go-sqlmock connection after the other.
 type mocks struct {
+	pings  bool // are expected too
 	driver driver.Driver
 	names  []string
 	opened int
@@ -36,7 +38,7 @@ func (m *mocks) Connect(context.Context) (driver.Conn, error) {
 func (m *mocks) add(t testing.TB, name string) sqlmock.Sqlmock {
 	t.Helper()
 	name = t.Name() + "/" + name
-	db, mock, err := sqlmock.NewWithDSN(name)
+	db, mock, err := sqlmock.NewWithDSN(name, sqlmock.MonitorPingsOption(m.pings))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,6 +141,11 @@ func TestWrappedConnectionMayBeBare(t *testing.T) {
 	if err := errors.Join(tx.Commit(), db.PingContext(t.Context())); err != nil {
 		t.Error(err)
 	}
+	for want, args := range map[string][]any{"no queries here": {1}, `"n"`: {sql.Named("n", 1)}} {
+		if err := db.QueryRowContext(t.Context(), "SELECT 1", args...).Scan(new(int)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("query: %v, want %s", err, want)
+		}
+	}
 	if _, err := db.BeginTx(t.Context(), &sql.TxOptions{ReadOnly: true}); err == nil {
 		t.Error("a read-only transaction was begun")
 	}
@@ -147,11 +154,29 @@ func TestWrappedConnectionMayBeBare(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = conn.Raw(func(dc any) error {
-		_, err := dc.(gosnowflake.SnowflakeConnection).GetQueryStatus(t.Context(), "01b")
-		return err
+		c := dc.(interface {
+			gosnowflake.SnowflakeConnection
+			driver.ConnPrepareContext
+			arrowQueryer
+		})
+		_, status := c.GetQueryStatus(t.Context(), "01b")
+		_, stream := c.QueryArrowStream(t.Context(), "SELECT 1")
+		for _, err := range []error{status, stream, c.AddTelemetryData(t.Context(), time.Now(), nil)} {
+			if err == nil || !strings.Contains(err.Error(), "not gosnowflake") {
+				t.Errorf("error is %v", err)
+			}
+		}
+		stmt, err := c.PrepareContext(t.Context(), insert)
+		if err != nil {
+			return err
+		}
+		if id := stmt.(gosnowflake.SnowflakeStmt).GetQueryID(); id != "" {
+			t.Errorf("a statement has query ID %q", id)
+		}
+		return stmt.Close()
 	})
-	if err == nil || !strings.Contains(err.Error(), "not gosnowflake") {
-		t.Errorf("GetQueryStatus: %v", err)
+	if err != nil {
+		t.Error(err)
 	}
 	if err := errors.Join(conn.Close(), db.Close()); err != nil {
 		t.Error(err)
@@ -166,6 +191,9 @@ func TestWrappedConnectionMayBeBare(t *testing.T) {
 func TestWrapConnectorRefusesWhatItCannotDo(t *testing.T) {
 	if _, err := snowtether.WrapConnector(nil); err == nil {
 		t.Error("a nil connector was taken")
+	}
+	if _, err := snowtether.WrapConnector(bare{}, snowtether.WithMaxLogins(-1)); err == nil || !strings.Contains(err.Error(), "logins") {
+		t.Errorf("WithMaxLogins(-1): %v", err)
 	}
 	if _, err := snowtether.WrapConnector(bare{}, snowtether.WithKeepAlive(true)); err == nil || !strings.Contains(err.Error(), "NewConnector") {
 		t.Errorf("WithKeepAlive: %v", err)
@@ -188,19 +216,17 @@ func TestWrappedGosnowflakeIsAsSafe(t *testing.T) {
 		if _, err := db.ExecContext(t.Context(), row(2)); err != nil {
 			t.Errorf("after a clean loss: %v", err)
 		}
-		once(srv, insert, snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
-		_, err = db.ExecContext(t.Context(), "INSERT INTO t VALUES (3)")
-		if err != nil {
-			t.Error(err)
-		}
-		_, err = db.ExecContext(t.Context(), insert)
-		if !errors.Is(err, snowtether.ErrInDoubt) && srv.Accepted(insert) != 1 {
-			t.Errorf("error is %v, accepted %d times", err, srv.Accepted(insert))
-		}
+		once(srv, row(3), snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
+		_, err = db.ExecContext(t.Context(), row(3))
+		inDoubt(t, srv, row(3), err, 1)
 		if err := db.Close(); err != nil {
 			t.Error(err)
 		}
-	}, snowtest.AllowRepeats())
+	})
+}
+
+type arrowQueryer interface {
+	QueryArrowStream(context.Context, string, ...driver.NamedValue) (gosnowflake.ArrowStreamLoader, error)
 }
 
 // TestArrowBatchesBehaveAsOnABareConnection: the rows are gosnowflake's own, so
