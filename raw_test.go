@@ -1,15 +1,19 @@
 package snowtether_test
 
 import (
+	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"log/slog"
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
+	"github.com/snowtether/snowtether"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -127,4 +131,185 @@ func TestOnlyAQueryFetchesByID(t *testing.T) {
 		_, err := db.ExecContext(gosnowflake.WithFetchResultByID(t.Context(), "01b2c3d4-0000-0000-0000-000000000000"), insert)
 		inDoubt(t, srv, insert, err, 1)
 	})
+}
+
+// raw calls use with a connection of the pool as code in sql.Conn.Raw has it.
+func raw(t *testing.T, db *sql.DB, use func(dc any) error) {
+	t.Helper()
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(conn.Raw(use), conn.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestMethodsFromBeforeContextsOutliveTheirSession: as those of today do.
+func TestMethodsFromBeforeContextsOutliveTheirSession(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1)
+		raw(t, db, func(dc any) error {
+			type execer interface {
+				Exec([]driver.Value) (driver.Result, error)
+			}
+			type queryer interface {
+				Query([]driver.Value) (driver.Rows, error)
+			}
+			c := dc.(interface {
+				Prepare(string) (driver.Stmt, error)
+				Begin() (driver.Tx, error)
+				Exec(string, []driver.Value) (driver.Result, error)
+				Query(string, []driver.Value) (driver.Rows, error)
+				gosnowflake.SnowflakeConnection
+			})
+			srv.AbortSessions()
+			res, err := c.Exec("INSERT INTO t VALUES (?)", []driver.Value{int64(1)})
+			if err != nil {
+				return err
+			}
+			if n, err := res.RowsAffected(); n != 1 || err != nil {
+				t.Errorf("RowsAffected: %d, %v", n, err)
+			}
+			srv.AbortSessions()
+			rows, err := c.Query("SELECT 7", nil)
+			if err != nil {
+				return err
+			}
+			srv.AbortSessions()
+			tx, err := c.Begin()
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(rows.Close(), tx.Commit()); err != nil {
+				return err
+			}
+			stmt, err := c.Prepare("SELECT ?")
+			if err != nil {
+				return err
+			}
+			srv.AbortSessions()
+			if _, err := stmt.(execer).Exec([]driver.Value{int64(1)}); err != nil {
+				return err
+			}
+			srv.AbortSessions()
+			rows, err = stmt.(queryer).Query([]driver.Value{int64(1)})
+			if err != nil {
+				return err
+			}
+			return errors.Join(rows.Close(), stmt.Close(), c.AddTelemetryData(t.Context(), time.Now(), map[string]string{"a": "b"}))
+		})
+		if n := srv.Accepted("INSERT INTO t VALUES (?)"); n != 1 {
+			t.Errorf("accepted %d times", n)
+		}
+	}, snowtest.AllowRepeats()) // the prepared SELECT is carried out twice
+}
+
+// TestCarriedOverResultHasItsQueryID: as gosnowflake's has, and its statement too.
+func TestCarriedOverResultHasItsQueryID(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1)
+		slowly(srv, "^INSERT", 10*time.Minute, counted(snowtest.KindInsert, "inserted", 1), nil)
+		raw(t, db, func(dc any) error {
+			stmt, err := dc.(driver.ConnPrepareContext).PrepareContext(t.Context(), insert)
+			if err != nil {
+				return err
+			}
+			endAt(srv, ways[1].end, time.Minute)
+			got, err := stmt.(driver.StmtExecContext).ExecContext(t.Context(), nil)
+			if err != nil {
+				return err
+			}
+			id, res := srv.Ledger()[0].QueryID, got.(gosnowflake.SnowflakeResult)
+			if a, b := res.GetQueryID(), stmt.(gosnowflake.SnowflakeStmt).GetQueryID(); a != id || b != id {
+				t.Errorf("the result has query ID %q and the statement %q, the server %q", a, b, id)
+			}
+			if status := res.GetStatus(); status != gosnowflake.QueryStatusComplete {
+				t.Errorf("its status is %v", status)
+			}
+			if n, err := got.LastInsertId(); n != -1 || err != nil {
+				t.Errorf("LastInsertId: %d, %v; gosnowflake says -1", n, err)
+			}
+			return stmt.Close()
+		})
+	})
+}
+
+// TestNothingIsSentForACallerWhoHasLeft: on a connection that is his.
+func TestNothingIsSentForACallerWhoHasLeft(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		before := srv.Stats().Requests[snowtest.RequestQuery]
+		raw(t, db, func(dc any) error {
+			if _, err := dc.(driver.ExecerContext).ExecContext(ctx, insert, nil); !errors.Is(err, context.Canceled) {
+				t.Errorf("error is %v", err)
+			}
+			return nil
+		})
+		if n := srv.Stats().Requests[snowtest.RequestQuery] - before; n != 0 {
+			t.Errorf("%d requests", n)
+		}
+	})
+}
+
+// TestSpoiltConnectionIsRefusedAtItsReturnAndAtItsNextUse: some pools ask only once.
+func TestSpoiltConnectionIsRefusedAtItsReturnAndAtItsNextUse(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, srv *snowtest.Server, c *snowtether.Connector, dc driver.Conn) error{
+		"an open transaction": func(t *testing.T, _ *snowtest.Server, _ *snowtether.Connector, dc driver.Conn) error {
+			_, err := dc.(driver.ConnBeginTx).BeginTx(t.Context(), driver.TxOptions{})
+			return err
+		},
+		"a login that was refused": func(t *testing.T, srv *snowtest.Server, _ *snowtether.Connector, dc driver.Conn) error {
+			srv.AbortSessions()
+			srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+				return snowtest.Fault{Code: "390100", Message: "No."}, r.Kind == snowtest.RequestLogin
+			})
+			if err := dc.(driver.Pinger).Ping(t.Context()); number(err) != 390100 {
+				return errors.Join(errors.New("want 390100"), err)
+			}
+			return nil
+		},
+		"suspect, and the server does not say": func(t *testing.T, srv *snowtest.Server, c *snowtether.Connector, dc driver.Conn) error {
+			other, err := c.Connect(t.Context())
+			if err != nil {
+				return err
+			}
+			srv.AbortSessions(srv.Sessions()[1].ID)
+			if err := errors.Join(other.(driver.Pinger).Ping(t.Context()), other.Close()); err != nil {
+				return err
+			}
+			once(srv, "SELECT 1", snowtest.Fault{Status: 403})
+			if err := dc.(driver.SessionResetter).ResetSession(t.Context()); err == nil {
+				return errors.New("it was reset")
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				c, err := snowtether.NewConnector(srv.Config(), quiet)
+				if err != nil {
+					t.Fatal(err)
+				}
+				dc, err := c.Connect(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := spoil(t, srv, c, dc); err != nil {
+					t.Fatal(err)
+				}
+				if dc.(driver.Validator).IsValid() {
+					t.Error("it may return to the pool")
+				}
+				if err := dc.(driver.SessionResetter).ResetSession(t.Context()); err != driver.ErrBadConn { // bare, as database/sql wants it
+					t.Errorf("its next use: %v", err)
+				}
+				if err := errors.Join(dc.Close(), c.Close()); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
 }
