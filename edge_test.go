@@ -185,19 +185,19 @@ func TestOddRefusalAfterAcceptanceIsNotTheStatementsOwnError(t *testing.T) {
 // TestFileTransferIsNotCarriedOver: the server's part of a PUT is over before
 // gosnowflake has sent a byte.
 func TestFileTransferIsNotCarriedOver(t *testing.T) {
-	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := pool(t, srv, 1)
-		const put = "PUT file:///tmp/rows.csv @stage"
-		once(srv, put, snowtest.Fault{
-			Run:   true,
-			Body:  `{"success":true,"code":"333333","data":{"queryId":"01bd0000-0001-0032-0001-000000000001","getResultUrl":"/queries/01bd0000-0001-0032-0001-000000000001/result"}}`,
-			After: func() { srv.AbortSessions() },
+	for _, transfer := range []string{"PUT file:///tmp/rows.csv @stage", "get @stage/rows.csv file:///tmp"} {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			db := pool(t, srv, 1)
+			once(srv, transfer, snowtest.Fault{Run: true, Body: inProgress, After: func() { srv.AbortSessions() }})
+			_, err := db.ExecContext(gosnowflake.WithFilePutStream(t.Context(), strings.NewReader("1")), transfer)
+			if !errors.Is(err, snowtether.ErrInDoubt) {
+				t.Errorf("%s: %v", transfer, err)
+			}
+			if n := srv.Stats().Requests[snowtest.RequestMonitor]; n != 0 {
+				t.Errorf("%s: its status was asked for %d times", transfer, n)
+			}
 		})
-		_, err := db.ExecContext(gosnowflake.WithFilePutStream(t.Context(), strings.NewReader("1")), put)
-		if !errors.Is(err, snowtether.ErrInDoubt) {
-			t.Errorf("error is %v", err)
-		}
-	})
+	}
 }
 
 // TestPingAndBeginLeaveNothingInDoubt: with their session gone, nothing is left of
