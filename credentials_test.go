@@ -159,8 +159,8 @@ func TestSourceThatBelievesInItsTokenIsNotSentTwice(t *testing.T) {
 		if err == nil || sent.Load() != 1 {
 			t.Errorf("%d logins, error %v", sent.Load(), err)
 		}
-		if strings.Contains(fmt.Sprint(err), "revoked-t0ken") {
-			t.Errorf("the token is in the error: %v", err)
+		if strings.Contains(fmt.Sprint(err), "revoked-t0ken") || !strings.Contains(fmt.Sprint(err), "returned the token that was just refused") {
+			t.Errorf("error is %v", err)
 		}
 	}, snowtest.WithToken(func(string) error {
 		sent.Add(1)
@@ -306,4 +306,32 @@ func TestSessionLostDuringSetUpIsTransient(t *testing.T) {
 			t.Error(err)
 		}
 	}, snowtest.AllowOpenSessions())
+}
+
+// TestHookMaySetTheParametersAnew: and no option of the connector, which it could
+// not change any more, nor one without a value.
+func TestHookMaySetTheParametersAnew(t *testing.T) {
+	tag, on := "t", "true"
+	for name, tt := range map[string]struct {
+		params map[string]*string
+		want   string
+	}{
+		"nothing":          {nil, ""},
+		"one":              {map[string]*string{"QUERY_TAG": &tag}, ""},
+		"without a value":  {map[string]*string{"QUERY_TAG": nil}, "QUERY_TAG"},
+		"of the connector": {map[string]*string{"tetherResume": &on}, "tetherResume"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				db, _ := connect(t, srv.Config(), snowtether.WithBeforeConnect(func(_ context.Context, cfg *gosnowflake.Config) error {
+					cfg.Params = tt.params
+					return nil
+				}))
+				err := db.PingContext(t.Context())
+				if (err != nil) != (tt.want != "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("error is %v, want %q", err, tt.want)
+				}
+			})
+		})
+	}
 }

@@ -317,6 +317,11 @@ func TestConnectionOpenedByTheDriverLeavesNothing(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	for dsn, want := range map[string]string{"u:p@a/d?tetherMaxLogins=many": "tetherMaxLogins", strings.Replace(srv.DSN(), srv.User()+":", "nobody:", 1): "390100"} {
+		if _, err := (snowtether.Driver{}).Open(dsn); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error is %v, want %s", err, want)
+		}
+	}
 	if n := len(srv.Sessions()); n != 0 {
 		t.Errorf("%d sessions left", n)
 	}

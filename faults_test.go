@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
-	"fmt"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -253,14 +252,30 @@ func TestCallersQueryIDChannelGetsItsID(t *testing.T) {
 	})
 	t.Run("the same context twice", func(t *testing.T) {
 		// gosnowflake panics here, in the caller's goroutine.
-		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-			db := pool(t, srv, 1)
-			ctx := gosnowflake.WithQueryIDChan(t.Context(), make(chan string, 1))
-			for i := range 2 {
-				if _, err := db.ExecContext(ctx, fmt.Sprintf("INSERT INTO t VALUES (%d)", i)); err != nil {
-					t.Fatal(err)
+		for buffered := range 2 {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				db := pool(t, srv, 1)
+				ids := make(chan string, buffered)
+				ctx := gosnowflake.WithQueryIDChan(t.Context(), ids)
+				for i := range 2 {
+					if _, err := db.ExecContext(ctx, row(i)); err != nil {
+						t.Fatal(err)
+					}
 				}
+				if id := <-ids; id != srv.Ledger()[0].QueryID && id != srv.Ledger()[1].QueryID {
+					t.Errorf("got ID %q", id)
+				}
+			})
+		}
+	})
+	t.Run("nobody reads it", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) { // which fails if a goroutine waits for ever
+			db := pool(t, srv, 1)
+			ctx, cancel := context.WithCancel(gosnowflake.WithQueryIDChan(t.Context(), make(chan string)))
+			if _, err := db.ExecContext(ctx, insert); err != nil {
+				t.Error(err)
 			}
+			cancel()
 		})
 	})
 }

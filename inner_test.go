@@ -284,3 +284,69 @@ func TestRowsThatNobodyWaitsForAreClosed(t *testing.T) {
 		}
 	})
 }
+
+// A veiled connection is gosnowflake's, behind a wrapper that passes on what
+// database/sql/driver names and nothing else.
+type veiled struct {
+	driver.Conn
+	driver.ExecerContext
+	driver.QueryerContext
+}
+
+type veiling struct{ driver.Connector }
+
+func (c veiling) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return veiled{conn, conn.(driver.ExecerContext), conn.(driver.QueryerContext)}, nil
+}
+
+// TestAcceptedStatementBehindAVeilIsInDoubtAtOnce: nobody can ask what became of it.
+func TestAcceptedStatementBehindAVeilIsInDoubtAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		c, err := snowtether.WrapConnector(veiling{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())}, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		db := sql.OpenDB(c)
+		slowly(srv, "^INSERT", 10*time.Minute, counted(snowtest.KindInsert, "inserted", 1), nil)
+		endAt(srv, ways[1].end, time.Minute)
+		begun := time.Now()
+		_, err = db.ExecContext(t.Context(), insert)
+		inDoubt(t, srv, insert, err, 1)
+		withID(t, err)
+		if took := time.Since(begun); took > 2*time.Minute {
+			t.Errorf("told after %v", took)
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Hour)
+	})
+}
+
+// TestWrappedConnectionIsKeptHoweverLongItLies: nothing is known about its tokens.
+func TestWrappedConnectionIsKeptHoweverLongItLies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log []string
+		c, err := snowtether.WrapConnector(bare{&log}, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		db := sql.OpenDB(c)
+		for range 2 {
+			if _, err := db.ExecContext(t.Context(), insert); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(24 * time.Hour)
+		}
+		if n := c.Stats().Logins; n != 1 {
+			t.Errorf("%d logins", n)
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -171,3 +171,17 @@ func TestPoolReplacesNoSessionInUse(t *testing.T) {
 		}
 	})
 }
+
+// TestDeadIdleSessionIsReplacedAfterAnOutage: although no caller asks for it.
+func TestDeadIdleSessionIsReplacedAfterAnOutage(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1, idlePing)
+		use(t, db, 1)
+		srv.AbortSessions()
+		outage(srv, time.Hour, unavailable)
+		time.Sleep(time.Hour + 2*every)
+		if n := len(srv.Sessions()); n != 1 {
+			t.Errorf("%d sessions", n)
+		}
+	})
+}

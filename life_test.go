@@ -3,7 +3,6 @@ package snowtether_test
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"runtime"
 	"strings"
@@ -296,47 +295,6 @@ func TestNothingIsLeftOnARealListener(t *testing.T) {
 	}
 }
 
-// TestEndlessRenewalEndsWithAClearError: gosnowflake asks for ever, 92 times a
-// second.
-func TestEndlessRenewalEndsWithAClearError(t *testing.T) {
-	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := pool(t, srv, 1)
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-			if r.Kind != snowtest.RequestQuery {
-				return snowtest.Fault{}, false
-			}
-			srv.KeepControl()
-			return snowtest.Fault{Code: "390112", Message: "Session token expired."}, true
-		})
-		_, err := db.ExecContext(t.Context(), insert)
-		if err == nil || !strings.Contains(err.Error(), "refuses the session token again after each renewal") {
-			t.Errorf("error is %v", err)
-		}
-		if errors.Is(err, snowtether.ErrInDoubt) || errors.Is(err, driver.ErrBadConn) {
-			t.Errorf("%v Is ErrInDoubt or ErrBadConn", err)
-		}
-		if n := srv.Stats().Renewals; n > 10 {
-			t.Errorf("%d renewals", n)
-		}
-	})
-}
-
-// TestManyRenewalsOfALongStatementAreNoLoop: it is polled for two days and renewed
-// each hour.
-func TestManyRenewalsOfALongStatementAreNoLoop(t *testing.T) {
-	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := pool(t, srv, 1)
-		release := hold(srv, "^INSERT")
-		time.AfterFunc(48*time.Hour, release)
-		if _, err := db.ExecContext(t.Context(), insert); err != nil {
-			t.Error(err)
-		}
-		if n := srv.Stats().Renewals; n < 40 {
-			t.Errorf("only %d renewals", n)
-		}
-	})
-}
-
 // TestPanicOfTheInnerDriverIsAnError: a server that ignores asyncExec makes
 // gosnowflake hand out a nil pointer, and its prepared statements panic on it.
 func TestPanicOfTheInnerDriverIsAnError(t *testing.T) {
@@ -456,4 +414,31 @@ func TestChangedSessionIsKeptOrDiscarded(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestCloseWhileALoginSucceedsLeavesNoSession: the tokens have come, the session is
+// not handed out yet.
+func TestCloseWhileALoginSucceedsLeavesNoSession(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		closed := make(chan error, 1)
+		var c *snowtether.Connector
+		c, err := snowtether.NewConnector(srv.Config(), quiet, snowtether.WithEventHook(func(e snowtether.Event) {
+			if e.Kind == snowtether.EventOpened {
+				go func() { closed <- c.Close() }()
+				time.Sleep(time.Second)
+			}
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Connect(t.Context()); err == nil || !strings.Contains(err.Error(), "closed") {
+			t.Errorf("Connect: %v", err)
+		}
+		if err := <-closed; err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		if n := len(srv.Sessions()); n != 0 {
+			t.Errorf("%d sessions left", n)
+		}
+	})
 }

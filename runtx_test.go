@@ -3,6 +3,7 @@ package snowtether_test
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
@@ -274,4 +275,42 @@ func TestRunTxDoesNotWaitForItsRollback(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 	})
+}
+
+// TestRunTxWithoutTimeBeginsNothing: nor does it hide that the caller has left.
+func TestRunTxWithoutTimeBeginsNothing(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := snowtether.RunTx(ctx, func(context.Context) (*sql.Tx, error) {
+		t.Error("it began")
+		return nil, errors.New("no")
+	}, func(*sql.Tx) error { return nil })
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// TestRunTxOutOfTimeIsNoBadConnection: whatever the last attempt failed with, and
+// database/sql must not make another of it.
+func TestRunTxOutOfTimeIsNoBadConnection(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	err := snowtether.RunTx(ctx, func(context.Context) (*sql.Tx, error) {
+		cancel()
+		return nil, driver.ErrBadConn
+	}, func(*sql.Tx) error { return nil })
+	if !errors.Is(err, context.Canceled) || errors.Is(err, driver.ErrBadConn) || !strings.Contains(err.Error(), driver.ErrBadConn.Error()) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// TestRunTxNeedsATransaction: nothing at all is none.
+func TestRunTxNeedsATransaction(t *testing.T) {
+	err := snowtether.RunTx(t.Context(), func(context.Context) (snowtether.Tx, error) { return nil, nil }, func(snowtether.Tx) error {
+		t.Error("fn ran")
+		return nil
+	})
+	if err == nil || !strings.Contains(err.Error(), "neither a transaction nor an error") {
+		t.Errorf("error is %v", err)
+	}
 }

@@ -2,8 +2,12 @@ package snowtether
 
 import (
 	"context"
+	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/snowflakedb/gosnowflake/v2"
 )
 
 // TestLoginMaySucceedAtTheMomentItEnds: its session is then kept, and package context
@@ -24,6 +28,53 @@ func TestLoginMaySucceedAtTheMomentItEnds(t *testing.T) {
 		}
 		cancelLate()
 		cancel()
+		l.release()
+	}
+}
+
+// TestLoginInWhichAPersonTakesPartHasTheTimeItNeeds: every other one is bounded by a
+// minute, and by LoginTimeout if that is less.
+func TestLoginInWhichAPersonTakesPartHasTheTimeItNeeds(t *testing.T) {
+	for _, tt := range []struct {
+		auth           gosnowflake.AuthType
+		login, browser time.Duration
+		want           time.Duration
+	}{
+		{gosnowflake.AuthTypeSnowflake, 0, 0, time.Minute},
+		{gosnowflake.AuthTypeSnowflake, 300 * time.Second, 0, time.Minute},
+		{gosnowflake.AuthTypeJwt, 10 * time.Second, 0, 10 * time.Second},
+		{gosnowflake.AuthTypeExternalBrowser, 300 * time.Second, 120 * time.Second, 300 * time.Second},
+		{gosnowflake.AuthTypeExternalBrowser, 10 * time.Second, 120 * time.Second, 180 * time.Second},
+		{gosnowflake.AuthTypeOAuthAuthorizationCode, 10 * time.Second, 120 * time.Second, 180 * time.Second},
+		{gosnowflake.AuthTypeOAuthClientCredentials, 300 * time.Second, 120 * time.Second, 300 * time.Second},
+		{gosnowflake.AuthTypeUsernamePasswordMFA, 300 * time.Second, 0, 300 * time.Second},
+		{gosnowflake.AuthTypeUsernamePasswordMFA, 10 * time.Second, 0, time.Minute},
+		{gosnowflake.AuthTypeOkta, 90 * time.Second, 0, 90 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			begun := time.Now()
+			//lint:ignore SA1019 there is no other setting for it
+			l := newLoginContext(t.Context(), t.Context(), &gosnowflake.Config{Authenticator: tt.auth, LoginTimeout: tt.login, ExternalBrowserTimeout: tt.browser})
+			defer l.release()
+			<-l.Done()
+			if took := time.Since(begun); took != tt.want || !errors.Is(l.Err(), context.DeadlineExceeded) {
+				t.Errorf("%v, LoginTimeout %v, ExternalBrowserTimeout %v: ended after %v, want %v", tt.auth, tt.login, tt.browser, took, tt.want)
+			}
+		})
+	}
+}
+
+// TestRefusalEndsALoginUnlessGosnowflakeHasAnotherTry: with a token that it fetches
+// itself.
+func TestRefusalEndsALoginUnlessGosnowflakeHasAnotherTry(t *testing.T) {
+	for auth, ends := range map[gosnowflake.AuthType]bool{
+		gosnowflake.AuthTypeOAuth: true, gosnowflake.AuthTypeOAuthAuthorizationCode: false, gosnowflake.AuthTypeOAuthClientCredentials: false,
+	} {
+		l := newLoginContext(t.Context(), t.Context(), &gosnowflake.Config{Authenticator: auth})
+		l.refused()
+		if (l.Err() != nil) != ends {
+			t.Errorf("%v: the login goes on: %v", auth, l.Err() == nil)
+		}
 		l.release()
 	}
 }

@@ -79,6 +79,7 @@ func TestStatementsChangeTheStateOfTheirSession(t *testing.T) {
 		{sql: "ALTER SESSION SET AUTOCOMMIT = $x", want: offNoted}, // nobody knows
 		{sql: "ALTER SESSION SET AUTOCOMMIT = TRUE", before: off, want: changed},
 		{sql: "ALTER SESSION UNSET AUTOCOMMIT", before: off, want: changed},
+		{sql: "ALTER SESSION SET AUTOCOMMIT FALSE", before: off, failed: true, want: offNoted},
 		{sql: "ALTER SESSION UNSET TIMEZONE, AUTOCOMMIT", before: off, want: changed},
 		{sql: "ALTER SESSION SET AUTOCOMMIT = FALSE; INSERT INTO t VALUES (1)", want: sessionState{autocommitOff: true, inTx: true, changed: true}},
 		{sql: "ALTER SESSION SET AUTOCOMMIT = FALSE", failed: true, want: offNoted},
@@ -112,6 +113,7 @@ func TestStatementsChangeTheStateOfTheirSession(t *testing.T) {
 		{sql: "CREATE TABLE temp (a INT)", want: same},
 		{sql: "CREATE OR REPLACE TRANSIENT TABLE t (a INT)", want: same},
 		{sql: `CREATE TABLE "TEMP" (a INT)`, want: same},
+		{sql: "CREATE TABLE t (setÉ INT); ÉUSE x; USEÉ x", want: same},
 		// Each of these makes what it creates the session's current one.
 		{sql: "CREATE SCHEMA s", want: changed},
 		{sql: "CREATE OR REPLACE TRANSIENT SCHEMA s", want: changed},

@@ -298,27 +298,6 @@ func TestCommitOfACancelledCallerIsInDoubt(t *testing.T) {
 	})
 }
 
-// TestCommitIsNotTakenForItsBegin: a request ID that the caller gave BeginTx must
-// not be sent with COMMIT, which the server would take for a repetition.
-func TestCommitIsNotTakenForItsBegin(t *testing.T) {
-	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := pool(t, srv, 1)
-		tx, err := db.BeginTx(gosnowflake.WithRequestID(t.Context(), gosnowflake.NewUUID()), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := tx.ExecContext(t.Context(), insert); err != nil {
-			t.Fatal(err)
-		}
-		if err := tx.Commit(); err != nil {
-			t.Fatal(err)
-		}
-		if n := srv.Effects(insert); n != 1 {
-			t.Errorf("took effect %d times", n)
-		}
-	})
-}
-
 // TestWhatFollowsARollbackStatementIsInDoubt: it is in no transaction any more, or may
 // not be, so it commits by itself and nothing rolls it back.
 func TestWhatFollowsARollbackStatementIsInDoubt(t *testing.T) {
@@ -351,4 +330,85 @@ func TestWhatFollowsARollbackStatementIsInDoubt(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestEndIsNotTakenForItsBegin: a request ID that the caller gave BeginTx must not be
+// sent with COMMIT or ROLLBACK, which Snowflake would take for a repetition.
+func TestEndIsNotTakenForItsBegin(t *testing.T) {
+	for sql, end := range map[string]func(*sql.Tx) error{"COMMIT": (*sql.Tx).Commit, "ROLLBACK": (*sql.Tx).Rollback} {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			db := pool(t, srv, 1)
+			id := gosnowflake.NewUUID()
+			tx, err := db.BeginTx(gosnowflake.WithRequestID(t.Context(), id), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := end(tx); err != nil {
+				t.Fatal(err)
+			}
+			got := make(map[string]bool) // whether the statement was sent with the ID
+			for _, e := range srv.Ledger() {
+				got[e.SQL] = e.RequestID == id.String()
+			}
+			if len(got) != 2 || !got["BEGIN"] || got[sql] {
+				t.Errorf("sent with the caller's ID: %v", got)
+			}
+		})
+	}
+}
+
+// TestBeginInDoubtLeavesTheNextWritersRows: its transaction may be open, although its
+// session lives.
+func TestBeginInDoubtLeavesTheNextWritersRows(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1)
+		once(srv, "BEGIN", snowtest.Fault{Run: true, Body: "<html>"})
+		if _, err := db.BeginTx(t.Context(), nil); !errors.Is(err, snowtether.ErrInDoubt) {
+			t.Errorf("error is %v", err)
+		}
+		fiveWriters(t, srv, db, true)
+	})
+}
+
+// TestRollbackAfterALostStatementSucceeds: also where something of the transaction
+// lasts already; its error has been told.
+func TestRollbackAfterALostStatementSucceeds(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1)
+		tx, err := db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.ExecContext(t.Context(), "CREATE TABLE x (n INT)"); err != nil {
+			t.Fatal(err)
+		}
+		srv.AbortSessions()
+		if _, err := tx.ExecContext(t.Context(), insert); !errors.Is(err, snowtether.ErrInDoubt) {
+			t.Errorf("error is %v", err)
+		}
+		if err := tx.Rollback(); err != nil {
+			t.Errorf("Rollback: %v", err)
+		}
+	})
+}
+
+// TestRollbackOnASilentServerIsBounded: by 10 s; the session's end rolls back too.
+func TestRollbackOnASilentServerIsBounded(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1)
+		tx, err := db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		once(srv, "ROLLBACK", snowtest.Fault{Delay: 24 * time.Hour})
+		begun := time.Now()
+		if err := tx.Rollback(); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Rollback: %v", err)
+		}
+		if took := time.Since(begun); took != 10*time.Second {
+			t.Errorf("took %v", took)
+		}
+		time.Sleep(time.Hour)
+		fiveWriters(t, srv, db, true)
+	})
 }
