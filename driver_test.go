@@ -155,6 +155,10 @@ var uses = []struct {
 // TestPoolOutlivesItsSessions: plain gosnowflake fails all 400 statements, for
 // ever.
 func TestPoolOutlivesItsSessions(t *testing.T) {
+	statements := 400
+	if testing.Short() {
+		statements = 80 // they take half the time of all tests
+	}
 	for _, way := range ways {
 		for _, use := range uses {
 			t.Run(way.name+"/"+use.name, func(t *testing.T) {
@@ -170,7 +174,7 @@ func TestPoolOutlivesItsSessions(t *testing.T) {
 				var wg sync.WaitGroup
 				for worker := range 8 {
 					wg.Go(func() {
-						for i := worker; i < 400; i += 8 {
+						for i := worker; i < statements; i += 8 {
 							if err := use.use(t.Context(), db, i); err != nil {
 								t.Errorf("statement %d: %v", i, err)
 							}

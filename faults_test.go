@@ -265,6 +265,7 @@ func TestCallersQueryIDChannelGetsItsID(t *testing.T) {
 				if id := <-ids; id != srv.Ledger()[0].QueryID && id != srv.Ledger()[1].QueryID {
 					t.Errorf("got ID %q", id)
 				}
+				synctest.Wait() // for the one that came too late
 			})
 		}
 	})
