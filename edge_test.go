@@ -182,6 +182,18 @@ func TestOddRefusalAfterAcceptanceIsNotTheStatementsOwnError(t *testing.T) {
 	}
 }
 
+// TestFileThatCannotBeReadIsTheStatementsOwnError: the server has answered by then, but
+// nothing is in doubt.
+func TestFileThatCannotBeReadIsTheStatementsOwnError(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1)
+		_, err := db.ExecContext(t.Context(), "PUT file:///no/such/file @stage")
+		if err == nil || snowtether.Classify(err) != snowtether.ClassStatement {
+			t.Errorf("error is %v, %q", err, snowtether.Classify(err))
+		}
+	})
+}
+
 // TestFileTransferIsNotCarriedOver: the server's part of a PUT is over before
 // gosnowflake has sent a byte.
 func TestFileTransferIsNotCarriedOver(t *testing.T) {

@@ -244,3 +244,43 @@ func TestLoginHasNoneOfTheStatementsRequestID(t *testing.T) {
 		}
 	})
 }
+
+// TestLoginThatSucceedsForgetsTheRefusalsBefore: the next one cools down for 30 s
+// again, and not for a minute.
+func TestLoginThatSucceedsForgetsTheRefusalsBefore(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		_, c := connect(t, srv.Config())
+		for n := int64(1); n <= 3; n++ {
+			onceAt(srv, snowtest.RequestLogin, snowtest.Fault{Code: "390422", Message: "Not from this address."})
+			if _, err := c.Connect(t.Context()); number(err) != 390422 {
+				t.Errorf("error is %v", err)
+			}
+			time.Sleep(30 * time.Second)
+			conn, err := c.Connect(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := conn.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// TestCloseEndsTheWaitOfAStatement: for the end of an outage.
+func TestCloseEndsTheWaitOfAStatement(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db, c := connect(t, srv.Config(), snowtether.WithBackOff(func() backoff.BackOff { return backoff.NewConstantBackOff(time.Hour) }))
+		always(srv, "SELECT 7", snowtest.Fault{Body: "<html>"})
+		begun := time.Now()
+		time.AfterFunc(time.Minute, func() {
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		err := db.QueryRowContext(within(t, 24*time.Hour), "SELECT 7").Scan(new(int))
+		if took := time.Since(begun); took != time.Minute || snowtether.Classify(err) != snowtether.ClassTransient {
+			t.Errorf("after %v: %v", took, err)
+		}
+	})
+}

@@ -350,3 +350,28 @@ func TestWrappedConnectionIsKeptHoweverLongItLies(t *testing.T) {
 		}
 	})
 }
+
+// TestWrappedSessionsThatServeAreNotPaced: also where no traffic shows that they do.
+func TestWrappedSessionsThatServeAreNotPaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := snowtether.WrapConnector(bare{new([]string)}, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		db := sql.OpenDB(c)
+		db.SetMaxIdleConns(0)
+		begun := time.Now()
+		for range 40 {
+			if _, err := db.ExecContext(t.Context(), insert); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+		}
+		if took := time.Since(begun); took > 0 {
+			t.Errorf("took %v", took)
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -311,6 +311,7 @@ func TestPanicOfTheInnerDriverIsAnError(t *testing.T) {
 			}
 			return err
 		},
+		"plain read": func(ctx context.Context, db *sql.DB) error { return db.QueryRowContext(ctx, "SELECT 7").Scan(new(int)) },
 		"prepared": func(ctx context.Context, db *sql.DB) error {
 			stmt, err := db.PrepareContext(ctx, insert)
 			if err != nil {
@@ -324,7 +325,7 @@ func TestPanicOfTheInnerDriverIsAnError(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := pool(t, srv, 1)
-				once(srv, insert, snowtest.Fault{Body: answer})
+				onceAt(srv, snowtest.RequestQuery, snowtest.Fault{Body: answer})
 				err := use(gosnowflake.WithAsyncMode(t.Context()), db)
 				if !errors.Is(err, snowtether.ErrInDoubt) {
 					t.Errorf("error is %v", err)
@@ -371,7 +372,7 @@ func TestContextIsHonouredAtOnce(t *testing.T) {
 					defer cancel()
 					begun := time.Now()
 					err := use(ctx, db)
-					if took := time.Since(begun); took != time.Second || !errors.Is(err, context.DeadlineExceeded) {
+					if took := time.Since(begun); took != time.Second || !errors.Is(err, context.DeadlineExceeded) || snowtether.Classify(err) != snowtether.ClassContext {
 						t.Errorf("waited %v: %v", took, err)
 					}
 					before := srv.Stats().Logins

@@ -74,9 +74,62 @@ func TestTransactionIsNotCarriedOver(t *testing.T) {
 	})
 }
 
-// TestWhatLastsIsForgottenWithItsTransaction: the next one on the same connection
-// holds nothing that does.
-func TestWhatLastsIsForgottenWithItsTransaction(t *testing.T) {
+// TestWhatLastsIsToldOfItsOwnTransactionAlone: one that held DDL is in doubt when its
+// session ends, whichever way it was begun; the next on the same connection is not.
+func TestWhatLastsIsToldOfItsOwnTransactionAlone(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		first   []string
+		begin   string // BeginTx if it is empty
+		inDoubt bool
+	}{
+		{"DDL in it", []string{"BEGIN", "CREATE TABLE x (n INT)"}, "", true},
+		{"DDL in the one before", []string{"BEGIN", "CREATE TABLE x (n INT)", "COMMIT"}, "begin", false},
+		{"DDL in the one before, then BeginTx", []string{"BEGIN", "CREATE TABLE x (n INT)", "COMMIT"}, "BeginTx", false},
+		{"DDL before it", []string{"CREATE TABLE x (n INT)"}, "begin", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				db := pool(t, srv, 1)
+				conn, err := db.Conn(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				exec := conn.ExecContext
+				for _, sql := range tt.first {
+					if _, err := exec(t.Context(), sql); err != nil {
+						t.Fatal(err)
+					}
+				}
+				switch tt.begin {
+				case "BeginTx":
+					tx, err := conn.BeginTx(t.Context(), nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					exec = tx.ExecContext
+					defer func() { _ = tx.Rollback() }() // else conn.Close waits for it
+				case "begin":
+					if _, err := exec(t.Context(), tt.begin); err != nil {
+						t.Fatal(err)
+					}
+				}
+				srv.AbortSessions()
+				_, err = exec(t.Context(), insert)
+				if tt.inDoubt {
+					inDoubt(t, srv, insert, err, 0)
+				} else {
+					lostInTx(t, err)
+				}
+			})
+		})
+	}
+}
+
+// TestBeginWithLostReplyAndSessionIsLost: what lasted before it is none of its
+// business.
+func TestBeginWithLostReplyAndSessionIsLost(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := pool(t, srv, 1)
 		conn, err := db.Conn(t.Context())
@@ -84,15 +137,28 @@ func TestWhatLastsIsForgottenWithItsTransaction(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		for _, sql := range []string{"BEGIN", "CREATE TABLE x (n INT)", "COMMIT", "BEGIN", row(1)} {
-			if _, err := conn.ExecContext(t.Context(), sql); err != nil {
-				t.Fatal(err)
-			}
+		if _, err := conn.ExecContext(t.Context(), "CREATE TABLE x (n INT)"); err != nil {
+			t.Fatal(err)
 		}
-		srv.AbortSessions()
-		_, err = conn.ExecContext(t.Context(), row(2))
+		once(srv, "BEGIN", snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
+		_, err = conn.ExecContext(t.Context(), "BEGIN")
 		lostInTx(t, err)
-	}, snowtest.AllowRepeats()) // BEGIN
+	})
+}
+
+// TestLastStatementOfALostTransactionMayLast: DDL commits, and its own reply was lost.
+func TestLastStatementOfALostTransactionMayLast(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		const ddl = "CREATE TABLE x (n INT)"
+		db := pool(t, srv, 1)
+		tx, err := db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		once(srv, ddl, snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
+		_, err = tx.ExecContext(t.Context(), ddl)
+		inDoubt(t, srv, ddl, err, 1)
+	})
 }
 
 // TestPinnedConnectionThatIsOverSaysSo: its session ended with a statement in doubt,

@@ -313,3 +313,27 @@ func TestSpoiltConnectionIsRefusedAtItsReturnAndAtItsNextUse(t *testing.T) {
 		})
 	}
 }
+
+// TestCommitThatWasNotSentIsNotInDoubt: its caller had left before.
+func TestCommitThatWasNotSentIsNotInDoubt(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1)
+		raw(t, db, func(dc any) error {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			tx, err := dc.(driver.ConnBeginTx).BeginTx(ctx, driver.TxOptions{})
+			if err != nil {
+				return err
+			}
+			cancel()
+			if err := tx.Commit(); !errors.Is(err, context.Canceled) || errors.Is(err, snowtether.ErrInDoubt) {
+				t.Errorf("Commit: %v", err)
+			}
+			return nil
+		})
+		if n := srv.Accepted("COMMIT"); n != 0 {
+			t.Errorf("COMMIT was accepted %d times", n)
+		}
+		fiveWriters(t, srv, db, true)
+	})
+}

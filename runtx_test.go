@@ -314,3 +314,22 @@ func TestRunTxNeedsATransaction(t *testing.T) {
 		t.Errorf("error is %v", err)
 	}
 }
+
+// TestRunTxBeginsAgainAfterABeginInDoubt: a BEGIN that may have run has changed
+// nothing.
+func TestRunTxBeginsAgainAfterABeginInDoubt(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1)
+		once(srv, "BEGIN", snowtest.Fault{Run: true, Body: "<html>"})
+		runs := 0
+		err := snowtether.RunTx(t.Context(), begin(db), func(tx *sql.Tx) error {
+			runs++
+			_, err := tx.ExecContext(t.Context(), insert)
+			return err
+		})
+		if err != nil || runs != 1 {
+			t.Errorf("fn ran %d times: %v", runs, err)
+		}
+		rowsLast(t, srv, 1, 1)
+	})
+}

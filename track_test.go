@@ -132,7 +132,7 @@ func TestWhatEndsWithItsTransaction(t *testing.T) {
 	for sql, want := range map[string]bool{
 		"INSERT INTO t VALUES (1)": true, "update t set a = 1": true, "DELETE FROM t": true, "MERGE INTO t USING u ON 1=1": true,
 		"COPY INTO t FROM @s": true, "SELECT 1": true, "((SELECT 1))": true, "WITH a AS (SELECT 1) SELECT * FROM a": true,
-		"/* x */ -- y\n INSERT INTO t VALUES (1)": true, "SHOW TABLES": true, "DESC TABLE t": true,
+		"/* x */ -- y\n INSERT INTO t VALUES (1)": true, "INSERT INTO t VALUES (1);;": true, "SHOW TABLES": true, "DESC TABLE t": true,
 		"BEGIN": true, "START TRANSACTION": true, "ROLLBACK": true,
 		"COMMIT": false, "": false, "CREATE TABLE t (a INT)": false, "DROP TABLE t": false, "ALTER TABLE t ADD b INT": false,
 		"TRUNCATE TABLE t": false, "CALL p()": false, "EXECUTE IMMEDIATE 'INSERT'": false, "GRANT ROLE r TO USER u": false,

@@ -412,3 +412,18 @@ func TestRollbackOnASilentServerIsBounded(t *testing.T) {
 		fiveWriters(t, srv, db, true)
 	})
 }
+
+// TestRollbackWithLostReplyAndSessionSucceeds: one of the two has rolled back.
+func TestRollbackWithLostReplyAndSessionSucceeds(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1)
+		tx, err := db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		once(srv, "ROLLBACK", snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
+		if err := tx.Rollback(); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -267,4 +268,56 @@ func number(err error) int {
 		return se.Number
 	}
 	return 0
+}
+
+// TestBadConnectionOfTheInnerDriverIsALostSession: in a transaction it must not reach
+// database/sql, which would run the statement outside of it.
+func TestBadConnectionOfTheInnerDriverIsALostSession(t *testing.T) {
+	var inner mocks
+	first, second := inner.add(t, "first"), inner.add(t, "second")
+	first.ExpectBegin()
+	first.ExpectExec("INSERT").WillReturnError(driver.ErrBadConn)
+	first.ExpectClose()
+	second.ExpectExec("INSERT").WillReturnResult(sqlmock.NewResult(0, 1))
+	second.ExpectClose()
+	c, err := snowtether.WrapConnector(&inner, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := sql.OpenDB(c)
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = tx.ExecContext(t.Context(), insert)
+	lostInTx(t, err)
+	if err := tx.Rollback(); err != nil {
+		t.Errorf("Rollback: %v", err)
+	}
+	if _, err := db.ExecContext(t.Context(), insert); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(db.Close(), first.ExpectationsWereMet(), second.ExpectationsWereMet()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWrappedReadThatFailsOnTheNetworkIsNotTriedAgain: whether and when it is worth
+// it, the inner driver knows.
+func TestWrappedReadThatFailsOnTheNetworkIsNotTriedAgain(t *testing.T) {
+	var inner mocks
+	mock := inner.add(t, "only")
+	mock.ExpectQuery("SELECT").WillReturnError(io.ErrUnexpectedEOF)
+	mock.ExpectClose()
+	c, err := snowtether.WrapConnector(&inner, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := sql.OpenDB(c)
+	if err := db.QueryRowContext(t.Context(), "SELECT 7").Scan(new(int)); !errors.Is(err, io.ErrUnexpectedEOF) || snowtether.Classify(err) != snowtether.ClassTransient {
+		t.Errorf("error is %v", err)
+	}
+	if err := errors.Join(db.Close(), mock.ExpectationsWereMet()); err != nil {
+		t.Error(err)
+	}
 }
