@@ -53,7 +53,6 @@ func TestLoginInWhichAPersonTakesPartHasTheTimeItNeeds(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			begun := time.Now()
-			//lint:ignore SA1019 there is no other setting for it
 			l := newLoginContext(t.Context(), t.Context(), &gosnowflake.Config{Authenticator: tt.auth, LoginTimeout: tt.login, ExternalBrowserTimeout: tt.browser})
 			defer l.release()
 			<-l.Done()
