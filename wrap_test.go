@@ -5,8 +5,10 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,9 +38,11 @@ func (m *mocks) Connect(context.Context) (driver.Conn, error) {
 	return m.driver.Open(m.names[m.opened-1])
 }
 
+var mocked atomic.Int64
+
 func (m *mocks) add(t testing.TB, name string) sqlmock.Sqlmock {
 	t.Helper()
-	name = t.Name() + "/" + name
+	name = fmt.Sprint(t.Name(), "/", name, "/", mocked.Add(1)) // with -count too each is another
 	db, mock, err := sqlmock.NewWithDSN(name, sqlmock.MonitorPingsOption(m.pings))
 	if err != nil {
 		t.Fatal(err)
