@@ -333,3 +333,22 @@ func TestRunTxBeginsAgainAfterABeginInDoubt(t *testing.T) {
 		rowsLast(t, srv, 1, 1)
 	})
 }
+
+// TestRunTxAsksNobodyAboutACommitInDoubt: not even the program, which might say yes to
+// everything.
+func TestRunTxAsksNobodyAboutACommitInDoubt(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1)
+		once(srv, "COMMIT", snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
+		runs := 0
+		err := snowtether.RunTx(t.Context(), begin(db), func(tx *sql.Tx) error {
+			runs++
+			_, err := tx.ExecContext(t.Context(), insert)
+			return err
+		}, snowtether.WithRepeatable(func(error) bool { return true }))
+		inDoubt(t, srv, insert, err, 1)
+		if runs != 1 {
+			t.Errorf("fn ran %d times", runs)
+		}
+	})
+}

@@ -68,6 +68,8 @@ func TestStatementsChangeTheStateOfTheirSession(t *testing.T) {
 		{sql: `SELECT "a;COMMIT""b;COMMIT"`, before: open, want: open},
 		{sql: `SELECT 'it''s;COMMIT', 'a\';COMMIT'`, before: open, want: open},
 		{sql: `SELECT '\\'; COMMIT`, before: open, want: same},
+		{sql: `SELECT "a\"; COMMIT`, before: open, want: same}, // a backslash is nothing in a name
+		{sql: "SELECT 1 AS a, commit; SELECT 2", before: open, want: open},
 		{sql: ";;(BEGIN", want: open},
 
 		// AUTOCOMMIT.
