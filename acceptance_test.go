@@ -81,7 +81,7 @@ func TestLookUpWithoutAReplyProvesNothing(t *testing.T) {
 	key := gosnowflake.ContextKey("QUERY_ID_CHANNEL")
 	w.Value(key)
 	for range 2 { // a 503 after execution, then 390111
-		trace.WroteRequest(httptrace.WroteRequestInfo{})
+		trace.WroteHeaders()
 		trace.GotFirstResponseByte()
 	}
 	ch := w.Value(key).(chan<- string)
