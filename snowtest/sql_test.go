@@ -116,36 +116,3 @@ func TestOnlyDMLAndCallsChangeData(t *testing.T) {
 		}
 	}
 }
-
-func TestCSVTellsNullFromEmpty(t *testing.T) {
-	for _, test := range []struct {
-		csv  string
-		want [][]string
-	}{
-		{"", nil},
-		{"a,b\n", [][]string{{"a", "b"}}},
-		{"a\n\"\"\n\nb\n", [][]string{{"a"}, {""}, {"NULL"}, {"b"}}},
-		{",\n", [][]string{{"NULL", "NULL"}}},
-		{"\"\",,x\n", [][]string{{"", "NULL", "x"}}},
-		{"\"a,\"\"b\"\"\nc\",d\n", [][]string{{"a,\"b\"\nc", "d"}}},
-		{"a,b", [][]string{{"a", "b"}}},
-		{"a,", [][]string{{"a", "NULL"}}},
-		{`"back\slash",x` + "\n", [][]string{{`back\slash`, "x"}}},
-	} {
-		var got [][]string
-		for _, row := range snowtest.ParseCSV(test.csv) {
-			var list []string
-			for _, v := range row {
-				if v == nil {
-					list = append(list, "NULL")
-				} else {
-					list = append(list, *v)
-				}
-			}
-			got = append(got, list)
-		}
-		if !slices.EqualFunc(got, test.want, slices.Equal) {
-			t.Errorf("%q: got %q, want %q", test.csv, got, test.want)
-		}
-	}
-}
