@@ -163,7 +163,7 @@ func TestCommitThatRunsWhenItsSessionDiesTakesEffect(t *testing.T) {
 	srv.AbortSessions()
 	wantCode(t, <-failed, 390111)
 	close(b.release)
-	waitFor(t, func() bool { return srv.Effects(insert) == 1 })
+	waitFor(func() bool { return srv.Effects(insert) == 1 })
 }
 
 func TestEntryTellsWhatWasAccepted(t *testing.T) {

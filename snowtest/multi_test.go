@@ -103,7 +103,7 @@ func TestCancelledMultiStatementStops(t *testing.T) {
 	if _, err := db.ExecContext(ctx, "UPDATE t SET x = 1; DELETE FROM t"); err == nil {
 		t.Error("it succeeded")
 	}
-	waitFor(t, func() bool { return srv.Ledger()[0].State == snowtest.Aborted })
+	waitFor(func() bool { return srv.Ledger()[0].State == snowtest.Aborted })
 	if e := srv.Ledger()[1]; e.State != snowtest.Aborted || srv.Accepted("DELETE FROM t") != 0 {
 		t.Errorf("ledger %+v", srv.Ledger())
 	}

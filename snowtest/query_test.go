@@ -161,7 +161,7 @@ func TestCancelledContextAbortsTheStatement(t *testing.T) {
 	if _, err := db.ExecContext(ctx, "UPDATE t SET x = 1"); !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v", err)
 	}
-	waitFor(t, func() bool { return srv.Ledger()[0].State != snowtest.Running })
+	waitFor(func() bool { return srv.Ledger()[0].State != snowtest.Running })
 	if e := srv.Ledger()[0]; e.State != snowtest.Aborted || e.Effects != 0 || e.Err.Code != "000604" || e.Err.SQLState != "57014" {
 		t.Errorf("the entry is %+v", e)
 	}
