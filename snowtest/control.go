@@ -75,7 +75,7 @@ func (f *Fault) replaces() bool { return f.Drop || f.Status != 0 || f.Body != ""
 // never be used for two requests, and KeepControl needs no argument.
 type controls struct {
 	consulting sync.Mutex
-	keep       bool // guarded by consulting, which the caller of KeepControl's caller holds
+	keep       bool // guarded by consulting, which is locked where KeepControl may be called
 
 	mu   sync.Mutex
 	list []*control
@@ -97,23 +97,17 @@ func (s *Server) Control(fn func(*Request) (Fault, bool)) {
 	s.controls.list = append(s.controls.list, &control{fn})
 }
 
-// KeepControl keeps the control function that calls it, although
-// that function returns true.
+// KeepControl keeps the control function that calls it, although that function
+// returns true.
 func (s *Server) KeepControl() { s.controls.keep = true }
 
 func (c *controls) consult(req *Request) Fault {
+	c.consulting.Lock()
+	defer c.consulting.Unlock()
 	c.mu.Lock()
 	list := slices.Clone(c.list)
 	c.mu.Unlock()
-	if len(list) == 0 {
-		return Fault{}
-	}
-	c.consulting.Lock()
-	defer c.consulting.Unlock()
 	for _, ctl := range list {
-		if !c.has(ctl) {
-			continue // used for another request meanwhile
-		}
 		c.keep = false
 		fault, ok := ctl.fn(req)
 		if !ok {
@@ -125,12 +119,6 @@ func (c *controls) consult(req *Request) Fault {
 		return fault
 	}
 	return Fault{}
-}
-
-func (c *controls) has(ctl *control) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Contains(c.list, ctl)
 }
 
 func (c *controls) drop(ctl *control) {
