@@ -21,11 +21,8 @@ type recorder struct {
 	cleanups []func()
 }
 
-func (r *recorder) Helper()             {}
-func (r *recorder) Name() string        { return "recorder" }
-func (r *recorder) Failed() bool        { return len(r.errors) > 0 || r.fatal != "" }
-func (r *recorder) Logf(string, ...any) {}
-func (r *recorder) Cleanup(fn func())   { r.cleanups = append(r.cleanups, fn) }
+func (r *recorder) Helper()           {}
+func (r *recorder) Cleanup(fn func()) { r.cleanups = append(r.cleanups, fn) }
 func (r *recorder) Errorf(format string, args ...any) {
 	r.errors = append(r.errors, fmt.Sprintf(format, args...))
 }

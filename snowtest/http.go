@@ -93,11 +93,7 @@ func (f *Fault) reply() *reply {
 	case f.Body != "":
 		return &reply{raw: []byte(f.Body)}
 	}
-	message := f.Message
-	if message == "" {
-		message = refusals[f.Code]
-	}
-	return failure(&Error{Code: f.Code, SQLState: "08001", Message: message}, "")
+	return refuse(f.Code, f.Message)
 }
 
 // send sends the reply; with a cut, only its first bytes.

@@ -70,9 +70,8 @@ func (s *Server) logIn(in *incoming) *reply {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sessions[ses.id], s.open[ses.id] = ses, ses
+	s.open[ses.id] = ses
 	s.stats.Logins++
-	s.stats.SessionsOpened++
 	sessionToken, masterToken := s.issue(ses, now)
 	rep := success(map[string]any{
 		"token":                   sessionToken,

@@ -1,9 +1,6 @@
 package snowtest
 
-import (
-	"regexp"
-	"time"
-)
+import "regexp"
 
 var (
 	cancelQuery = regexp.MustCompile(`(?is)^\s*SELECT\s+SYSTEM\$CANCEL_QUERY\s*\(\s*'([^']*)'\s*\)\s*;?\s*$`)
@@ -69,37 +66,4 @@ func (s *Server) scanResult(q *query, id string) (*Result, *Error) {
 		res.written = nil
 	}
 	return &res, nil
-}
-
-// abort answers POST /queries/v1/abort-request, which gosnowflake sends when
-// the context of a statement ends.
-func (s *Server) abort(in *incoming) *reply {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	ses, refused := s.authorize(in.HTTP, now)
-	if refused != nil {
-		return refused
-	}
-	ses.lastUsed = now
-	found := false
-	for _, q := range ses.requests[in.RequestID] {
-		if q.running() {
-			q.cancel()
-			found = true
-		}
-	}
-	if !found {
-		return failure(&Error{Code: "000605", SQLState: "57014", Message: "Identified SQL statement is not currently executing."}, "")
-	}
-	return success(nil)
-}
-
-func (q *query) running() bool {
-	select {
-	case <-q.done:
-		return false
-	default:
-		return true
-	}
 }

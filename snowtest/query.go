@@ -115,18 +115,16 @@ var errCanceled = &Error{Code: "000604", SQLState: "57014", Message: "SQL execut
 // runQuery answers POST /queries/v1/query-request.
 func (s *Server) runQuery(in *incoming) *reply {
 	s.mu.Lock()
-	now := time.Now()
-	ses, refused := s.authorize(in.HTTP, now)
+	ses, refused := s.authorize(in.HTTP)
 	if refused != nil {
 		s.mu.Unlock()
 		return refused
 	}
-	ses.lastUsed = now
 	q := ses.accepted(in)
 	if q != nil {
 		s.stats.Repeats++
 	} else {
-		q = s.newQuery(ses, in, now)
+		q = s.newQuery(ses, in)
 		if in.RequestID != "" {
 			ses.requests[in.RequestID] = append(ses.requests[in.RequestID], q)
 		}
@@ -152,8 +150,8 @@ func (ses *session) accepted(in *incoming) *query {
 }
 
 // newQuery accepts a statement and lets it run in a goroutine.
-func (s *Server) newQuery(ses *session, in *incoming, now time.Time) *query {
-	q := s.accept(s.base, ses, in.SQL, in.Binds, in.query.DescribeOnly, "", in.RequestID, now)
+func (s *Server) newQuery(ses *session, in *incoming) *query {
+	q := s.accept(s.base, ses, in.SQL, in.Binds, in.query.DescribeOnly, "", in.RequestID)
 	q.async = in.Async
 	if in.query.BindStage != "" {
 		binds, err := s.stagedBinds(ses, in.query.BindStage)
@@ -191,7 +189,7 @@ func (s *Server) newQuery(ses *session, in *incoming, now time.Time) *query {
 }
 
 // accept gives a statement its query ID and its entry in the ledger.
-func (s *Server) accept(ctx context.Context, ses *session, sql string, binds []Bind, describe bool, parent, requestID string, now time.Time) *query {
+func (s *Server) accept(ctx context.Context, ses *session, sql string, binds []Bind, describe bool, parent, requestID string) *query {
 	s.lastQuery++
 	q := &query{
 		id:        fmt.Sprintf("%08x-%04x-%04x-%04x-%012x", 0x01bd0000+s.lastQuery>>16, s.lastQuery&0xffff, 0x32, ses.id&0xffff, s.lastQuery),
@@ -202,7 +200,7 @@ func (s *Server) accept(ctx context.Context, ses *session, sql string, binds []B
 		binds:     binds,
 		describe:  describe,
 		parent:    parent,
-		started:   now,
+		started:   time.Now(),
 		done:      make(chan struct{}),
 	}
 	q.ctx, q.cancel = context.WithCancel(ctx)
@@ -298,7 +296,7 @@ func (s *Server) runAll(q *query, parts []string) {
 	for _, sql := range parts {
 		n := min(countPlaceholders(sql), len(binds))
 		s.mu.Lock()
-		child := s.accept(q.ctx, q.session, sql, binds[:n:n], q.describe, q.id, "", time.Now())
+		child := s.accept(q.ctx, q.session, sql, binds[:n:n], q.describe, q.id, "")
 		q.children = append(q.children, child)
 		s.mu.Unlock()
 		binds = binds[n:]
@@ -319,8 +317,8 @@ func (s *Server) runAll(q *query, parts []string) {
 	})
 }
 
-// ensureFinished is deferred: a handler that ends its goroutine (t.Fatal, a
-// panic) must not leave the client waiting for ever.
+// ensureFinished is deferred: a handler that ends its goroutine, as t.Fatal does,
+// must not leave the client waiting for ever.
 func (s *Server) ensureFinished(q *query) {
 	if q.running() {
 		s.finish(q, nil, &Error{Code: "000603", SQLState: "XX000", Message: "the engine did not return from Run"})

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"strconv"
 	"strings"
-	"time"
 )
 
 type rowType struct {
@@ -22,13 +21,11 @@ type rowType struct {
 // who ran the statement.
 func (s *Server) fetchResult(in *incoming) *reply {
 	s.mu.Lock()
-	now := time.Now()
-	ses, refused := s.authorize(in.HTTP, now)
+	ses, refused := s.authorize(in.HTTP)
 	if refused != nil {
 		s.mu.Unlock()
 		return refused
 	}
-	ses.lastUsed = now
 	q := s.queries[in.QueryID]
 	s.mu.Unlock()
 	if q == nil || !q.belongsTo(ses.user) {
@@ -41,17 +38,46 @@ func (s *Server) fetchResult(in *incoming) *reply {
 func (s *Server) monitor(in *incoming) *reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
-	ses, refused := s.authorize(in.HTTP, now)
+	ses, refused := s.authorize(in.HTTP)
 	if refused != nil {
 		return refused
 	}
-	ses.lastUsed = now
 	queries := []map[string]any{}
 	if q := s.queries[in.QueryID]; q != nil && q.belongsTo(ses.user) {
 		queries = append(queries, q.status())
 	}
 	return success(map[string]any{"queries": queries})
+}
+
+// abort answers POST /queries/v1/abort-request, which gosnowflake sends when
+// the context of a statement ends.
+func (s *Server) abort(in *incoming) *reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ses, refused := s.authorize(in.HTTP)
+	if refused != nil {
+		return refused
+	}
+	found := false
+	for _, q := range ses.requests[in.RequestID] {
+		if q.running() {
+			q.cancel()
+			found = true
+		}
+	}
+	if !found {
+		return failure(&Error{Code: "000605", SQLState: "57014", Message: "Identified SQL statement is not currently executing."}, "")
+	}
+	return success(nil)
+}
+
+func (q *query) running() bool {
+	select {
+	case <-q.done:
+		return false
+	default:
+		return true
+	}
 }
 
 // belongsTo compares users as Snowflake does, in any case.
@@ -66,9 +92,7 @@ func (q *query) status() map[string]any {
 		"endTime":   int64(0),
 		"stats":     map[string]int{"scanBytes": 0, "producedRows": 0},
 	}
-	select {
-	case <-q.done:
-	default:
+	if q.running() {
 		return status
 	}
 	status["endTime"] = q.ended.UnixMilli()
@@ -91,8 +115,8 @@ func (s *Server) outcome(in *incoming, q *query) *reply {
 	if q.err != nil {
 		return failure(q.err, q.id)
 	}
-	base := "http://" + s.hostOf(in.HTTP)
-	q.render.Do(func() { q.data = s.describe(q, base) })
+	base := "http://" + in.HTTP.Host // of absolute URLs: the host that the client asked for
+	q.render.Do(func() { q.data = s.data(q, base) })
 	chunks := q.result.written.chunks
 	if len(chunks) == 0 {
 		return success(q.data)
@@ -102,9 +126,9 @@ func (s *Server) outcome(in *incoming, q *query) *reply {
 	return success(data)
 }
 
-// describe makes the data part of a reply, once for each statement, but for the
-// URLs of the chunks, which are new in each reply.
-func (s *Server) describe(q *query, base string) map[string]any {
+// data makes the data part of a reply, once for each statement, but for the URLs
+// of the chunks, which are new in each reply.
+func (s *Server) data(q *query, base string) map[string]any {
 	res := q.result
 	columns := make([]rowType, 0, len(res.Columns))
 	for _, c := range res.Columns {

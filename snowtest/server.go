@@ -2,7 +2,6 @@ package snowtest
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -23,7 +22,6 @@ type Server struct {
 	options
 	http      *http.Server
 	conns     connTracker
-	host      string
 	port      int
 	transport *http.Transport // nil when the server listens on loopback
 	controls  controls
@@ -44,7 +42,6 @@ type Server struct {
 	isClosing   bool
 	lastSession int64
 	lastQuery   int64
-	sessions    map[int64]*session // all ever opened: an ended one still knows how it ended
 	open        map[int64]*session
 	tokens      map[string]*token
 	queries     map[string]*query
@@ -85,20 +82,18 @@ func Start(opts ...Option) (*Server, error) {
 	}
 
 	s := &Server{
-		options:  o,
-		host:     memoryHost,
-		port:     80,
-		closing:  make(chan struct{}),
-		serving:  make(chan struct{}),
-		closed:   make(chan struct{}),
-		sessions: map[int64]*session{},
-		open:     map[int64]*session{},
-		tokens:   map[string]*token{},
-		queries:  map[string]*query{},
-		grants:   map[string]*grant{},
-		stages:   map[string]*stage{},
-		uploads:  map[string]upload{},
-		stats:    Stats{Requests: map[RequestKind]int{}},
+		options: o,
+		port:    80,
+		closing: make(chan struct{}),
+		serving: make(chan struct{}),
+		closed:  make(chan struct{}),
+		open:    map[int64]*session{},
+		tokens:  map[string]*token{},
+		queries: map[string]*query{},
+		grants:  map[string]*grant{},
+		stages:  map[string]*stage{},
+		uploads: map[string]upload{},
+		stats:   Stats{Requests: map[RequestKind]int{}},
 	}
 	s.conns.conns = map[net.Conn]struct{}{}
 	s.base, s.cancel = context.WithCancel(context.Background())
@@ -112,7 +107,7 @@ func Start(opts ...Option) (*Server, error) {
 		s.transport = newMemoryTransport(l)
 		listener = l
 	} else {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", host+":0")
 		if err != nil {
 			return nil, err
 		}
@@ -156,10 +151,7 @@ type TB interface {
 	Helper()
 	Errorf(format string, args ...any)
 	Fatalf(format string, args ...any)
-	Logf(format string, args ...any)
 	Cleanup(func())
-	Failed() bool
-	Name() string
 }
 
 // Close stops the server: requests that are held or waiting are dropped,
@@ -206,7 +198,7 @@ func (s *Server) URL() string {
 	if s.inMemory {
 		return ""
 	}
-	return "http://" + net.JoinHostPort(s.host, strconv.Itoa(s.port))
+	return "http://" + s.address()
 }
 
 // DSN returns a DSN for sql.Open. It panics when the server is [InMemory], because no DSN
@@ -217,10 +209,13 @@ func (s *Server) DSN() string {
 	}
 	params := url.Values{"account": {account}, "protocol": {"http"}}
 	return url.QueryEscape(s.user) + ":" + url.QueryEscape(s.password) + "@" +
-		net.JoinHostPort(s.host, strconv.Itoa(s.port)) + "/" + database + "/" + schema + "?" + params.Encode()
+		s.address() + "/" + database + "/" + schema + "?" + params.Encode()
 }
 
+func (s *Server) address() string { return net.JoinHostPort(host, strconv.Itoa(s.port)) }
+
 const (
+	host      = "127.0.0.1" // in memory, too, where it stands in URLs that never leave the process
 	account   = "snowtest"
 	database  = "TESTDB"
 	schema    = "PUBLIC"
@@ -238,7 +233,7 @@ func (s *Server) Config() *gosnowflake.Config {
 		Password: s.password,
 		Database: database,
 		Schema:   schema,
-		Host:     s.host,
+		Host:     host,
 		Port:     s.port,
 		Protocol: "http",
 		Params:   map[string]*string{},
@@ -289,7 +284,3 @@ func (l *logBuffer) String() string {
 	defer l.mu.Unlock()
 	return l.buf.String()
 }
-
-// hostOf is the host that a reply's absolute URLs (chunks, uploads) point to:
-// the one that the client asked for.
-func (s *Server) hostOf(r *http.Request) string { return cmp.Or(r.Host, s.host) }

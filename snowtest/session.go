@@ -1,6 +1,7 @@
 package snowtest
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"net/http"
@@ -195,37 +196,37 @@ func (s *Server) end(ses *session, how End) <-chan struct{} {
 
 // authorize finds the session of a request by its token, or the reply that
 // refuses the request.
-func (s *Server) authorize(r *http.Request, now time.Time) (*session, *reply) {
+func (s *Server) authorize(r *http.Request) (*session, *reply) {
+	now := time.Now()
 	t := s.tokens[bearer(r)]
 	switch {
 	case t == nil || t.master:
-		return nil, refuse(codeSessionUnknown)
+		return nil, refuse(codeSessionUnknown, "")
 	case t.session.ended != nil:
 		return nil, t.session.ended.refusal(false)
 	case !t.valid(now):
-		return nil, refuse(codeSessionExpired)
+		return nil, refuse(codeSessionExpired, "")
 	}
+	t.session.lastUsed = now
 	return t.session, nil
 }
 
 func (e *End) refusal(renewal bool) *reply {
 	switch {
 	case renewal && e.Renewal != "":
-		return refuse(e.Renewal)
+		return refuse(e.Renewal, "")
 	case e.Status != 0:
 		return &reply{status: e.Status}
 	case e.Code != "":
-		return refuse(e.Code)
+		return refuse(e.Code, "")
 	}
-	return refuse(codeSessionExpired)
+	return refuse(codeSessionExpired, "")
 }
 
-func refuse(code string) *reply {
-	text, ok := refusals[code]
-	if !ok {
-		text = "The request was refused."
-	}
-	return failure(&Error{Code: code, SQLState: "08001", Message: text}, "")
+// refuse refuses a request; with an empty message, in the words of a real server.
+func refuse(code, message string) *reply {
+	message = cmp.Or(message, refusals[code], "The request was refused.")
+	return failure(&Error{Code: code, SQLState: "08001", Message: message}, "")
 }
 
 // bearer is the token of a request: Authorization: Snowflake Token="…".
@@ -245,11 +246,11 @@ func (s *Server) renew(r *http.Request) *reply {
 	t := s.tokens[bearer(r)]
 	switch {
 	case t == nil || !t.master:
-		return refuse(codeSessionGone)
+		return refuse(codeSessionGone, "")
 	case t.session.ended != nil:
 		return t.session.ended.refusal(true)
 	case !t.valid(now):
-		return refuse(codeMasterExpired)
+		return refuse(codeMasterExpired, "")
 	}
 	ses := t.session
 	ses.lastUsed = now
@@ -269,12 +270,9 @@ func (s *Server) renew(r *http.Request) *reply {
 func (s *Server) heartbeat(r *http.Request) *reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
-	ses, refused := s.authorize(r, now)
-	if refused != nil {
+	if _, refused := s.authorize(r); refused != nil {
 		return refused
 	}
-	ses.lastUsed = now
 	s.stats.Heartbeats++
 	return success(nil)
 }
@@ -283,11 +281,11 @@ func (s *Server) heartbeat(r *http.Request) *reply {
 func (s *Server) logout(r *http.Request) *reply {
 	s.mu.Lock()
 	t := s.tokens[bearer(r)]
-	ses, refused := s.authorize(r, time.Now())
+	ses, refused := s.authorize(r)
 	if refused != nil {
 		defer s.mu.Unlock()
 		if t == nil {
-			return refuse(codeSessionGone)
+			return refuse(codeSessionGone, "")
 		}
 		// gosnowflake takes the refusal of an expired token for a log-out and
 		// does not renew for it. The session stays until its master token

@@ -9,13 +9,12 @@ import (
 
 // Stats counts what happened since the server started.
 type Stats struct {
-	Logins              int // that succeeded
+	Logins              int // that succeeded; each opened a session
 	LoginFailures       int // refused by the server; those that a Fault answered are not among them
 	MaxConcurrentLogins int // the most that were in progress at one moment, from request to reply
 	Renewals            int
 	Heartbeats          int
 	Logouts             int
-	SessionsOpened      int
 	SessionsEnded       int // by a log-out, by the server or by a fault
 	Statements          int // accepted, with the children of multi-statement requests
 	Repeats             int // query requests answered from an earlier one with the same request ID
@@ -38,7 +37,7 @@ type Session struct {
 	User     string
 	Role     string
 	Opened   time.Time
-	LastUsed time.Time // by a statement, a fetch or a heartbeat
+	LastUsed time.Time // by a request that its token was good for, a renewal, or the end of a statement
 	InTx     bool
 	Renewals int
 }

@@ -57,10 +57,7 @@ func (l *memoryListener) Addr() net.Addr { return memoryAddr{} }
 type memoryAddr struct{}
 
 func (memoryAddr) Network() string { return "memory" }
-func (memoryAddr) String() string  { return memoryHost }
-
-// memoryHost stands in URLs that never leave the process.
-const memoryHost = "127.0.0.1"
+func (memoryAddr) String() string  { return host }
 
 func newMemoryTransport(l *memoryListener) *http.Transport {
 	return &http.Transport{DialContext: l.dial, MaxIdleConnsPerHost: 64}
