@@ -17,8 +17,9 @@ import (
 //   - Every session that was opened was closed: by a log-out, or because the
 //     server ended it (a master token that expired, a policy, a fault). Sessions
 //     that nobody could log out do not count: those whose login was answered with
-//     a [Fault], and those whose log-out came with an expired session token, for
-//     which gosnowflake does not renew. [AllowOpenSessions] turns this off.
+//     a [Fault] or lost in [Server.Disconnect], and those whose log-out came with
+//     an expired session token, for which gosnowflake does not renew.
+//     [AllowOpenSessions] turns this off.
 //   - No DML or CALL statement with the same text and the same bind values was
 //     accepted twice. [AllowRepeats] turns this off.
 //   - No secret is in what was written to [Server.Log]: the password, a token

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
@@ -89,6 +90,23 @@ func TestEndOfTestChecks(t *testing.T) {
 			wantCode(t, open(t, srv).PingContext(t.Context()), 390100)
 			if len(srv.Sessions()) != 1 {
 				t.Error("the login was not carried out")
+			}
+		}, ""},
+		{"sessions whose logins were cut short", nil, func(t *testing.T, srv *snowtest.Server) {
+			db := open(t, srv)
+			for _, fault := range []snowtest.Fault{{Cut: 20}, {After: srv.Disconnect}} {
+				srv.Control(on(snowtest.RequestLogin, fault))
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				if err := db.PingContext(ctx); err == nil {
+					t.Errorf("the login succeeded after %+v", fault)
+				}
+				cancel()
+			}
+			srv.Reconnect()
+			exec(t, db, "SELECT 1")
+			_ = db.Close()
+			if n := len(srv.Sessions()); n != 2 {
+				t.Errorf("%d sessions are open", n)
 			}
 		}, ""},
 		{"a session whose login its client gave up", nil, func(t *testing.T, srv *snowtest.Server) {

@@ -15,17 +15,18 @@ type incoming struct {
 	body  []byte
 	login *loginRequest
 	query *queryRequest
+	lost  bool // a fault keeps the normal reply from the client
 }
 
 // reply is an answer that is not sent yet.
 type reply struct {
-	status   int    // 0: 200
-	json     any    // the body, or
-	raw      []byte // the body as it stands
-	mime     string // Content-Type of raw
-	encoding string // Content-Encoding of raw
-	dropped  bool   // the client or the server has gone
-	session  *session
+	status   int      // 0: 200
+	json     any      // the body, or
+	raw      []byte   // the body as it stands
+	mime     string   // Content-Type of raw
+	encoding string   // Content-Encoding of raw
+	dropped  bool     // the client or the server has gone
+	session  *session // of a login
 }
 
 type envelope struct {
@@ -62,6 +63,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if !s.wait(r.Context(), &fault) {
 		panic(http.ErrAbortHandler)
 	}
+	in.lost = fault.replaces() || fault.Cut > 0
 	var rep *reply
 	if fault.Run || !fault.replaces() {
 		rep = s.carryOut(in)
@@ -69,12 +71,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if fault.After != nil {
 		fault.After()
 	}
+	if rep != nil && rep.session != nil {
+		defer s.answered(rep.session)
+	}
 	if fault.replaces() {
-		if rep != nil && rep.session != nil {
-			s.mu.Lock()
-			rep.session.excused = true // nobody knows its tokens
-			s.mu.Unlock()
-		}
 		rep = fault.reply()
 	}
 	latency := Fault{Delay: s.latency}

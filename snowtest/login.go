@@ -71,6 +71,7 @@ func (s *Server) logIn(in *incoming) *reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open[ses.id] = ses
+	ses.unanswered, ses.excused = true, in.lost || s.conns.cut.Load()
 	s.stats.Logins++
 	sessionToken, masterToken := s.issue(ses, now)
 	rep := success(map[string]any{
@@ -91,6 +92,14 @@ func (s *Server) logIn(in *incoming) *reply {
 	})
 	rep.session = ses
 	return rep
+}
+
+// answered comes after the reply to a login: from here on, Disconnect does not keep
+// the client from the tokens that it needs to log out.
+func (s *Server) answered(ses *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ses.unanswered = false
 }
 
 func (s *Server) authenticate(login *loginRequest) *Error {

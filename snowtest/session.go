@@ -95,7 +95,9 @@ type session struct {
 	requests map[string][]*query // by request ID
 	tx       *transaction
 	ended    *End
-	excused  bool // open, but not by the client's fault; see check
+
+	unanswered bool // the reply to the login is on its way
+	excused    bool // if it stays open, that is not the client's fault; see check
 }
 
 // Advance puts the server's clock forward, as when the client's machine has slept:

@@ -97,6 +97,11 @@ func (t *connTracker) state(c net.Conn, s http.ConnState) {
 // error; on loopback its connection is reset as soon as it is made.
 func (s *Server) Disconnect() {
 	s.conns.cut.Store(true)
+	s.mu.Lock()
+	for _, ses := range s.open {
+		ses.excused = ses.excused || ses.unanswered
+	}
+	s.mu.Unlock()
 	s.conns.mu.Lock()
 	defer s.conns.mu.Unlock()
 	for c := range s.conns.conns {
