@@ -330,7 +330,7 @@ func (s *Server) finish(q *query, res *Result, err *Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ses := q.session
-	if res != nil {
+	if res != nil && !q.describe {
 		ses.database = cmp.Or(res.Database, ses.database)
 		ses.schema = cmp.Or(res.Schema, ses.schema)
 		ses.wh = cmp.Or(res.Warehouse, ses.wh)

@@ -312,6 +312,10 @@ func TestSessionStateFollowsTheStatements(t *testing.T) {
 	if got := srv.Sessions()[0].Role; got != "AUDITOR" {
 		t.Errorf("role %q", got)
 	}
+	exec(t, c2{c, gosnowflake.WithDescribeOnly}, "USE ROLE other")
+	if got := srv.Sessions()[0].Role; got != "AUDITOR" {
+		t.Errorf("role %q by a statement that was only described", got)
+	}
 }
 
 func TestStatementsOfASessionRunOneAtATimeInOrder(t *testing.T) {
