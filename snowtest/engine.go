@@ -77,9 +77,11 @@ type Result struct {
 	// Run does.
 	More iter.Seq2[[][]*string, error]
 
-	// What USE and ALTER SESSION changed; empty fields changed nothing.
+	// What USE changed; empty fields changed nothing.
 	Database, Schema, Warehouse, Role string
-	Parameters                        map[string]any
+	// Parameters is what ALTER SESSION changed, "" what it unset. If it is nil, the
+	// server reads the statement itself.
+	Parameters map[string]any
 
 	written *parts // in wire form, once the server has written it
 }

@@ -16,7 +16,7 @@ const (
 	Running State = iota
 	Succeeded
 	Failed
-	Aborted // cancelled by its client, or because the server closed
+	Aborted // cancelled: by its client, by the engine with code 000604, or because the server closed
 )
 
 func (s State) String() string {
@@ -171,7 +171,7 @@ func (s *Server) record(q *query) {
 		return
 	}
 	switch {
-	case q.err == errCanceled:
+	case q.err != nil && q.err.Code == errCanceled.Code:
 		e.State, e.Err = Aborted, q.err
 		return
 	case q.err != nil:
@@ -192,9 +192,8 @@ func (s *Server) record(q *query) {
 		}
 		ses.commit()
 	case KindSCL:
-		if value, ok := autocommitSet(q.sql); ok {
-			ses.params["AUTOCOMMIT"] = value
-			ses.commit()
+		if _, ok := q.result.Parameters["AUTOCOMMIT"]; ok {
+			ses.commit() // whatever it was and is
 		}
 	}
 	if ses.tx == nil && e.Kind.IsDML() && !ses.autocommit() {

@@ -36,6 +36,9 @@ func TestEffectsOfTransactions(t *testing.T) {
 		{"autocommit off", "ALTER SESSION SET AUTOCOMMIT = FALSE;" + insert, 1, 0, true},
 		{"autocommit off, committed", "ALTER SESSION SET AUTOCOMMIT = FALSE;" + insert + ";COMMIT", 1, 1, false},
 		{"autocommit off, rolled back", "ALTER SESSION SET AUTOCOMMIT = FALSE;" + insert + ";COMMIT;" + insert + ";ROLLBACK", 2, 1, false},
+		{"autocommit off, in quotes", "ALTER SESSION SET AUTOCOMMIT = 'false';" + insert, 1, 0, true},
+		{"autocommit off, among others", "/* x = y */ alter session set timezone = 'UTC', autocommit = false query_tag = 'AUTOCOMMIT = TRUE';" + insert, 1, 0, true},
+		{"autocommit unset", "ALTER SESSION SET AUTOCOMMIT = FALSE;ALTER SESSION UNSET QUERY_TAG, AUTOCOMMIT;" + insert, 1, 1, false},
 		{"autocommit on again commits", "ALTER SESSION SET AUTOCOMMIT=FALSE;" + insert + ";ALTER SESSION SET AUTOCOMMIT=TRUE;" + insert, 2, 2, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -21,20 +21,16 @@ const (
 	formatJSON  = "json"
 )
 
-// checkParameters refuses values of session parameters that the server itself
-// has to understand.
+// checkParameters refuses values of session parameters (by name in upper case) that
+// the server itself has to understand.
 func checkParameters(params map[string]any) error {
-	for name, value := range params {
-		format := fmt.Sprint(value)
-		switch {
-		case !strings.EqualFold(name, formatParameter), format == "": // "" after UNSET
-		case strings.EqualFold(format, formatArrow), strings.EqualFold(format, formatJSON):
-		default:
-			return &Error{Code: "001006", SQLState: "22023", Message: fmt.Sprintf(
-				"SQL compilation error:\ninvalid value [%s] for parameter '%s'", format, formatParameter)}
-		}
+	value, ok := params[formatParameter]
+	format := fmt.Sprint(value)
+	if !ok || format == "" || strings.EqualFold(format, formatArrow) || strings.EqualFold(format, formatJSON) {
+		return nil // "" after UNSET
 	}
-	return nil
+	return &Error{Code: "001006", SQLState: "22023", Message: fmt.Sprintf(
+		"SQL compilation error:\ninvalid value [%s] for parameter '%s'", format, formatParameter)}
 }
 
 // parts is a result as the client gets it: the first rows stand in the reply,

@@ -273,6 +273,15 @@ func (s *Server) settle(q *query, res *Result) {
 	if own.Kind == 0 {
 		own.Kind = kindOfSQL(q.sql)
 	}
+	switch {
+	case res.Parameters != nil:
+		own.Parameters = map[string]any{}
+		for name, value := range res.Parameters {
+			own.Parameters[upper(name)] = value
+		}
+	case own.Kind == KindSCL:
+		own.Parameters = alteredParameters(q.sql)
+	}
 	err := checkParameters(own.Parameters)
 	if err == nil && own.written == nil {
 		own.written, err = s.write(q, &own)
@@ -336,7 +345,7 @@ func (s *Server) finish(q *query, res *Result, err *Error) {
 		ses.wh = cmp.Or(res.Warehouse, ses.wh)
 		ses.role = cmp.Or(res.Role, ses.role)
 		for name, value := range res.Parameters {
-			ses.params[upper(name)] = value
+			ses.params[name] = value
 		}
 	}
 	q.result, q.err, q.ended = res, err, time.Now()

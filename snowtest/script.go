@@ -87,7 +87,6 @@ var (
 	literal   = regexp.MustCompile(`(?is)^\s*SELECT\s+(?:(-?\d{1,18})|'((?:[^']|'')*)')\s*;?\s*$`)
 	sessionID = regexp.MustCompile(`(?is)^\s*SELECT\s+CURRENT_SESSION\s*\(\s*\)`)
 	useObject = regexp.MustCompile(`(?is)^\s*USE\s+(DATABASE|SCHEMA|WAREHOUSE|ROLE)\s+"?([\w$.]+)"?\s*;?\s*$`)
-	setParam  = regexp.MustCompile(`(?is)^\s*ALTER\s+SESSION\s+SET\s+(\w+)\s*=\s*(?:'([^']*)'|([\w.+-]+))\s*;?\s*$`)
 )
 
 // answer is what a statement gets without a handler.
@@ -100,9 +99,6 @@ func (s *scriptSession) answer(st *Statement) *Result {
 		res := Status(KindSCL, executed)
 		if m := useObject.FindStringSubmatch(st.SQL); m != nil {
 			res.use(upper(m[1]), upper(m[2]))
-		}
-		if m := setParam.FindStringSubmatch(st.SQL); m != nil {
-			res.Parameters = map[string]any{upper(m[1]): m[2] + m[3]}
 		}
 		return res
 	case kind != KindSelect:

@@ -215,12 +215,21 @@ func tclOf(sql string) string {
 	return ""
 }
 
-// autocommitSet returns what ALTER SESSION SET AUTOCOMMIT sets, if the statement
-// is one.
-func autocommitSet(sql string) (value string, ok bool) {
-	w := words(sql, 6)
-	if len(w) < 6 || w[0] != "ALTER" || w[1] != "SESSION" || w[3] != "AUTOCOMMIT" {
-		return "", false
+// alteredParameters returns what ALTER SESSION sets, by name in upper case; "" stands
+// for UNSET.
+func alteredParameters(sql string) map[string]any {
+	w := words(sql, len(sql))
+	if len(w) < 4 || w[0] != "ALTER" || w[1] != "SESSION" {
+		return nil
 	}
-	return w[5], true
+	params := map[string]any{}
+	for i := 3; i < len(w); i++ {
+		switch {
+		case w[2] == "UNSET" && isWord(w[i][0]):
+			params[w[i]] = ""
+		case w[2] == "SET" && w[i] == "=" && i+1 < len(w):
+			params[w[i-1]] = strings.Trim(w[i+1], "'")
+		}
+	}
+	return params
 }
