@@ -60,10 +60,10 @@ func (s *Server) scanResult(q *query, id string) (*Result, *Error) {
 	if target == nil || !target.belongsTo(q.user) || target.running() || target.result == nil {
 		return nil, &Error{Code: "000709", SQLState: "02000", Message: "Statement " + id + " not found"}
 	}
-	res := *target.result
-	res.Kind = KindSelect
-	if res.More == nil {
-		res.written = nil
+	of := target.result
+	res := &Result{Kind: KindSelect, Columns: of.Columns, Rows: of.Rows, More: of.More}
+	if of.More != nil && !q.describe {
+		res.written = of.written
 	}
-	return &res, nil
+	return res, nil
 }

@@ -144,6 +144,23 @@ func TestRowsOfShowAreArrowWhenScanned(t *testing.T) {
 	}
 }
 
+func TestResultScanRepeatsTheRowsAndNotTheStatement(t *testing.T) {
+	srv := again(t)
+	c := conn(t, open(t, srv))
+	exec(t, c, "USE ROLE one")
+	exec(t, c, "USE ROLE two")
+	inOrder(t, column(t, t.Context(), c, "SELECT * FROM big"), 500)
+	list := srv.Ledger()
+	exec(t, c, "SELECT * FROM TABLE(RESULT_SCAN('"+list[0].QueryID+"'))")
+	if role := srv.Sessions()[0].Role; role != "TWO" {
+		t.Errorf("the role is %s", role)
+	}
+	described := gosnowflake.WithDescribeOnly(t.Context())
+	if got := column(t, described, c, "SELECT * FROM TABLE(RESULT_SCAN('"+list[2].QueryID+"'))"); len(got) != 0 {
+		t.Errorf("described: %d rows", len(got))
+	}
+}
+
 func TestOtherSessionsFetchArrowByID(t *testing.T) {
 	srv := again(t)
 	a, b := open(t, srv), open(t, srv, inFormat(jsonFormat))
