@@ -260,7 +260,7 @@ func TestChunkURLsExpireAfterSixHours(t *testing.T) {
 				if _, err := list[1].Fetch(); err != nil {
 					t.Errorf("in time: %v", err)
 				}
-				time.Sleep(time.Second)
+				srv.Advance(time.Second)
 				_, err = list[2].Fetch()
 				wantCode(t, err, gosnowflake.ErrFailedToGetChunk)
 				return nil

@@ -151,6 +151,38 @@ func TestLatencyIsAddedToEachReply(t *testing.T) {
 	})
 }
 
+func TestDisconnectBreaksConnectionsAndNotSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := snowtest.New(t, snowtest.InMemory())
+		b := block(srv, "UPDATE")
+		c := conn(t, open(t, srv))
+		go func() {
+			<-b.began
+			srv.Disconnect()
+			close(b.release)
+			time.Sleep(5 * time.Second)
+			srv.Reconnect()
+		}()
+		start := time.Now()
+		exec(t, c, "UPDATE t SET x = 1") // gosnowflake asks again until it gets the outcome
+		if took := time.Since(start); took < 5*time.Second {
+			t.Errorf("the outcome came after %v", took)
+		}
+		if st := srv.Stats(); st.Logins != 1 || st.Statements != 1 || st.Repeats != 1 {
+			t.Errorf("stats %+v", st)
+		}
+	})
+	srv := snowtest.New(t)
+	c := conn(t, open(t, srv))
+	srv.Disconnect()
+	if res, err := http.Get(srv.URL()); err == nil {
+		_ = res.Body.Close()
+		t.Errorf("a new connection got %s", res.Status)
+	}
+	srv.Reconnect()
+	exec(t, c, "SELECT 1")
+}
+
 func TestCloseReleasesHeldRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := snowtest.New(t, snowtest.InMemory())

@@ -101,7 +101,7 @@ type session struct {
 }
 
 // Advance puts the server's clock forward, as when the client's machine has slept:
-// from now on tokens and sessions are older by d.
+// from now on tokens, sessions and the URLs of chunks are older by d.
 func (s *Server) Advance(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,6 +110,9 @@ func (s *Server) Advance(d time.Duration) {
 	}
 	for _, t := range s.tokens {
 		t.expires = t.expires.Add(-d)
+	}
+	for _, g := range s.grants {
+		g.expires = g.expires.Add(-d)
 	}
 	s.sweep(time.Now())
 }
