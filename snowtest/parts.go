@@ -78,7 +78,10 @@ func (e *jsonEncoder) flush() ([]byte, error) {
 
 // write divides a result into parts.
 func (s *Server) write(q *query, res *Result) (*parts, error) {
-	w := &partWriter{s: s, p: &parts{format: formatJSON, first: []byte{}}, room: s.partRows(0)}
+	if len(res.Columns) == 0 && res.Kind == KindSelect {
+		return nil, errors.New("a query needs a column, also when it has no rows") // gosnowflake panics without
+	}
+	w := &partWriter{s: s, p: &parts{format: formatJSON, first: []byte{}}, columns: len(res.Columns), room: s.partRows(0)}
 	w.enc = &jsonEncoder{}
 	if s.wantsArrow(q, res.Kind) {
 		if enc := newArrowEncoder(res.Columns); enc != nil {
@@ -136,17 +139,23 @@ func (s *Server) partRows(n int) int {
 }
 
 type partWriter struct {
-	s      *Server
-	p      *parts
-	enc    encoder
-	n      int // the part
-	rows   int // in the part
-	room   int // for more
-	gz     *gzip.Writer
-	packed bytes.Buffer
+	s       *Server
+	p       *parts
+	enc     encoder
+	columns int
+	n       int // the part
+	rows    int // in the part
+	room    int // for more
+	gz      *gzip.Writer
+	packed  bytes.Buffer
 }
 
 func (w *partWriter) add(rows [][]*string) error {
+	for _, row := range rows {
+		if len(row) != w.columns {
+			return fmt.Errorf("a row has %d values for %d columns", len(row), w.columns)
+		}
+	}
 	for len(rows) > 0 {
 		if w.room == 0 {
 			if err := w.flush(); err != nil {

@@ -41,6 +41,27 @@ func TestErrorsReachTheClientAsTheyStand(t *testing.T) {
 	wantCode(t, err, 900)
 }
 
+// gosnowflake v2.1.0 panics on most of them.
+func TestResultsThatFitNoQueryAreErrors(t *testing.T) {
+	one, two := "1", "2"
+	columns := []snowtest.Column{{Name: "A", Type: "text"}}
+	for name, res := range map[string]*snowtest.Result{
+		"no column":          {},
+		"a row of two":       {Columns: columns, Rows: [][]*string{{&one, &two}}},
+		"a row of none":      {Columns: columns, Rows: [][]*string{{&one}, {}}},
+		"a count of nothing": {Kind: snowtest.KindInsert, Columns: columns, Rows: [][]*string{{}}},
+	} {
+		bothFormats(t, func(t *testing.T, format string) {
+			srv := snowtest.New(t)
+			srv.Handle("t", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) { return res, nil })
+			_, err := open(t, srv, inFormat(format)).ExecContext(t.Context(), "SELECT * FROM t")
+			if code(err) != 603 || !strings.Contains(err.Error(), "column") {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+}
+
 // The statement runs on while its client polls, and once only.
 func TestSlowStatementIsPolled(t *testing.T) {
 	srv := snowtest.New(t, snowtest.WithInlineWait(time.Millisecond))
