@@ -1,11 +1,13 @@
 package snowtest
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -82,7 +84,8 @@ func (s *secrets) add(secret string) {
 	}
 }
 
-// in counts the secrets that stand in text, as they are or escaped for a URL.
+// in counts the secrets that stand in text, as they are or escaped: for a URL, in Go's
+// quotes, as slog's text handler does, or in JSON.
 func (s *secrets) in(text string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,8 +96,12 @@ func (s *secrets) in(text string) int {
 		}
 	}
 	for _, t := range s.others {
-		if strings.Contains(text, t) || strings.Contains(text, url.QueryEscape(t)) || strings.Contains(text, url.PathEscape(t)) {
-			found[t] = true
+		quoted := strconv.Quote(t)
+		inJSON, _ := json.Marshal(t) // strings always marshal
+		for _, form := range []string{t, url.QueryEscape(t), url.PathEscape(t), quoted[1 : len(quoted)-1], string(inJSON[1 : len(inJSON)-1])} {
+			if strings.Contains(text, form) {
+				found[t] = true
+			}
 		}
 	}
 	return len(found)

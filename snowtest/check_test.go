@@ -2,7 +2,9 @@ package snowtest_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"runtime"
 	"strings"
@@ -152,6 +154,14 @@ func TestEndOfTestChecks(t *testing.T) {
 		}, "1 secrets stand in the log"},
 		{"the password in a DSN in the log", []snowtest.Option{snowtest.WithCredentials("u", "p@ss/w")}, func(t *testing.T, srv *snowtest.Server) {
 			log(t, srv, "opening u:"+url.QueryEscape("p@ss/w")+"@host/db")
+		}, "1 secrets stand in the log"},
+		{"the password in quotes in the log", []snowtest.Option{snowtest.WithCredentials("u", `p"ss`)}, func(_ *testing.T, srv *snowtest.Server) {
+			slog.New(slog.NewTextHandler(srv.Log(), nil)).Info("connecting", "password", `p"ss`)
+		}, "1 secrets stand in the log"},
+		{"the password as JSON in the log", []snowtest.Option{snowtest.WithCredentials("u", "p<ss&")}, func(t *testing.T, srv *snowtest.Server) {
+			if err := json.NewEncoder(srv.Log()).Encode(map[string]string{"password": "p<ss&"}); err != nil {
+				t.Fatal(err)
+			}
 		}, "1 secrets stand in the log"},
 		{"a login token in the log", nil, func(t *testing.T, srv *snowtest.Server) {
 			log(t, srv, srv.Token())
