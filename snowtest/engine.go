@@ -13,7 +13,9 @@ import (
 // The package's own engine is [Script]. The module snowtest/duckdb has one that
 // answers real SQL.
 type Engine interface {
-	// OpenSession is called after each successful login.
+	// OpenSession is called at each login with good credentials. An error refuses
+	// the login, as one of Run fails a statement. The context ends when the server
+	// is closed.
 	OpenSession(ctx context.Context, info SessionInfo) (EngineSession, error)
 	// Close is called once, after the last session was closed.
 	Close() error

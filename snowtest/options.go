@@ -80,15 +80,16 @@ func WithEngine(e Engine) Option { return func(o *options) { o.engine = e } }
 func InMemory() Option { return func(o *options) { o.inMemory = true } }
 
 // WithCredentials sets the one user that can log in, and the password. The
-// defaults are "tester" and a password with characters that a DSN must escape.
+// defaults are what [Server.User] and [Server.Password] return.
 func WithCredentials(user, password string) Option {
 	return func(o *options) { o.user, o.password = user, password }
 }
 
 // WithToken sets the check of logins that bring a token (OAuth, programmatic
 // access tokens, key pairs). A nil error accepts the token. An [*Error] reaches
-// the client as it stands, any other error as code 390303. Without this option
-// the server accepts what [Server.Token] returns, and any key-pair token.
+// the client as it stands, any other error as code 390303. Logins that come at the
+// same time are checked at the same time. Without this option the server accepts
+// what [Server.Token] returns, and any key-pair token.
 func WithToken(check func(token string) error) Option {
 	return func(o *options) { o.checkToken = check }
 }

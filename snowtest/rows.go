@@ -9,9 +9,9 @@ import (
 
 // Rows makes the result of a query from Go values, for handlers. The type of a
 // column is that of its first value that is not nil: int and int64 make fixed,
-// float64 real, string text, bool boolean, time.Time timestamp_ntz, []byte
-// binary; nil is NULL, and a column of nothing else is text. Rows panics on a
-// value of another type and on a row of the wrong length.
+// float64 real, string text, bool boolean, time.Time timestamp_ntz (of its UTC),
+// []byte binary; nil is NULL, and a column of nothing else is text. Rows panics on
+// a value of another type and on a row of the wrong length.
 func Rows(columns []string, rows ...[]any) *Result {
 	res := &Result{Kind: KindSelect, Columns: make([]Column, len(columns)), Rows: make([][]*string, len(rows))}
 	for i, name := range columns {

@@ -33,6 +33,7 @@ type rule struct {
 // A HandlerFunc answers a statement. With a nil result and a nil error the
 // statement gets the answer that it would get without a handler. The context
 // ends when the statement is cancelled; a handler that waits must heed it.
+// Statements of several sessions are answered at the same time.
 type HandlerFunc func(ctx context.Context, st *Statement) (*Result, error)
 
 // NewScript makes an empty script.
