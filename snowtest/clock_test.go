@@ -81,30 +81,31 @@ func TestHeartbeatKeepsAnIdleSession(t *testing.T) {
 }
 
 func TestAdvanceAgesSessionsAndTokens(t *testing.T) {
-	srv := snowtest.New(t)
-	c := conn(t, open(t, srv))
-	srv.Advance(time.Hour)
-	exec(t, c, "SELECT 1")
-	if n := srv.Stats().Renewals; n != 1 {
-		t.Errorf("%d renewals", n)
-	}
-	srv.Advance(4 * time.Hour)
-	if n := len(srv.Sessions()); n != 0 {
-		t.Errorf("%d sessions are open", n)
-	}
-	_, err := c.ExecContext(t.Context(), "SELECT 1")
-	wantCode(t, err, 390114)
+	synctest.Test(t, func(t *testing.T) {
+		srv := snowtest.New(t, snowtest.InMemory())
+		c := conn(t, open(t, srv))
+		srv.Advance(time.Hour)
+		exec(t, c, "SELECT 1")
+		if n := srv.Stats().Renewals; n != 1 {
+			t.Errorf("%d renewals", n)
+		}
+		srv.Advance(4 * time.Hour)
+		_, err := c.ExecContext(t.Context(), "SELECT 1")
+		wantCode(t, err, 390114)
 
-	srv = snowtest.New(t, snowtest.WithIdleTimeout(time.Hour), snowtest.WithMaxSessionLife(3*time.Hour))
-	c = conn(t, open(t, srv))
-	for range 4 {
-		srv.Advance(45 * time.Minute)
-		_, err = c.ExecContext(t.Context(), "SELECT 1")
-	}
-	wantCode(t, err, 390111)
-	if n := srv.Accepted("SELECT 1"); n != 3 {
-		t.Errorf("%d statements were accepted in three hours", n)
-	}
+		srv = snowtest.New(t, snowtest.InMemory(), snowtest.WithIdleTimeout(time.Hour), snowtest.WithMaxSessionLife(3*time.Hour))
+		one, two := conn(t, open(t, srv)), conn(t, open(t, srv))
+		for range 4 {
+			srv.Advance(45 * time.Minute)
+			_, err = one.ExecContext(t.Context(), "SELECT 1")
+		}
+		wantCode(t, err, 390111)
+		_, err = two.ExecContext(t.Context(), "SELECT 2")
+		wantCode(t, err, 390111)
+		if n := srv.Accepted("SELECT 1"); n != 3 {
+			t.Errorf("%d statements were accepted in three hours", n)
+		}
+	})
 }
 
 // gosnowflake reads the setting as the exact string true under the lower-case

@@ -136,6 +136,9 @@ func TestTelemetryIsAccepted(t *testing.T) {
 	if n := srv.Stats().Requests[snowtest.RequestTelemetry]; n == 0 {
 		t.Error("no telemetry came")
 	}
+	if got := request(t, srv, http.MethodPost, "/telemetry/send", "", nil); !got.Success {
+		t.Errorf("it was answered with %+v", got) // gosnowflake would not say
+	}
 }
 
 func TestLatencyIsAddedToEachReply(t *testing.T) {
