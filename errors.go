@@ -149,8 +149,8 @@ func classify(err error, ph phase, acc acceptance) Class {
 		return ClassInDoubt
 	case queryIDOf(err) == "" && (acc.queryID != "" || acc.requests > 1) && number(err)/10000 == 39:
 		return ClassInDoubt // about the session or from a gateway, after the statement was accepted or may have been
-	case acc.queryID == "" && httpStatus(err) != 0 && (acc.requests > 1 || httpStatus(err) < 400):
-		return ClassInDoubt // refused by a gateway after an earlier try went unanswered, or not refused at all
+	case httpStatus(err) != 0 && acc.requests > 0:
+		return ClassInDoubt // a gateway's word: it may have let the statement through, now or at an earlier try
 	case number(err) == -1 && queryIDOf(err) == "" && (acc.queryID != "" || acc.requests > 0):
 		return ClassInDoubt // no code, which Snowflake always gives: a gateway's JSON
 	case number(err) == 0 && acc.queryID == "" && acc.requests > 0 && !isPanic(err):

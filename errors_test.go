@@ -127,8 +127,9 @@ func TestEveryCodeHasItsClass(t *testing.T) {
 	rows = append(rows,
 		row{gateway(261000, 401), phaseStatement, unauthorized, ClassSessionLost},
 		row{gateway(261000, 401), phaseStatement, acceptance{requests: 2, replies: 2}, ClassInDoubt}, // 503 after execution, then 401
-		row{gateway(261000, 400), phaseStatement, unauthorized, ClassStatement},
-		row{gateway(261000, 403), phaseStatement, unauthorized, ClassStatement},
+		row{gateway(261000, 400), phaseStatement, unauthorized, ClassInDoubt},
+		row{gateway(261000, 403), phaseStatement, unauthorized, ClassInDoubt},
+		row{gateway(261000, 403), phaseStatement, acceptance{lookups: 1, requests: 2, replies: 2, lastID: "01b2", queryID: "01b2"}, ClassInDoubt}, // of a poll
 		row{gateway(261000, 403), phaseStatement, acceptance{requests: 2, replies: 2}, ClassInDoubt},
 		row{gateway(261000, 503), phaseStatement, unauthorized, ClassInDoubt},
 		row{gateway(261004, 401), phaseLogin, acceptance{}, ClassPermanent},

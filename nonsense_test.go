@@ -401,9 +401,10 @@ func TestHTTP2ProvesAsMuch(t *testing.T) {
 	}
 }
 
-// TestStatusThatRefusesNothingIsInDoubt: 203 is a proxy's that changed the reply.
-func TestStatusThatRefusesNothingIsInDoubt(t *testing.T) {
-	for _, status := range []int{202, 203, 206, 304} {
+// TestStatusOfAGatewayIsInDoubt: 203 is a proxy's that changed the reply, and 403 may
+// be that of one which has read it. A read is what it is.
+func TestStatusOfAGatewayIsInDoubt(t *testing.T) {
+	for _, status := range []int{202, 203, 206, 304, 400, 403, 413} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				f, cfg := inFront(t, srv)
@@ -417,6 +418,16 @@ func TestStatusThatRefusesNothingIsInDoubt(t *testing.T) {
 				})
 				_, err := db.ExecContext(t.Context(), insert)
 				inDoubt(t, srv, insert, err, 1)
+				if status < 400 {
+					return
+				}
+				f.misbehaves("/query-request", true, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) })
+				begun := time.Now()
+				var one int
+				if err := db.QueryRowContext(t.Context(), "SELECT 1").Scan(&one); snowtether.Classify(err) != snowtether.ClassStatement || time.Since(begun) > time.Second {
+					t.Errorf("a read: %v, after %v", err, time.Since(begun))
+				}
+				f.behaves()
 			})
 		})
 	}

@@ -225,18 +225,22 @@ func (c *conn) failed(ctx context.Context, op *operation, err error, acc accepta
 			class, gone, err = ClassSessionLost, true, asked
 		}
 	}
-	if class == ClassStatement && number(err) == 0 && acc.queryID != "" && !plainRead(op.query) && !transfersFile(op.query) {
+	reads := op.fetches || op.name == "ping" || plainRead(op.query)
+	if class == ClassStatement && number(err) == 0 && acc.queryID != "" && !reads && !transfersFile(op.query) {
 		class = ClassInDoubt // no answer of Snowflake's: the statement is done, and what came of it cannot be read
 	}
-	if class == ClassInDoubt && (op.fetches || plainRead(op.query)) {
+	if class == ClassInDoubt && reads {
 		switch {
-		case gone && acc.queryID == "":
+		case acc.queryID != "" && op.resumed != nil: // accepted: its result can be fetched
+		case gone:
 			class = ClassSessionLost // a read may be run again
-		case acc.queryID == "":
+		case httpStatus(err)/100 == 4 && !isTransient(err):
+			class = ClassStatement // which a gateway will not let through the next time either
+		default:
 			class = ClassTransient // and leaves nothing behind
 		}
 	}
-	if gone && class == ClassInDoubt && (op.name == "ping" || op.name == "prepare" || op.name == "begin") {
+	if gone && class == ClassInDoubt && (op.name == "prepare" || op.name == "begin") {
 		class = ClassSessionLost // with its session nothing is left of it
 	}
 	if class == ClassTransient && c.connector.cfg != nil && !errors.Is(err, errRenewalLoop) {
