@@ -13,8 +13,8 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 )
 
-// This file is the life of a session from the login to the log-out. How logins
-// are let through is in gate.go.
+// This file is what a program holds: the connector of a pool, from the settings to
+// Close. What becomes of its sessions is in session.go.
 
 // closeTimeout bounds how long Close waits for log-outs. gosnowflake's own Close
 // has no useful bound: it sends telemetry and the log-out with the client timeout
@@ -123,34 +123,6 @@ func (s *settings) apply(opts []Option) error {
 	return s.validate()
 }
 
-// stateAfterSetUp is the state in which a session starts. What the server has reported
-// of AUTOCOMMIT counts, because a hook, the user or the account can have switched it
-// off as well.
-func stateAfterSetUp(cfg *gosnowflake.Config, statements []string, conn inner) (st sessionState) {
-	reported, known := conn.parameter("autocommit")
-	off := known && is(reported, "false")
-	st.autocommitOff = off || cfg != nil && autocommitOff(cfg)
-	for _, statement := range statements {
-		st.ran(statement, false)
-	}
-	if known {
-		st.autocommitOff = off
-	}
-	st.changed = false // every session has it
-	return st
-}
-
-// autocommitOff reports whether the Config switches AUTOCOMMIT off.
-func autocommitOff(cfg *gosnowflake.Config) bool {
-	for key, v := range cfg.Params {
-		if v != nil && is(key, "AUTOCOMMIT") {
-			on, err := parseBool(*v)
-			return err == nil && !on
-		}
-	}
-	return false
-}
-
 func start(c *Connector) *Connector {
 	c.stopped, c.stop = context.WithCancel(context.Background())
 	c.sessions = make(map[*session]struct{})
@@ -219,10 +191,6 @@ func (c *Connector) Close() error {
 	return c.closeErr
 }
 
-// errNoToken is a login that went well by its own words: gosnowflake asks for no
-// more.
-var errNoToken = fmt.Errorf("the login was answered without a session token: %w", io.ErrUnexpectedEOF)
-
 // spawn runs f in the background unless the connector is closed. Close waits for
 // it.
 func (c *Connector) spawn(f func()) bool {
@@ -236,202 +204,3 @@ func (c *Connector) spawn(f func()) bool {
 }
 
 var errClosed = errors.New("snowtether: the connector is closed")
-
-// A session is what one login opened: the inner connection and what is known
-// about it.
-type session struct {
-	connector *Connector
-	conn      inner
-	watcher   *tokenWatcher
-	holder    atomic.Pointer[conn] // the connection whose session it is or was
-	address   *gosnowflake.Config  // for the keeper: where the session is, without credentials; nil without an idle ping
-	opened    time.Time
-	order     int64        // when it was opened, by Connector.clock
-	verified  atomic.Int64 // when it was last known to be alive, by Connector.clock
-	doubted   atomic.Bool  // a statement on it failed, and nobody knows why
-	principal principal
-	state     sessionState                  // when it was set up
-	dead      atomic.Pointer[error]         // why, once it was found dead
-	busy      atomic.Pointer[chan struct{}] // closed when an operation that its caller left behind is over
-	closing   sync.Once
-	leaving   atomic.Bool // it is being logged out
-}
-
-// A principal is whom a session acts as.
-type principal struct{ user, role string }
-
-func (s *session) id() int64 {
-	_, _, id := s.watcher.GetTokens()
-	return max(id, 0)
-}
-
-// heard notes that the session was alive at this time of Connector.clock.
-func (s *session) heard(at int64) {
-	s.verified.Store(at)
-	s.doubted.Store(false)
-}
-
-// suspect reports whether the session may have ended unnoticed.
-func (s *session) suspect() bool {
-	return s.doubted.Load() || s.verified.Load() < s.connector.suspectSince.Load()
-}
-
-func (s *session) age() time.Duration { return elapsed(s.opened, s.connector.settings.now()) }
-
-// open sends one login and sets the session up. cfg is nil for a connector that
-// was given.
-func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session, error) {
-	lctx := newLoginContext(ctx, c.stopped, cfg)
-	defer lctx.release()
-	w := &tokenWatcher{connector: c, login: lctx, sessionID: -1, renewing: make(chan struct{}, 1)}
-	inner, who, address := c.inner, principal{}, (*gosnowflake.Config)(nil)
-	if cfg != nil {
-		if c.settings.idlePing > 0 {
-			address = addressOf(cfg)
-		}
-		// gosnowflake would try for LoginTimeout, 300 s by default, waiting in between;
-		// it counts only the waiting. Next to nothing leaves the one attempt.
-		//lint:ignore SA1019 there is no other setting for it
-		cfg.LoginTimeout = time.Nanosecond
-		w.own, cfg.TokenAccessor = cfg.TokenAccessor, w
-		w.loggedIn = cfg.Authenticator == gosnowflake.AuthTypeTokenAccessor
-		inner, who = gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg), principal{cfg.User, cfg.Role}
-	}
-	begun := time.Now()
-	conn, err := lctx.connect(c, inner)
-	if err != nil {
-		return nil, lctx.explain(err)
-	}
-	s := &session{connector: c, conn: asInner(conn), watcher: w, address: address, opened: time.Now(), order: c.clock.Add(1), principal: who}
-	s.heard(s.order)
-	open := c.counters.open.Add(1)
-	c.mu.Lock()
-	c.sessions[s] = struct{}{}
-	c.mu.Unlock()
-	c.emit(ctx, Event{Kind: EventOpened, SessionID: s.id(), Duration: s.opened.Sub(begun)})
-	c.pace(open)
-	switch token, _, _ := w.GetTokens(); {
-	case cfg != nil && token == "":
-		err = errNoToken
-	case c.stopped.Err() != nil:
-		err = errClosed
-	default:
-		err = c.setUp(withoutSnowflake{ctx}, s)
-	}
-	if err != nil {
-		if isSetUp(err) {
-			c.emit(ctx, Event{Kind: EventSetUpFailed, SessionID: s.id(), Code: number(err), Class: Classify(err), Duration: time.Since(s.opened)})
-		}
-		c.retire(s)
-		return nil, err
-	}
-	s.state = stateAfterSetUp(cfg, c.settings.sessionInit, s.conn)
-	if c.settings.idlePing > 0 {
-		c.keeping.Do(func() { c.spawn(c.keep) })
-	}
-	return s, nil
-}
-
-// setUpTimeout bounds the statements and the hook between a login and the
-// session's first use.
-const setUpTimeout = time.Minute
-
-// setUp makes a new session what the program wants it to be.
-func (c *Connector) setUp(ctx context.Context, s *session) error {
-	if len(c.settings.sessionInit) == 0 && c.settings.afterConnect == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, setUpTimeout)
-	defer cancel()
-	defer context.AfterFunc(c.stopped, cancel)()
-	w := newWatch(ctx, nil)
-	s.watcher.watch.Store(w)
-	defer s.watcher.watch.Store(nil)
-	for i, statement := range c.settings.sessionInit {
-		_, err := s.call(ctx, w, func(ctx context.Context) (any, error) { return nil, s.conn.execSimple(ctx, statement) })
-		if err != nil {
-			return &setUpError{fmt.Sprintf("statement %d of WithSessionInit", i+1), err}
-		}
-	}
-	if hook := c.settings.afterConnect; hook != nil {
-		_, err := s.call(ctx, w, func(ctx context.Context) (any, error) { return nil, hook(ctx, s.conn.Conn) })
-		if err != nil {
-			return &setUpError{"hook after the login", err}
-		}
-	}
-	return nil
-}
-
-// A setUpError is a failure after a login that went well.
-type setUpError struct {
-	who string
-	err error
-}
-
-func (e *setUpError) Error() string { return "the " + e.who + " failed: " + e.err.Error() }
-func (e *setUpError) Unwrap() error { return notBadConn(e.err) }
-
-// retire closes a session in the background: nobody waits for a log-out.
-func (c *Connector) retire(s *session) {
-	s.closing.Do(func() {
-		s.leaving.Store(true)
-		c.background.Go(func() {
-			begun, id := time.Now(), s.id()
-			defer func() {
-				_ = recover() // a panic while closing changes nothing any more
-				c.mu.Lock()
-				delete(c.sessions, s)
-				c.mu.Unlock()
-				c.counters.open.Add(-1)
-				e := Event{Kind: EventClosed, SessionID: id, Age: s.age(), Duration: time.Since(begun)}
-				if e.Duration > closeTimeout {
-					e.Kind = EventClosedLate
-				}
-				c.emit(context.Background(), e)
-			}()
-			s.awaitLeft()
-			_ = s.conn.Close()
-		})
-	})
-}
-
-// pace holds further logins back once more sessions have been opened, with no
-// statement carried out in between, than the pool and the gate can account for: a
-// server that ends sessions right after their login is not to be asked in a loop.
-func (c *Connector) pace(open int64) {
-	n := c.fruitless.Add(1)
-	if n > open+int64(c.settings.maxLogins) {
-		c.gate.pace(time.Duration(c.counters.sessionLife.last.Load()))
-	}
-}
-
-// served notes that a statement was carried out, or that a session answered a ping:
-// sessions last.
-func (c *Connector) served() {
-	if c.fruitless.Load() != 0 {
-		c.fruitless.Store(0)
-		c.gate.unpace()
-	}
-	if c.cut.Load() && c.cut.Swap(false) {
-		c.gate.reached()
-	}
-}
-
-// unreachable notes that a statement could not be sent.
-func (c *Connector) unreachable(err error) {
-	c.cut.Store(true)
-	c.gate.unreachable(err)
-}
-
-// lost notes that a session turned out dead, and makes all suspect that were not
-// heard of since: what ended it (an administrator, an outage, a policy) may have
-// ended them too. The end of one that was suspect itself is what it was suspected of,
-// and no news of those opened or heard of meanwhile.
-func (c *Connector) lost(s *session, cause error) {
-	if s.dead.CompareAndSwap(nil, &cause) {
-		if s.verified.Load() >= c.suspectSince.Load() {
-			c.suspectSince.Store(c.clock.Add(1))
-		}
-		c.emit(context.Background(), Event{Kind: EventLost, SessionID: s.id(), Code: number(cause), Class: ClassSessionLost, Age: s.age()})
-	}
-}

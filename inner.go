@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
@@ -197,6 +198,30 @@ func named(values []driver.Value) []driver.NamedValue {
 		args[i] = driver.NamedValue{Ordinal: i + 1, Value: v}
 	}
 	return args
+}
+
+// A panicError is a panic of the inner driver, turned into an error.
+type panicError struct{ what string }
+
+func (e *panicError) Error() string { return "the inner driver panicked: " + e.what }
+
+// guard calls the inner driver, or a hook, and turns a panic into an error.
+// gosnowflake panics, for example, on a server that ignores asyncExec.
+func guard[T any](ctx context.Context, call func(context.Context) (T, error)) (out T, err error) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case runtime.Error:
+			err = &panicError{r.Error()}
+		default:
+			// Its text may hold anything, also a secret.
+			err = &panicError{fmt.Sprintf("a value of type %T", r)}
+		}
+	}()
+	if out, err = call(ctx); err == nil {
+		err = present(out)
+	}
+	return out, err
 }
 
 // errNoAnswer is what a typed nil pointer in place of rows or a result is turned

@@ -1,13 +1,9 @@
-//lint:file-ignore SA1019 gosnowflake calls its time-outs deprecated, but has no others
-
 package snowtether
 
 import (
 	"context"
-	"database/sql/driver"
-	"errors"
 	"fmt"
-	"runtime"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,326 +11,236 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 )
 
-// This file has what gosnowflake is handed for the login and the life of one
-// session: the holder of its tokens, which sees the login and the renewals go by,
-// and the context of the login.
+// This file is the life of a session: what one login opens and sets up, whether it is
+// believed to be alive, and its log-out. How logins are let through is in gate.go.
 
-// A tokenWatcher holds the tokens of one session for gosnowflake and sees the
-// login and every renewal go by.
-type tokenWatcher struct {
+// A session is what one login opened: the inner connection and what is known
+// about it.
+type session struct {
 	connector *Connector
-	own       gosnowflake.TokenAccessor // the program's own, if its Config had one
-	login     *loginContext
-
-	renewing chan struct{}         // full during a renewal; no mutex, because virtual time stands still while one is waited for
-	watch    atomic.Pointer[watch] // of the statement under way
-
-	mu              sync.Mutex
-	session, master string
-	sessionID       int64
-	loggedIn        bool
-	issued          time.Time // of the session token, by the settings' clock
-	renewed         *Event    // to be made known once the lock of the renewal is free
-	locked          bool      // a renewal is under way that Lock was called for
-	unlocked        int       // renewals without Lock, one soon after the other
+	conn      inner
+	watcher   *tokenWatcher
+	holder    atomic.Pointer[conn] // the connection whose session it is or was
+	address   *gosnowflake.Config  // for the keeper: where the session is, without credentials; nil without an idle ping
+	opened    time.Time
+	order     int64        // when it was opened, by Connector.clock
+	verified  atomic.Int64 // when it was last known to be alive, by Connector.clock
+	doubted   atomic.Bool  // a statement on it failed, and nobody knows why
+	principal principal
+	state     sessionState                  // when it was set up
+	dead      atomic.Pointer[error]         // why, once it was found dead
+	busy      atomic.Pointer[chan struct{}] // closed when an operation that its caller left behind is over
+	closing   sync.Once
+	leaving   atomic.Bool // it is being logged out
 }
 
-var _ gosnowflake.TokenAccessor = (*tokenWatcher)(nil)
+// A principal is whom a session acts as.
+type principal struct{ user, role string }
 
-// unsendable is a token that net/http refuses to send.
-const unsendable = "\x00"
-
-// GetTokens is called by gosnowflake for each request.
-//
-// Where gosnowflake cancels a statement it renews without Lock, and as often as
-// the server refuses the token. Nothing but a renewal that fails ends that.
-func (w *tokenWatcher) GetTokens() (token, master string, sessionID int64) {
-	w.mu.Lock()
-	token, master, sessionID = w.session, w.master, w.sessionID
-	loop := !w.locked && w.unlocked > maxRenewals && elapsed(w.issued, w.connector.settings.now()) < loopWithin
-	w.mu.Unlock()
-	if w.own != nil {
-		token, master, sessionID = w.own.GetTokens()
-	}
-	if loop {
-		master = unsendable
-	}
-	return token, master, sessionID
+func (s *session) id() int64 {
+	_, _, id := s.watcher.GetTokens()
+	return max(id, 0)
 }
 
-// loopWithin is how soon one renewal follows the other where the server refuses each
-// token. A session token is good for an hour.
-const loopWithin = 10 * time.Minute
-
-// SetTokens is called by gosnowflake with what a login or a renewal brought, and
-// with empty tokens when a login was refused.
-func (w *tokenWatcher) SetTokens(token, master string, sessionID int64) {
-	if w.own != nil {
-		w.own.SetTokens(token, master, sessionID)
-	}
-	w.mu.Lock()
-	w.session, w.master, w.sessionID = token, master, sessionID
-	now, before := w.connector.settings.now(), w.loggedIn
-	refused := token == "" && sessionID == -1
-	w.loggedIn = before || !refused
-	if before {
-		w.renewed = &Event{Kind: EventRenewed, SessionID: max(sessionID, 0)}
-		if !w.issued.IsZero() {
-			w.renewed.Duration = elapsed(w.issued, now)
-		}
-		if w.unlocked++; w.locked || w.renewed.Duration > loopWithin {
-			w.unlocked = 0
-		}
-	}
-	w.issued = now
-	w.mu.Unlock()
-	switch {
-	case !before && refused:
-		w.login.refused()
-	case !before:
-		w.login.succeeded()
-	}
+// heard notes that the session was alive at this time of Connector.clock.
+func (s *session) heard(at int64) {
+	s.verified.Store(at)
+	s.doubted.Store(false)
 }
 
-func (w *tokenWatcher) issuedAt() time.Time {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.issued
+// suspect reports whether the session may have ended unnoticed.
+func (s *session) suspect() bool {
+	return s.doubted.Load() || s.verified.Load() < s.connector.suspectSince.Load()
 }
 
-// Lock is called by gosnowflake before a renewal; an error ends the statement.
-func (w *tokenWatcher) Lock() error {
-	if err := w.lock(); err != nil {
-		return err
-	}
-	if watch := w.watch.Load(); watch != nil {
-		if err := watch.mayRenew(); err != nil {
-			w.Unlock()
-			return err
-		}
-	}
-	return nil
-}
+func (s *session) age() time.Duration { return elapsed(s.opened, s.connector.settings.now()) }
 
-func (w *tokenWatcher) lock() error {
-	if w.own == nil {
-		w.renewing <- struct{}{}
-	} else if err := w.own.Lock(); err != nil {
-		return err
-	}
-	w.mu.Lock()
-	w.locked = true
-	w.mu.Unlock()
-	return nil
-}
+// errNoToken is a login that went well by its own words: gosnowflake asks for no
+// more.
+var errNoToken = fmt.Errorf("the login was answered without a session token: %w", io.ErrUnexpectedEOF)
 
-// Unlock is called by gosnowflake after a renewal.
-func (w *tokenWatcher) Unlock() {
-	w.mu.Lock()
-	renewed := w.renewed
-	w.renewed, w.locked = nil, false
-	w.mu.Unlock()
-	if w.own != nil {
-		w.own.Unlock()
-	} else {
-		<-w.renewing
-	}
-	if renewed != nil {
-		w.connector.emit(context.Background(), *renewed)
-	}
-}
-
-// A loginContext is the context of one login. It carries the values of the
-// caller's context but does not end with it, is bounded by itself, and once the
-// login has succeeded it has not ended: gosnowflake looks at it one last time after
-// the login, and then would drop the session without logging it out. Contexts that
-// are derived from it end with the embedded one, which stays ended: of a parent that
-// has ended and then has not, package context makes a panic.
-type loginContext struct {
-	context.Context
-	cancel context.CancelFunc
-	timer  *time.Timer
-	unhook func() bool
-	twice  bool // gosnowflake has reason to try again by itself
-
-	late chan struct{} // closed when the time is up, also after the login has succeeded
-
-	mu     sync.Mutex
-	err    error
-	in     bool // the login has succeeded
-	denied bool // the login was refused
-}
-
-// maxLogin bounds an attempt that hangs, below gosnowflake's client timeout of
-// 900 s. A login in which a person takes part has as long as LoginTimeout says. When
-// the connector is closed there is half of Close's time left: a login that is cut off
-// may have opened a session, and nobody could log it out.
-const maxLogin = time.Minute
-
-func newLoginContext(values, stopped context.Context, cfg *gosnowflake.Config) *loginContext {
-	l := &loginContext{late: make(chan struct{})}
-	l.Context, l.cancel = context.WithCancel(values)
-	bound := maxLogin
+// open sends one login and sets the session up. cfg is nil for a connector that
+// was given.
+func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session, error) {
+	lctx := newLoginContext(ctx, c.stopped, cfg)
+	defer lctx.release()
+	w := &tokenWatcher{connector: c, login: lctx, sessionID: -1, renewing: make(chan struct{}, 1)}
+	inner, who, address := c.inner, principal{}, (*gosnowflake.Config)(nil)
 	if cfg != nil {
-		switch cfg.Authenticator {
-		case gosnowflake.AuthTypeExternalBrowser:
-			bound = max(cfg.LoginTimeout, cfg.ExternalBrowserTimeout+maxLogin)
-		case gosnowflake.AuthTypeOAuthAuthorizationCode, gosnowflake.AuthTypeOAuthClientCredentials:
-			bound, l.twice = max(cfg.LoginTimeout, cfg.ExternalBrowserTimeout+maxLogin), true
-		case gosnowflake.AuthTypeUsernamePasswordMFA, gosnowflake.AuthTypeOkta:
-			bound = max(cfg.LoginTimeout, maxLogin)
-		default:
-			if cfg.LoginTimeout > 0 {
-				bound = min(cfg.LoginTimeout, maxLogin)
-			}
+		if c.settings.idlePing > 0 {
+			address = addressOf(cfg)
 		}
+		// gosnowflake would try for LoginTimeout, 300 s by default, waiting in between;
+		// it counts only the waiting. Next to nothing leaves the one attempt.
+		//lint:ignore SA1019 there is no other setting for it
+		cfg.LoginTimeout = time.Nanosecond
+		w.own, cfg.TokenAccessor = cfg.TokenAccessor, w
+		w.loggedIn = cfg.Authenticator == gosnowflake.AuthTypeTokenAccessor
+		inner, who = gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg), principal{cfg.User, cfg.Role}
 	}
-	l.timer = time.AfterFunc(bound, func() {
-		l.end(errLoginTimeout)
-		close(l.late)
-	})
-	l.unhook = context.AfterFunc(stopped, func() {
-		if l.timer.Stop() {
-			l.timer.Reset(closeTimeout / 2)
+	begun := time.Now()
+	conn, err := lctx.connect(c, inner)
+	if err != nil {
+		return nil, lctx.explain(err)
+	}
+	s := &session{connector: c, conn: asInner(conn), watcher: w, address: address, opened: time.Now(), order: c.clock.Add(1), principal: who}
+	s.heard(s.order)
+	open := c.counters.open.Add(1)
+	c.mu.Lock()
+	c.sessions[s] = struct{}{}
+	c.mu.Unlock()
+	c.emit(ctx, Event{Kind: EventOpened, SessionID: s.id(), Duration: s.opened.Sub(begun)})
+	c.pace(open)
+	switch token, _, _ := w.GetTokens(); {
+	case cfg != nil && token == "":
+		err = errNoToken
+	case c.stopped.Err() != nil:
+		err = errClosed
+	default:
+		err = c.setUp(withoutSnowflake{ctx}, s)
+	}
+	if err != nil {
+		if isSetUp(err) {
+			c.emit(ctx, Event{Kind: EventSetUpFailed, SessionID: s.id(), Code: number(err), Class: Classify(err), Duration: time.Since(s.opened)})
 		}
-	})
-	return l
+		c.retire(s)
+		return nil, err
+	}
+	s.state = stateAfterSetUp(cfg, c.settings.sessionInit, s.conn)
+	if c.settings.idlePing > 0 {
+		c.keeping.Do(func() { c.spawn(c.keep) })
+	}
+	return s, nil
 }
 
-var errLoginTimeout = fmt.Errorf("the login was not answered in time: %w", context.DeadlineExceeded)
-
-// connect logs in. gosnowflake does more than that: with the tokens in its hands it
-// sends telemetry, on a context of its own, and tries that for up to an hour if the
-// server hangs. It is left to that, and what it returns in the end is closed.
-func (l *loginContext) connect(c *Connector, inner driver.Connector) (driver.Conn, error) {
-	type returned struct {
-		conn driver.Conn
-		err  error
+// stateAfterSetUp is the state in which a session starts. What the server has reported
+// of AUTOCOMMIT counts, because a hook, the user or the account can have switched it
+// off as well.
+func stateAfterSetUp(cfg *gosnowflake.Config, statements []string, conn inner) (st sessionState) {
+	reported, known := conn.parameter("autocommit")
+	off := known && is(reported, "false")
+	st.autocommitOff = off || cfg != nil && autocommitOff(cfg)
+	for _, statement := range statements {
+		st.ran(statement, false)
 	}
-	done := make(chan returned)
-	left := make(chan struct{})
-	c.background.Go(func() {
-		conn, err := guard(l, inner.Connect)
-		select {
-		case done <- returned{conn, err}:
-		case <-left:
-			if err == nil {
-				_, _ = guard(l, func(context.Context) (any, error) { return nil, conn.Close() })
-			}
-		}
-	})
-	late := l.late
-	for {
-		select {
-		case r := <-done:
-			return r.conn, r.err
-		case <-late:
-			if l.Err() != nil {
-				late = nil // gosnowflake sees it too, and has an error that says more
-				continue
-			}
-			close(left)
-			return nil, errLoginTimeout
-		}
+	if known {
+		st.autocommitOff = off
 	}
+	st.changed = false // every session has it
+	return st
 }
 
-func (l *loginContext) Deadline() (time.Time, bool) { return time.Time{}, false }
+// autocommitOff reports whether the Config switches AUTOCOMMIT off.
+func autocommitOff(cfg *gosnowflake.Config) bool {
+	for key, v := range cfg.Params {
+		if v != nil && is(key, "AUTOCOMMIT") {
+			on, err := parseBool(*v)
+			return err == nil && !on
+		}
+	}
+	return false
+}
 
-func (l *loginContext) Done() <-chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.in {
+// setUpTimeout bounds the statements and the hook between a login and the
+// session's first use.
+const setUpTimeout = time.Minute
+
+// setUp makes a new session what the program wants it to be.
+func (c *Connector) setUp(ctx context.Context, s *session) error {
+	if len(c.settings.sessionInit) == 0 && c.settings.afterConnect == nil {
 		return nil
 	}
-	return l.Context.Done()
-}
-
-func (l *loginContext) Err() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.in {
-		return nil
-	}
-	return l.err
-}
-
-func (l *loginContext) end(err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.in || l.err != nil {
-		return
-	}
-	l.err = err
-	l.cancel()
-}
-
-// succeeded is called when the tokens arrive.
-func (l *loginContext) succeeded() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.in = true
-}
-
-// refused is called when the login is refused. gosnowflake sends some of them
-// once more with the same token (390303, 390318, whatever the authenticator), and
-// each is a step towards the user's being locked out. Ending the context stops
-// that; for the flows in which gosnowflake fetches a token itself it stays.
-func (l *loginContext) refused() {
-	if l.twice {
-		return
-	}
-	l.mu.Lock()
-	l.denied = true
-	l.mu.Unlock()
-	l.end(context.Canceled)
-}
-
-// explain puts back what ending the context hid: the context's end is all that
-// gosnowflake reports of a login that it would have sent again.
-func (l *loginContext) explain(err error) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case l.denied && number(err) == 0 && errors.Is(err, context.Canceled):
-		return &gosnowflake.SnowflakeError{
-			Number:   codeInvalidToken,
-			SQLState: gosnowflake.SQLStateConnectionRejected,
-			Message:  "the token was refused as invalid (390303) or expired (390318)",
+	ctx, cancel := context.WithTimeout(ctx, setUpTimeout)
+	defer cancel()
+	defer context.AfterFunc(c.stopped, cancel)()
+	w := newWatch(ctx, nil)
+	s.watcher.watch.Store(w)
+	defer s.watcher.watch.Store(nil)
+	for i, statement := range c.settings.sessionInit {
+		_, err := s.call(ctx, w, func(ctx context.Context) (any, error) { return nil, s.conn.execSimple(ctx, statement) })
+		if err != nil {
+			return &setUpError{fmt.Sprintf("statement %d of WithSessionInit", i+1), err}
 		}
-	case l.err == errLoginTimeout && !errors.Is(err, errLoginTimeout): // identity is meant
-		return fmt.Errorf("%w: %w", errLoginTimeout, err)
 	}
-	return err
-}
-
-const codeInvalidToken = 390303
-
-func (l *loginContext) release() {
-	l.unhook()
-	l.timer.Stop()
-}
-
-// A panicError is a panic of the inner driver, turned into an error.
-type panicError struct{ what string }
-
-func (e *panicError) Error() string { return "the inner driver panicked: " + e.what }
-
-// guard calls the inner driver, or a hook, and turns a panic into an error.
-// gosnowflake panics, for example, on a server that ignores asyncExec.
-func guard[T any](ctx context.Context, call func(context.Context) (T, error)) (out T, err error) {
-	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case runtime.Error:
-			err = &panicError{r.Error()}
-		default:
-			// Its text may hold anything, also a secret.
-			err = &panicError{fmt.Sprintf("a value of type %T", r)}
+	if hook := c.settings.afterConnect; hook != nil {
+		_, err := s.call(ctx, w, func(ctx context.Context) (any, error) { return nil, hook(ctx, s.conn.Conn) })
+		if err != nil {
+			return &setUpError{"hook after the login", err}
 		}
-	}()
-	if out, err = call(ctx); err == nil {
-		err = present(out)
 	}
-	return out, err
+	return nil
+}
+
+// A setUpError is a failure after a login that went well.
+type setUpError struct {
+	who string
+	err error
+}
+
+func (e *setUpError) Error() string { return "the " + e.who + " failed: " + e.err.Error() }
+func (e *setUpError) Unwrap() error { return notBadConn(e.err) }
+
+// retire closes a session in the background: nobody waits for a log-out.
+func (c *Connector) retire(s *session) {
+	s.closing.Do(func() {
+		s.leaving.Store(true)
+		c.background.Go(func() {
+			begun, id := time.Now(), s.id()
+			defer func() {
+				_ = recover() // a panic while closing changes nothing any more
+				c.mu.Lock()
+				delete(c.sessions, s)
+				c.mu.Unlock()
+				c.counters.open.Add(-1)
+				e := Event{Kind: EventClosed, SessionID: id, Age: s.age(), Duration: time.Since(begun)}
+				if e.Duration > closeTimeout {
+					e.Kind = EventClosedLate
+				}
+				c.emit(context.Background(), e)
+			}()
+			s.awaitLeft()
+			_ = s.conn.Close()
+		})
+	})
+}
+
+// pace holds further logins back once more sessions have been opened, with no
+// statement carried out in between, than the pool and the gate can account for: a
+// server that ends sessions right after their login is not to be asked in a loop.
+func (c *Connector) pace(open int64) {
+	n := c.fruitless.Add(1)
+	if n > open+int64(c.settings.maxLogins) {
+		c.gate.pace(time.Duration(c.counters.sessionLife.last.Load()))
+	}
+}
+
+// served notes that a statement was carried out, or that a session answered a ping:
+// sessions last.
+func (c *Connector) served() {
+	if c.fruitless.Load() != 0 {
+		c.fruitless.Store(0)
+		c.gate.unpace()
+	}
+	if c.cut.Load() && c.cut.Swap(false) {
+		c.gate.reached()
+	}
+}
+
+// unreachable notes that a statement could not be sent.
+func (c *Connector) unreachable(err error) {
+	c.cut.Store(true)
+	c.gate.unreachable(err)
+}
+
+// lost notes that a session turned out dead, and makes all suspect that were not
+// heard of since: what ended it (an administrator, an outage, a policy) may have
+// ended them too. The end of one that was suspect itself is what it was suspected of,
+// and no news of those opened or heard of meanwhile.
+func (c *Connector) lost(s *session, cause error) {
+	if s.dead.CompareAndSwap(nil, &cause) {
+		if s.verified.Load() >= c.suspectSince.Load() {
+			c.suspectSince.Store(c.clock.Add(1))
+		}
+		c.emit(context.Background(), Event{Kind: EventLost, SessionID: s.id(), Code: number(cause), Class: ClassSessionLost, Age: s.age()})
+	}
 }

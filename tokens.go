@@ -1,0 +1,138 @@
+package snowtether
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/snowflakedb/gosnowflake/v2"
+)
+
+// This file holds the tokens of one session for gosnowflake, which hands every login
+// and renewal to it: Config.TokenAccessor is the one public place where they are seen.
+
+// A tokenWatcher holds the tokens of one session for gosnowflake and sees the
+// login and every renewal go by.
+type tokenWatcher struct {
+	connector *Connector
+	own       gosnowflake.TokenAccessor // the program's own, if its Config had one
+	login     *loginContext
+
+	renewing chan struct{}         // full during a renewal; no mutex, because virtual time stands still while one is waited for
+	watch    atomic.Pointer[watch] // of the statement under way
+
+	mu              sync.Mutex
+	session, master string
+	sessionID       int64
+	loggedIn        bool
+	issued          time.Time // of the session token, by the settings' clock
+	renewed         *Event    // to be made known once the lock of the renewal is free
+	locked          bool      // a renewal is under way that Lock was called for
+	unlocked        int       // renewals without Lock, one soon after the other
+}
+
+var _ gosnowflake.TokenAccessor = (*tokenWatcher)(nil)
+
+// unsendable is a token that net/http refuses to send.
+const unsendable = "\x00"
+
+// GetTokens is called by gosnowflake for each request.
+//
+// Where gosnowflake cancels a statement it renews without Lock, and as often as
+// the server refuses the token. Nothing but a renewal that fails ends that.
+func (w *tokenWatcher) GetTokens() (token, master string, sessionID int64) {
+	w.mu.Lock()
+	token, master, sessionID = w.session, w.master, w.sessionID
+	loop := !w.locked && w.unlocked > maxRenewals && elapsed(w.issued, w.connector.settings.now()) < loopWithin
+	w.mu.Unlock()
+	if w.own != nil {
+		token, master, sessionID = w.own.GetTokens()
+	}
+	if loop {
+		master = unsendable
+	}
+	return token, master, sessionID
+}
+
+// loopWithin is how soon one renewal follows the other where the server refuses each
+// token. A session token is good for an hour.
+const loopWithin = 10 * time.Minute
+
+// SetTokens is called by gosnowflake with what a login or a renewal brought, and
+// with empty tokens when a login was refused.
+func (w *tokenWatcher) SetTokens(token, master string, sessionID int64) {
+	if w.own != nil {
+		w.own.SetTokens(token, master, sessionID)
+	}
+	w.mu.Lock()
+	w.session, w.master, w.sessionID = token, master, sessionID
+	now, before := w.connector.settings.now(), w.loggedIn
+	refused := token == "" && sessionID == -1
+	w.loggedIn = before || !refused
+	if before {
+		w.renewed = &Event{Kind: EventRenewed, SessionID: max(sessionID, 0)}
+		if !w.issued.IsZero() {
+			w.renewed.Duration = elapsed(w.issued, now)
+		}
+		if w.unlocked++; w.locked || w.renewed.Duration > loopWithin {
+			w.unlocked = 0
+		}
+	}
+	w.issued = now
+	w.mu.Unlock()
+	switch {
+	case !before && refused:
+		w.login.refused()
+	case !before:
+		w.login.succeeded()
+	}
+}
+
+func (w *tokenWatcher) issuedAt() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.issued
+}
+
+// Lock is called by gosnowflake before a renewal; an error ends the statement.
+func (w *tokenWatcher) Lock() error {
+	if err := w.lock(); err != nil {
+		return err
+	}
+	if watch := w.watch.Load(); watch != nil {
+		if err := watch.mayRenew(); err != nil {
+			w.Unlock()
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *tokenWatcher) lock() error {
+	if w.own == nil {
+		w.renewing <- struct{}{}
+	} else if err := w.own.Lock(); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.locked = true
+	w.mu.Unlock()
+	return nil
+}
+
+// Unlock is called by gosnowflake after a renewal.
+func (w *tokenWatcher) Unlock() {
+	w.mu.Lock()
+	renewed := w.renewed
+	w.renewed, w.locked = nil, false
+	w.mu.Unlock()
+	if w.own != nil {
+		w.own.Unlock()
+	} else {
+		<-w.renewing
+	}
+	if renewed != nil {
+		w.connector.emit(context.Background(), *renewed)
+	}
+}
