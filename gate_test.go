@@ -284,3 +284,21 @@ func TestCloseEndsTheWaitOfAStatement(t *testing.T) {
 		}
 	})
 }
+
+// TestFirstLoginsOfALargePoolAreNotPaced: one that was slow to be made known counted
+// all that had come after it, and the sessions of those not.
+func TestFirstLoginsOfALargePoolAreNotPaced(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		var j journal
+		var opened atomic.Int64
+		pool(t, srv, 64, snowtether.WithEventHook(func(e snowtether.Event) {
+			j.hook(e)
+			if e.Kind == snowtether.EventOpened && opened.Add(1) == 2 {
+				time.Sleep(time.Second)
+			}
+		}))
+		if paced := j.of(snowtether.EventPacingBegan); len(paced) > 0 {
+			t.Errorf("%+v", paced)
+		}
+	})
+}

@@ -85,12 +85,12 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 	}
 	s := &session{connector: c, conn: asInner(conn), watcher: w, address: address, opened: time.Now(), order: c.clock.Add(1), principal: who}
 	s.heard(s.order)
-	open := c.counters.open.Add(1)
+	c.counters.open.Add(1)
 	c.mu.Lock()
 	c.sessions[s] = struct{}{}
 	c.mu.Unlock()
 	c.emit(ctx, Event{Kind: EventOpened, SessionID: s.id(), Duration: s.opened.Sub(begun)})
-	c.pace(open)
+	c.pace()
 	switch token, _, _ := w.GetTokens(); {
 	case cfg != nil && token == "":
 		err = errNoToken
@@ -207,9 +207,8 @@ func (c *Connector) retire(s *session) {
 // pace holds further logins back once more sessions have been opened, with no
 // statement carried out in between, than the pool and the gate can account for: a
 // server that ends sessions right after their login is not to be asked in a loop.
-func (c *Connector) pace(open int64) {
-	n := c.fruitless.Add(1)
-	if n > open+int64(c.settings.maxLogins) {
+func (c *Connector) pace() {
+	if c.fruitless.Add(1) > c.counters.open.Load()+int64(c.settings.maxLogins) {
 		c.gate.pace(time.Duration(c.counters.sessionLife.last.Load()))
 	}
 }
