@@ -6,6 +6,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -372,5 +374,24 @@ func TestAsynchronousStatementIsNotRunAgain(t *testing.T) {
 				t.Errorf("accepted %d times", n)
 			}
 		})
+	})
+}
+
+// TestCallersOwnTraceIsKept: and the proof is as good with one in the context.
+func TestCallersOwnTraceIsKept(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1)
+		srv.AbortSessions()
+		var written atomic.Int64
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{WroteHeaders: func() { written.Add(1) }})
+		if _, err := db.ExecContext(ctx, insert); err != nil {
+			t.Fatal(err)
+		}
+		if n := written.Load(); n < 2 {
+			t.Errorf("the caller saw %d requests", n)
+		}
+		once(srv, row(2), snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
+		_, err := db.ExecContext(ctx, row(2))
+		inDoubt(t, srv, row(2), err, 1)
 	})
 }

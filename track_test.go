@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/snowflakedb/gosnowflake/v2"
 )
 
 // What a statement made of its session.
@@ -285,4 +287,23 @@ func FuzzTrack(f *testing.F) {
 			t.Errorf("%q, AUTOCOMMIT off %v, failed %v: %+v, want %+v", sql, startsOff, failed, got, want)
 		}
 	})
+}
+
+// TestAutocommitOffIsKnownWithoutTheServersWord: if it reports no parameters, the
+// Config and the statements of the set-up say so.
+func TestAutocommitOffIsKnownWithoutTheServersWord(t *testing.T) {
+	off, on := "FALSE", "true"
+	for _, tt := range []struct {
+		value *string
+		init  []string
+		want  bool
+	}{
+		{&off, nil, true}, {&on, nil, false}, {nil, nil, false}, {nil, []string{"ALTER SESSION SET AUTOCOMMIT = FALSE"}, true},
+		{&off, []string{"ALTER SESSION SET AUTOCOMMIT = TRUE"}, false},
+	} {
+		cfg := &gosnowflake.Config{Params: map[string]*string{"Autocommit": tt.value}}
+		if got := stateAfterSetUp(cfg, tt.init, inner{}).autocommitOff; got != tt.want {
+			t.Errorf("%v: off %v, want %v", tt, got, tt.want)
+		}
+	}
 }
