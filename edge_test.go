@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"net/http"
 	"runtime"
 	"strings"
 	"testing"
@@ -412,4 +413,34 @@ func TestPreparedStatementMayBeClosedByACallerWhoLeft(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestGarbledPollCostsNoSession: the statement is fetched by its ID, and where its
+// session is still there its settings are too.
+func TestGarbledPollCostsNoSession(t *testing.T) {
+	forbidden := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }
+	for _, garble := range []http.HandlerFunc{says("<html>"), forbidden} {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			f, cfg := inFront(t, srv)
+			db, _ := connect(t, cfg)
+			conn, err := db.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if _, err := conn.ExecContext(t.Context(), "USE SCHEMA s"); err != nil {
+				t.Fatal(err)
+			}
+			slowly(srv, "VALUES .1.", 2*time.Minute, counted(snowtest.KindInsert, "inserted", 1), nil)
+			f.misbehaves("/result", false, func(w http.ResponseWriter, r *http.Request) {
+				f.behaves()
+				garble(w, r)
+			})
+			for _, sql := range []string{insert, row(2)} {
+				if _, err := conn.ExecContext(t.Context(), sql); err != nil {
+					t.Errorf("%s: %v", sql, err)
+				}
+			}
+		})
+	}
 }
