@@ -154,10 +154,11 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return newConn(c, s), nil
 }
 
-// Close logs all sessions out, side by side, and waits at most 10 s for that. If
-// some have not answered by then, it returns an error that says so: Snowflake ends
-// those later by itself, and a goroutine each waits for the answer. sql.DB.Close
-// calls it. Further calls return the same.
+// Close logs all sessions out, side by side, and waits at most 10 s for that. A login
+// that is under way gets 5 s of them, so that the session it may have opened is logged
+// out too. If some have not answered by then, Close returns an error that says so:
+// Snowflake ends those later by itself, and a goroutine each waits for the answer.
+// sql.DB.Close calls it. Further calls return the same.
 func (c *Connector) Close() error {
 	var left int64
 	c.closing.Do(func() {
