@@ -269,18 +269,35 @@ func (c *courier) run(ctx context.Context, to chan<- string) {
 	close(c.read)
 }
 
+// delivering has the callers' channels to which an ID is on its way. Statements with the
+// same context have the same channel, and one must not close it while another sends.
+var delivering sync.Map
+
 // deliver sends and closes without making anybody wait.
 func deliver(ctx context.Context, to chan<- string, id string) {
-	// The caller's channel may be closed already, if two statements had the same
-	// context. In gosnowflake that is a panic in the caller's goroutine; here it is
-	// nothing.
-	defer func() { _ = recover() }()
+	if _, other := delivering.LoadOrStore(to, nil); other {
+		return // the caller gets the ID that came first
+	}
+	waits := false
+	defer func() {
+		// The channel may be closed already, by an earlier statement with the same
+		// context. In gosnowflake that is a panic in the caller's goroutine; here it is
+		// nothing.
+		_ = recover()
+		if !waits {
+			delivering.Delete(to)
+		}
+	}()
 	select {
 	case to <- id:
 		close(to)
 	default:
+		waits = true
 		go func() {
-			defer func() { _ = recover() }()
+			defer func() {
+				_ = recover()
+				delivering.Delete(to)
+			}()
 			select {
 			case to <- id:
 				close(to)
