@@ -231,7 +231,7 @@ func isContext(err error) bool {
 	if _, ok := as[*url.Error](err); ok && !errors.Is(err, context.Canceled) {
 		return false
 	}
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	return cutOff(err)
 }
 
 // cutOff reports whether a request was cut off by a time-out that is not the caller's.
