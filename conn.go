@@ -212,7 +212,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 			return c.session.conn.full.QueryContext(ctx, query, args)
 		},
 		resumed: rowsOf,
-		fetches: fetches(ctx),
+		rows:    true,
 	})
 	return outcome[driver.Rows](rows, err)
 }

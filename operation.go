@@ -27,7 +27,7 @@ type operation struct {
 	args    []driver.NamedValue
 	run     func(context.Context) (any, error)
 	resumed func(rows driver.Rows, queryID string) (any, error) // makes the outcome of rows that were carried over; nil: it cannot be
-	fetches bool                                                // it runs nothing, it fetches a result
+	rows    bool                                                // it is a query, which an ID in its context makes a fetch
 
 	replaced int     // sessions that were replaced for it
 	asked    bool    // whether its session is alive
@@ -224,7 +224,8 @@ func (c *conn) refuse(ctx context.Context) error {
 func (c *conn) failed(ctx context.Context, op *operation, err error, acc acceptance) (again bool, out any, _ error) {
 	class, gone := classify(err, phaseStatement, acc), lost(err, phaseStatement)
 	inTx, lasting := c.tx != nil || c.state.inTx, c.lasting
-	if op.fetches && !op.asked && (number(err) == gosnowflake.ErrQueryStatus || class == ClassInDoubt && !gone) {
+	fetching := op.rows && fetches(ctx)
+	if fetching && !op.asked && (number(err) == gosnowflake.ErrQueryStatus || class == ClassInDoubt && !gone) {
 		// The fetch begins with a look at the statement's status, which neither renews an
 		// expired token nor says that the session is gone. A statement of our own does.
 		op.asked = true
@@ -236,7 +237,7 @@ func (c *conn) failed(ctx context.Context, op *operation, err error, acc accepta
 			class, gone, err = ClassSessionLost, true, asked
 		}
 	}
-	reads := op.fetches || op.name == "ping" || plainRead(op.query)
+	reads := fetching || op.name == "ping" || plainRead(op.query)
 	if class == ClassStatement && number(err) == 0 && acc.queryID != "" && !reads && !transfersFile(op.query) {
 		class = ClassInDoubt // no answer of Snowflake's: the statement is done, and what came of it cannot be read
 	}

@@ -91,7 +91,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 			s.queryID = id
 			return rowsOf(fetched, id)
 		},
-		fetches: fetches(ctx),
+		rows: true,
 	})
 	return outcome[driver.Rows](rows, err)
 }
