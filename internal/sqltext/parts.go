@@ -1,0 +1,226 @@
+package sqltext
+
+import "strings"
+
+// A part is one statement of a text, or one link of a chain.
+type part struct {
+	kind      Kind
+	verb      verb
+	block     bool    // it takes the rest of the text
+	semicolon bool    // a semicolon stands before it, not an arrow
+	begin     Scanner // before its first token
+	body      Scanner // behind its first word
+	made      made
+}
+
+// made is what a CREATE makes, as far as its session is concerned.
+type made uint8
+
+const (
+	madeOther     made = iota
+	madeTemporary      // an object that ends with the session
+	madeCurrent        // a schema, database or warehouse, which becomes the current one
+)
+
+// parts goes through the parts of a text.
+type parts struct {
+	part part
+	rest Scanner // from the present part's beginning
+	some bool
+	last bool
+}
+
+func (s Statement) parts() parts { return parts{rest: NewScanner(s.text)} }
+
+// next goes to the next part.
+func (ps *parts) next() bool {
+	if ps.last || ps.some && ps.part.block {
+		return false
+	}
+	arrow := false
+	if ps.some {
+		t := ps.rest.Next()
+		for !separates(t) {
+			t = ps.rest.Next()
+		}
+		arrow = t.Text == "->>"
+	}
+	for ahead := ps.rest; separates(ahead.Peek()); {
+		t := ahead.Next()
+		if t.Kind == End {
+			ps.last = true
+			return false
+		}
+		arrow = arrow && t.Text == "->>"
+		ps.rest = ahead
+	}
+	ps.some = true
+	ps.part = classify(ps.rest)
+	ps.part.semicolon = !arrow
+	return true
+}
+
+// separates reports whether the token ends a part.
+func separates(t Token) bool {
+	return t.Kind == End || t.Kind == Symbol && (t.Text == ";" || t.Text == "->>")
+}
+
+// first is the first part, as far as its first words tell.
+func (s Statement) first() (part, bool) {
+	ps := s.parts()
+	ok := ps.next()
+	return ps.part, ok
+}
+
+// one reports whether the text is surely of one part, without reading it.
+func (s Statement) one() bool {
+	text := strings.TrimRight(s.text, "; \t\r\n")
+	return strings.IndexByte(text, ';') < 0 && !strings.Contains(text, "->>")
+}
+
+// has reports whether a part begins with the verb.
+func (s Statement) has(v verb) bool {
+	if s.one() {
+		p, ok := s.first()
+		return ok && p.verb == v
+	}
+	for ps := s.parts(); ps.next(); {
+		if ps.part.verb == v {
+			return true
+		}
+	}
+	return false
+}
+
+// is reports whether the text is a transaction statement of this verb and no more.
+func (s Statement) is(v verb) bool {
+	ps := s.parts()
+	if !ps.next() || ps.part.verb != v || ps.part.kind != Transaction {
+		return false
+	}
+	sc := ps.part.body
+	t := sc.Next()
+	if t.Word("TRANSACTION") || t.Word("WORK") {
+		t = sc.Next()
+	}
+	if t.Word("NAME") {
+		sc.Next()
+		t = sc.Next()
+	}
+	return separates(t) && !ps.next()
+}
+
+// classify reads the first words of a part.
+func classify(sc Scanner) part {
+	p := part{begin: sc}
+	t := sc.Next()
+	for t.Is("(") {
+		t = sc.Next()
+	}
+	p.body = sc
+	if t.Kind != Word {
+		return p
+	}
+	p.verb = known(t.Text).verb
+	next := sc.Peek()
+	switch p.verb {
+	case verbSelect, verbShow, verbList, verbDescribe:
+		p.kind = Read
+	case verbWith:
+		p.kind = withKind(sc)
+	case verbExplain:
+		p.kind = explained(sc)
+	case verbInsert, verbUpdate, verbDelete, verbMerge, verbCopy, verbTruncate, verbRemove:
+		p.kind = DML
+	case verbCreate:
+		p.kind, p.made = created(sc)
+	case verbAlter:
+		p.kind = altered(sc)
+	case verbOtherDDL:
+		p.kind = DDL
+	case verbUse, verbSet, verbUnset:
+		p.kind = Session
+	case verbTransfer:
+		p.kind = FileTransfer
+	case verbCommit, verbRollback:
+		p.kind = Transaction
+	case verbStart:
+		if next.Word("TRANSACTION") {
+			p.kind = Transaction
+		}
+	case verbBegin:
+		p.kind = Transaction
+		if !begins(sc) {
+			p.kind, p.block = Unknown, true
+		}
+	case verbDeclare:
+		p.block = true
+	}
+	return p
+}
+
+// begins reports whether a BEGIN begins a transaction. If not, it begins a block.
+func begins(sc Scanner) bool {
+	t := sc.Next()
+	if separates(t) {
+		return true
+	}
+	// A block may begin with an assignment to a variable of any name.
+	return (t.Word("TRANSACTION") || t.Word("WORK") || t.Word("NAME")) && !sc.Peek().Is(":")
+}
+
+// altered reads what stands behind ALTER.
+func altered(sc Scanner) Kind {
+	if !sc.Next().Word("SESSION") {
+		return DDL
+	}
+	switch t := sc.Next(); {
+	case t.Word("SET"), t.Word("UNSET"):
+		return Session
+	case t.Word("POLICY"):
+		return DDL
+	}
+	return Unknown
+}
+
+// created reads what stands behind CREATE.
+func created(sc Scanner) (Kind, made) {
+	for {
+		switch t := sc.Next(); {
+		case t.Word("OR"), t.Word("REPLACE"), t.Word("ALTER"), t.Word("LOCAL"), t.Word("GLOBAL"), t.Word("SECURE"), t.Word("TRANSIENT"):
+			continue
+		case t.Word("TEMP"), t.Word("TEMPORARY"), t.Word("VOLATILE"):
+			return Session, madeTemporary
+		case t.Word("SCHEMA"), t.Word("DATABASE") && !sc.Peek().Word("ROLE"), t.Word("WAREHOUSE"):
+			return DDL, madeCurrent
+		default:
+			return DDL, madeOther
+		}
+	}
+}
+
+// idempotent reports whether a session statement that is run a second time finds and
+// leaves the session as after the first.
+func (p part) idempotent() bool {
+	if p.verb != verbCreate {
+		return true
+	}
+	sc := p.body
+	t := sc.Next()
+	replace := t.Word("OR") && sc.Peek().Word("REPLACE")
+	for head, table := true, false; !separates(t); t = sc.Next() {
+		switch {
+		case head && t.Word("IF"):
+			return !replace && sc.Next().Word("NOT") && sc.Next().Word("EXISTS")
+		case head && t.Word("VIEW") && !table:
+			return replace // its query is not run
+		case t.Word("TABLE"):
+			table = true
+		case t.Word("AS"), t.Is("("):
+			head = false
+		case t.Word("FROM"), t.Word("CLONE"):
+			return false // of what it replaced, or of a stream that the first run has consumed
+		}
+	}
+	return replace
+}

@@ -1,0 +1,135 @@
+package sqltext
+
+import "strings"
+
+// A State is what a connection's own statements have made of its session. The zero
+// value is the state after a login.
+type State struct {
+	InTx          bool // a transaction was begun by a statement, not by BeginTx
+	Changed       bool // USE, ALTER SESSION, SET, temporary objects: a new session lacks it
+	AutocommitOff bool // then the first DML begins a transaction
+	Lost          Loss // what Changed is about
+}
+
+// A Loss is a set of the kinds of state that a session has.
+type Loss uint8
+
+const (
+	LossRole       Loss = 1 << iota // USE ROLE
+	LossContext                     // USE and CREATE of a database, schema or warehouse
+	LossVariables                   // SET, UNSET
+	LossParameters                  // ALTER SESSION
+	LossTemporary                   // temporary objects
+	LossUnknown                     // what nobody knows
+)
+
+// String names the kinds, for a message, without values.
+func (l Loss) String() string {
+	var list []string
+	switch l & (LossRole | LossContext) {
+	case LossRole:
+		list = append(list, "its current role")
+	case LossContext:
+		list = append(list, "its current database, schema or warehouse")
+	case LossRole | LossContext:
+		list = append(list, "its current role, database, schema or warehouse")
+	}
+	for _, kind := range [...]struct {
+		bit  Loss
+		name string
+	}{
+		{LossVariables, "its variables"},
+		{LossParameters, "its parameters"},
+		{LossTemporary, "temporary objects"},
+		{LossUnknown, "what procedures and scripts have set"},
+	} {
+		if l&kind.bit != 0 {
+			list = append(list, kind.name)
+		}
+	}
+	return strings.Join(list, "; ")
+}
+
+// After is what the statement makes of its session, part by part. One that failed may
+// have been carried out in part: then what it may have begun counts as begun, and what
+// it should have ended as not ended. A text of one part is judged by its first words.
+func (s Statement) After(st State, failed bool) State {
+	if s.one() {
+		if p, ok := s.first(); ok {
+			st.part(p, failed)
+		}
+		return st
+	}
+	for ps := s.parts(); ps.next(); {
+		st.part(ps.part, failed)
+	}
+	return st
+}
+
+func (st *State) part(p part, failed bool) {
+	switch p.kind {
+	case Unknown:
+		st.change(LossUnknown)
+		st.InTx = st.InTx || st.AutocommitOff
+	case DML:
+		if p.verb != verbRemove {
+			st.InTx = st.InTx || st.AutocommitOff
+		}
+	case Transaction:
+		st.InTx = p.verb == verbBegin || p.verb == verbStart || failed
+	case DDL:
+		if p.made == madeCurrent {
+			st.change(LossContext)
+		}
+	case Session:
+		st.session(p, failed)
+	}
+}
+
+func (st *State) change(l Loss) {
+	st.Changed = true
+	st.Lost |= l
+}
+
+func (st *State) session(p part, failed bool) {
+	switch p.verb {
+	case verbUse:
+		if next := p.body.Peek(); next.Word("ROLE") || next.Word("SECONDARY") {
+			st.change(LossRole)
+		} else {
+			st.change(LossContext)
+		}
+	case verbSet, verbUnset:
+		st.change(LossVariables)
+	case verbCreate:
+		st.change(LossTemporary)
+	case verbAlter:
+		st.change(LossParameters)
+		st.autocommit(p.body, failed)
+	}
+}
+
+// autocommit looks for AUTOCOMMIT in ALTER SESSION SET a = b …: all but TRUE and 1 may
+// be off. One that failed may have switched it off, but is not trusted to have
+// switched it on.
+func (st *State) autocommit(sc Scanner, failed bool) {
+	sc.Next() // SESSION
+	unset := sc.Next().Word("UNSET")
+	var before Token
+	for t := sc.Next(); !separates(t); t = sc.Next() {
+		if (t.Kind == Word || t.Kind == QuotedName) && equalFold(strings.Trim(t.Text, `"`), "AUTOCOMMIT") && !before.Is("=") {
+			off := false
+			if !unset {
+				value := sc
+				off = !value.Next().Is("=") || !isOn(value.Next())
+			}
+			st.AutocommitOff = off || failed && st.AutocommitOff
+		}
+		before = t
+	}
+}
+
+func isOn(t Token) bool {
+	on := strings.Trim(t.Text, "'")
+	return t.Kind != End && (equalFold(on, "TRUE") || on == "1")
+}
