@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+
+	"github.com/snowtether/snowtether/internal/sqltext"
 )
 
 // Script is an [Engine] that answers from a script: handlers that a test
@@ -159,16 +161,16 @@ func countAnswer(kind Kind, st *Statement) *Result {
 // countTuples counts the tuples after VALUES; 1 if there are none.
 func countTuples(sql string) int {
 	tuples, depth, values := 0, 0, false
-	scan(sql, func(i int) bool {
-		switch c := sql[i]; {
-		case c == '(':
+	tokens(sql, func(t sqltext.Token) bool {
+		switch {
+		case t.Is("("):
 			if depth == 0 && values {
 				tuples++
 			}
 			depth++
-		case c == ')':
+		case t.Is(")"):
 			depth--
-		case depth == 0 && (c == 'v' || c == 'V') && len(sql) >= i+6 && strings.EqualFold(sql[i:i+6], "VALUES"):
+		case depth == 0 && t.Word("VALUES"):
 			values = true
 		}
 		return true

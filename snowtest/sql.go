@@ -1,63 +1,19 @@
 package snowtest
 
-import "strings"
+import (
+	"strings"
 
-// scan walks over SQL text and calls visit for each byte that stands outside of
-// string literals, quoted identifiers, dollar-quoted text and comments. It stops
-// when visit returns false.
-func scan(sql string, visit func(i int) bool) {
-	for i := 0; i < len(sql); {
-		end := skip(sql, i)
-		if end > i {
-			i = end
-			continue
-		}
-		if !visit(i) {
-			return
-		}
-		i++
-	}
-}
+	"github.com/snowtether/snowtether/internal/sqltext"
+)
 
-// skip returns the end of the literal or comment that begins at i, or i.
-func skip(sql string, i int) int {
-	rest := sql[i:]
-	switch {
-	case strings.HasPrefix(rest, "--"), strings.HasPrefix(rest, "//"):
-		return until(sql, i+2, "\n")
-	case strings.HasPrefix(rest, "/*"):
-		return until(sql, i+2, "*/")
-	case strings.HasPrefix(rest, "$$"):
-		return until(sql, i+2, "$$")
-	case rest[0] == '\'':
-		return quoted(sql, i+1, '\'', true)
-	case rest[0] == '"':
-		return quoted(sql, i+1, '"', false)
-	}
-	return i
-}
+// The driver and this server cut SQL into tokens with one scanner. What a statement
+// does is judged here alone, so that the server does not share the driver's mistakes.
 
-func until(sql string, from int, end string) int {
-	if n := strings.Index(sql[from:], end); n >= 0 {
-		return from + n + len(end)
+// tokens calls visit for each token, until it returns false.
+func tokens(sql string, visit func(t sqltext.Token) bool) {
+	sc := sqltext.NewScanner(sql)
+	for t := sc.Next(); t.Kind != sqltext.End && visit(t); t = sc.Next() {
 	}
-	return len(sql)
-}
-
-// quoted finds the end of quoted text; a doubled quote, and in string literals
-// a backslash, keeps it open.
-func quoted(sql string, from int, quote byte, backslash bool) int {
-	for i := from; i < len(sql); i++ {
-		switch {
-		case backslash && sql[i] == '\\':
-			i++
-		case sql[i] == quote && i+1 < len(sql) && sql[i+1] == quote:
-			i++
-		case sql[i] == quote:
-			return i + 1
-		}
-	}
-	return len(sql)
 }
 
 // splitStatements splits SQL text at its top-level semicolons. Parts that hold
@@ -71,15 +27,15 @@ func splitStatements(sql string) []string {
 			parts = append(parts, part)
 		}
 	}
-	scan(sql, func(i int) bool {
-		if sql[i] != ';' {
+	tokens(sql, func(t sqltext.Token) bool {
+		if !t.Is(";") {
 			return true
 		}
 		if isBlock(sql[start:]) {
 			return false
 		}
-		add(i)
-		start = i + 1
+		add(t.Start)
+		start = t.End
 		return true
 	})
 	add(len(sql))
@@ -108,8 +64,8 @@ func isBlock(sql string) bool {
 // countPlaceholders counts the question marks that stand for bind values.
 func countPlaceholders(sql string) int {
 	n := 0
-	scan(sql, func(i int) bool {
-		if sql[i] == '?' {
+	tokens(sql, func(t sqltext.Token) bool {
+		if t.Is("?") {
 			n++
 		}
 		return true
@@ -117,37 +73,28 @@ func countPlaceholders(sql string) int {
 	return n
 }
 
-// words returns the first n words of SQL text in upper case. Comments separate
-// words; any other byte is a word of its own.
+// words returns the first n words of SQL text in upper case, quoted text as it is.
+// Comments separate words; an operator is a word of its own.
 func words(sql string, n int) []string {
 	var list []string
-	for i := 0; i < len(sql) && len(list) < n; {
-		c := sql[i]
-		if end := skip(sql, i); end > i {
-			if c == '\'' || c == '"' || c == '$' {
-				list = append(list, sql[i:end])
-			}
-			i = end
-			continue
+	tokens(sql, func(t sqltext.Token) bool {
+		if len(list) == n {
+			return false
 		}
-		if c == ' ' || c == '\t' || c == '\n' || c == '\r' {
-			i++
-			continue
+		text := t.Text
+		if t.Kind == sqltext.Word || t.Kind == sqltext.Number {
+			text = upper(text)
 		}
-		end := i + 1
-		if isWord(c) {
-			for end < len(sql) && isWord(sql[end]) {
-				end++
-			}
-		}
-		list = append(list, upper(sql[i:end]))
-		i = end
-	}
+		list = append(list, text)
+		return true
+	})
 	return list
 }
 
-func isWord(c byte) bool {
-	return c == '_' || c == '$' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= 0x80
+// isName reports whether a word can name a parameter.
+func isName(word string) bool {
+	sc := sqltext.NewScanner(word)
+	return sc.Next().Kind == sqltext.Word
 }
 
 // kindOfSQL guesses the kind of a statement by its first words.
@@ -225,7 +172,7 @@ func alteredParameters(sql string) map[string]any {
 	params := map[string]any{}
 	for i := 3; i < len(w); i++ {
 		switch {
-		case w[2] == "UNSET" && isWord(w[i][0]):
+		case w[2] == "UNSET" && isName(w[i]):
 			params[w[i]] = ""
 		case w[2] == "SET" && w[i] == "=" && i+1 < len(w):
 			params[w[i-1]] = strings.Trim(w[i+1], "'")

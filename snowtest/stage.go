@@ -122,6 +122,21 @@ func unpack(b []byte) []byte {
 	return plain
 }
 
+// closingQuote is where a quoted field ends, behind its quote. A doubled quote is part
+// of it.
+func closingQuote(text string, from int) int {
+	for i := from; i < len(text); i++ {
+		switch {
+		case text[i] != '"':
+		case i+1 < len(text) && text[i+1] == '"':
+			i++
+		default:
+			return i + 1
+		}
+	}
+	return len(text)
+}
+
 // parseCSV reads CSV whose fields are optionally enclosed in double quotes. An
 // empty field is NULL unless it is quoted, which encoding/csv cannot tell.
 func parseCSV(text string) [][]*string {
@@ -130,7 +145,7 @@ func parseCSV(text string) [][]*string {
 	for i := 0; i < len(text); {
 		var field *string
 		if text[i] == '"' {
-			end := quoted(text, i+1, '"', false)
+			end := closingQuote(text, i+1)
 			value := strings.ReplaceAll(strings.TrimSuffix(text[i+1:end], `"`), `""`, `"`)
 			field, i = &value, end
 		} else {

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/snowtether/snowtether/internal/sqltext"
 )
 
 type tokenKind uint8
@@ -44,95 +46,118 @@ func (t token) word(words ...string) bool {
 // ident reports whether the token can name something.
 func (t token) ident() bool { return t.kind == tWord || t.kind == tQuoted }
 
-// tokenize splits a statement after Snowflake's lexical rules: --, // and block
-// comments, strings with backslash escapes and doubled quotes, $$ strings.
-// A semicolon at the end is dropped.
+// A tokenizer makes this engine's tokens of the scanner's: with the values of
+// literals, binds, and operators of two bytes.
+type tokenizer struct {
+	src  string
+	scan sqltext.Scanner
+	toks []token
+}
+
+// tokenize splits a statement after Snowflake's lexical rules. A semicolon at the
+// end is dropped.
 func tokenize(src string) ([]token, error) {
-	var toks []token
-	i := 0
-	add := func(kind tokenKind, text string, end int) {
-		toks = append(toks, token{kind, text, i, end})
-		i = end
-	}
-	for i < len(src) {
-		c := src[i]
-		switch {
-		case c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' || c == '\v':
-			i++
-		case strings.HasPrefix(src[i:], "--") || strings.HasPrefix(src[i:], "//"):
-			n := strings.IndexByte(src[i:], '\n')
-			if n < 0 {
-				n = len(src) - i
-			}
-			i += n
-		case strings.HasPrefix(src[i:], "/*"):
-			n := strings.Index(src[i+2:], "*/")
-			if n < 0 {
-				return nil, syntaxError(src, i, "/*")
-			}
-			i += n + 4
-		case strings.HasPrefix(src[i:], "$$"):
-			n := strings.Index(src[i+2:], "$$")
-			if n < 0 {
-				return nil, syntaxError(src, i, "$$")
-			}
-			add(tString, src[i+2:i+2+n], i+n+4)
-		case c == '\'':
-			text, end, ok := scanString(src, i)
-			if !ok {
-				return nil, syntaxError(src, i, "'")
-			}
-			add(tString, text, end)
-		case (c == 'x' || c == 'X') && i+1 < len(src) && src[i+1] == '\'':
-			text, end, ok := scanString(src, i+1)
-			if !ok || !isHex(text) {
-				return nil, syntaxError(src, i, src[i:i+2])
-			}
-			add(tHex, text, end)
-		case c == '"':
-			text, end, ok := scanQuoted(src, i)
-			if !ok {
-				return nil, syntaxError(src, i, `"`)
-			}
-			add(tQuoted, text, end)
-		case isDigit(c) || c == '.' && i+1 < len(src) && isDigit(src[i+1]) && !afterOperand(toks, i):
-			end := scanNumber(src, i)
-			add(tNumber, src[i:end], end)
-		case c == '?':
-			add(tBind, "", i+1)
-		case c == ':' && i+1 < len(src) && isDigit(src[i+1]) && (i == 0 || src[i-1] != ':'):
-			end := i + 1
-			for end < len(src) && isDigit(src[end]) {
-				end++
-			}
-			add(tBind, src[i+1:end], end)
-		case c == '$' && i+1 < len(src) && isWordByte(src[i+1]):
-			end := scanWord(src, i+1)
-			add(tVar, strings.ToUpper(src[i+1:end]), end)
-		case c == '_' || c >= utf8.RuneSelf || isLetter(c):
-			end := scanWord(src, i)
-			if end == i {
-				return nil, syntaxError(src, i, src[i:i+1])
-			}
-			add(tWord, strings.ToUpper(src[i:end]), end)
-		default:
-			n := 1
-			for _, op := range []string{"::", "||", "<=", ">=", "<>", "!=", "=>", "->", ":="} {
-				if strings.HasPrefix(src[i:], op) {
-					n = 2
-					break
-				}
-			}
-			if n == 1 && !strings.ContainsRune("()[]{},.;:+-*/%=<>@&|^~!", rune(c)) {
-				return nil, syntaxError(src, i, src[i:i+1])
-			}
-			add(tOp, src[i:i+n], i+n)
+	z := tokenizer{src: src, scan: sqltext.NewScanner(src)}
+	for t := z.scan.Next(); t.Kind != sqltext.End || t.Open; t = z.scan.Next() {
+		if err := z.take(t); err != nil {
+			return nil, err
 		}
 	}
+	toks := z.toks
 	for len(toks) > 0 && toks[len(toks)-1].is(";") {
 		toks = toks[:len(toks)-1]
 	}
 	return toks, nil
+}
+
+// add takes the text to end as a token, and goes on behind it.
+func (z *tokenizer) add(kind tokenKind, text string, start, end int) error {
+	z.toks = append(z.toks, token{kind, text, start, end})
+	z.scan.Seek(end)
+	return nil
+}
+
+func (z *tokenizer) take(t sqltext.Token) error {
+	switch t.Kind {
+	case sqltext.End:
+		return syntaxError(z.src, t.Start, "/*")
+	case sqltext.String:
+		return z.literal(t)
+	case sqltext.Dollar:
+		if t.Open {
+			return syntaxError(z.src, t.Start, "$$")
+		}
+		return z.add(tString, t.Text[2:len(t.Text)-2], t.Start, t.End)
+	case sqltext.QuotedName:
+		if t.Open || len(t.Text) == 2 {
+			return syntaxError(z.src, t.Start, `"`)
+		}
+		return z.add(tQuoted, strings.ReplaceAll(t.Text[1:len(t.Text)-1], `""`, `"`), t.Start, t.End)
+	case sqltext.Number:
+		return z.add(tNumber, t.Text, t.Start, t.End)
+	case sqltext.Word:
+		return z.word(t)
+	}
+	return z.operator(t) // a stage is an @ here, and what follows it
+}
+
+// literal takes a string, or the hex digits of a binary value if an X stands before.
+func (z *tokenizer) literal(t sqltext.Token) error {
+	kind, start, n := tString, t.Start, len(z.toks)
+	if n > 0 && z.toks[n-1].word("X") && z.toks[n-1].end == t.Start {
+		kind, start = tHex, z.toks[n-1].start
+		z.toks = z.toks[:n-1]
+	}
+	text := ""
+	if !t.Open {
+		text = unescaped(t.Text[1 : len(t.Text)-1])
+	}
+	if t.Open || kind == tHex && !isHex(text) {
+		return syntaxError(z.src, start, z.src[start:t.Start+1])
+	}
+	return z.add(kind, text, start, t.End)
+}
+
+func (z *tokenizer) word(t sqltext.Token) error {
+	kind, begin := tWord, t.Start
+	if t.Text[0] == '$' {
+		kind, begin = tVar, t.Start+1
+	}
+	end := scanWord(z.src, begin)
+	if end == begin || kind == tVar && !isWordByte(z.src[begin]) {
+		return syntaxError(z.src, t.Start, z.src[t.Start:t.Start+1])
+	}
+	return z.add(kind, strings.ToUpper(z.src[begin:end]), t.Start, end)
+}
+
+func (z *tokenizer) operator(t sqltext.Token) error {
+	rest := z.src[t.Start:]
+	digit := len(rest) > 1 && isDigit(rest[1])
+	switch {
+	case rest[0] == '?':
+		return z.add(tBind, "", t.Start, t.Start+1)
+	case rest[0] == ':' && digit && (t.Start == 0 || z.src[t.Start-1] != ':'):
+		end := t.Start + 1
+		for end < len(z.src) && isDigit(z.src[end]) {
+			end++
+		}
+		return z.add(tBind, z.src[t.Start+1:end], t.Start, end)
+	case rest[0] == '.' && digit && !afterOperand(z.toks, t.Start):
+		fraction, _, _ := strings.Cut(z.scan.Next().Text, ".") // for the scanner, .5 is two tokens
+		n := 1 + len(fraction)
+		return z.add(tNumber, rest[:n], t.Start, t.Start+n)
+	}
+	n := 1
+	for _, op := range []string{"::", "||", "<=", ">=", "<>", "!=", "=>", "->", ":="} {
+		if strings.HasPrefix(rest, op) {
+			n = 2
+			break
+		}
+	}
+	if n == 1 && !strings.ContainsRune("()[]{},.;:+-*/%=<>@&|^~!", rune(rest[0])) {
+		return syntaxError(z.src, t.Start, rest[:1])
+	}
+	return z.add(tOp, rest[:n], t.Start, t.Start+n)
 }
 
 // afterOperand reports whether a dot at offset i qualifies a name, as in t.1.
@@ -144,31 +169,26 @@ func afterOperand(toks []token, i int) bool {
 	return last.end == i && (last.ident() || last.is(")"))
 }
 
-// scanString reads a string literal at src[i] and gives its value.
-func scanString(src string, i int) (text string, end int, ok bool) {
+// unescaped gives the value of what stands between the quotes of a string.
+func unescaped(s string) string {
+	if !strings.ContainsAny(s, `\'`) {
+		return s
+	}
 	var b strings.Builder
-	for j := i + 1; j < len(src); j++ {
-		switch c := src[j]; c {
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
 		case '\'':
-			if j+1 < len(src) && src[j+1] == '\'' {
-				b.WriteByte('\'')
-				j++
-				continue
-			}
-			return b.String(), j + 1, true
+			i++ // the second of two
+			b.WriteByte('\'')
 		case '\\':
-			j++
-			if j == len(src) {
-				return "", 0, false
-			}
-			n, s := unescape(src[j:])
-			b.WriteString(s)
-			j += n - 1
+			n, text := unescape(s[i+1:])
+			b.WriteString(text)
+			i += n
 		default:
-			b.WriteByte(c)
+			b.WriteByte(s[i])
 		}
 	}
-	return "", 0, false
+	return b.String()
 }
 
 // unescape decodes the escape sequence that follows a backslash and says how
@@ -220,47 +240,6 @@ func unescape(s string) (n int, text string) {
 	}
 	_, size := utf8.DecodeRuneInString(s)
 	return size, s[:size]
-}
-
-func scanQuoted(src string, i int) (text string, end int, ok bool) {
-	var b strings.Builder
-	for j := i + 1; j < len(src); j++ {
-		if src[j] != '"' {
-			b.WriteByte(src[j])
-			continue
-		}
-		if j+1 < len(src) && src[j+1] == '"' {
-			b.WriteByte('"')
-			j++
-			continue
-		}
-		return b.String(), j + 1, b.Len() > 0
-	}
-	return "", 0, false
-}
-
-func scanNumber(src string, i int) int {
-	digits := func() {
-		for i < len(src) && isDigit(src[i]) {
-			i++
-		}
-	}
-	digits()
-	if i < len(src) && src[i] == '.' {
-		i++
-		digits()
-	}
-	if i < len(src) && (src[i] == 'e' || src[i] == 'E') {
-		j := i + 1
-		if j < len(src) && (src[j] == '+' || src[j] == '-') {
-			j++
-		}
-		if j < len(src) && isDigit(src[j]) {
-			i = j
-			digits()
-		}
-	}
-	return i
 }
 
 func scanWord(src string, i int) int {
