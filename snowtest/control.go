@@ -55,11 +55,12 @@ type Request struct {
 // The order is: Delay and Hold; then Run; then After; then the answer, which is
 // the first of Drop, Status, Body and Code that is set, or the normal reply if
 // none is. If the client goes away during Delay or Hold, the request counts as
-// never arrived and is not carried out.
+// never arrived and is not carried out, unless a gateway has it: see Late.
 type Fault struct {
 	Run     bool            // carry the request out (a statement is accepted and runs), although its reply is replaced
 	Delay   time.Duration   // wait; ends early when the client or the server goes
 	Hold    <-chan struct{} // wait until it is closed; ends early likewise
+	Late    bool            // a gateway has taken the request: it arrives after Delay and Hold, although its client may have gone
 	Drop    bool            // close the connection without an answer
 	Status  int             // answer with this HTTP status, and Body
 	Body    string          // with Status 0: HTTP status 200 and this in place of JSON
@@ -127,9 +128,12 @@ func (c *controls) drop(ctl *control) {
 	c.list = slices.DeleteFunc(c.list, func(x *control) bool { return x == ctl })
 }
 
-// wait waits for the fault's Delay and Hold. It reports whether the client and
-// the server are still there.
+// wait waits for the fault's Delay and Hold. It reports whether the client (or the
+// gateway that has its request) and the server are still there.
 func (s *Server) wait(ctx context.Context, f *Fault) bool {
+	if f.Late {
+		ctx = context.WithoutCancel(ctx)
+	}
 	if f.Delay > 0 {
 		timer := time.NewTimer(f.Delay)
 		defer timer.Stop()

@@ -20,7 +20,10 @@
 // The server itself handles sessions, tokens and renewals, heartbeats, transactions
 // as far as the ledger needs them, multi-statement requests, asynchronous statements,
 // cancellation, query status, results in the reply and in chunks, and the uploads of
-// bulk array binds.
+// bulk array binds. A COMMIT or ROLLBACK that finds no transaction is answered with
+// success and no data, not even a query ID, as an account answers it. In a session with
+// ABORT_DETACHED_QUERY a statement is aborted when nobody has asked for its result for
+// 5 minutes; a question about its status does not count.
 //
 // The rows of queries come in Arrow format, as they do from an account, with
 // Snowflake's encoding of each type; everything else comes in JSON. A session that
@@ -33,7 +36,8 @@
 // Real sessions end for a few reasons, and each has a method:
 // [Server.ExpireSessionTokens], [Server.ExpireMasterTokens],
 // [Server.AbortSessions] and, for the other ways in which servers refuse a dead
-// session, [Server.EndSessions]. [WithIdleTimeout], [WithMaxSessionLife] and
+// session, [Server.EndSessions]. [Server.AbortTransactions] rolls back and lets the
+// session live. [WithIdleTimeout], [WithMaxSessionLife] and
 // [WithTokenLife] make sessions end by the clock, which [Server.Advance] puts forward.
 // Everything else (a lost reply, a gateway's 503, a stall) is a [Fault] that a
 // function given to [Server.Control] puts on one request. The URLs of a result's

@@ -179,12 +179,13 @@ func (s *Server) record(q *query) {
 		return
 	}
 	e.State, e.Kind = Succeeded, q.result.Kind
+	e.changes = e.changes || e.Kind.IsDML() // the engine knows better than the first word
 	switch e.Kind {
 	case KindMulti:
 		e.changes = false // its children count
 		return
 	case KindTCL:
-		s.recordTCL(e, ses)
+		s.recordTCL(q, e, ses)
 		return
 	case KindDDL:
 		if q.own {
@@ -206,9 +207,11 @@ func (s *Server) record(q *query) {
 	}
 }
 
-func (s *Server) recordTCL(e *entry, ses *session) {
+func (s *Server) recordTCL(q *query, e *entry, ses *session) {
 	e.Effects++
-	switch tclOf(e.SQL) {
+	word := tclOf(e.SQL)
+	q.idle = ses.tx == nil && word != "BEGIN"
+	switch word {
 	case "BEGIN":
 		e.InTx = true
 		if ses.tx == nil {

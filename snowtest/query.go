@@ -99,6 +99,10 @@ type query struct {
 	err      *Error
 	ended    time.Time
 	state    sessionState // of the session when the statement was done
+	idle     bool         // a COMMIT or ROLLBACK that found no transaction
+
+	attached int       // requests that wait for its result
+	seen     time.Time // when the last of them ended
 
 	render sync.Once
 	data   map[string]any // of the reply
@@ -153,6 +157,7 @@ func (ses *session) accepted(in *incoming) *query {
 func (s *Server) newQuery(ses *session, in *incoming) *query {
 	q := s.accept(s.base, ses, in.SQL, in.Binds, in.query.DescribeOnly, "", in.RequestID)
 	q.async = in.Async
+	s.watchDetached(q)
 	if in.query.BindStage != "" {
 		binds, err := s.stagedBinds(ses, in.query.BindStage)
 		q.binds = binds
@@ -372,6 +377,7 @@ func asError(err error) *Error {
 func (s *Server) await(in *incoming, q *query) *reply {
 	timer := time.NewTimer(s.inlineWait)
 	defer timer.Stop()
+	defer s.attach(q)()
 	select {
 	case <-q.done:
 		return s.outcome(in, q)
