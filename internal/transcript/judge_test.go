@@ -1,0 +1,191 @@
+package transcript
+
+import (
+	"testing"
+	"time"
+)
+
+// read makes a transcript of marks. R is a P of another length than the statement's, S
+// one that took 4 s; d is a look for a network connection, and ! an abandoned statement.
+func read(text string) (t Transcript) {
+	var at time.Duration
+	for _, c := range text {
+		m := mark{kind: byte(c), at: at}
+		switch c {
+		case 'P':
+			m.size = 100
+		case 'R':
+			m.kind, m.size = post, 60
+		case 'S':
+			m.kind, m.size = post, 100
+			at += 4 * time.Second
+		case 'i':
+			m.id = "01b2"
+		case 'j':
+			m.kind, m.id = accepted, "inner"
+		case 'd':
+			t.dials++
+			continue
+		case '!':
+			t.abandoned = true
+			continue
+		}
+		t.marks = append(t.marks, m)
+	}
+	t.end = at
+	return t
+}
+
+// What errors say.
+var (
+	gone         = Outcome{Failed: true, Gone: true}
+	unauthorized = Outcome{Failed: true, Gone: true, Refused: true}
+	network      = Outcome{Failed: true, Network: true}
+	own          = Outcome{Failed: true}
+	sql          = Outcome{Failed: true, Answer: true, QueryID: "01b2", SQLState: "42000"}
+	bareSQL      = Outcome{Failed: true, Answer: true, SQLState: "42000"}
+	foreignSQL   = Outcome{Failed: true, Answer: true, QueryID: "other", SQLState: "42000"}
+	gateway      = Outcome{Failed: true, Answer: true}
+)
+
+func TestFateFollowsFromTheTranscript(t *testing.T) {
+	for _, tt := range []struct {
+		what  string
+		marks string
+		o     Outcome
+		want  Kind
+	}{
+		{"plain", "qP.i", Outcome{}, Done},
+		{"refused at once", "qP.o", gone, NotRun},
+		{"refused by the renewal", "qP.qR.", gone, NotRun},
+		{"HTTP 401", "qP.", unauthorized, NotRun},
+		{"refused after a renewal of its own", "qP.qR.P.o", gone, NotRun},
+		{"401 after a renewal of its own", "qP.qR.P.", unauthorized, NotRun},
+		{"renewed twice, then refused", "qP.qR.P.qR.P.o", gone, NotRun},
+		{"renewed, then refused by the next renewal", "qP.qR.P.qR.", gone, NotRun},
+		{"a renewal that is never answered", "qP.qRRR", network, NotRun},
+		{"a renewal that is repeated", "qP.qR.R.R.P.o", gone, NotRun},
+		{"a renewal that finds no network", "qP.qddd", network, NotRun},
+		{"one renewal too many", "qP.qR.P.qR.P.", unauthorized, NotRun},
+		{"no network connection", "qddd", network, NotRun},
+		{"the session is gone before anything is sent", "q", gone, NotRun},
+
+		{"accepted, lost while polled", "qP.iG.", gone, Accepted},
+		{"a poll that a gateway answers", "qP.iG.", gateway, Accepted},
+		{"a poll that answers about another statement", "qP.iG.", foreignSQL, Accepted},
+		{"reply lost, then expiry", "qPP.qR.", gone, Open},
+		{"503 after execution, then expiry", "qP.P.qR.", gone, Open},
+		{"503 after execution, then 390111", "qP.P.o", gone, Open},
+		{"503 after execution, then 401", "qP.P.", unauthorized, Open},
+		{"reply lost", "qP", network, Open},
+		{"refused, and then something else", "qP.o", own, Open},
+		{"a retry behind the heartbeat's renewal", "qP.P.o", gone, Open},
+		{"cut, repeated, refused", "qP.tP.o", gone, Open},
+		{"cut, repeated, refused by the renewal", "qP.tP.qR.", gone, Open},
+		{"a renewal of the statement's own length", "qP.qP.P.o", gone, Open},
+		{"a renewal without a request, then the statement", "qP.qP.o", gone, Open},
+		{"an early reply and a second one", "qP..o", gone, Open},
+		{"a redirect to another host", "qP.x.o", gone, Open},
+		{"a redirect that makes a GET", "qP.G.o", gone, Open},
+		{"an upload in the own segment", "qP.qR.xP.o", gone, Open},
+		{"an answer that took long", "qS.o", gone, Open},
+		{"a request that nobody began", "P.o", gone, Open},
+		{"a look-up of the channel that nothing came of", "qP.?", gone, Open},
+		{"a look-up of the channel before the request", "q?P.o", gone, Open},
+		{"a 401 that took long", "qS.", unauthorized, Open},
+		{"a renewal behind an answer that took long", "qS.qR.P.o", gone, Open},
+		{"the caller left", "qP.!", own, Open},
+		{"the caller left before anything was seen", "q!", own, Open},
+
+		{"bad bind", "q", own, Local},
+		{"unsupported isolation level", "", own, Local},
+		{"an inner statement is refused for what it is", "qqP.j", foreignSQL, Local},
+
+		{"SQL error", "qP.i", sql, Answered},
+		{"SQL error without an ID", "qP.o", bareSQL, Answered},
+		{"SQL error after polling", "qP.iG.G.", sql, Answered},
+		{"SQL error without an ID after a renewal", "qP.qR.P.o", bareSQL, Answered},
+		{"SQL error without an ID that took long", "qS.o", bareSQL, Answered},
+		{"SQL error without an ID to a retry", "qP.P.o", bareSQL, Open},
+		{"SQL error without an ID to a cut reply's repetition", "qP.tP.o", bareSQL, Open},
+		{"SQL error with its ID to a retry", "qP.P.i", sql, Answered},
+		{"a gateway's JSON", "qP.o", gateway, Open},
+		{"a number without a state where an ID came", "qP.i", bareSQL, Accepted},
+
+		{"array bind", "qqP.jqP.jqP.jx.P.i", Outcome{}, Done},
+		{"array bind: its INSERT is refused", "qqP.jqP.jx.P.o", gone, NotRun},
+		{"array bind: its INSERT is refused by the renewal", "qqP.jqP.jx.P.qR.", gone, NotRun},
+		{"array bind: its INSERT is accepted", "qqP.jqP.jx.P.iG.", gone, Accepted},
+		{"array bind: the stage is refused", "qqP.o", gone, NotRun},
+		{"array bind: the stage is refused by its renewal", "qqP.qR.", gone, NotRun},
+		{"array bind: the stage's reply is lost", "qqPdPd", Outcome{Failed: true, Network: true}, NotRun},
+		{"array bind: 503 for the stage, then refused", "qqP.P.o", gone, NotRun},
+		{"array bind: the upload's statement is refused, and the error hides it", "qqP.jqP.jqP.o", own, NotRun},
+		{"array bind: an upload fails", "qqP.jqP.jx.", own, Local},
+		{"array bind: the stage is polled", "qqP.jG.G.qP.jx.P.o", gone, NotRun},
+		{"array bind: the stage is polled and dies", "qqP.jG.", gone, NotRun},
+		{"array bind: a renewal while the stage is polled", "qqP.jG.qR.G.P.", network, Open},
+		{"array bind: a redirect of an inner statement", "qqP.jqP.G.P.i", gone, Open},
+		{"array bind: its INSERT's reply is lost", "qqP.jqP.jx.P", network, Open},
+	} {
+		if got := read(tt.marks).Judge(tt.o, true); got.Kind != tt.want {
+			t.Errorf("%s, %s: %v, want %v", tt.what, tt.marks, got.Kind, tt.want)
+		} else if got.ID == "inner" || got.Kind == Accepted && got.ID != "01b2" {
+			t.Errorf("%s, %s: the ID is %q", tt.what, tt.marks, got.ID)
+		}
+		if got := read(tt.marks).Judge(tt.o, false); got.Kind == NotRun {
+			t.Errorf("%s: NotRun, although the traffic is hidden", tt.what)
+		}
+	}
+}
+
+// TestHiddenTrafficStillHasItsID: the look-ups are seen all the same.
+func TestHiddenTrafficStillHasItsID(t *testing.T) {
+	for _, tt := range []struct {
+		marks string
+		o     Outcome
+		want  Kind
+	}{
+		{"qi", gone, Accepted}, {"qo", gone, Open}, {"q", gone, Open}, {"qi", sql, Answered}, {"qo", bareSQL, Open},
+		{"qqjqji", gone, Accepted}, {"qqjqj", gone, Open}, {"", own, Local},
+	} {
+		if got := read(tt.marks).Judge(tt.o, false); got.Kind != tt.want || got.ID == "inner" {
+			t.Errorf("%s: %v, want %v", tt.marks, got, tt.want)
+		}
+	}
+}
+
+// FuzzJudge: whatever was seen, a statement is called NotRun only where each request for
+// it was answered before anything could have been accepted.
+func FuzzJudge(f *testing.F) {
+	for _, seed := range []string{"qP.o", "qP.qR.P.o", "qqP.jqP.jx.P.i", "qP.tP.o", "qqP.jG.qR.G.P.", "qPP.qR."} {
+		f.Add(seed, true, false)
+	}
+	f.Fuzz(func(t *testing.T, text string, gone, refused bool) {
+		seen := read(text)
+		got := seen.Judge(Outcome{Failed: true, Gone: gone, Refused: refused, Network: !gone}, true)
+		if got.Kind != NotRun {
+			return
+		}
+		own, posts, replies := seen.own(len(seen.marks)), 0, 0
+		if own < 0 {
+			return // nothing of the caller's was sent
+		}
+		for i, m := range seen.marks[own:] {
+			switch {
+			case m.kind == post && m.size == seen.marks[own].size:
+				posts++
+				if i+own+1 == len(seen.marks) || seen.marks[i+own+1].kind != reply {
+					t.Errorf("%s: a request was not answered", text)
+				}
+			case m.kind == reply:
+				replies++
+			case m.kind == accepted, m.kind == cut, m.kind == other, m.kind == get:
+				t.Errorf("%s: %c", text, m.kind)
+			}
+		}
+		if posts == 0 || replies < posts {
+			t.Errorf("%s: %d requests, %d replies", text, posts, replies)
+		}
+	})
+}

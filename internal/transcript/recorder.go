@@ -1,0 +1,228 @@
+package transcript
+
+import (
+	"context"
+	"net/http/httptrace"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A Recorder is the context that one statement is carried out with. It answers what
+// gosnowflake looks up in it, and writes down what it sees until End. Rows keep it for
+// as long as they download chunks; that is not written down any more.
+type Recorder struct {
+	context.Context
+	trace httptrace.ClientTrace
+	begun time.Time
+
+	mu       sync.Mutex
+	t        Transcript
+	room     [12]mark // for t.marks: all that most statements need
+	over     bool
+	ours     bool  // the request whose headers are being written is gosnowflake's
+	body     bool  // it has a body
+	size     int64 // of that length
+	requests int   // of which the headers were written
+	written  int   // of which the rest was, too
+	pending  []pendingID
+	one      [1]pendingID // for pending
+	caller   caller
+	renewals turns
+}
+
+// A pendingID is a channel that gosnowflake was handed, and the mark that depends on
+// what comes out of it.
+type pendingID struct {
+	ch   chan string
+	mark int
+}
+
+// New derives the context for one statement.
+func New(ctx context.Context) *Recorder {
+	r := &Recorder{Context: ctx, begun: time.Now()}
+	r.t.marks, r.pending = r.room[:0], r.one[:0]
+	r.trace = httptrace.ClientTrace{
+		GetConn:              r.getConn,
+		WroteHeaderField:     r.wroteField,
+		WroteHeaders:         r.wroteHeaders,
+		WroteRequest:         r.wroteRequest,
+		GotFirstResponseByte: func() { r.note(reply) },
+	}
+	if httptrace.ContextClientTrace(ctx) != nil { // the caller watches too
+		r.Context = httptrace.WithClientTrace(ctx, &r.trace)
+	}
+	return r
+}
+
+// Value is where gosnowflake and net/http look things up.
+//
+// The caller's request ID is handed out once, for the statement itself: under one ID
+// for all that an array bind sends, a server would answer one statement with the reply
+// to another. The query-ID channel is a fresh one each time, because gosnowflake closes
+// it after each reply.
+func (r *Recorder) Value(key any) any {
+	if text, ok := SnowflakeKey(key); ok {
+		switch text {
+		case keyRequestID:
+			if isLookUp() && !r.note(lookup) {
+				return nil
+			}
+			return r.Context.Value(key)
+		case keyQueryID:
+			own, _ := r.Context.Value(key).(chan<- string)
+			return r.channel(own)
+		case keyTruncated:
+			v := r.Context.Value(key)
+			if v == nil {
+				r.note(cut)
+			}
+			return v
+		}
+		return r.Context.Value(key)
+	}
+	v := r.Context.Value(key)
+	if v == nil && isTraceKey(key) {
+		return &r.trace
+	}
+	return v
+}
+
+// note writes a mark down, and reports whether it is the first.
+func (r *Recorder) note(kind byte) (first bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.add(mark{kind: kind})
+}
+
+func (r *Recorder) add(m mark) (first bool) {
+	if r.over {
+		return false
+	}
+	if m.kind == reply {
+		r.renewals.replies++
+	}
+	m.at = time.Since(r.begun)
+	r.t.marks = append(r.t.marks, m)
+	return len(r.t.marks) == 1
+}
+
+func (r *Recorder) getConn(string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.over {
+		r.t.dials++
+	}
+}
+
+// wroteField reads one header of a request. Names differ in case between HTTP versions.
+// The token itself is not kept.
+func (r *Recorder) wroteField(name string, values []string) {
+	if len(values) == 0 {
+		return
+	}
+	switch len(name) {
+	case len("Authorization"):
+		if strings.EqualFold(name, "Authorization") && strings.HasPrefix(values[0], "Snowflake Token=") {
+			r.mu.Lock()
+			r.ours = true
+			r.mu.Unlock()
+		}
+	case len("Content-Length"):
+		if !strings.EqualFold(name, "Content-Length") {
+			return
+		}
+		if n, err := strconv.ParseInt(values[0], 10, 64); err == nil && n > 0 {
+			r.mu.Lock()
+			r.body, r.size = true, n
+			r.mu.Unlock()
+		}
+	case len("Transfer-Encoding"):
+		if strings.EqualFold(name, "Transfer-Encoding") {
+			r.mu.Lock()
+			r.body, r.size = true, -1
+			r.mu.Unlock()
+		}
+	}
+}
+
+// wroteHeaders notes a request before its last byte can be on its way: net/http reports
+// the whole request behind its body, and a gateway may answer before it has read that.
+func (r *Recorder) wroteHeaders() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := mark{kind: other, size: r.size}
+	switch {
+	case r.ours && r.body:
+		m.kind = post
+	case r.ours:
+		m.kind = get
+	}
+	r.ours, r.body, r.size = false, false, 0
+	r.requests++
+	r.add(m)
+}
+
+// wroteRequest gives a large body its time. Where a reply came before the end of the
+// body, net/http may report that when another request is under way: then none gets more.
+func (r *Recorder) wroteRequest(httptrace.WroteRequestInfo) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.written++
+	last := len(r.t.marks) - 1
+	if r.over || r.written != r.requests || last < 0 {
+		return
+	}
+	if m := &r.t.marks[last]; m.kind == post || m.kind == get || m.kind == other {
+		m.at = time.Since(r.begun)
+	}
+}
+
+// End reads what became of the statement. Call it once, when gosnowflake has returned;
+// or, with abandoned, when its caller left it behind.
+func (r *Recorder) End(abandoned bool) Transcript {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if id, sent := r.caller.stop(); id != "" {
+		r.t.marks[r.caller.mark].kind, r.t.marks[r.caller.mark].id = accepted, id
+	} else if r.caller.from != nil && !sent {
+		r.t.marks[r.caller.mark].kind = odd
+	}
+	for _, p := range r.pending {
+		select {
+		case id := <-p.ch:
+			if id != "" {
+				r.t.marks[p.mark].kind, r.t.marks[p.mark].id = accepted, id
+			}
+		default: // gosnowflake's look-ups have a reply; this one is somebody else's
+			r.t.marks[p.mark].kind = odd
+		}
+	}
+	r.pending, r.over = nil, true
+	r.t.end, r.t.abandoned = time.Since(r.begun), abandoned
+	return r.t
+}
+
+// maxRenewals is how many renewals may follow each other with nothing but refusals in
+// between. One is the rule; a few more are a server that is behind.
+const maxRenewals = 5
+
+// turns counts renewals that follow each other.
+type turns struct{ replies, at, n int }
+
+// MayRenew ends the loop into which a server sends gosnowflake by answering 390112 for
+// ever while renewals succeed (92 a second, measured). A long statement is renewed many
+// times too, but has replies of its own in between: a turn of the loop has exactly two,
+// the refusal and the renewal.
+func (r *Recorder) MayRenew() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := &r.renewals
+	if t.replies-t.at > 2 {
+		t.n = 0
+	}
+	t.n++
+	t.at = t.replies
+	return t.n <= maxRenewals
+}
