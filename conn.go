@@ -7,10 +7,12 @@ import (
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether/internal/transcript"
 )
 
 // This file is a pooled connection as database/sql sees it. Whatever it sends goes
-// through do, in operation.go, which decides what happens when it fails.
+// through do (operation.go). What it knows of its session is in state.go.
 
 // A conn is one connection of the pool. It outlives its session: where nothing is
 // lost by it, a dead session is replaced under it.
@@ -20,12 +22,9 @@ import (
 type conn struct {
 	connector *Connector
 	session   *session
-	state     sessionState
-	tx        *tx   // open, or nil
-	lasting   bool  // the open transaction holds something that its session's end does not undo
-	bad       error // why the connection must not be used any more; sticky
-	abandoned bool  // its session is given up by somebody else
-	alone     bool  // its connector has no other and ends with it
+	tx        *tx  // open, or nil
+	alone     bool // its connector has no other and ends with it
+	sessionState
 
 	// While the connection lies in the pool the keeper may look at it and replace
 	// its session. IsValid begins that time, checkOut ends it; at all other times the
@@ -51,12 +50,6 @@ func newConn(c *Connector, s *session) *conn {
 	return cn
 }
 
-func (c *conn) attach(s *session) {
-	c.session = s
-	c.state, c.lasting = s.state, false
-	s.holder.Store(c)
-}
-
 // checkOut ends the time in the pool and returns when it began, zero if it had
 // not. It waits for nothing: the keeper holds the lock only to look and to swap.
 //
@@ -72,14 +65,22 @@ func (c *conn) checkOut() (since time.Time) {
 // Raw returns the inner driver's connection as it is at the moment; a later
 // statement may replace it.
 func (c *conn) Raw() driver.Conn {
-	c.checkOut()
+	c.present()
 	return c.session.conn.Conn
 }
 
-// ResetSession is called by database/sql before each use but the first. Here is
-// the one place where a dead session can be replaced without any question: there
-// is no statement, no rows and no transaction. Every failure is ErrBadConn,
-// because database/sql ignores all others.
+// present sees to it that code which uses the session without a statement finds one, if
+// there is one to be had.
+func (c *conn) present() {
+	c.checkOut()
+	if c.gone != nil && c.over == nil {
+		_ = c.renew(context.Background())
+	}
+}
+
+// ResetSession is called by database/sql before each use but the first. It asks whether
+// a suspect session is alive, and waits for nothing else: what is wrong with the session,
+// the next statement finds out, within its own caller's patience.
 func (c *conn) ResetSession(ctx context.Context) error {
 	since := c.checkOut()
 	if !c.valid() {
@@ -95,59 +96,60 @@ func (c *conn) ResetSession(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil // what is wrong with it, the statement will say
 	}
-	if err := c.renovate(ctx, since); err != nil {
-		c.bad = err
-		return driver.ErrBadConn
-	}
-	return nil
+	return c.look(ctx, since)
 }
 
-// renovate gives the connection a new session if it needs one. since is when it
-// came into the pool.
-func (c *conn) renovate(ctx context.Context, since time.Time) error {
+// look finds out whether the session has ended while it lay in the pool. since is when
+// it came there.
+func (c *conn) look(ctx context.Context, since time.Time) error {
 	cause := c.session.dead.Load()
 	switch {
 	case cause != nil: // the keeper has found it so
-		return c.reconnect(ctx, *cause)
+		c.giveUp(*cause)
+		return nil
 	case c.session.expired(since):
-		return c.replace(ctx, errExpired)
+		c.giveUp(errExpired)
+		return nil
 	case !c.session.suspect():
 		return nil
 	}
 	now := c.connector.clock.Load()
 	unsent, err := c.probe(ctx)
-	if lost(err, phaseStatement) {
-		return c.reconnect(ctx, err)
-	}
+	c.forget() // the question was a statement, too
 	switch {
 	case err == nil:
 		c.session.heard(now)
+	case lost(err):
+		c.connector.lost(c.session, err)
+		c.giveUp(err)
 	case unsent || ctx.Err() != nil:
-		return nil // nothing is known; the statement will find out, and waits while the network is cut
+		// Nothing is known; the statement will find out, and waits while the network is cut.
+	default:
+		c.giveUp(err)
+		return driver.ErrBadConn
 	}
-	return err
+	return nil
 }
 
-// probe asks the server whether the session is alive, or reports that the question
-// could not be sent. A describe-only statement
-// is compiled and not run, so it needs no warehouse.
+// probe asks the server whether the session is alive, or reports that no network
+// connection was found to ask over. A describe-only statement is compiled and not run,
+// so it needs no warehouse.
 func (c *conn) probe(ctx context.Context) (unsent bool, _ error) {
-	w := newWatch(gosnowflake.WithDescribeOnly(withoutSnowflake{ctx}), nil)
+	seen := transcript.New(gosnowflake.WithDescribeOnly(transcript.Without(ctx)))
+	c.session.watcher.watch.Store(seen)
 	defer c.session.watcher.watch.Store(nil)
-	c.session.watcher.watch.Store(w)
-	_, err := c.session.call(ctx, w, func(ctx context.Context) (any, error) {
+	_, left, err := c.session.call(ctx, seen, func(ctx context.Context) (any, error) {
 		if _, ok := c.session.conn.Conn.(gosnowflake.SnowflakeConnection); !ok {
 			return nil, c.session.conn.full.Ping(ctx)
 		}
 		return nil, c.session.conn.execSimple(ctx, "SELECT 1")
 	})
-	acc := w.end(ctx)
-	acc.watched = true
-	return acc.unsent(), err
+	return seen.End(left).Unsent(), err
 }
 
 // IsValid is called by database/sql when the connection comes back to the pool.
 func (c *conn) IsValid() bool {
+	c.handOver()
 	if !c.valid() {
 		return false
 	}
@@ -160,12 +162,12 @@ func (c *conn) IsValid() bool {
 // valid says whether the connection may have another user.
 func (c *conn) valid() bool {
 	switch {
-	case c.bad != nil || c.tx != nil:
+	case c.gone != nil || c.over != nil || c.tx != nil || c.foreign:
 		return false
-	case c.state.inTx:
+	case c.inTx:
 		// The next user's writes would end in somebody else's open transaction.
 		return false
-	case c.state.changed && c.connector.settings.changed == DiscardChanged:
+	case c.mine|c.theirs != 0 && c.connector.settings.changed == DiscardChanged:
 		return false
 	}
 	return true
@@ -174,9 +176,7 @@ func (c *conn) valid() bool {
 // Close gives the session up. Its log-out goes on in the background.
 func (c *conn) Close() error {
 	c.checkOut()
-	if !c.abandoned {
-		c.connector.retire(c.session)
-	}
+	c.release()
 	if c.alone {
 		return c.connector.Close()
 	}
@@ -186,7 +186,7 @@ func (c *conn) Close() error {
 // Ping asks the server whether the session is alive, with a new login if it is
 // not: database/sql does not repeat a ping.
 func (c *conn) Ping(ctx context.Context) error {
-	_, err := c.do(ctx, &operation{name: "ping", run: func(ctx context.Context) (any, error) {
+	_, err := c.do(ctx, &operation{name: "ping", call: callPing, run: func(ctx context.Context) (any, error) {
 		return nil, c.session.conn.full.Ping(ctx)
 	}})
 	return err
@@ -194,48 +194,38 @@ func (c *conn) Ping(ctx context.Context) error {
 
 // ExecContext carries out a statement.
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	res, err := c.do(ctx, &operation{
-		name: "exec", query: query, args: args,
-		run: func(ctx context.Context) (any, error) {
-			return c.session.conn.full.ExecContext(ctx, query, args)
-		},
-		resumed: resultOf,
-	})
+	op := c.statement("exec", query)
+	op.run = func(ctx context.Context) (any, error) {
+		return c.session.conn.full.ExecContext(ctx, query, args)
+	}
+	op.resumed = func(rows driver.Rows, id string) (any, error) { return resultOf(rows, id, op.text) }
+	res, err := c.do(ctx, op)
 	return outcome[driver.Result](res, err)
 }
 
 // QueryContext carries out a statement and returns the inner driver's own rows.
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	rows, err := c.do(ctx, &operation{
-		name: "query", query: query, args: args,
-		run: func(ctx context.Context) (any, error) {
-			return c.session.conn.full.QueryContext(ctx, query, args)
-		},
-		resumed: rowsOf,
-		rows:    true,
-	})
+	op := c.statement("query", query)
+	if fetches(ctx) {
+		op.call = callFetch
+	}
+	op.run = func(ctx context.Context) (any, error) {
+		return c.session.conn.full.QueryContext(ctx, query, args)
+	}
+	op.resumed = rowsOf
+	rows, err := c.do(ctx, op)
 	return outcome[driver.Rows](rows, err)
 }
 
-// QueryArrowStream is gosnowflake's; reach it through sql.Conn.Raw.
+// QueryArrowStream is gosnowflake's; reach it through sql.Conn.Raw. Its outcome cannot
+// be fetched by its ID: RESULT_SCAN keeps neither the order of rows nor columns of one
+// name.
 func (c *conn) QueryArrowStream(ctx context.Context, query string, bindings ...driver.NamedValue) (gosnowflake.ArrowStreamLoader, error) {
-	loader, err := c.do(ctx, &operation{
-		name: "query", query: query, args: bindings,
-		run: func(ctx context.Context) (any, error) {
-			return c.session.conn.full.QueryArrowStream(ctx, query, bindings...)
-		},
-		// gosnowflake fetches by ID only as rows. RESULT_SCAN reads the same result
-		// as a stream; it needs a warehouse.
-		resumed: func(fetched driver.Rows, id string) (any, error) {
-			if _, err := rowsOf(fetched, id); err != nil {
-				return nil, err
-			}
-			if err := fetched.Close(); err != nil {
-				return nil, err
-			}
-			return c.session.conn.full.QueryArrowStream(withoutSnowflake{ctx}, "SELECT * FROM TABLE(RESULT_SCAN('"+id+"'))")
-		},
-	})
+	op := c.statement("query", query)
+	op.run = func(ctx context.Context) (any, error) {
+		return c.session.conn.full.QueryArrowStream(ctx, query, bindings...)
+	}
+	loader, err := c.do(ctx, op)
 	return outcome[gosnowflake.ArrowStreamLoader](loader, err)
 }
 
@@ -252,12 +242,13 @@ func outcome[T any](v any, err error) (out T, _ error) {
 // is nothing to watch; another inner driver may.
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	s := &stmt{conn: c, query: query}
+	op := &operation{name: "prepare", call: callPrepare, run: func(ctx context.Context) (any, error) { return s.prepare(ctx) }}
 	var err error
 	if c.connector.cfg == nil {
-		_, err = c.do(ctx, &operation{name: "prepare", run: func(ctx context.Context) (any, error) { return s.prepare(ctx) }})
+		_, err = c.do(ctx, op)
 	} else {
 		c.checkOut()
-		if err = c.refuse(ctx); err == nil {
+		if _, err = c.ready(ctx, op); err == nil {
 			_, err = s.prepare(ctx)
 		}
 	}
@@ -270,18 +261,15 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 // BeginTx begins a transaction. Until it has ended the session is not replaced.
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	t := &tx{conn: c, caller: ctx}
-	begun, err := c.do(ctx, &operation{name: "begin", run: func(ctx context.Context) (any, error) {
+	begun, err := c.do(ctx, &operation{name: "begin", call: callBegin, run: func(ctx context.Context) (any, error) {
 		t.context.use(ctx)
 		return c.session.conn.full.BeginTx(&t.context, opts)
 	}})
 	if err != nil {
-		if lost(err, phaseStatement) || isContext(err) || Classify(err) == ClassInDoubt {
-			c.bad = err // it may have begun
-		}
 		return nil, err
 	}
 	t.inner, err = outcome[driver.Tx](begun, nil)
-	c.tx, c.lasting = t, false
+	c.tx, c.lasting, c.ended = t, false, false
 	return t, err
 }
 
@@ -293,13 +281,13 @@ func (c *conn) CheckNamedValue(nv *driver.NamedValue) error {
 
 // GetQueryStatus is gosnowflake's; reach it through sql.Conn.Raw.
 func (c *conn) GetQueryStatus(ctx context.Context, queryID string) (*gosnowflake.SnowflakeQueryStatus, error) {
-	c.checkOut()
+	c.present()
 	return c.session.conn.full.GetQueryStatus(ctx, queryID)
 }
 
 // AddTelemetryData is gosnowflake's; reach it through sql.Conn.Raw.
 func (c *conn) AddTelemetryData(ctx context.Context, at time.Time, data map[string]string) error {
-	c.checkOut()
+	c.present()
 	return c.session.conn.full.AddTelemetryData(ctx, at, data)
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether/internal/sqltext"
 )
 
 // This file is what a program holds: the connector of a pool, from the settings to
@@ -29,6 +31,8 @@ type Connector struct {
 	inner    driver.Connector    // nil if cfg was given
 	gate     *gate
 	tokens   *tokenCache // nil without a token source
+	reader   sqltext.Reader
+	sharing  sharing
 	counters counters
 	recent   recent
 	metrics  *metrics
@@ -93,9 +97,10 @@ func newConnector(cfg *gosnowflake.Config, opts []Option) (*Connector, error) {
 // else they have is used. Sessions are recognised as lost by gosnowflake's errors,
 // and by the text "authentication token has expired".
 //
-// The inner driver must pass the context of a statement on to gosnowflake, as
-// tracing wrappers do: without it nothing can tell whether a statement ran, and one
-// whose reply was lost can run twice. Options about the session itself (keep-alive,
+// The inner driver should pass the context of a statement on to gosnowflake, as
+// tracing wrappers do: without it nothing can tell whether a statement ran, and each
+// that meets a lost session is [ErrInDoubt]. A driver that sends no HTTP at all, such
+// as a mock, is believed. Options about the session itself (keep-alive,
 // heartbeat, idle ping, token source, WithBeforeConnect) cannot reach an inner
 // connector, so WrapConnector returns an error for them.
 func WrapConnector(inner driver.Connector, opts ...Option) (*Connector, error) {
@@ -126,6 +131,7 @@ func (s *settings) apply(opts []Option) error {
 func start(c *Connector) *Connector {
 	c.stopped, c.stop = context.WithCancel(context.Background())
 	c.sessions = make(map[*session]struct{})
+	c.reader, _ = sqltext.NewReader(c.settings.harmless...) // validate has seen that they are names
 	c.counters.start()
 	c.gate = newGate(&c.settings, func(e Event) { c.emit(context.Background(), e) })
 	if c.settings.tokenSource != nil {

@@ -57,7 +57,7 @@ func (c *Connector) askHook(ctx context.Context, cfg *gosnowflake.Config) error 
 	// What it says about keep-alive in another spelling replaces what is there.
 	for _, name := range []string{paramKeepAlive, paramHeartbeat} {
 		for key := range cfg.Params {
-			if key != name && is(key, name) {
+			if key != name && strings.EqualFold(key, name) {
 				delete(cfg.Params, name)
 			}
 		}

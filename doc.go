@@ -23,18 +23,20 @@
 //     notice.
 //   - Snowflake had accepted it: its outcome is waited for and fetched on the new
 //     session, by its query ID ([WithResume]).
-//   - It is a plain read, and its reply was lost: it is run again.
+//   - It may run twice without harm, and its reply was lost: it is run again. What may
+//     is read from its text: a query that calls nothing but Snowflake's own functions
+//     without effect, and those that the program names ([WithHarmlessFunctions]).
 //   - None of these can be shown: the error Is [ErrInDoubt], and the statement is
 //     not run again.
 //
 // The proof is the statement's network traffic, which is observed through its
-// context. A wrapped connector must pass that context on, or a statement can run
-// twice. Behind a Config.Transporter that does not, every statement that meets a
-// lost session is in doubt.
+// context. Behind a wrapped connector or a Config.Transporter that does not pass that
+// context on, every statement that meets a lost session is in doubt.
 //
 // A transaction is never continued on another session, whether BeginTx or a
-// statement began it. If its session is lost, its statements and its COMMIT fail,
-// and its connection does not return to the pool. A COMMIT whose reply was lost is
+// statement began it. If its session is lost, or it is not known whether a statement
+// in it ran, its session is ended, its statements and its COMMIT fail, and its
+// connection does not return to the pool. A COMMIT whose reply was lost is
 // in doubt. [RunTx] runs a whole transaction again if its session was lost, but
 // never one whose COMMIT is in doubt.
 //
@@ -42,8 +44,8 @@
 //
 //   - [ErrSessionLost]: the session was lost inside a transaction
 //     ([SessionError].InTx), or with the settings or temporary objects of a
-//     connection that the caller holds, or several times in a row. Nothing of it
-//     lasts: start again, with a transaction from its beginning.
+//     connection that the caller holds, which is said once, or several times in a
+//     row. Nothing of it lasts: start again, with a transaction from its beginning.
 //   - [ErrInDoubt]: the statement may have run. Before running it again, look at
 //     the data, or look for [SessionError].QueryID in QUERY_HISTORY. RequestID is
 //     set if the caller gave gosnowflake one.

@@ -70,7 +70,7 @@ func covered(dir string, patterns []string) bool {
 }
 
 var (
-	flagName   = regexp.MustCompile(` --?([a-z]\w*)`)
+	flagName   = regexp.MustCompile(` --?([a-z][\w.]*)`)
 	buildFlags = map[string]bool{"race": true, "cover": true}
 )
 

@@ -61,7 +61,6 @@ func TestStatementThatBeginsATransactionIsNotCarriedOutOfIt(t *testing.T) {
 			cfg.Params["autocommit"] = &off
 			return nil
 		})}},
-		"BEGIN":               {"BEGIN", nil, nil},
 		"BEGIN and an INSERT": {"BEGIN; " + insert, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -18,17 +18,22 @@ import (
 	"strings"
 
 	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether/internal/sferr"
+	"github.com/snowtether/snowtether/internal/sqltext"
+	"github.com/snowtether/snowtether/internal/transcript"
 )
 
-// This file decides what an error means. It has one function for that,
-// classify; every other file asks it and none looks at a number itself.
+// This file says what an error means, to the driver and to its callers. It is the only
+// reader of numbers: every other file asks it. What becomes of a statement is decided in
+// verdict.go.
 
 var (
-	// ErrSessionLost is in an error's chain when the session ended under a
-	// statement that provably did not run, and snowtether could not make it run
-	// on another session: inside a transaction (see [SessionError].InTx), or on a
-	// connection whose session state was lost with it. Nothing of it lasts: run the
-	// statement, or the whole transaction, again.
+	// ErrSessionLost is in an error's chain when the session ended under a statement of
+	// which provably nothing lasts, and snowtether could not make it run on another
+	// session: inside a transaction (see [SessionError].InTx), or on a connection whose
+	// session state was lost with it, which is said once. Run the whole transaction
+	// again, or set the session up again and run the statement.
 	ErrSessionLost = errors.New("snowtether: session lost")
 
 	// ErrInDoubt is in an error's chain when a statement may have taken effect, and
@@ -53,7 +58,7 @@ const (
 	ClassNone        Class = ""             // no error
 	ClassStatement   Class = "statement"    // the statement's own error, nothing to do with sessions
 	ClassContext     Class = "context"      // the caller's context ended
-	ClassSessionLost Class = "session_lost" // the session is gone; where it is a SessionError's class, the statement did not run
+	ClassSessionLost Class = "session_lost" // the session is gone; where it is a SessionError's class, nothing of the statement lasts
 	ClassInDoubt     Class = "in_doubt"     // the statement may have run
 	ClassCredential  Class = "credential"   // refused, but a fresh token may help
 	ClassPermanent   Class = "permanent"    // a login that fails until somebody changes something
@@ -62,17 +67,20 @@ const (
 
 // Classify returns the class of any error: one that this driver returned, or one
 // of gosnowflake's own. About an error of gosnowflake's it does not know whether
-// the statement ran, so it never returns ClassInDoubt for one.
+// the statement ran, so it returns ClassInDoubt for one only if it is that of an
+// asynchronous statement's result, which was accepted.
 func Classify(err error) Class {
 	if se, ok := as[*SessionError](err); ok {
 		return se.Class
 	}
-	switch {
+	switch said, _ := sferr.Of(err); {
 	case err == nil:
 		return ClassNone
 	case isContext(err):
 		return ClassContext
-	case lost(err, phaseStatement):
+	case said.Async:
+		return ClassInDoubt // it was accepted; what came of it is not known
+	case lost(err):
 		return ClassSessionLost
 	case slices.Contains(credentialCodes, number(err)):
 		return ClassCredential
@@ -83,15 +91,6 @@ func Classify(err error) Class {
 	}
 	return ClassStatement
 }
-
-// phase is where an error was met. The same code can mean different things at a
-// login and at a statement.
-type phase int
-
-const (
-	phaseStatement phase = iota
-	phaseLogin
-)
 
 // The codes, from Snowflake's error messages and from what its drivers act on.
 // At a statement the session is lost with 390104 (token unknown), 390110 (session
@@ -106,68 +105,63 @@ var (
 	permanentCodes  = []int{390100, 390120, 390121, 390122, 390123, 390124, 390125, 390126, 390127, 390128, 390129, 390139, 390144, 390189, 390191, 390201, 390302, 390309, 390422, 390432, 394633, gosnowflake.ErrCodeFailedToConnect}
 )
 
-// classify is the one place that decides what an error means. acc is what the
-// acceptance watch saw of the statement; at a login only its context counts.
-func classify(err error, ph phase, acc acceptance) Class {
+// classifyLogin says what the error of a login means. ctxErr is the caller's context's.
+func classifyLogin(err, ctxErr error) Class {
 	switch {
 	case err == nil:
 		return ClassNone
-	case acc.ctxErr != nil:
-		// The caller's own context comes first: whatever else went wrong, the caller
-		// no longer waits. Only that context counts: a timeout of the HTTP client's
-		// own Is context.DeadlineExceeded too.
+	case ctxErr != nil:
+		// The caller's own context comes first: whatever else went wrong, the caller no
+		// longer waits. Only that context counts: a timeout of the HTTP client's own Is
+		// context.DeadlineExceeded too.
 		return ClassContext
-	case ph == phaseLogin:
-		if su, ok := as[*setUpError](err); ok {
-			// The login went well; what failed came after it.
-			if lost(su.err, phaseStatement) || isTransient(su.err) || isContext(su.err) || errors.Is(su.err, errRenewalLoop) {
-				return ClassTransient
-			}
-			return ClassPermanent
-		}
-		switch {
-		case slices.Contains(credentialCodes, number(err)):
-			return ClassCredential
-		case isTransient(err) || isContext(err) || isGarbled(err) && !isNotANumber(err):
-			return ClassTransient // a page of HTML comes from a gateway
-		}
-		return ClassPermanent // known or not: an unknown code must not lock a user out
-	case lost(err, ph) && !cutOff(err):
-		if queryIDOf(err) == "" && acc.refused(number(err) == gosnowflake.ErrFailedToPostQuery) {
-			return ClassSessionLost
-		}
-		return ClassInDoubt
-	case errors.Is(err, errRenewalLoop):
-		if acc.lookups == 0 && acc.requests == 2*maxRenewals+1 && acc.replies == acc.requests {
-			return ClassTransient // every request was answered with "renew": it took none
-		}
-		return ClassInDoubt
-	case cutOff(err) || isTransient(err) || isGarbled(err):
-		if acc.unsent() {
+	}
+	if su, ok := as[*setUpError](err); ok {
+		// The login went well; what failed came after it.
+		if lost(su.err) || isTransient(su.err) || isContext(su.err) || errors.Is(su.err, errRenewalLoop) {
 			return ClassTransient
 		}
-		return ClassInDoubt
-	case queryIDOf(err) == "" && (acc.queryID != "" || acc.requests > 1) && number(err)/10000 == 39:
-		return ClassInDoubt // about the session or from a gateway, after the statement was accepted or may have been
-	case httpStatus(err) != 0 && acc.requests > 0:
-		return ClassInDoubt // a gateway's word: it may have let the statement through, now or at an earlier try
-	case number(err) == -1 && queryIDOf(err) == "" && (acc.queryID != "" || acc.requests > 0):
-		return ClassInDoubt // no code, which Snowflake always gives: a gateway's JSON
-	case number(err) == 0 && acc.queryID == "" && acc.requests > 0 && !isPanic(err):
-		return ClassInDoubt // no answer of Snowflake's: what came could not be read
+		return ClassPermanent
 	}
-	return ClassStatement
+	switch {
+	case slices.Contains(credentialCodes, number(err)):
+		return ClassCredential
+	case isTransient(err) || isContext(err) || isGarbled(err) && !isNotANumber(err):
+		return ClassTransient // a page of HTML comes from a gateway
+	}
+	return ClassPermanent // known or not: an unknown code must not lock a user out
 }
 
-// lost reports whether the error says that the session is gone.
-func lost(err error, ph phase) bool {
-	if err == nil || ph != phaseStatement {
+// outcome says what the error of a statement says about whether it ran, for
+// [transcript.Transcript.Judge].
+func outcomeOf(err error) transcript.Outcome {
+	if err == nil {
+		return transcript.Outcome{}
+	}
+	said, _ := sferr.Of(err)
+	// gosnowflake cancels a statement that a time-out cut off, and where that fails too
+	// the number is about the cancelling.
+	cut := cutOff(err)
+	return transcript.Outcome{
+		Failed:   true,
+		Gone:     lost(err) && !cut,
+		Refused:  said.Number == gosnowflake.ErrFailedToPostQuery && said.Status == 401 && !cut || errors.Is(err, errRenewalLoop),
+		Network:  cut || isTransient(err) || isGarbled(err),
+		Answer:   said.Number > 0 && !said.Own() && !said.AboutSession() && !said.Async && !cut,
+		QueryID:  said.QueryID,
+		SQLState: said.SQLState,
+	}
+}
+
+// lost reports whether the error of a statement says that the session is gone.
+func lost(err error) bool {
+	if err == nil {
 		return false
 	}
-	if n := number(err); n != 0 {
+	if said, ok := sferr.Of(err); ok {
 		// gosnowflake turns the HTTP 401 that a gateway answers for a dead session
 		// into 261000 and drops the 390104 in its body.
-		return slices.Contains(lostCodes, n) || n == gosnowflake.ErrFailedToPostQuery && httpStatus(err) == 401
+		return slices.Contains(lostCodes, said.Number) || said.Number == gosnowflake.ErrFailedToPostQuery && said.Status == 401
 	}
 	return errors.Is(err, driver.ErrBadConn) ||
 		strings.Contains(strings.ToLower(err.Error()), "authentication token has expired") // other inner drivers
@@ -175,54 +169,20 @@ func lost(err error, ph phase) bool {
 
 // number is Snowflake's number for the error, or 0.
 func number(err error) int {
-	se, ok := as[*gosnowflake.SnowflakeError](err)
-	if !ok {
-		return 0
-	}
-	if se.Number == gosnowflake.ErrAsync {
-		// An asynchronous statement reports its failure as text inside 266001.
-		if m := asyncCode.FindString(se.Message); m != "" {
-			n, _ := strconv.Atoi(m)
-			return n
-		}
-	}
-	return se.Number
+	said, _ := sferr.Of(err)
+	return said.Number
 }
 
-var asyncCode = regexp.MustCompile(`\b(?:39\d{4}|26\d{4})\b`)
-
-// httpStatus is the HTTP status that gosnowflake put into its error, or 0.
-func httpStatus(err error) (status int) {
-	se, ok := as[*gosnowflake.SnowflakeError](err)
-	switch {
-	case !ok:
-	case se.Number == gosnowflake.ErrAsync:
-		if m := asyncStatus.FindStringSubmatch(se.Message); m != nil {
-			status, _ = strconv.Atoi(m[1])
-		}
-	case len(se.MessageArgs) > 0 && slices.Contains(statusCodes, se.Number):
-		status, _ = se.MessageArgs[0].(int)
-	}
-	return status
+// isHopeless reports whether a request is refused by something that will refuse it the
+// next time too: a gateway's 4xx, or a server that wants one renewal after the other.
+func isHopeless(err error) bool {
+	said, _ := sferr.Of(err)
+	return said.Status/100 == 4 && !isTransient(err) || errors.Is(err, errRenewalLoop)
 }
 
-// The numbers whose first argument is an HTTP status (restful.go, auth.go).
-var (
-	statusCodes = []int{
-		gosnowflake.ErrCodeServiceUnavailable, gosnowflake.ErrCodeFailedToConnect, gosnowflake.ErrFailedToPostQuery,
-		gosnowflake.ErrFailedToRenewSession, gosnowflake.ErrFailedToAuth, gosnowflake.ErrFailedToAuthSAML, gosnowflake.ErrFailedToAuthOKTA,
-	}
-	asyncStatus = regexp.MustCompile(`HTTP: (\d{3})\b`)
-)
-
-// queryIDOf is the query ID that the error carries, or "". gosnowflake writes
-// "-1" where it knows none.
-func queryIDOf(err error) string {
-	if se, ok := as[*gosnowflake.SnowflakeError](err); ok && se.QueryID != "-1" {
-		return se.QueryID
-	}
-	return ""
-}
+// errRenewalLoop ends the loop into which a server sends gosnowflake by answering 390112
+// for ever while renewals succeed.
+var errRenewalLoop = errors.New("the server refuses the session token again after each renewal")
 
 // isContext reports whether a context's own error is in the chain. A
 // context.DeadlineExceeded inside an *url.Error is the HTTP client's own timeout:
@@ -243,9 +203,8 @@ func cutOff(err error) bool {
 
 // isTransient reports whether trying again later may help.
 func isTransient(err error) bool {
-	if n := number(err); n != 0 {
-		status := httpStatus(err)
-		return n == gosnowflake.ErrCodeServiceUnavailable || status >= 500 || status == 429 || status == 408
+	if said, _ := sferr.Of(err); said.Number != 0 {
+		return said.Number == gosnowflake.ErrCodeServiceUnavailable || said.Status >= 500 || said.Status == 429 || said.Status == 408
 	}
 	if _, ok := as[*tls.CertificateVerificationError](err); ok {
 		return false // a certificate does not become right by itself
@@ -299,9 +258,10 @@ type SessionError struct {
 	InTx      bool   // a transaction was open: the server has rolled it back, or will
 	Err       error  // the cause
 
-	suspended bool // no login was tried
-	retry     bool // database/sql may try on another connection
-	state     bool // the connection had session state, which is lost too
+	suspended bool         // no login was tried
+	retry     bool         // database/sql may try on another connection
+	ran       bool         // the statement may have run, though nothing of it lasts
+	lost      sqltext.Loss // what the connection's holder has lost with the session
 }
 
 // Error says what happened and what can be done about it.
@@ -318,12 +278,19 @@ func (e *SessionError) Error() string {
 		what = "the statement may have run; check before you run it again"
 	case e.InTx && e.Class == ClassSessionLost:
 		what = "session lost inside a transaction, which the server rolls back; run the whole transaction again"
-	case e.Class == ClassSessionLost && e.state:
-		what = "session lost, and its settings and temporary objects with it; the statement did not run; set the session up again on a new connection"
+		if e.lost != 0 {
+			what += "; set the session up again before: lost were " + e.lost.String()
+		}
+	case e.Class == ClassSessionLost && e.lost != 0:
+		what = "session lost, and with it " + e.lost.String() + "; nothing of the statement lasts; set the session up again"
+	case e.Class == ClassSessionLost && e.ran:
+		what = "session lost; nothing of the statement lasts"
 	case e.Class == ClassSessionLost:
 		what = "session lost; the statement did not run and can be run again"
 	case e.Class == ClassCredential || e.Class == ClassPermanent:
 		what = "the login was refused; it will be until something is changed"
+	case e.Class == ClassTransient && e.ran:
+		what = "Snowflake cannot be reached; nothing of the statement lasts"
 	case e.Class == ClassTransient:
 		what = "Snowflake cannot be reached; nothing was carried out"
 	default:
@@ -347,6 +314,12 @@ func redact(err error) string {
 }
 
 var urlQuery = regexp.MustCompile(`((?:https?://|(?:Get|Post|Put) ")[^\s"?]*)\?[^\s"]*`)
+
+// A redacted error says what it says without the queries of URLs.
+type redacted struct{ err error }
+
+func (r redacted) Error() string { return redact(r.err) }
+func (r redacted) Unwrap() error { return r.err }
 
 // notBadConn hides a driver.ErrBadConn of the inner driver's own: in the chain of
 // an error it would make database/sql run the statement again.

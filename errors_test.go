@@ -21,14 +21,9 @@ import (
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
-)
 
-// The acceptances that prove something, and one that proves nothing.
-var (
-	refusedAtOnce  = acceptance{lookups: 1, requests: 1, replies: 1}
-	refusedByRenew = acceptance{requests: 2, replies: 2}
-	acceptedOnce   = acceptance{lookups: 1, requests: 1, replies: 1, lastID: "01b2", queryID: "01b2"}
-	replyLost      = acceptance{requests: 3, replies: 2}
+	"github.com/snowtether/snowtether/internal/sqltext"
+	"github.com/snowtether/snowtether/internal/transcript"
 )
 
 // snow is an error as gosnowflake makes one of a reply.
@@ -44,7 +39,7 @@ func gateway(code, status int) *gosnowflake.SnowflakeError {
 	}
 }
 
-// guises are the shapes in which an error may reach classify.
+// guises are the shapes in which an error may come.
 func guises(err error) map[string]error {
 	return map[string]error{
 		"bare":         err,
@@ -83,96 +78,37 @@ var (
 	}
 )
 
-func TestEveryCodeHasItsClass(t *testing.T) {
+// TestEveryCodeOfALoginHasItsClass: in every guise, and whatever its SQLState.
+func TestEveryCodeOfALoginHasItsClass(t *testing.T) {
 	type row struct {
 		err  error
-		ph   phase
-		acc  acceptance
 		want Class
 	}
 	var rows []row
-	at := func(ph phase, acc acceptance, want Class, codes ...int) {
+	at := func(want Class, codes ...int) {
 		for _, code := range codes {
-			rows = append(rows, row{snow(code), ph, acc, want})
+			rows = append(rows, row{snow(code), want})
 		}
 	}
-	at(phaseStatement, refusedAtOnce, ClassSessionLost, lostAtStatement...)
-	at(phaseStatement, refusedByRenew, ClassSessionLost, lostAtStatement...)
-	at(phaseStatement, acceptedOnce, ClassInDoubt, lostAtStatement...)
-	at(phaseStatement, replyLost, ClassInDoubt, lostAtStatement...)
-	// 390302 is a revoked token: a reconnect with it would be a loop.
-	at(phaseStatement, refusedAtOnce, ClassStatement, 390302, 390303, 394400)
-	at(phaseStatement, refusedAtOnce, ClassStatement, permanent...)
-	at(phaseStatement, refusedAtOnce, ClassStatement, 604, 630, 1003, 2003, 100038, 390999, 390116, 1)
-	at(phaseStatement, refusedAtOnce, ClassInDoubt, -1) // no code: a gateway's JSON
-	at(phaseStatement, acceptance{}, ClassStatement, -1)
-	// Not the statement's own error once it was accepted or may have been, known or not.
-	at(phaseStatement, acceptedOnce, ClassInDoubt, 390302, 390422, 390999, 394633, 399999)
-	at(phaseStatement, acceptance{lookups: 1, requests: 2, replies: 2}, ClassInDoubt, 390302, 390422, 390999, 394633, 399999)
-
-	at(phaseLogin, acceptance{}, ClassCredential, credential...)
-	at(phaseLogin, acceptance{}, ClassPermanent, permanent...)
+	at(ClassCredential, credential...)
+	at(ClassPermanent, permanent...)
 	for _, code := range lostAtStatement {
 		if !slices.Contains(credential, code) {
-			at(phaseLogin, acceptance{}, ClassPermanent, code)
+			at(ClassPermanent, code)
 		}
 	}
 	// Codes that nobody knows must not lock a user out either.
-	at(phaseLogin, acceptance{}, ClassPermanent, 390999, 394401, 1, -1, 390116, 999999)
-	at(phaseLogin, acceptance{}, ClassTransient, 260007)
-	at(phaseStatement, acceptance{}, ClassTransient, 260007)
-	at(phaseStatement, refusedAtOnce, ClassInDoubt, 260007)
-
-	unauthorized := acceptance{requests: 1, replies: 1}
-	rows = append(rows,
-		row{gateway(261000, 401), phaseStatement, unauthorized, ClassSessionLost},
-		row{gateway(261000, 401), phaseStatement, acceptance{requests: 2, replies: 2}, ClassInDoubt}, // 503 after execution, then 401
-		row{gateway(261000, 400), phaseStatement, unauthorized, ClassInDoubt},
-		row{gateway(261000, 403), phaseStatement, unauthorized, ClassInDoubt},
-		row{gateway(261000, 403), phaseStatement, acceptance{lookups: 1, requests: 2, replies: 2, lastID: "01b2", queryID: "01b2"}, ClassInDoubt}, // of a poll
-		row{gateway(261000, 403), phaseStatement, acceptance{requests: 2, replies: 2}, ClassInDoubt},
-		row{gateway(261000, 503), phaseStatement, unauthorized, ClassInDoubt},
-		row{gateway(261004, 401), phaseLogin, acceptance{}, ClassPermanent},
-		row{gateway(261004, 403), phaseLogin, acceptance{}, ClassPermanent},
-		row{gateway(261000, 401), phaseLogin, acceptance{}, ClassPermanent},
-	)
+	at(ClassPermanent, 390999, 394401, 1, -1, 390116, 999999)
+	at(ClassTransient, 260007)
+	for _, status := range []int{401, 403} {
+		rows = append(rows, row{gateway(261004, status), ClassPermanent})
+	}
 	for _, status := range []int{408, 429, 500, 502, 503, 504} {
-		rows = append(rows, row{gateway(261004, status), phaseLogin, acceptance{}, ClassTransient})
+		rows = append(rows, row{gateway(261004, status), ClassTransient})
 	}
-	// gosnowflake's error for array binds of different lengths: column, rows, rows.
-	// Its numbers are no HTTP status.
-	mismatch := &gosnowflake.SnowflakeError{Number: gosnowflake.ErrBindSerialization, Message: "column %v: %v, %v", MessageArgs: []any{500, 3, 4}}
-	rows = append(rows,
-		row{mismatch, phaseStatement, acceptance{}, ClassStatement},
-		row{mismatch, phaseStatement, acceptance{requests: 2, replies: 2}, ClassStatement},
-	)
-	// A query ID in the error is proof of acceptance too, with a wrapped driver
-	// perhaps the only one.
-	for id, want := range map[string]Class{"": ClassSessionLost, "-1": ClassSessionLost, "01b2": ClassInDoubt} {
-		err := snow(390114)
-		err.QueryID = id
-		rows = append(rows, row{err, phaseStatement, acceptance{}, want})
-	}
-	for acc, want := range map[acceptance]Class{
-		{requests: 11, replies: 11}:             ClassTransient, // nothing but "renew"
-		{requests: 12, replies: 12}:             ClassInDoubt,
-		{requests: 11, replies: 10}:             ClassInDoubt,
-		{lookups: 1, requests: 11, replies: 11}: ClassInDoubt, // one of them was the statement's own
-		acceptedOnce:                            ClassInDoubt,
-	} {
-		rows = append(rows, row{errRenewalLoop, phaseStatement, acc, want})
-	}
-	// What is neither Snowflake's answer nor gosnowflake's word about the statement
-	// that it was given says nothing about whether it ran.
-	unreadable := errors.New("malformed chunked encoding")
-	rows = append(rows,
-		row{unreadable, phaseStatement, acceptance{}, ClassStatement},
-		row{unreadable, phaseStatement, acceptance{visible: true}, ClassStatement},
-		row{unreadable, phaseStatement, unauthorized, ClassInDoubt},
-		row{unreadable, phaseLogin, acceptance{}, ClassPermanent},
-	)
+	rows = append(rows, row{gateway(261000, 401), ClassPermanent}, row{errors.New("malformed chunked encoding"), ClassPermanent})
 	for _, garbled := range []error{gzip.ErrHeader, gzip.ErrChecksum, flate.CorruptInputError(7)} {
-		rows = append(rows, row{garbled, phaseStatement, unauthorized, ClassInDoubt}, row{garbled, phaseLogin, acceptance{}, ClassTransient})
+		rows = append(rows, row{garbled, ClassTransient})
 	}
 	// What fails between the login and the first use is no refused login.
 	for err, want := range map[error]Class{
@@ -180,12 +116,12 @@ func TestEveryCodeHasItsClass(t *testing.T) {
 		context.DeadlineExceeded: ClassTransient, context.Canceled: ClassTransient,
 		snow(390303): ClassPermanent, snow(2003): ClassPermanent, errors.New("the hook says no"): ClassPermanent,
 	} {
-		rows = append(rows, row{&setUpError{"hook", err}, phaseLogin, acceptance{}, want})
+		rows = append(rows, row{&setUpError{"hook", err}, want})
 	}
 	for _, r := range rows {
 		for guise, err := range guises(r.err) {
-			if got := classify(err, r.ph, r.acc); got != r.want {
-				t.Errorf("%v, phase %d, %+v, %s: %q, want %q", r.err, r.ph, r.acc, guise, got, r.want)
+			if got := classifyLogin(err, nil); got != r.want {
+				t.Errorf("%v, %s: %q, want %q", r.err, guise, got, r.want)
 			}
 		}
 		se, ok := r.err.(*gosnowflake.SnowflakeError) // only the bare ones
@@ -195,10 +131,68 @@ func TestEveryCodeHasItsClass(t *testing.T) {
 			}
 			other := *se
 			other.SQLState = state
-			if got := classify(&other, r.ph, r.acc); got != r.want {
-				t.Errorf("%v with SQLState %q, phase %d, %+v: %q, want %q", r.err, state, r.ph, r.acc, got, r.want)
+			if got := classifyLogin(&other, nil); got != r.want {
+				t.Errorf("%v with SQLState %q: %q, want %q", r.err, state, got, r.want)
 			}
 		}
+	}
+}
+
+// TestWhatAnErrorSaysOfItsStatement: that the session is gone, that the network failed,
+// or that it can be Snowflake's own answer.
+func TestWhatAnErrorSaysOfItsStatement(t *testing.T) {
+	type said struct{ gone, refused, network, answer bool }
+	type row struct {
+		err  error
+		want said
+	}
+	var rows []row
+	at := func(want said, codes ...int) {
+		for _, code := range codes {
+			rows = append(rows, row{snow(code), want})
+		}
+	}
+	at(said{gone: true}, lostAtStatement...)
+	// 390302 is a revoked token: a reconnect with it would be a loop. No 39xxxx is about
+	// a statement, known or not, and none of gosnowflake's own numbers is an answer.
+	at(said{}, 390302, 390303, 394400, 390999, 390116, 399999, 260008, 264003, 268006, 279301)
+	at(said{answer: true}, 1, 604, 605, 630, 709, 1003, 2003, 100038, 500177)
+	at(said{}, -1, 0) // no code, which Snowflake always gives: a gateway's JSON
+	at(said{network: true}, 260007)
+	rows = append(rows,
+		row{gateway(261000, 401), said{gone: true, refused: true}},
+		row{gateway(261000, 400), said{}},
+		row{gateway(261000, 403), said{}},
+		row{gateway(261000, 503), said{network: true}},
+		row{gateway(261001, 401), said{gone: true}},
+		row{errRenewalLoop, said{refused: true}},
+		row{errors.New("malformed chunked encoding"), said{}},
+		row{driver.ErrBadConn, said{gone: true}},
+		row{errors.New("390114: AUTHENTICATION TOKEN HAS EXPIRED"), said{gone: true}},
+		row{io.EOF, said{network: true}}, row{gzip.ErrHeader, said{network: true}},
+		row{context.Canceled, said{network: true}}, row{clientTimeout(t), said{network: true}},
+	)
+	for _, r := range rows {
+		for guise, err := range guises(r.err) {
+			o := outcomeOf(err)
+			if got := (said{o.Gone, o.Refused, o.Network, o.Answer}); got != r.want || !o.Failed {
+				t.Errorf("%v, %s: %+v, want %+v", r.err, guise, got, r.want)
+			}
+		}
+	}
+	if o := outcomeOf(nil); o != (transcript.Outcome{}) {
+		t.Errorf("no error says %+v", o)
+	}
+	// gosnowflake names the failure of its cancelling before what it cancelled for.
+	for _, code := range append([]int{604, 261002}, lostAtStatement...) {
+		err := fmt.Errorf("failed to cancel query. cancelErr: %w, queryErr: %w", snow(code), clientTimeout(t))
+		if o := outcomeOf(err); o.Gone || o.Answer || o.Refused {
+			t.Errorf("%v: %+v", err, o)
+		}
+	}
+	quoted := &gosnowflake.SnowflakeError{Number: 100038, Message: "'Authentication token has expired' is not a number"}
+	if lost(quoted) {
+		t.Errorf("%v is taken for a lost session", quoted)
 	}
 }
 
@@ -237,59 +231,26 @@ func TestClassifyTellsTheClassOfAnyError(t *testing.T) {
 	}
 }
 
-func TestAsynchronousErrorHasTheClassOfItsCode(t *testing.T) {
-	for _, ph := range []phase{phaseStatement, phaseLogin} {
-		for _, code := range slices.Concat(lostAtStatement, credential, permanent, []int{390999}) {
-			want := classify(snow(code), ph, refusedAtOnce)
-			for guise, err := range guises(async(snow(code))) {
-				if got := classify(err, ph, refusedAtOnce); got != want {
-					t.Errorf("%d, phase %d, %s: %q, want %q", code, ph, guise, got, want)
-				}
+// TestAsynchronousErrorIsInDoubt: the statement was accepted; what came of it the error
+// does not say.
+func TestAsynchronousErrorIsInDoubt(t *testing.T) {
+	for _, inside := range []error{snow(390114), snow(390303), snow(1003), errors.New("no code in here"), gateway(261000, 401), gateway(261000, 503)} {
+		for guise, err := range guises(async(inside)) {
+			if got := Classify(err); got != ClassInDoubt {
+				t.Errorf("asynchronous %v, %s, is %q", inside, guise, got)
+			}
+			if outcomeOf(err).Answer {
+				t.Errorf("asynchronous %v, %s, is taken for an answer", inside, guise)
 			}
 		}
-	}
-	for _, tt := range []struct {
-		err  error
-		want Class
-	}{
-		{errors.New("no code in here"), ClassStatement}, {gateway(261000, 401), ClassSessionLost},
-		{gateway(261000, 403), ClassStatement}, {gateway(261000, 503), ClassTransient},
-	} {
-		if got := Classify(async(tt.err)); got != tt.want {
-			t.Errorf("asynchronous %v is %q, want %q", tt.err, got, tt.want)
-		}
-	}
-}
-
-func TestExpiredTokenOfOtherDriversIsKnownByItsText(t *testing.T) {
-	for _, text := range []string{
-		"Authentication token has expired.  The user must authenticate again.",
-		"390114: AUTHENTICATION TOKEN HAS EXPIRED", "rpc: authentication token has expired",
-	} {
-		for guise, err := range guises(errors.New(text)) {
-			if got := classify(err, phaseStatement, acceptance{}); got != ClassSessionLost {
-				t.Errorf("%q, %s: %q", text, guise, got)
-			}
-			if got := classify(err, phaseStatement, acceptedOnce); got != ClassInDoubt {
-				t.Errorf("%q, %s, accepted: %q", text, guise, got)
-			}
-		}
-	}
-	quoted := &gosnowflake.SnowflakeError{Number: 100038, Message: "'Authentication token has expired' is not a number"}
-	if got := classify(quoted, phaseStatement, acceptance{}); got != ClassStatement {
-		t.Errorf("%v: %q", quoted, got)
 	}
 }
 
 func TestCallersContextComesFirst(t *testing.T) {
 	for _, ctxErr := range []error{context.Canceled, context.DeadlineExceeded} {
-		for _, ph := range []phase{phaseStatement, phaseLogin} {
-			for _, err := range []error{snow(390114), snow(390100), snow(1003), ctxErr, io.EOF, clientTimeout(t), driver.ErrBadConn, errRenewalLoop} {
-				acc := refusedAtOnce
-				acc.ctxErr = ctxErr
-				if got := classify(err, ph, acc); got != ClassContext {
-					t.Errorf("%v, phase %d, caller's context %v: %q", err, ph, ctxErr, got)
-				}
+		for _, err := range []error{snow(390114), snow(390100), snow(1003), ctxErr, io.EOF, clientTimeout(t), driver.ErrBadConn, errRenewalLoop} {
+			if got := classifyLogin(err, ctxErr); got != ClassContext {
+				t.Errorf("%v, caller's context %v: %q", err, ctxErr, got)
 			}
 		}
 		for guise, err := range guises(ctxErr) {
@@ -305,12 +266,12 @@ func TestCallersContextComesFirst(t *testing.T) {
 	}
 }
 
-func TestNetworkErrorsAreTransientOnlyIfNothingWasSent(t *testing.T) {
+func TestNetworkErrorsOfALoginAreTransient(t *testing.T) {
 	syntax := json.Unmarshal([]byte("<html>"), new(int))
 	_, notANumber := strconv.Atoi("x")
 	for _, tt := range []struct {
 		err       error
-		permanent bool // at a login
+		permanent bool
 	}{
 		{err: io.EOF}, {err: io.ErrUnexpectedEOF}, {err: net.ErrClosed},
 		{err: &net.OpError{Op: "dial", Err: errors.New("refused")}},
@@ -319,40 +280,20 @@ func TestNetworkErrorsAreTransientOnlyIfNothingWasSent(t *testing.T) {
 		{err: gateway(261000, 503)}, {err: gateway(261000, 429)},
 		{err: context.DeadlineExceeded}, {err: context.Canceled}, {err: clientTimeout(t)},
 		{err: syntax}, {err: notANumber, permanent: true},
+		{err: &url.Error{Op: "Post", Err: &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}}, permanent: true},
 	} {
 		for guise, err := range guises(tt.err) {
-			for _, acc := range []acceptance{{}, {dials: 1, visible: true}, {dials: 8, visible: true}} {
-				if got := classify(err, phaseStatement, acc); got != ClassTransient {
-					t.Errorf("%v, %s, nothing sent, %+v: %q", tt.err, guise, acc, got)
-				}
-			}
-			for _, acc := range []acceptance{{watched: true}, {watched: true, visible: true}, {requests: 1}, {dials: 2, requests: 1}, {requests: 1, replies: 1}, acceptedOnce} {
-				if got := classify(err, phaseStatement, acc); got != ClassInDoubt {
-					t.Errorf("%v, %s, %+v: %q", tt.err, guise, acc, got)
-				}
-			}
 			want := ClassTransient
 			if tt.permanent {
 				want = ClassPermanent
 			}
-			if got := classify(err, phaseLogin, acceptance{}); got != want {
-				t.Errorf("%v, %s, at a login: %q, want %q", tt.err, guise, got, want)
+			if got := classifyLogin(err, nil); got != want {
+				t.Errorf("%v, %s: %q, want %q", tt.err, guise, got, want)
 			}
-		}
-	}
-	// gosnowflake names the failure of its cancelling before what it cancelled for.
-	for _, code := range append([]int{604, 261002}, lostAtStatement...) {
-		err := fmt.Errorf("failed to cancel query. cancelErr: %w, queryErr: %w", snow(code), clientTimeout(t))
-		if got := classify(err, phaseStatement, refusedByRenew); got != ClassInDoubt {
-			t.Errorf("%v: %q", err, got)
 		}
 	}
 	if got := Classify(errors.New("timeout after 4m0s. HTTP Status: 503. Hanging?")); got != ClassTransient {
 		t.Errorf("gosnowflake's words after its last try are %q", got)
-	}
-	untrusted := &url.Error{Op: "Post", Err: &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}}
-	if got := classify(untrusted, phaseLogin, acceptance{}); got != ClassPermanent {
-		t.Errorf("%v at a login: %q", untrusted, got)
 	}
 }
 
@@ -402,7 +343,9 @@ func TestSessionErrorSaysWhatToDo(t *testing.T) {
 		says, not []string
 	}{
 		{SessionError{Class: ClassSessionLost}, []string{"did not run", "run again"}, nil},
-		{SessionError{Class: ClassSessionLost, state: true}, []string{"did not run", "set the session up again"}, nil},
+		{SessionError{Class: ClassSessionLost, lost: sqltext.LossVariables}, []string{"variables", "set the session up again"}, []string{"did not run"}},
+		{SessionError{Class: ClassSessionLost, ran: true}, []string{"nothing of the statement lasts"}, []string{"did not run"}},
+		{SessionError{Class: ClassSessionLost, InTx: true, lost: sqltext.LossTemporary}, []string{"whole transaction again", "temporary"}, nil},
 		{SessionError{Class: ClassSessionLost, InTx: true}, []string{"rolls back", "whole transaction again"}, nil},
 		{SessionError{Class: ClassInDoubt}, []string{"may have run", "check before"}, []string{"did not run"}},
 		{SessionError{Class: ClassInDoubt, QueryID: "01b2"}, []string{"01b2", "accepted", "look it up before"}, []string{"did not run"}},
@@ -412,6 +355,7 @@ func TestSessionErrorSaysWhatToDo(t *testing.T) {
 		{SessionError{Class: ClassPermanent}, []string{"refused", "until something is changed"}, nil},
 		{SessionError{Class: ClassPermanent, suspended: true}, []string{"no login was tried", "change them, or wait"}, nil},
 		{SessionError{Class: ClassTransient}, []string{"cannot be reached", "nothing was carried out"}, nil},
+		{SessionError{Class: ClassTransient, ran: true}, []string{"cannot be reached", "nothing of the statement lasts"}, []string{"carried out"}},
 		// The session lives, and so does the transaction.
 		{SessionError{Class: ClassTransient, InTx: true}, []string{"cannot be reached"}, []string{"session lost"}},
 		{SessionError{Class: ClassStatement, InTx: true}, []string{"failed"}, []string{"session lost"}},

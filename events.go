@@ -26,6 +26,7 @@ const (
 	EventReconnected    EventKind = "reconnected"     // OldSessionID, lost at Age, was replaced on its connection, in Duration
 	EventRetired        EventKind = "retired"         // OldSessionID, of Age, was replaced before a statement could meet its end, in Duration
 	EventResumed        EventKind = "resumed"         // the statement QueryID was carried over from OldSessionID, in Duration
+	EventStateLost      EventKind = "state_lost"      // a pooled connection went to a new session without State, which an earlier user had set
 	EventInDoubt        EventKind = "in_doubt"        // it is not known whether a statement ran; QueryID if it has one
 	EventPingFailed     EventKind = "ping_failed"     // an idle session could not be asked whether it is alive; the Attempt-th time in a row
 	EventLoginFailed    EventKind = "login_failed"    // a login was sent and failed, after Duration; the Attempt-th in a row
@@ -55,6 +56,7 @@ type Event struct {
 	Duration     time.Duration // how long it took, or will last
 	Age          time.Duration // of the session, or of the old one
 	QueryID      string        // of the statement
+	State        string        // the kinds of session state that were lost, without values
 
 	// Error is the text of a failed login or ping, without the query strings of the
 	// URLs in it. Like any error it may name hosts and users; that of a hook or of a
@@ -84,6 +86,7 @@ const (
 	keyError      = "error"
 	keyUser       = "new_user"
 	keyRole       = "new_role"
+	keyState      = "lost"
 )
 
 // A line is how events of one kind are logged.
@@ -104,6 +107,7 @@ var lines = map[EventKind]line{
 	EventReconnected:    {slog.LevelInfo, "snowtether: session was lost and has been replaced; nothing needs doing", keyLogin, ""},
 	EventRetired:        {slog.LevelInfo, "snowtether: session was replaced before a statement could meet its end; nothing needs doing", keyLogin, ""},
 	EventResumed:        {slog.LevelInfo, "snowtether: a running statement was carried over to a new session; nothing needs doing", keyTook, ""},
+	EventStateLost:      {slog.LevelWarn, "snowtether: a session was lost with state that an earlier user of its connection had set; the next statements run without it", "", ""},
 	EventInDoubt:        {slog.LevelWarn, "snowtether: a statement's outcome is not known", "", ""},
 	EventPingFailed:     {slog.LevelDebug, "snowtether: an idle session could not be asked whether it is alive", "", ""},
 	EventLoginFailed:    {slog.LevelDebug, "snowtether: a login failed", keyTook, ""},
@@ -164,6 +168,7 @@ func (c *Connector) write(ctx context.Context, e Event) {
 	add(e.Age != 0, slog.Duration(keyAge, e.Age.Round(time.Millisecond)))
 	add(l.duration != "", slog.Duration(l.duration, e.Duration.Round(time.Millisecond)))
 	add(e.QueryID != "", slog.String(keyQuery, e.QueryID))
+	add(e.State != "", slog.String(keyState, e.State))
 	add(e.Attempt != 0, slog.Int(keyAttempt, e.Attempt))
 	add(l.count != "", slog.Int(l.count, e.Count))
 	add(e.Error != "", slog.String(keyError, e.Error))

@@ -167,6 +167,29 @@ func ExampleWithResume() {
 	// took effect 1 time
 }
 
+// A query that calls a function of the account's own is in doubt where its reply was
+// lost, because the function may do anything. The program vouches for this one.
+func ExampleWithHarmlessFunctions() {
+	srv := start()
+	defer srv.Close()
+	db := open(srv, snowtether.WithHarmlessFunctions("analytics.public.margin"))
+	defer db.Close()
+	const query = "SELECT analytics.public.margin(7)"
+	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		// It runs, its reply is lost, and so is its session.
+		return snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }}, r.SQL == query
+	})
+
+	rows, err := db.Query(query)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer rows.Close()
+	fmt.Println("accepted", srv.Accepted(query), "times")
+	// Output: accepted 2 times
+}
+
 // loseOnceAccepted ends all sessions after the server has taken an INSERT and
 // before its result is fetched.
 func loseOnceAccepted(srv *snowtest.Server) {

@@ -93,7 +93,7 @@ func (g *gate) info(now time.Time) GateInfo {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	of := func(state GateState, s spell, until time.Time) GateInfo {
-		return GateInfo{State: state, Since: s.since, Until: until, Failures: s.count, Code: number(s.last), Class: classify(s.last, phaseLogin, acceptance{})}
+		return GateInfo{State: state, Since: s.since, Until: until, Failures: s.count, Code: number(s.last), Class: classifyLogin(s.last, nil)}
 	}
 	switch {
 	case g.refused.on() && now.Before(g.refused.until):
@@ -223,7 +223,7 @@ func (g *gate) waited(ctx context.Context) error {
 func (p *pass) leave(err error) (again bool) {
 	g := p.gate
 	g.mu.Lock()
-	switch class := classify(err, phaseLogin, acceptance{}); {
+	switch class := classifyLogin(err, nil); {
 	case err == nil:
 		g.end(&g.outage, EventOutageOver)
 		g.end(&g.refused, EventLoginAccepted)

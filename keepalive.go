@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether/internal/sqltext"
 )
 
 // This file is about what keeps an idle session alive, and about the idle session
@@ -148,16 +150,18 @@ func (s *session) idleSince() time.Time {
 func (c *conn) holds(s *session) bool { return !c.idle.IsZero() && c.session == s }
 
 // swap puts a fresh session in the place of a dead one, if it still lies in the
-// pool.
-func (s *session) swap(fresh *session) bool {
+// pool. lost is what earlier users of the connection had set.
+func (s *session) swap(fresh *session) (lost sqltext.Loss, swapped bool) {
 	cn := s.holder.Load()
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
 	if !cn.holds(s) || s.busy.Load() != nil { // its last user left something behind, which looks at the session
-		return false
+		return 0, false
 	}
+	lost = cn.theirs
 	cn.attach(fresh)
-	return true
+	cn.forget()
+	return lost, true
 }
 
 // pingTimeout bounds a ping; gosnowflake's own repetitions take about a minute.
@@ -267,7 +271,7 @@ func (k *keeper) look(s *session) (answering bool) {
 		return false
 	}
 	c.pinged(c.stopped, s, nil) // an error of another kind is an answer too
-	if lost(err, phaseStatement) {
+	if lost(err) {
 		c.lost(s, err)
 		return k.replace(s, err)
 	}
@@ -293,10 +297,12 @@ func (k *keeper) replace(old *session, cause error) (answering bool) {
 		}
 		return false
 	}
-	if !old.swap(fresh) {
+	lost, swapped := old.swap(fresh)
+	if !swapped {
 		c.retire(fresh)
 		return true
 	}
+	c.stateLost(old, cause, lost)
 	c.retire(old)
 	c.replaced(c.stopped, old, fresh, cause, time.Since(begun))
 	return true

@@ -3,6 +3,7 @@ package snowtether_test
 import (
 	"database/sql"
 	"database/sql/driver"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -182,6 +183,25 @@ func TestDeadIdleSessionIsReplacedAfterAnOutage(t *testing.T) {
 		time.Sleep(time.Hour + 2*every)
 		if n := len(srv.Sessions()); n != 1 {
 			t.Errorf("%d sessions", n)
+		}
+	})
+}
+
+// TestStateThatTheKeeperLosesIsInTheLog: as when a statement meets the dead session.
+func TestStateThatTheKeeperLosesIsInTheLog(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		var log lines
+		db := pool(t, srv, 1, snowtether.WithIdlePing(4*time.Minute), snowtether.WithLogger(newLogger(&log)))
+		if _, err := db.ExecContext(t.Context(), "USE SCHEMA elsewhere"); err != nil {
+			t.Fatal(err)
+		}
+		srv.AbortSessions()
+		time.Sleep(10 * time.Minute)
+		if n := srv.Stats().Logins; n != 2 {
+			t.Errorf("%d logins: the keeper did not replace it", n)
+		}
+		if n := strings.Count(log.String(), "event=state_lost"); n != 1 {
+			t.Errorf("%d lines about lost state in:\n%s", n, log.String())
 		}
 	})
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether/internal/transcript"
 )
 
 // This file is a login's way from the caller who needs a session to the server:
@@ -51,7 +53,7 @@ func (c *Connector) loginError(caller context.Context, err error) error {
 	if se, ok := as[*SessionError](err); ok {
 		return se
 	}
-	class := classify(err, phaseLogin, acceptance{ctxErr: caller.Err()})
+	class := classifyLogin(err, caller.Err())
 	if class == ClassContext && !errors.Is(err, caller.Err()) {
 		err = fmt.Errorf("%w; the last login failed: %w", caller.Err(), err)
 	}
@@ -72,7 +74,7 @@ func (c *Connector) attempt(ctx context.Context, p *pass) (s *session, again boo
 		err   error
 	}
 	done, left := make(chan outcome), make(chan struct{})
-	detached := withoutSnowflake{context.WithoutCancel(ctx)} // a request ID is the statement's
+	detached := transcript.Without(context.WithoutCancel(ctx)) // a request ID is the statement's
 	if !c.spawn(func() {
 		s, err := c.dial(detached)
 		again := p.leave(err)
@@ -120,7 +122,7 @@ func (c *Connector) dial(ctx context.Context) (*session, error) {
 	}
 	begun := time.Now()
 	s, err := c.open(ctx, cfg)
-	stale := classify(err, phaseLogin, acceptance{}) == ClassCredential
+	stale := classifyLogin(err, nil) == ClassCredential
 	jwt := number(err) == codeInvalidJWT && cfg.Authenticator == gosnowflake.AuthTypeJwt
 	if !stale && !jwt {
 		return s, c.judge(ctx, key, begun, err)
@@ -161,7 +163,7 @@ func (c *Connector) judge(ctx context.Context, key fingerprint, begun time.Time,
 
 // loginFailed makes it known that a login was sent and failed.
 func (c *Connector) loginFailed(ctx context.Context, begun time.Time, err error) Class {
-	class := classify(err, phaseLogin, acceptance{})
+	class := classifyLogin(err, nil)
 	c.emit(ctx, Event{
 		Kind: EventLoginFailed, Code: number(err), Class: class, Attempt: int(c.counters.failingLogins.Add(1)),
 		Duration: time.Since(begun), Error: redact(err),

@@ -77,8 +77,9 @@ var errLoginTimeout = fmt.Errorf("the login was not answered in time: %w", conte
 
 // connect logs in. gosnowflake does more than that: with the tokens in its hands it
 // sends telemetry, on a context of its own, and tries that for up to an hour if the
-// server hangs. It is left to that, and what it returns in the end is closed.
-func (l *loginContext) connect(c *Connector, inner driver.Connector) (driver.Conn, error) {
+// server hangs. It is left to that, and what it returns in the end is closed. seen is
+// the login's context with what watches it.
+func (l *loginContext) connect(c *Connector, seen context.Context, inner driver.Connector) (driver.Conn, error) {
 	type returned struct {
 		conn driver.Conn
 		err  error
@@ -86,7 +87,7 @@ func (l *loginContext) connect(c *Connector, inner driver.Connector) (driver.Con
 	done := make(chan returned)
 	left := make(chan struct{})
 	c.background.Go(func() {
-		conn, err := guard(l, inner.Connect)
+		conn, err := guard(seen, inner.Connect)
 		select {
 		case done <- returned{conn, err}:
 		case <-left:

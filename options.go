@@ -14,6 +14,8 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 	"go.opentelemetry.io/otel/metric"
 	"golang.org/x/oauth2"
+
+	"github.com/snowtether/snowtether/internal/sqltext"
 )
 
 // This file has every setting: its option, its DSN parameter, its default and
@@ -41,6 +43,7 @@ type settings struct {
 	sessionInit    []string
 	resume         bool
 	changed        ChangedSession
+	harmless       []string // functions that the program vouches for
 	logger         *slog.Logger
 	eventHook      func(Event)
 	meterProvider  metric.MeterProvider // nil: the global one
@@ -98,6 +101,9 @@ func (s *settings) validate() error {
 			wrong = append(wrong, rule.says)
 		}
 	}
+	if _, err := sqltext.NewReader(s.harmless...); err != nil {
+		wrong = append(wrong, "the harmless functions (tetherHarmlessFunctions): "+err.Error())
+	}
 	for i, statement := range s.sessionInit {
 		if strings.TrimSpace(statement) == "" {
 			wrong = append(wrong, fmt.Sprintf("statement %d of WithSessionInit is empty", i+1))
@@ -143,6 +149,10 @@ var dsnParams = map[string]func(s *settings, value string) error{
 		default:
 			return errors.New("must be keep or discard")
 		}
+		return nil
+	},
+	"tetherHarmlessFunctions": func(s *settings, v string) error {
+		s.harmless = append(s.harmless, strings.Split(v, ",")...)
 		return nil
 	},
 	"tetherPoolName": func(s *settings, v string) error {
@@ -213,7 +223,7 @@ func WithBackOff(newBackOff func() backoff.BackOff) Option {
 // WithConnectBudget sets how long one Connect goes on trying while Snowflake cannot
 // be reached, if the caller's context has no deadline; if it has one, only the
 // deadline counts. It bounds in the same way a statement that could not be sent, or
-// a plain read, counted from its first failure; gosnowflake's own retries before
+// one that may run twice, counted from its first failure; gosnowflake's own retries before
 // that take about a minute. The default is 2 minutes; it must be more than 0. DSN:
 // tetherConnectBudget.
 func WithConnectBudget(d time.Duration) Option { return func(s *settings) { s.connectBudget = d } }
@@ -279,6 +289,18 @@ func WithSessionInit(statements ...string) Option {
 // carried over to a new session, where its outcome is fetched by its query ID. The
 // default is true; with false such a statement is [ErrInDoubt]. DSN: tetherResume.
 func WithResume(on bool) Option { return func(s *settings) { s.resume = on } }
+
+// WithHarmlessFunctions names functions of the account's own of which the program says
+// that to call them twice is to call them once, and that nothing of them lasts: not
+// external ones, none that write. A query that calls any other function than these and
+// Snowflake's own without effect is not run again where its reply was lost, and is
+// [ErrInDoubt]; for dashboards full of UDFs that is needless. Names are written as the
+// statements write them, "f" or "db.s.f", without quotes; case does not matter. Given
+// more than once, it adds names. The default is none. DSN: tetherHarmlessFunctions, with
+// commas between the names.
+func WithHarmlessFunctions(names ...string) Option {
+	return func(s *settings) { s.harmless = append(s.harmless, names...) }
+}
 
 // WithLogger sets the logger for what happens to sessions and logins. The default is
 // slog.Default() at the time of each line. A reconnect that went well is logged at

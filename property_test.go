@@ -167,7 +167,7 @@ func randomRound(t *testing.T, seed uint64, d through, wide bool) (sum tally) {
 	srv := snowtest.New(t, snowtest.InMemory(), snowtest.WithLatency(time.Millisecond), snowtest.AllowRepeats())
 	random := rand.New(rand.NewPCG(seed, 0))
 	s := &storm{srv: srv, rand: random, share: 0.02 + 0.2*random.Float64(), struck: map[string]bool{}, wide: wide}
-	srv.Handle("^(INSERT|BEGIN -- )", func(ctx context.Context, st *snowtest.Statement) (*snowtest.Result, error) {
+	srv.Handle("^(INSERT|BEGIN -- |SELECT [0-9]+ AS w)", func(ctx context.Context, st *snowtest.Statement) (*snowtest.Result, error) {
 		s.mu.Lock()
 		slow := time.Duration(0)
 		if random.IntN(8) == 0 {
@@ -186,7 +186,7 @@ func randomRound(t *testing.T, seed uint64, d through, wide bool) (sum tally) {
 	})
 	kinds, opts := 10, []snowtether.Option(nil)
 	if wide {
-		kinds, opts = 13, []snowtether.Option{snowtether.WithHeartbeat(15 * time.Minute)}
+		kinds, opts = 15, []snowtether.Option{snowtether.WithHeartbeat(15 * time.Minute)}
 		if random.IntN(2) == 0 {
 			opts = append(opts, snowtether.WithIdlePing(every))
 		}
@@ -202,15 +202,15 @@ func randomRound(t *testing.T, seed uint64, d through, wide bool) (sum tally) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	type outcome struct {
-		sql string
-		err error
-		cut bool // the network was cut meanwhile
+		kind int // see randomUse
+		sql  string
+		err  error
+		cut  bool // the network was cut meanwhile
 	}
 	var outcomes []outcome
 	for worker := range 12 {
 		wg.Go(func() {
 			for i := range 50 {
-				sql := fmt.Sprintf("INSERT INTO t VALUES (%d, %d)", worker, i)
 				s.mu.Lock()
 				limit := time.Minute + time.Duration(random.Int64N(int64(30*time.Minute)))
 				kind, cuts := random.IntN(kinds), s.cuts
@@ -219,6 +219,7 @@ func randomRound(t *testing.T, seed uint64, d through, wide bool) (sum tally) {
 					rest = time.Duration(random.Int64N(int64(20 * time.Minute)))
 				}
 				s.mu.Unlock()
+				sql := randomText(kind, worker, i)
 				time.Sleep(rest)
 				ctx, cancel := context.WithTimeout(t.Context(), limit)
 				start := time.Now()
@@ -231,8 +232,8 @@ func randomRound(t *testing.T, seed uint64, d through, wide bool) (sum tally) {
 				cut := s.cuts != cuts || cuts%2 == 1
 				s.mu.Unlock()
 				mu.Lock()
-				outcomes = append(outcomes, outcome{sql, err, cut})
-				if kind == 0 || kind >= 10 {
+				outcomes = append(outcomes, outcome{kind, sql, err, cut})
+				if kind == 0 || kind >= 10 && kind <= 12 {
 					sum.transactions++
 				}
 				mu.Unlock()
@@ -289,7 +290,12 @@ func randomRound(t *testing.T, seed uint64, d through, wide bool) (sum tally) {
 		default:
 			sum.errs++
 			if n == 1 && !isContextError(o.err) {
-				t.Errorf("%s took effect and returned %v, which does not say so", o.sql, o.err)
+				t.Errorf("%s, kind %d, took effect and returned %v, which does not say so", o.sql, o.kind, o.err)
+				for _, e := range srv.Ledger() {
+					if belongsTo(e.SQL) == o.sql {
+						t.Logf("%s in session %d at %v: %v, in a transaction %v, effects %d, %v", e.SQL, e.SessionID, e.Accepted, e.State, e.InTx, e.Effects, e.Err)
+					}
+				}
 			}
 		}
 	}

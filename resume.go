@@ -1,17 +1,23 @@
 package snowtether
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether/internal/sferr"
+	"github.com/snowtether/snowtether/internal/sqltext"
+	"github.com/snowtether/snowtether/internal/transcript"
 )
 
 // This file carries a statement that Snowflake accepted over to a new session.
@@ -19,62 +25,100 @@ import (
 // for 24 hours, readable from the user's other sessions: so its outcome can be
 // waited for and fetched by its query ID, and nothing has to be run again.
 
-// unknownFor is for how long the server may say nothing about a statement before
-// it is in doubt.
-const unknownFor = 5 * time.Minute
+// silentFor is for how long the server may say nothing about a statement before it is in
+// doubt, and vagueFor for how long nothing that shows that it is alive: a word such as
+// DISCONNECTED, or one that nobody knows, says neither.
+const (
+	silentFor = 5 * time.Minute
+	vagueFor  = 12 * time.Hour
+)
 
 // cancelTimeout bounds the cancelling of a statement whose caller has left.
 const cancelTimeout = 10 * time.Second
 
-// resume waits for the statement's end and returns its rows. It survives the
-// deaths of further sessions. The error is the statement's own if it failed, the
-// context's if that ended, and otherwise in doubt.
-func (c *conn) resume(ctx context.Context, op *operation, id string, cause error) (_ driver.Rows, failed error) {
-	begun, lostID, query := time.Now(), c.session.id(), op.query
-	ctx, end := c.connector.span(ctx, "snowtether.resume")
+// carryOver waits for the outcome of an accepted statement and fetches it. If another
+// session took the place of the one that it ran in, what that one had is lost: the next
+// statement says so.
+func (c *conn) carryOver(ctx context.Context, op *operation, t *try) (out any, _ error) {
+	fail := c.failure(ctx, op, t, verdict{action: inDoubt, ran: true, lasts: true})
+	if t.gone {
+		c.giveUp(t.err)
+	}
+	rows, err := c.resume(ctx, op, t.fate.ID, t.err)
+	if err == nil {
+		if out, err = op.resumed(rows, t.fate.ID); err == nil {
+			return out, nil
+		}
+		if !errors.Is(err, errOutcome) {
+			err = fmt.Errorf("%w: %w", errOutcome, err)
+		}
+	}
 	var ended *endedError
+	switch {
+	case errors.As(err, &ended):
+		return nil, ended.err
+	case ctx.Err() != nil && !errors.Is(err, errOutcome):
+		return nil, err
+	}
+	fail.Err = err
+	return nil, c.doubt(ctx, fail)
+}
+
+// resume waits for the statement's end and returns its rows. It survives the deaths of
+// further sessions. The error is an endedError if the statement failed, has the
+// context's in it if that ended, and says otherwise why it is in doubt.
+func (c *conn) resume(ctx context.Context, op *operation, id string, cause error) (_ driver.Rows, failed error) {
+	begun, ranIn := time.Now(), c.session
+	zone, _ := ranIn.conn.parameter("timezone")
+	ctx, end := c.connector.span(ctx, "snowtether.resume")
 	defer func() {
-		if ended != nil {
+		if _, ended := as[*endedError](failed); ended {
 			end(nil) // what failed is the statement
 			return
 		}
 		end(failed)
 	}()
-	err := cause
+	w := &waiting{op: op, id: id, alive: time.Now()}
 	for {
-		if lost(err, phaseStatement) {
-			if err := c.reconnect(ctx, err); err != nil {
+		if c.gone != nil {
+			if err := c.renew(ctx); err != nil {
 				if ctx.Err() != nil {
 					return nil, fmt.Errorf("%w; the statement %s had been accepted", ctx.Err(), id)
 				}
-				return nil, &SessionError{Op: op.name, Class: ClassInDoubt, Code: number(cause), SessionID: lostID, QueryID: id, Err: fmt.Errorf("%w; %w", cause, err)}
+				return nil, fmt.Errorf("%w; %w", cause, err)
 			}
 		}
-		var rows driver.Rows
-		if err = c.awaitEnd(ctx, op, id); err == nil {
-			fetched, fetchErr := c.session.call(ctx, gosnowflake.WithFetchResultByID(ctx, id), func(ctx context.Context) (any, error) {
-				return c.session.conn.full.QueryContext(ctx, query, nil)
-			})
-			rows, err = outcome[driver.Rows](fetched, fetchErr)
-		}
+		rows, err := c.awaitOutcome(ctx, w, zone)
 		switch {
 		case err == nil:
 			c.connector.emit(ctx, Event{
-				Kind: EventResumed, SessionID: c.session.id(), OldSessionID: lostID, Code: number(cause), Class: ClassSessionLost,
+				Kind: EventResumed, SessionID: c.session.id(), OldSessionID: ranIn.id(), Code: number(cause), Class: ClassSessionLost,
 				QueryID: id, Duration: time.Since(begun),
 			})
 			return rows, nil
-		case errors.As(err, &ended):
-			return nil, ended.err
-		case (isTransient(err) || isContext(err) || isGarbled(err)) && op.wait(ctx, c.connector):
-			// The network is cut; the statement and its result know nothing of that.
+		case lost(err):
+			c.connector.lost(c.session, err)
+			c.giveUp(err)
 		case ctx.Err() != nil:
 			c.cancel(id)
 			return nil, fmt.Errorf("%w; the statement %s had been accepted and is being cancelled", ctx.Err(), id)
-		case !lost(err, phaseStatement):
-			return nil, &SessionError{Op: op.name, Class: ClassInDoubt, Code: number(err), SessionID: c.session.id(), QueryID: id, Err: err}
+		case isGarbled(err) && w.tooLong() != nil:
+			return nil, err
+		case (isTransient(err) || isContext(err) || isGarbled(err)) && op.wait(ctx, c.connector):
+			// The network is cut; the statement and its result know nothing of that.
+		case ctx.Err() == nil:
+			return nil, err
 		}
 	}
+}
+
+// A waiting is the waiting for one statement's outcome, over several sessions.
+type waiting struct {
+	op        *operation
+	id        string
+	spoken    time.Time // when the server last said anything about it
+	alive     time.Time // when it last said something that shows that it is alive
+	successes int       // times that the server has said that it succeeded
 }
 
 // An endedError is the statement's own end: it failed, or was aborted.
@@ -82,88 +126,193 @@ type endedError struct{ err error }
 
 func (e *endedError) Error() string { return e.err.Error() }
 
-var errNoStatus = errors.New("the server says nothing about the statement")
+var (
+	errNoStatus = errors.New("the server says nothing about the statement")
+	errVague    = errors.New("the server says neither that the statement has ended nor that it runs")
+)
 
-// awaitEnd polls until the statement runs no longer. Fetching its result earlier
-// can give an empty one.
-func (c *conn) awaitEnd(ctx context.Context, op *operation, id string) error {
+// awaitOutcome asks, in turns, for the statement's status and for its result. Asking for
+// the result keeps a statement alive that would be aborted because its client is gone
+// (ABORT_DETACHED_QUERY); asked for too early it comes without columns.
+func (c *conn) awaitOutcome(ctx context.Context, w *waiting, zone string) (driver.Rows, error) {
 	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
-	silent := time.Now()
+	w.spoken = time.Now()
 	for {
-		asked, err := c.session.call(ctx, ctx, func(ctx context.Context) (any, error) {
-			return c.session.conn.full.GetQueryStatus(ctx, id)
-		})
-		status, _ := asked.(*gosnowflake.SnowflakeQueryStatus)
-		state := stateOf(err)
+		state, err := c.status(ctx, w.id)
+		w.note(state)
 		switch {
-		case err == nil && hasArray(op.args) && strings.TrimSpace(status.SQLText) != strings.TrimSpace(op.query):
-			// The ID is that of a statement which gosnowflake sent to prepare the array
-			// bind; whether the caller's own was sent, nothing tells.
-			return errNoStatus
-		case err == nil:
-			return nil
-		case state == running:
-			silent = time.Now()
 		case state == ended:
-			return &endedError{ownError(err, id)}
+			return nil, &endedError{ownError(err, w.id)}
 		case errors.Is(err, errNotSnowflake):
-			return errNoStatus
-		default:
+			return nil, errNoStatus
+		case state == unsaid:
 			// GetQueryStatus neither renews an expired token nor says that its session
 			// is gone: both look like a statement that nobody knows. A statement of our
 			// own renews the token, or says it.
 			if _, err := c.probe(ctx); err != nil {
-				return err
+				return nil, err
 			}
-			if time.Since(silent) > unknownFor {
-				return fmt.Errorf("%w: %w", errNoStatus, err)
+		default:
+			rows, err := c.fetch(ctx, w, zone)
+			if err != nil || rows != nil {
+				return rows, err
 			}
+		}
+		if tooLong := w.tooLong(); tooLong != nil {
+			return nil, fmt.Errorf("%w: %w", tooLong, cmp.Or(err, errNoStatus))
 		}
 		timer := time.NewTimer(pause.NextBackOff())
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
+}
+
+// note takes note of what the server said.
+func (w *waiting) note(state queryState) {
+	if state == unsaid {
+		return
+	}
+	w.spoken = time.Now()
+	if state == running || state == succeeded {
+		w.alive = w.spoken
+	}
+	if state == succeeded {
+		w.successes++
+	}
+}
+
+// tooLong is the error of a statement of which nothing has been heard for too long.
+func (w *waiting) tooLong() error {
+	switch {
+	case time.Since(w.spoken) > silentFor:
+		return errNoStatus
+	case time.Since(w.alive) > vagueFor:
+		return errVague
+	}
+	return nil
+}
+
+// fetch asks for the result. It returns none while the statement is in progress: an
+// answer without columns is no result, until the server has said twice that the
+// statement succeeded.
+func (c *conn) fetch(ctx context.Context, w *waiting, zone string) (driver.Rows, error) {
+	if err := c.setZone(ctx, zone); err != nil {
+		return nil, err
+	}
+	text := w.op.text.Text()
+	fetched, _, err := c.session.call(ctx, context.WithValue(ctx, fetchKey, w.id), func(ctx context.Context) (any, error) {
+		return c.session.conn.full.QueryContext(ctx, text, nil)
+	})
+	rows, err := outcome[driver.Rows](fetched, err)
+	switch {
+	case err != nil:
+		switch said, _ := sferr.Of(err); {
+		case said.Number == gosnowflake.ErrQueryStatus, stateOf(err) != unsaid:
+			return nil, nil // it begins with a look at the status, and that is not asked here
+		case outcomeOf(err).Answer && said.QueryID == w.id:
+			return nil, &endedError{err}
+		}
+		return nil, err
+	case len(rows.Columns()) == 0 && w.successes < 2:
+		w.note(running)
+		return nil, rows.Close()
+	}
+	return rows, nil
+}
+
+// setZone gives a new session the TIMEZONE of the one that the statement ran in:
+// gosnowflake shows a TIMESTAMP_LTZ in that of the session which fetches it. Nobody else
+// is to have the session after that.
+func (c *conn) setZone(ctx context.Context, zone string) error {
+	now, known := c.session.conn.parameter("timezone")
+	if zone == "" || !known || now == zone || !isZone(zone) {
+		return nil
+	}
+	_, _, err := c.session.call(ctx, transcript.Without(ctx), func(ctx context.Context) (any, error) {
+		return nil, c.session.conn.execSimple(ctx, "ALTER SESSION SET TIMEZONE = '"+zone+"'")
+	})
+	if err == nil {
+		c.foreign = true
+	}
+	return err
+}
+
+// isZone reports whether a time zone's name is one that needs no escaping.
+func isZone(name string) bool {
+	return strings.IndexFunc(name, func(r rune) bool {
+		return !(r == '/' || r == '_' || r == '-' || r == '+' || r >= '0' && r <= '9' || r|0x20 >= 'a' && r|0x20 <= 'z')
+	}) < 0
 }
 
 type queryState int
 
 const (
-	unknown queryState = iota
+	unsaid queryState = iota
+	vague             // a word that says neither that it has ended nor that it runs
 	running
+	succeeded
 	ended
+)
+
+// status asks how far the statement is.
+func (c *conn) status(ctx context.Context, id string) (queryState, error) {
+	asked, _, err := c.session.call(ctx, transcript.Without(ctx), func(ctx context.Context) (any, error) {
+		return c.session.conn.full.GetQueryStatus(ctx, id)
+	})
+	if err != nil {
+		return stateOf(err), err
+	}
+	if status, ok := asked.(*gosnowflake.SnowflakeQueryStatus); !ok || status.EndTime == 0 {
+		return vague, nil // RESTARTED, which gosnowflake takes for a success
+	}
+	return succeeded, nil
+}
+
+// alive are the status words that show that a statement is alive, final those that end
+// it. Any other word means: go on waiting, but not for ever.
+var (
+	alive = []string{"[RUNNING]", "[QUEUED]", "[QUEUED_REPAIRING_WAREHOUSE]", "[RESUMING_WAREHOUSE]", "[NO_DATA]", "[BLOCKED]"}
+	final = []string{"[FAILED_WITH_ERROR]", "[FAILED_WITH_INCIDENT]", "[ABORTED]"}
 )
 
 // stateOf reads what GetQueryStatus makes of a statement that has not succeeded.
 func stateOf(err error) queryState {
-	se, ok := as[*gosnowflake.SnowflakeError](err)
-	switch {
-	case !ok:
-		return unknown
-	case se.Number == gosnowflake.ErrQueryIsRunning:
-		return running
-	case se.Number == gosnowflake.ErrQueryReportedError:
-		// gosnowflake takes a statement that waits for a lock for a failed one.
-		if strings.Contains(se.Message, "[BLOCKED]") || strings.Contains(se.Message, "[ABORTING]") {
-			return running
-		}
-		return ended
-	case se.Number == gosnowflake.ErrQueryStatus && len(se.MessageArgs) == 2:
-		return ended
+	said, _ := sferr.Of(err)
+	has := func(words []string) bool {
+		return slices.ContainsFunc(words, func(word string) bool { return strings.HasSuffix(said.Message, word) })
 	}
-	return unknown
+	switch said.Number {
+	case gosnowflake.ErrQueryIsRunning, gosnowflake.ErrQueryReportedError:
+		switch {
+		case has(alive):
+			return running
+		case has(final):
+			return ended
+		}
+		return vague
+	case gosnowflake.ErrQueryStatus:
+		if len(said.Args) != 2 {
+			return unsaid
+		}
+		if code, err := strconv.Atoi(fmt.Sprint(said.Args[0])); err == nil && code != 0 {
+			return ended
+		}
+		return vague
+	}
+	return unsaid
 }
 
 // ownError is the error that the statement itself ended with, as gosnowflake
 // would have returned it to a caller whose session had lived.
 func ownError(err error, id string) error {
-	se, _ := as[*gosnowflake.SnowflakeError](err)
-	if se.Number == gosnowflake.ErrQueryStatus {
-		if code, atoiErr := strconv.Atoi(fmt.Sprint(se.MessageArgs[0])); atoiErr == nil {
-			return &gosnowflake.SnowflakeError{Number: code, Message: fmt.Sprint(se.MessageArgs[1]), QueryID: id, IncludeQueryID: true}
+	said, _ := sferr.Of(err)
+	if said.Number == gosnowflake.ErrQueryStatus {
+		if code, atoiErr := strconv.Atoi(fmt.Sprint(said.Args[0])); atoiErr == nil {
+			return &gosnowflake.SnowflakeError{Number: code, Message: fmt.Sprint(said.Args[1]), QueryID: id, IncludeQueryID: true}
 		}
 	}
 	return err
@@ -173,8 +322,7 @@ func ownError(err error, id string) error {
 // gives the session up after that.
 func (c *conn) cancel(id string) {
 	s := c.session
-	c.bad = errAbandoned
-	c.abandoned = c.connector.spawn(func() {
+	s.detached = c.connector.spawn(func() {
 		s.awaitLeft()
 		ctx, stop := context.WithTimeout(context.Background(), cancelTimeout)
 		defer stop()
@@ -184,6 +332,7 @@ func (c *conn) cancel(id string) {
 		})
 		c.connector.retire(s)
 	})
+	c.giveUp(errAbandoned)
 }
 
 var errAbandoned = errors.New("the connection was given up when its caller left")
@@ -205,23 +354,12 @@ func (r *resumed) RowsAffected() (int64, error)       { return r.rows, r.err }
 func (r *resumed) GetQueryID() string                 { return r.queryID }
 func (r *resumed) GetStatus() gosnowflake.QueryStatus { return gosnowflake.QueryStatusComplete }
 
-// The columns in which Snowflake counts what a DML statement did.
-var counts = map[string]bool{"number of rows inserted": true, "number of rows updated": true, "number of rows deleted": true}
-
 // manyStatements is the column with which Snowflake answers a request of several
 // statements; their own results are not reachable through it.
 const manyStatements = "multiple statement execution"
 
 // errOutcome is a result that cannot be handed out as what it was asked for as.
 var errOutcome = errors.New("what was asked for was carried out, but its result cannot be fetched any more")
-
-// transfersFile reports whether the statement is a PUT or GET, most of which
-// gosnowflake carries out after the server has answered.
-func transfersFile(sql string) bool {
-	sc := scanner{rest: sql}
-	word := sc.next()
-	return is(word, "PUT") || is(word, "GET")
-}
 
 // rowsOf makes a query's outcome of the rows that were fetched. Those of a request
 // of several statements only say that it was carried out.
@@ -232,8 +370,10 @@ func rowsOf(rows driver.Rows, _ string) (any, error) {
 	return rows, nil
 }
 
-// resultOf makes an Exec's result of the rows that were fetched.
-func resultOf(rows driver.Rows, id string) (any, error) {
+// resultOf makes an Exec's result of the rows that were fetched: what gosnowflake would
+// have made of them. DML answers with one row of counts, and the sum of all is how many
+// rows it affected; what else a statement answers with is no count.
+func resultOf(rows driver.Rows, id string, text sqltext.Statement) (any, error) {
 	defer rows.Close()
 	columns := rows.Columns()
 	res := &resumed{queryID: id}
@@ -241,30 +381,23 @@ func resultOf(rows driver.Rows, id string) (any, error) {
 		res.err = fmt.Errorf("snowtether: the statements of request %s were carried out, but how many rows they affected is not known: their session ended meanwhile", id)
 		return res, nil
 	}
+	if !text.Counts() {
+		return driver.ResultNoRows, nil
+	}
 	dest := make([]driver.Value, len(columns))
-	counted := false
-	for {
-		err := rows.Next(dest)
-		if err == io.EOF { // driver.Rows returns it bare
-			break
-		}
+	switch err := rows.Next(dest); err {
+	case nil:
+	case io.EOF: // driver.Rows returns it bare
+		return res, nil
+	default:
+		return nil, err
+	}
+	for _, v := range dest {
+		n, err := strconv.ParseInt(fmt.Sprint(v), 10, 64)
 		if err != nil {
 			return nil, err
 		}
-		for i, column := range columns {
-			if !counts[strings.ToLower(column)] {
-				continue
-			}
-			n, err := strconv.ParseInt(fmt.Sprint(dest[i]), 10, 64)
-			if err != nil {
-				return nil, err
-			}
-			res.rows += n
-			counted = true
-		}
-	}
-	if !counted {
-		return driver.ResultNoRows, nil // as gosnowflake answers for DDL
+		res.rows += n
 	}
 	return res, nil
 }

@@ -4,11 +4,15 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether/internal/sqltext"
+	"github.com/snowtether/snowtether/internal/transcript"
 )
 
 // This file is the life of a session: what one login opens and sets up, whether it is
@@ -27,7 +31,10 @@ type session struct {
 	verified  atomic.Int64 // when it was last known to be alive, by Connector.clock
 	doubted   atomic.Bool  // a statement on it failed, and nobody knows why
 	principal principal
-	state     sessionState                  // when it was set up
+	state     sqltext.State                 // when it was set up
+	visible   atomic.Bool                   // gosnowflake's requests can be seen
+	silent    bool                          // its login did nothing that an HTTP client does: a mock
+	detached  bool                          // it is being used, and will be closed, in the background
 	dead      atomic.Pointer[error]         // why, once it was found dead
 	busy      atomic.Pointer[chan struct{}] // closed when an operation that its caller left behind is over
 	closing   sync.Once
@@ -76,14 +83,27 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 		cfg.LoginTimeout = time.Nanosecond
 		w.own, cfg.TokenAccessor = cfg.TokenAccessor, w
 		w.loggedIn = cfg.Authenticator == gosnowflake.AuthTypeTokenAccessor
+		if w.shared = w.loggedIn && w.own != nil; w.shared {
+			if err := c.sharing.join(); err != nil {
+				return nil, err
+			}
+			cfg.ServerSessionKeepAlive = true // it is never logged out: it is somebody else's
+		}
 		inner, who = gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg), principal{cfg.User, cfg.Role}
 	}
 	begun := time.Now()
-	conn, err := lctx.connect(c, inner)
+	seen := transcript.New(lctx)
+	conn, err := lctx.connect(c, seen, inner)
+	saw := seen.End(err != nil)
 	if err != nil {
+		if w.shared {
+			c.sharing.leave()
+		}
 		return nil, lctx.explain(err)
 	}
 	s := &session{connector: c, conn: asInner(conn), watcher: w, address: address, opened: time.Now(), order: c.clock.Add(1), principal: who}
+	s.visible.Store(saw.Sent())
+	s.silent = cfg == nil && saw.Silent()
 	s.heard(s.order)
 	c.counters.open.Add(1)
 	c.mu.Lock()
@@ -97,7 +117,7 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 	case c.stopped.Err() != nil:
 		err = errClosed
 	default:
-		err = c.setUp(withoutSnowflake{ctx}, s)
+		err = c.setUp(transcript.Without(ctx), s)
 	}
 	if err != nil {
 		if isSetUp(err) {
@@ -106,7 +126,7 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 		c.retire(s)
 		return nil, err
 	}
-	s.state = stateAfterSetUp(cfg, c.settings.sessionInit, s.conn)
+	s.state = c.stateAfterSetUp(cfg, s.conn)
 	if c.settings.idlePing > 0 {
 		c.keeping.Do(func() { c.spawn(c.keep) })
 	}
@@ -115,30 +135,27 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 
 // stateAfterSetUp is the state in which a session starts. What the server has reported
 // of AUTOCOMMIT counts, because a hook, the user or the account can have switched it
-// off as well.
-func stateAfterSetUp(cfg *gosnowflake.Config, statements []string, conn inner) (st sessionState) {
-	reported, known := conn.parameter("autocommit")
-	off := known && is(reported, "false")
-	st.autocommitOff = off || cfg != nil && autocommitOff(cfg)
-	for _, statement := range statements {
-		st.ran(statement, false)
-	}
-	if known {
-		st.autocommitOff = off
-	}
-	st.changed = false // every session has it
-	return st
-}
-
-// autocommitOff reports whether the Config switches AUTOCOMMIT off.
-func autocommitOff(cfg *gosnowflake.Config) bool {
-	for key, v := range cfg.Params {
-		if v != nil && is(key, "AUTOCOMMIT") {
-			on, err := parseBool(*v)
-			return err == nil && !on
+// off as well. Whatever is not known to be on is off.
+func (c *Connector) stateAfterSetUp(cfg *gosnowflake.Config, conn inner) (st sqltext.State) {
+	if cfg != nil {
+		for key, v := range cfg.Params {
+			if v != nil && strings.EqualFold(key, "AUTOCOMMIT") {
+				st.AutocommitOff = !isTrue(*v)
+			}
 		}
 	}
-	return false
+	for _, statement := range c.settings.sessionInit {
+		st = c.reader.Read(statement).After(st, false)
+	}
+	if reported, known := conn.parameter("autocommit"); known {
+		st.AutocommitOff = !isTrue(reported)
+	}
+	return sqltext.State{AutocommitOff: st.AutocommitOff} // what else there is, every session has
+}
+
+// isTrue reads a Boolean parameter: what is not known to be on is off.
+func isTrue(value string) bool {
+	return strings.EqualFold(value, "true") || strings.EqualFold(value, "on") || value == "1"
 }
 
 // setUpTimeout bounds the statements and the hook between a login and the
@@ -153,17 +170,18 @@ func (c *Connector) setUp(ctx context.Context, s *session) error {
 	ctx, cancel := context.WithTimeout(ctx, setUpTimeout)
 	defer cancel()
 	defer context.AfterFunc(c.stopped, cancel)()
-	w := newWatch(ctx, nil)
+	w := transcript.New(ctx)
+	defer w.End(true)
 	s.watcher.watch.Store(w)
 	defer s.watcher.watch.Store(nil)
 	for i, statement := range c.settings.sessionInit {
-		_, err := s.call(ctx, w, func(ctx context.Context) (any, error) { return nil, s.conn.execSimple(ctx, statement) })
+		_, _, err := s.call(ctx, w, func(ctx context.Context) (any, error) { return nil, s.conn.execSimple(ctx, statement) })
 		if err != nil {
 			return &setUpError{fmt.Sprintf("statement %d of WithSessionInit", i+1), err}
 		}
 	}
 	if hook := c.settings.afterConnect; hook != nil {
-		_, err := s.call(ctx, w, func(ctx context.Context) (any, error) { return nil, hook(ctx, s.conn.Conn) })
+		_, _, err := s.call(ctx, w, func(ctx context.Context) (any, error) { return nil, hook(ctx, s.conn.Conn) })
 		if err != nil {
 			return &setUpError{"hook after the login", err}
 		}
@@ -184,6 +202,9 @@ func (e *setUpError) Unwrap() error { return notBadConn(e.err) }
 func (c *Connector) retire(s *session) {
 	s.closing.Do(func() {
 		s.leaving.Store(true)
+		if s.watcher.shared {
+			c.sharing.leave()
+		}
 		c.background.Go(func() {
 			begun, id := time.Now(), s.id()
 			defer func() {

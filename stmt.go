@@ -58,41 +58,41 @@ func (s *stmt) current(ctx context.Context) (driver.Stmt, error) {
 // ExecContext carries out the statement.
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
 	s.queryID = ""
-	res, err := s.conn.do(ctx, &operation{
-		name: "exec", query: s.query, args: args,
-		run: func(ctx context.Context) (any, error) {
-			inner, err := s.current(ctx)
-			if err != nil {
-				return nil, err
-			}
-			return execStmt(ctx, inner, args)
-		},
-		resumed: func(rows driver.Rows, id string) (any, error) {
-			s.queryID = id
-			return resultOf(rows, id)
-		},
-	})
+	op := s.conn.statement("exec", s.query)
+	op.run = func(ctx context.Context) (any, error) {
+		inner, err := s.current(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return execStmt(ctx, inner, args)
+	}
+	op.resumed = func(rows driver.Rows, id string) (any, error) {
+		s.queryID = id
+		return resultOf(rows, id, op.text)
+	}
+	res, err := s.conn.do(ctx, op)
 	return outcome[driver.Result](res, err)
 }
 
 // QueryContext carries out the statement and returns the inner driver's own rows.
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
 	s.queryID = ""
-	rows, err := s.conn.do(ctx, &operation{
-		name: "query", query: s.query, args: args,
-		run: func(ctx context.Context) (any, error) {
-			inner, err := s.current(ctx)
-			if err != nil {
-				return nil, err
-			}
-			return queryStmt(ctx, inner, args)
-		},
-		resumed: func(fetched driver.Rows, id string) (any, error) {
-			s.queryID = id
-			return rowsOf(fetched, id)
-		},
-		rows: true,
-	})
+	op := s.conn.statement("query", s.query)
+	op.run = func(ctx context.Context) (any, error) {
+		inner, err := s.current(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return queryStmt(ctx, inner, args)
+	}
+	if fetches(ctx) {
+		op.call = callFetch
+	}
+	op.resumed = func(fetched driver.Rows, id string) (any, error) {
+		s.queryID = id
+		return rowsOf(fetched, id)
+	}
+	rows, err := s.conn.do(ctx, op)
 	return outcome[driver.Rows](rows, err)
 }
 

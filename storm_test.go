@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -43,8 +44,11 @@ func (s *storm) strike(r *snowtest.Request) (snowtest.Fault, bool) {
 		s.struck[belongsTo(r.SQL)] = true
 	}
 	if s.wide && (r.Kind == snowtest.RequestResult || r.RetryCount > 0) && s.rand.IntN(4) == 0 {
-		// A refusal of no lost session, after the statement was or may have been accepted.
-		return snowtest.Fault{Code: []string{"390302", "390422", "390189", "399999"}[s.rand.IntN(4)]}, true
+		// An answer that is not the statement's, after it was or may have been accepted.
+		if s.rand.IntN(3) == 0 {
+			return snowtest.Fault{Body: `{"success":false,"code":"403","message":"Forbidden"}`}, true
+		}
+		return snowtest.Fault{Code: []string{"390302", "390422", "390189", "399999", "000709", "000605"}[s.rand.IntN(6)]}, true
 	}
 	f := snowtest.Fault{Run: s.rand.IntN(2) == 0}
 	switch s.rand.IntN(9) {
@@ -183,7 +187,7 @@ func randomUse(ctx context.Context, db *sql.DB, kind int, query string, d throug
 			}
 			return err
 		})
-	case 3:
+	case 3, 14:
 		if d != snowtetherItself {
 			// Without the context: with one, database/sql closes the rows twice, and the
 			// second time waits for a mutex while gosnowflake logs the session out.
@@ -199,6 +203,18 @@ func randomUse(ctx context.Context, db *sql.DB, kind int, query string, d throug
 	}
 	_, err := db.ExecContext(ctx, query)
 	return err
+}
+
+// randomText is the statement of a worker: an INSERT, a chain that ends with one, or a
+// query whose function may do anything.
+func randomText(kind, worker, i int) string {
+	switch kind {
+	case 13:
+		return fmt.Sprintf("SELECT %d AS w, %d AS i ->> INSERT INTO t SELECT w, i FROM $1", worker, i)
+	case 14:
+		return fmt.Sprintf("SELECT db.s.f(%d, %d)", worker, i)
+	}
+	return fmt.Sprintf("INSERT INTO t VALUES (%d, %d)", worker, i)
 }
 
 // inOneTransaction runs statements, one of which begins a transaction, on one

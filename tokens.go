@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether/internal/transcript"
 )
 
 // This file holds the tokens of one session for gosnowflake, which hands every login
@@ -16,11 +18,12 @@ import (
 // login and every renewal go by.
 type tokenWatcher struct {
 	connector *Connector
-	own       gosnowflake.TokenAccessor // the program's own, if its Config had one
+	own       gosnowflake.TokenAccessor // the program's own, if its Config had one: it is told of all tokens
+	shared    bool                      // and it is the login: all connections are one session
 	login     *loginContext
 
-	renewing chan struct{}         // full during a renewal; no mutex, because virtual time stands still while one is waited for
-	watch    atomic.Pointer[watch] // of the statement under way
+	renewing chan struct{}                       // full during a renewal; no mutex, because virtual time stands still while one is waited for
+	watch    atomic.Pointer[transcript.Recorder] // of the statement under way
 
 	mu              sync.Mutex
 	session, master string
@@ -34,10 +37,16 @@ type tokenWatcher struct {
 
 var _ gosnowflake.TokenAccessor = (*tokenWatcher)(nil)
 
+// maxRenewals is how many renewals may follow each other where a statement is being
+// cancelled, or an idle session asked. One is the rule.
+const maxRenewals = 5
+
 // unsendable is a token that net/http refuses to send.
 const unsendable = "\x00"
 
-// GetTokens is called by gosnowflake for each request.
+// GetTokens is called by gosnowflake for each request. The tokens are the session's own,
+// whatever a program's accessor holds by now: that has those of the last login. Only
+// where the accessor is the login ([gosnowflake.AuthTypeTokenAccessor]) it is asked.
 //
 // Where gosnowflake cancels a statement it renews without Lock, and as often as
 // the server refuses the token. Nothing but a renewal that fails ends that.
@@ -46,7 +55,7 @@ func (w *tokenWatcher) GetTokens() (token, master string, sessionID int64) {
 	token, master, sessionID = w.session, w.master, w.sessionID
 	loop := !w.locked && w.unlocked > maxRenewals && elapsed(w.issued, w.connector.settings.now()) < loopWithin
 	w.mu.Unlock()
-	if w.own != nil {
+	if w.shared {
 		token, master, sessionID = w.own.GetTokens()
 	}
 	if loop {
@@ -101,16 +110,16 @@ func (w *tokenWatcher) Lock() error {
 		return err
 	}
 	if watch := w.watch.Load(); watch != nil {
-		if err := watch.mayRenew(); err != nil {
+		if !watch.MayRenew() {
 			w.Unlock()
-			return err
+			return errRenewalLoop
 		}
 	}
 	return nil
 }
 
 func (w *tokenWatcher) lock() error {
-	if w.own == nil {
+	if !w.shared {
 		w.renewing <- struct{}{}
 	} else if err := w.own.Lock(); err != nil {
 		return err
@@ -127,7 +136,7 @@ func (w *tokenWatcher) Unlock() {
 	renewed := w.renewed
 	w.renewed, w.locked = nil, false
 	w.mu.Unlock()
-	if w.own != nil {
+	if w.shared {
 		w.own.Unlock()
 	} else {
 		<-w.renewing

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"sync/atomic"
 	"time"
-
-	"github.com/snowflakedb/gosnowflake/v2"
 )
 
 // A transaction is never continued on another session: from BEGIN to COMMIT or
@@ -28,62 +26,55 @@ type tx struct {
 var _ driver.Tx = (*tx)(nil)
 
 // Commit sends COMMIT. If its outcome is not known the error Is [ErrInDoubt].
-// Whatever went wrong, the connection does not return to the pool: its
-// transaction may still be open, and the next user's rows would vanish in it.
+// Whatever went wrong, the session is ended: its transaction may still be open, and the
+// next user's rows would vanish in it.
 func (t *tx) Commit() error {
 	c := t.conn
-	defer func() { c.tx = nil }()
-	notSent := t.caller.Err() != nil
-	_, err := c.do(withoutSnowflake{t.caller}, &operation{name: "commit", run: func(ctx context.Context) (any, error) {
+	_, err := c.do(t.caller, &operation{name: "commit", call: callCommit, run: func(ctx context.Context) (any, error) {
 		t.context.use(ctx)
 		return nil, t.inner.Commit()
 	}})
-	if err == nil {
-		return nil
-	}
-	if isContext(err) && !notSent {
-		err = c.doubt(t.caller, &SessionError{Op: "commit", Class: ClassInDoubt, SessionID: c.session.id(), InTx: true, Err: err})
-	}
-	if c.bad == nil {
-		c.bad = err
-	}
+	t.end(err)
 	return err
 }
 
+// end notes that the transaction is over. What a statement in it began, where AUTOCOMMIT
+// is off, is over with it.
+func (t *tx) end(err error) {
+	c := t.conn
+	if err != nil {
+		c.giveUp(err)
+	}
+	c.tx, c.over = nil, nil
+	c.inTx, c.lasting, c.ended = false, false, false
+	c.unclaimed()
+}
+
 // Rollback sends ROLLBACK, on a context of its own: gosnowflake sends it with
-// BeginTx's, and where that has ended it never arrives. A session that is gone
-// has rolled back already.
+// BeginTx's, and where that has ended it never arrives. Then the session is ended in the
+// background, which rolls back as well, and nobody waits. A session that is gone has
+// rolled back already.
 func (t *tx) Rollback() error {
 	c := t.conn
-	defer func() { c.tx = nil }()
-	if c.bad != nil {
-		return nil // Close ends the session, and the transaction with it
+	if c.gone != nil || c.over != nil {
+		t.end(nil)
+		return nil
 	}
-	ctx, cancel := context.WithTimeout(withoutSnowflake{context.WithoutCancel(t.caller)}, rollbackTimeout)
+	if err := t.caller.Err(); err != nil {
+		t.end(err)
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(t.caller, rollbackTimeout)
 	defer cancel()
-	_, err := c.do(ctx, &operation{name: "rollback", run: func(ctx context.Context) (any, error) {
+	_, err := c.do(ctx, &operation{name: "rollback", call: callRollback, run: func(ctx context.Context) (any, error) {
 		t.context.use(ctx)
 		return nil, t.inner.Rollback()
 	}})
-	if err != nil && c.bad == nil {
-		c.bad = err
-	}
+	t.end(err)
 	if errors.Is(err, ErrSessionLost) {
 		return nil
 	}
 	return err
-}
-
-// withoutSnowflake hides what the caller has put into the context for gosnowflake
-// and for one statement: a request ID, for example, under which Snowflake would
-// take a COMMIT for the BEGIN before it.
-type withoutSnowflake struct{ context.Context }
-
-func (c withoutSnowflake) Value(key any) any {
-	if _, ok := key.(gosnowflake.ContextKey); ok {
-		return nil
-	}
-	return c.Context.Value(key)
 }
 
 // A txContext is the context that the inner driver keeps from BeginTx to COMMIT

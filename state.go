@@ -1,0 +1,236 @@
+package snowtether
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/snowtether/snowtether/internal/sqltext"
+)
+
+// This file is about what a connection's statements have made of its session: an open
+// transaction, settings, temporary objects. It says what went with a session, and to
+// whom that is told.
+
+// A sessionState is what a connection knows of its present session. All of it is its
+// user's alone.
+type sessionState struct {
+	inTx          bool         // a transaction was begun by a statement, not by BeginTx
+	lasting       bool         // the open transaction holds something that its session's end does not undo
+	ended         bool         // something in the open transaction has ended it: its COMMIT finds none
+	autocommitOff bool         // then the first DML begins a transaction
+	mine          sqltext.Loss // what this holder changed
+	theirs        sqltext.Loss // what earlier users of the pooled connection changed
+
+	gone        error         // why the session can be used no more; the next statement gets a new one
+	over        *SessionError // the transaction that was lost: each statement says so until it is ended
+	untold      sqltext.Loss  // what this holder has lost without having been told
+	foreign     bool          // the session has been given another's settings, and nobody else is to have it
+	historyLost bool          // what a LAST_QUERY_ID asks about may have gone with another session, or be ours
+	since       int           // the statements of the program's that have run on the session since
+}
+
+// ran takes note of a statement that was sent. One that failed may have been carried out
+// in part.
+func (c *conn) ran(text sqltext.Statement, failed bool) {
+	if text.Text() == "" {
+		return
+	}
+	c.since++
+	open := c.tx != nil || c.inTx
+	after := text.After(sqltext.State{InTx: c.inTx, AutocommitOff: c.autocommitOff}, failed)
+	switch {
+	case !open && after.InTx:
+		// A BEGIN that failed may not have begun, and what follows commits by itself.
+		c.lasting = failed && !after.AutocommitOff || !text.IsBegin() && !text.UndoneByRollback() && !text.UndoneSinceBegin()
+	case open && !text.IsBegin() && !text.UndoneByRollback():
+		c.lasting = true
+	}
+	if !open {
+		c.ended = false
+	} else if !failed && (text.Has(sqltext.DDL) || text.Commits()) {
+		c.ended = true
+	}
+	c.inTx, c.autocommitOff = after.InTx, after.AutocommitOff
+	c.mine |= after.Lost
+	if text.Has(sqltext.Unknown) { // it may have switched AUTOCOMMIT; the server says so
+		if reported, known := c.session.conn.parameter("autocommit"); known {
+			c.autocommitOff = !isTrue(reported)
+		}
+	}
+	c.unclaimed()
+}
+
+// ready makes sure that there is a session to send an operation to. done says that the
+// operation is done without having been sent.
+func (c *conn) ready(ctx context.Context, op *operation) (done bool, _ error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	if c.over != nil {
+		over := c.over
+		switch {
+		case op.call == callRollback:
+			c.over = nil
+			return true, nil
+		case op.call == callBegin && c.tx == nil:
+			c.over = nil // the whole transaction again
+		case op.text.Commits() && c.tx == nil:
+			c.over = nil
+			return false, over
+		default:
+			return false, over
+		}
+	}
+	if err := c.unoccupied(ctx); err != nil {
+		return false, err
+	}
+	if c.foreign && c.gone == nil {
+		c.giveUp(errForeign)
+	}
+	if c.gone == nil {
+		if dead := c.session.dead.Load(); dead != nil {
+			c.giveUp(*dead)
+		}
+	}
+	if c.untold != 0 || c.historyLost && op.text.Text() != "" && op.text.Reach() > c.since {
+		return false, c.tell(op)
+	}
+	if c.gone != nil {
+		if err := c.renew(ctx); err != nil {
+			return false, err
+		}
+	}
+	return false, c.claimed(op)
+}
+
+// tell is the error that says, once, what this holder has lost.
+func (c *conn) tell(op *operation) error {
+	why := c.gone
+	if why == nil {
+		why = errReplaced
+	}
+	fail := &SessionError{Op: op.name, Class: ClassSessionLost, Code: number(why), SessionID: c.session.id(), Err: why, lost: c.untold}
+	c.untold = 0
+	return fail
+}
+
+var (
+	errReplaced = errors.New("its session was replaced, and what it asks about went with the old one")
+	errForeign  = errors.New("it was lent the settings of the session that a statement was carried over from")
+	errBusy     = errors.New("the statement before it is still being cancelled")
+)
+
+// unoccupied waits until an operation that its caller left behind is over. If that takes
+// too long the session is given up.
+func (c *conn) unoccupied(ctx context.Context) error {
+	if c.session.busy.Load() == nil || c.gone != nil {
+		return nil
+	}
+	bounded, cancel := context.WithTimeout(ctx, rollbackTimeout)
+	defer cancel()
+	if c.settle(bounded) == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	tx := c.txState()
+	c.giveUp(errBusy)
+	if tx == noTx {
+		return nil
+	}
+	c.over = &SessionError{Op: "transaction", Class: ClassSessionLost, SessionID: c.session.id(), InTx: true, Err: errBusy, ran: true}
+	if tx == lastingTx {
+		c.over.Class = ClassInDoubt
+	}
+	return c.over
+}
+
+// giveUp ends the use of the session. One that lives is logged out in the background:
+// nobody waits, and no ROLLBACK is sent, because what is still on its way must find no
+// session.
+func (c *conn) giveUp(why error) {
+	if c.gone != nil {
+		return
+	}
+	c.gone = why
+	c.untold |= c.mine
+	c.connector.stateLost(c.session, why, c.theirs&^c.mine)
+	c.mine, c.theirs, c.inTx, c.lasting, c.ended = 0, 0, false, false, false
+	c.forget()
+	c.unclaimed()
+	if c.session.dead.Load() == nil {
+		c.release()
+	}
+}
+
+// forget notes that what the session ran before is no answer to this program's questions.
+func (c *conn) forget() { c.historyLost, c.since = true, 0 }
+
+// release closes the session in the background, unless somebody there still uses it and
+// will close it.
+func (c *conn) release() {
+	if !c.session.detached {
+		c.connector.retire(c.session)
+	}
+}
+
+// renew puts a new session in the place of the one that is gone.
+func (c *conn) renew(ctx context.Context) error {
+	old, begun, why := c.session, time.Now(), c.gone
+	fresh, err := c.connector.login(ctx)
+	if err != nil {
+		return err
+	}
+	c.release()
+	untold := c.untold
+	c.attach(fresh)
+	c.untold = untold
+	c.forget()
+	c.connector.replaced(ctx, old, fresh, why, time.Since(begun))
+	return nil
+}
+
+// attach makes a session the connection's.
+func (c *conn) attach(s *session) {
+	c.session = s
+	c.sessionState = sessionState{autocommitOff: s.state.AutocommitOff}
+	s.holder.Store(c)
+}
+
+// stateLost makes it known that a session went with state which nobody is told of by an
+// error.
+func (c *Connector) stateLost(s *session, why error, lost sqltext.Loss) {
+	if lost != 0 {
+		c.emit(context.Background(), Event{Kind: EventStateLost, SessionID: s.id(), Code: number(why), Class: ClassSessionLost, State: lost.String()})
+	}
+}
+
+// handOver is called when the connection comes back to the pool: what its holder changed
+// is the next one's to be surprised by, and what they lost nobody asks for any more.
+func (c *conn) handOver() {
+	c.theirs |= c.mine
+	c.mine = 0
+	c.connector.stateLost(c.session, errReplaced, c.untold)
+	c.untold = 0
+}
+
+// settle waits until an operation that a caller left behind is over.
+func (c *conn) settle(ctx context.Context) error {
+	left := c.session.busy.Load()
+	if left == nil {
+		return nil
+	}
+	select {
+	case <-*left:
+		c.session.busy.Store(nil)
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// settleTimeout is how long a checkout waits for the cancelling of the statement
+// that its last user left behind, before it gives the connection up.
+const settleTimeout = time.Second
