@@ -1,0 +1,156 @@
+package contract_test
+
+import (
+	"database/sql"
+	"fmt"
+	"testing"
+
+	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// This file is about sessions with AUTOCOMMIT off: their first DML begins a transaction.
+
+// TestAutocommitIsOffHoweverItIsSpelt: in the Config, or as the server reports it.
+// Before: "off", "OFF" and "0" were not noticed: the transaction went with its session,
+// and what followed went to a new one, nil.
+func TestAutocommitIsOffHoweverItIsSpelt(t *testing.T) {
+	for _, spelling := range []any{false, "false", "FALSE", "off", "OFF", "Off", "0"} {
+		for _, from := range []string{"Config", "server"} {
+			for _, use := range caseUses {
+				t.Run(fmt.Sprintf("%s/%T %v/%s", from, spelling, spelling, use.name), func(t *testing.T) {
+					var opts []snowtest.Option
+					if from == "server" {
+						opts = append(opts, snowtest.WithSessionParameter("AUTOCOMMIT", spelling))
+					}
+					caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+						cfg := srv.Config()
+						if text := fmt.Sprint(spelling); from == "Config" {
+							cfg.Params["autocommit"] = &text
+						}
+						conn := casePin(t, caseConnect(t, cfg, 1))
+						if err := use.run(t.Context(), conn, caseRow(1)); err != nil {
+							t.Fatal(err)
+						}
+						srv.AbortSessions()
+						caseLost(t, use.run(t.Context(), conn, "SELECT 1"), true)
+						caseLost(t, use.run(t.Context(), conn, "COMMIT"), true)
+						caseSum(t, srv, caseRow(1), 1, 0)
+					}, opts...)
+				})
+			}
+		}
+	}
+}
+
+// TestAutocommitIsOnHoweverItIsSpelt: a statement by itself is in no transaction.
+func TestAutocommitIsOnHoweverItIsSpelt(t *testing.T) {
+	for _, spelling := range []any{true, "true", "TRUE", nil} {
+		t.Run(fmt.Sprintf("%T %v", spelling, spelling), func(t *testing.T) {
+			var opts []snowtest.Option
+			if spelling != nil {
+				opts = append(opts, snowtest.WithSessionParameter("AUTOCOMMIT", spelling))
+			}
+			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				conn := casePin(t, casePool(t, srv, 1))
+				caseExec(t, conn, caseRow(1))
+				srv.AbortSessions()
+				caseExec(t, conn, "SELECT 1", caseRow(2))
+				caseSum(t, srv, caseRow(1), 1, 1)
+				caseSum(t, srv, caseRow(2), 1, 1)
+			}, opts...)
+		})
+	}
+}
+
+// TestTransactionHasEndedWithoutAutocommit: with Commit and with Rollback.
+// Before: the connection stayed "in a transaction": 20 logins for 20 transactions.
+func TestTransactionHasEndedWithoutAutocommit(t *testing.T) {
+	for _, spelling := range []any{false, "off"} {
+		for _, commit := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%v/commit %v", spelling, commit), func(t *testing.T) {
+				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					db := casePool(t, srv, 1)
+					for i := range 20 {
+						tx := caseBegin(t, db)
+						caseExec(t, tx, caseRow(i))
+						end := tx.Rollback
+						if commit {
+							end = tx.Commit
+						}
+						if err := end(); err != nil {
+							t.Fatal(err)
+						}
+						effects := 0
+						if commit {
+							effects = 1
+						}
+						caseSum(t, srv, caseRow(i), 1, effects)
+					}
+					if n := srv.Stats().Logins; n != 1 {
+						t.Errorf("%d logins", n)
+					}
+				}, snowtest.WithSessionParameter("AUTOCOMMIT", spelling))
+			})
+		}
+	}
+}
+
+// TestWhatFollowsATransactionWithoutAutocommitIsInNone: its session may go.
+// Before: a read after the COMMIT said "run the whole transaction again".
+func TestWhatFollowsATransactionWithoutAutocommitIsInNone(t *testing.T) {
+	for _, end := range []string{"Commit", "Rollback", "COMMIT", "ROLLBACK"} {
+		for _, use := range caseUses {
+			t.Run(end+"/"+use.name, func(t *testing.T) {
+				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					conn := casePin(t, casePool(t, srv, 1))
+					var err error
+					switch end {
+					case "Commit", "Rollback":
+						tx := caseBegin(t, conn)
+						caseExec(t, tx, caseRow(1))
+						if end == "Commit" {
+							err = tx.Commit()
+						} else {
+							err = tx.Rollback()
+						}
+					default:
+						caseExec(t, conn, caseRow(1))
+						err = use.run(t.Context(), conn, end)
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					srv.AbortSessions()
+					if err := use.run(t.Context(), conn, "SELECT 1"); err != nil {
+						t.Errorf("the read after it: %v", err)
+					}
+				}, snowtest.WithSessionParameter("AUTOCOMMIT", false))
+			})
+		}
+	}
+}
+
+// TestRunTxCommitsWithoutAutocommit: also when it is repeated.
+func TestRunTxCommitsWithoutAutocommit(t *testing.T) {
+	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := casePool(t, srv, 1)
+		tries := 0
+		err := snowtether.RunTx(t.Context(), caseBeginner(db), func(tx *sql.Tx) error {
+			caseExec(t, tx, caseRow(1))
+			if tries++; tries == 1 {
+				srv.AbortSessions()
+			}
+			_, err := tx.ExecContext(t.Context(), caseRow(2))
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		caseSum(t, srv, caseRow(1), 2, 1)
+		caseSum(t, srv, caseRow(2), 1, 1)
+		if n := srv.Stats().Logins; n != 2 {
+			t.Errorf("%d logins", n)
+		}
+	}, snowtest.WithSessionParameter("AUTOCOMMIT", "0"), snowtest.AllowRepeats())
+}
