@@ -71,7 +71,7 @@ func covered(dir string, patterns []string) bool {
 
 var (
 	flagName   = regexp.MustCompile(` --?([a-z][\w.]*)`)
-	buildFlags = map[string]bool{"race": true, "cover": true}
+	buildFlags = map[string]bool{"race": true, "cover": true, "coverpkg": true}
 )
 
 // definesFlag reports whether a Go file of one of the packages defines a flag.
