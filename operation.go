@@ -332,9 +332,12 @@ func contextError(ctx context.Context, err error, mayHaveRun bool) error {
 // token nor says that the session is gone; and the error of an array bind's upload hides
 // why that was refused. A statement of our own says it.
 func (c *conn) ask(ctx context.Context, op *operation, t *try) (next bool) {
-	unclear := op.call == callFetch && t.fate.Kind != transcript.Answered ||
-		t.fate.Kind == transcript.NotRun && !outcomeOf(t.err).Network
-	if t.err == nil || t.gone || op.asked || !unclear {
+	if t.err == nil || t.gone || op.asked {
+		return false
+	}
+	o := outcomeOf(t.err)
+	fetch := op.call == callFetch && !o.Answer // that the result is not there is an answer
+	if !fetch && (t.fate.Kind != transcript.NotRun || o.Network) {
 		return false
 	}
 	op.asked = true
