@@ -78,9 +78,10 @@ func (c *conn) present() {
 	}
 }
 
-// ResetSession is called by database/sql before each use but the first. It asks whether
-// a suspect session is alive, and waits for nothing else: what is wrong with the session,
-// the next statement finds out, within its own caller's patience.
+// ResetSession is called by database/sql before each use but the first. It waits for the
+// cancelling of a statement whose caller left, for at most 1 s, and asks whether a suspect
+// session is alive. It waits for nothing else: what is wrong with the session, the next
+// statement finds out, within its own caller's patience.
 func (c *conn) ResetSession(ctx context.Context) error {
 	since := c.checkOut()
 	if !c.valid() {

@@ -13,7 +13,8 @@
 //
 // A statement that returned no error took effect once. One that returned
 // [ErrInDoubt] or a context's error took effect at most once. One that returned any
-// other error did not take effect. docs/guarantees.md has the limits of this, and
+// other error did not take effect; of several statements in one request, or a
+// procedure, part may have. docs/guarantees.md has the limits of this, and
 // the tests that show it.
 //
 // When a session ends under a statement, the session is replaced. What becomes of
@@ -23,8 +24,8 @@
 //     notice.
 //   - Snowflake had accepted it: its outcome is waited for and fetched on the new
 //     session, by its query ID ([WithResume]).
-//   - It may run twice without harm, and its reply was lost: it is run again. What may
-//     is read from its text: a query that calls nothing but Snowflake's own functions
+//   - It may run twice without harm, and its reply was lost: it is run again. Which statements
+//     may, is read from the text: a query that calls nothing but Snowflake's own functions
 //     without effect, and those that the program names ([WithHarmlessFunctions]).
 //   - None of these can be shown: the error Is [ErrInDoubt], and the statement is
 //     not run again.

@@ -255,12 +255,14 @@ type SessionError struct {
 	SessionID int64  // of the session that failed, or 0
 	QueryID   string // of the statement, where it is known
 	RequestID string // of the statement, where the caller set one (gosnowflake.WithRequestID)
-	InTx      bool   // a transaction was open: the server has rolled it back, or will
+	InTx      bool   // a transaction was open: unless the error Is ErrInDoubt, the server has rolled it back, or will
 	Err       error  // the cause
 
 	suspended bool         // no login was tried
 	retry     bool         // database/sql may try on another connection
 	ran       bool         // the statement may have run, though nothing of it lasts
+	unsent    bool         // it is in doubt for what came before it in its transaction, and did not run itself
+	asks      bool         // it asks about what another session did
 	lost      sqltext.Loss // what the connection's holder has lost with the session
 }
 
@@ -270,6 +272,8 @@ func (e *SessionError) Error() string {
 	switch {
 	case e.suspended:
 		what = "no login was tried, because the last one with these credentials was refused; change them, or wait"
+	case e.Class == ClassInDoubt && e.unsent:
+		what = "session lost inside a transaction, part of which may last; this statement did not run; look at the data before you repeat the transaction"
 	case e.Class == ClassInDoubt && e.QueryID != "":
 		what = fmt.Sprintf("statement %s was accepted, but its outcome is not known; look it up before you run it again", e.QueryID)
 	case e.Class == ClassInDoubt && e.RequestID != "":
@@ -278,17 +282,26 @@ func (e *SessionError) Error() string {
 		what = "the statement may have run; check before you run it again"
 	case e.InTx && e.Class == ClassSessionLost:
 		what = "session lost inside a transaction, which the server rolls back; run the whole transaction again"
-		if e.lost != 0 {
-			what += "; set the session up again before: lost were " + e.lost.String()
+		if isContext(e.Err) {
+			what = "the transaction was ended because its statement was cut off, and the server rolls it back; run the whole transaction again"
 		}
-	case e.Class == ClassSessionLost && e.lost != 0:
+		if e.lost != 0 {
+			what += "; before that, set again what was lost: " + e.lost.String()
+		}
+	case e.Class == ClassSessionLost && e.lost != 0 && e.ran:
 		what = "session lost, and with it " + e.lost.String() + "; nothing of the statement lasts; set the session up again"
+	case e.Class == ClassSessionLost && e.lost != 0:
+		what = "session lost, and with it " + e.lost.String() + "; nothing was sent; set the session up again"
+	case e.Class == ClassSessionLost && e.asks:
+		what = "session lost, and what the statement asks about went with it; run a statement of your own first, or ask by its query ID"
 	case e.Class == ClassSessionLost && e.ran:
 		what = "session lost; nothing of the statement lasts"
 	case e.Class == ClassSessionLost:
 		what = "session lost; the statement did not run and can be run again"
 	case e.Class == ClassCredential || e.Class == ClassPermanent:
 		what = "the login was refused; it will be until something is changed"
+	case e.Class == ClassContext && e.Op == "login":
+		what = "the context ended while a login was waited for; nothing was sent"
 	case e.Class == ClassTransient && e.ran:
 		what = "Snowflake cannot be reached; nothing of the statement lasts"
 	case e.Class == ClassTransient:

@@ -350,6 +350,8 @@ func TestSessionErrorSaysWhatToDo(t *testing.T) {
 		{SessionError{Class: ClassInDoubt}, []string{"may have run", "check before"}, []string{"did not run"}},
 		{SessionError{Class: ClassInDoubt, QueryID: "01b2"}, []string{"01b2", "accepted", "look it up before"}, []string{"did not run"}},
 		{SessionError{Class: ClassInDoubt, RequestID: "7e57"}, []string{"request 7e57", "may have run", "check before"}, []string{"did not run"}},
+		{SessionError{Class: ClassInDoubt, InTx: true, unsent: true}, []string{"part of which may last", "this statement did not run"}, []string{"check before you run it"}},
+		{SessionError{Class: ClassSessionLost, asks: true}, []string{"what the statement asks about went with it", "run a statement of your own first"}, []string{"can be run again"}},
 		{SessionError{Class: ClassInDoubt, InTx: true}, []string{"may have run", "check before"}, []string{"rolls back"}},
 		{SessionError{Class: ClassCredential}, []string{"refused", "until something is changed"}, nil},
 		{SessionError{Class: ClassPermanent}, []string{"refused", "until something is changed"}, nil},

@@ -5,7 +5,10 @@ import (
 	"context"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/snowtether/snowtether/internal/sqltext"
 )
 
 // This file says what happened: to sessions, to logins and to statements that met
@@ -123,6 +126,9 @@ var lines = map[EventKind]line{
 	EventCloseTimedOut:  {slog.LevelWarn, "snowtether: gave up waiting for log-outs", keyTook, keySessions},
 }
 
+// nothingNeedsDoing ends the lines about what went well.
+const nothingNeedsDoing = "; nothing needs doing"
+
 // hookPanicked is the one line that is about no event.
 const hookPanicked = "snowtether: the event hook panicked; that is not logged again"
 
@@ -176,6 +182,9 @@ func (c *Connector) write(ctx context.Context, e Event) {
 	// an accident that nobody hears of.
 	add(e.became != principal{}, slog.String(keyUser, e.became.user))
 	add(e.became != principal{}, slog.String(keyRole, e.became.role))
+	if e.State != "" { // which has been told, or is told now: somebody may have to do something
+		l.message = strings.TrimSuffix(l.message, nothingNeedsDoing)
+	}
 	logger.LogAttrs(ctx, l.level, l.message, attrs...)
 }
 
@@ -191,9 +200,9 @@ func (e Event) reason() string {
 
 // replaced says that a connection has a new session. If the old one was not dead,
 // it was replaced ahead of its end.
-func (c *Connector) replaced(ctx context.Context, old, fresh *session, cause error, took time.Duration) {
+func (c *Connector) replaced(ctx context.Context, old, fresh *session, cause error, went sqltext.Loss, took time.Duration) {
 	e := Event{
-		Kind: EventRetired, SessionID: fresh.id(), OldSessionID: old.id(), Age: old.age(), Duration: took,
+		Kind: EventRetired, SessionID: fresh.id(), OldSessionID: old.id(), Age: old.age(), Duration: took, State: went.String(),
 	}
 	if old.dead.Load() != nil {
 		e.Kind, e.Code, e.Class = EventReconnected, number(cause), ClassSessionLost

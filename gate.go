@@ -213,9 +213,9 @@ func (g *gate) waited(ctx context.Context) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.failure != nil {
-		return fmt.Errorf("%w; the last login failed: %w", ctx.Err(), g.failure)
+		return fmt.Errorf("%w; the last login failed: %w", whyEnded(ctx), g.failure)
 	}
-	return fmt.Errorf("waiting for other logins: %w", ctx.Err())
+	return fmt.Errorf("waiting for other logins: %w", whyEnded(ctx))
 }
 
 // leave gives the pass back with the outcome of its attempt. It reports whether

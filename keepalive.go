@@ -304,7 +304,7 @@ func (k *keeper) replace(old *session, cause error) (answering bool) {
 	}
 	c.stateLost(old, cause, lost)
 	c.retire(old)
-	c.replaced(c.stopped, old, fresh, cause, time.Since(begun))
+	c.replaced(c.stopped, old, fresh, cause, lost, time.Since(begun))
 	return true
 }
 

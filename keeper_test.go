@@ -203,5 +203,8 @@ func TestStateThatTheKeeperLosesIsInTheLog(t *testing.T) {
 		if n := strings.Count(log.String(), "event=state_lost"); n != 1 {
 			t.Errorf("%d lines about lost state in:\n%s", n, log.String())
 		}
+		if text := log.String(); strings.Contains(text, "nothing needs doing") || !strings.Contains(text, "event=reconnected") {
+			t.Errorf("the line about the new session claims too much:\n%s", text)
+		}
 	})
 }

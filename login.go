@@ -27,7 +27,7 @@ func (c *Connector) login(ctx context.Context) (_ *session, failed error) {
 	caller := ctx
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.settings.connectBudget)
+		ctx, cancel = context.WithTimeoutCause(ctx, c.settings.connectBudget, errBudgetOver)
 		defer cancel()
 	}
 	for {
@@ -53,6 +53,9 @@ func (c *Connector) loginError(caller context.Context, err error) error {
 	if se, ok := as[*SessionError](err); ok {
 		return se
 	}
+	if errors.Is(err, errBudgetOver) && caller.Err() == nil {
+		return &SessionError{Op: "login", Class: ClassTransient, Code: number(err), Err: &budgetError{c.settings.connectBudget, err}}
+	}
 	class := classifyLogin(err, caller.Err())
 	if class == ClassContext && !errors.Is(err, caller.Err()) {
 		err = fmt.Errorf("%w; the last login failed: %w", caller.Err(), err)
@@ -62,6 +65,32 @@ func (c *Connector) loginError(caller context.Context, err error) error {
 	}
 	return &SessionError{Op: "login", Class: class, Code: number(err), Err: err}
 }
+
+// errBudgetOver ends the waiting of a caller without a deadline.
+var errBudgetOver = errors.New("no login got through")
+
+// whyEnded is why a context has ended: the connect budget, or what the caller says.
+func whyEnded(ctx context.Context) error {
+	if context.Cause(ctx) == errBudgetOver {
+		return errBudgetOver
+	}
+	return ctx.Err()
+}
+
+// A budgetError is what a caller without a deadline waited for in vain. It is no context's
+// error, whatever the last login failed with: no context of the caller's has ended.
+type budgetError struct {
+	budget time.Duration
+	last   error
+}
+
+func (e *budgetError) Error() string {
+	return fmt.Sprintf("for the connect budget of %v %v", e.budget, e.last)
+}
+func (e *budgetError) Is(target error) bool {
+	return target != context.DeadlineExceeded && target != context.Canceled && errors.Is(e.last, target)
+}
+func (e *budgetError) As(target any) bool { return errors.As(e.last, target) }
 
 // attempt sends one login, two if the credential was stale. It goes on by itself
 // if the caller leaves: gosnowflake would leak a session whose caller left at the
@@ -94,7 +123,7 @@ func (c *Connector) attempt(ctx context.Context, p *pass) (s *session, again boo
 		return o.s, o.again, o.err
 	case <-ctx.Done():
 		close(left)
-		return nil, false, fmt.Errorf("a login was still under way: %w", ctx.Err())
+		return nil, false, fmt.Errorf("a login was still under way: %w", whyEnded(ctx))
 	}
 }
 

@@ -211,6 +211,10 @@ func TestConnectBudgetBoundsACallerWithoutDeadline(t *testing.T) {
 		if !errors.As(err, &se) || se.Class != snowtether.ClassTransient || se.Op != "login" {
 			t.Errorf("error is %v", err)
 		}
+		// No context of the caller's has ended.
+		if errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "for the connect budget of 40s") || !strings.Contains(err.Error(), "503") {
+			t.Errorf("error is %v", err)
+		}
 		if took := time.Since(begun); took > 40*time.Second {
 			t.Errorf("waited %v", took)
 		}

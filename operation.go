@@ -241,6 +241,7 @@ func (c *conn) act(ctx context.Context, op *operation, t *try, v verdict) (next 
 	}
 	if v.action == sessLost {
 		fail.lost, c.untold = c.untold, 0
+		fail.asks = fail.lost == 0 && op.text.AsksSession()
 	} else if !t.gone && !v.end {
 		c.session.doubted.Store(true)
 	}
@@ -293,7 +294,7 @@ func (c *conn) failure(ctx context.Context, op *operation, t *try, v verdict) *S
 	case sessLost:
 		fail.Class = ClassSessionLost
 	case inDoubt:
-		fail.Class = ClassInDoubt
+		fail.Class, fail.unsent = ClassInDoubt, !v.ran
 	}
 	fail.InTx = fail.InTx || op.call == callCommit || op.text.Commits()
 	if id, ok := ctx.Value(requestIDKey).(gosnowflake.UUID); ok && !op.ours() {
@@ -365,7 +366,11 @@ func fetches(ctx context.Context) bool {
 // doubt says aloud that a statement is in doubt, if it is.
 func (c *conn) doubt(ctx context.Context, fail *SessionError) error {
 	if fail.Class == ClassInDoubt {
-		c.connector.emit(ctx, Event{Kind: EventInDoubt, SessionID: fail.SessionID, Code: number(fail.Err), Class: Classify(fail.Err), QueryID: fail.QueryID})
+		why := Classify(fail.Err)
+		if why == ClassStatement { // nothing of Snowflake's about the statement
+			why = ClassInDoubt
+		}
+		c.connector.emit(ctx, Event{Kind: EventInDoubt, SessionID: fail.SessionID, Code: number(fail.Err), Class: why, QueryID: fail.QueryID})
 	}
 	return fail
 }

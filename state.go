@@ -22,6 +22,7 @@ type sessionState struct {
 	mine          sqltext.Loss // what this holder changed
 	theirs        sqltext.Loss // what earlier users of the pooled connection changed
 
+	went        sqltext.Loss  // what went with the session that is gone
 	gone        error         // why the session can be used no more; the next statement gets a new one
 	over        *SessionError // the transaction that was lost: each statement says so until it is ended
 	untold      sqltext.Loss  // what this holder has lost without having been told
@@ -68,7 +69,7 @@ func (c *conn) ready(ctx context.Context, op *operation) (done bool, _ error) {
 		return false, err
 	}
 	if c.over != nil {
-		over := c.over
+		over := c.over.of(op.name)
 		switch {
 		case op.call == callRollback:
 			c.over = nil
@@ -104,13 +105,21 @@ func (c *conn) ready(ctx context.Context, op *operation) (done bool, _ error) {
 	return false, c.claimed(op)
 }
 
+// of is the error of a transaction that was lost, for a later operation in it, which is
+// not sent. The query ID is another's.
+func (e *SessionError) of(op string) *SessionError {
+	later := *e
+	later.Op, later.QueryID, later.RequestID, later.ran, later.unsent = op, "", "", false, true
+	return &later
+}
+
 // tell is the error that says, once, what this holder has lost.
 func (c *conn) tell(op *operation) error {
 	why := c.gone
 	if why == nil {
 		why = errReplaced
 	}
-	fail := &SessionError{Op: op.name, Class: ClassSessionLost, Code: number(why), SessionID: c.session.id(), Err: why, lost: c.untold}
+	fail := &SessionError{Op: op.name, Class: ClassSessionLost, Code: number(why), SessionID: c.session.id(), Err: why, lost: c.untold, asks: c.untold == 0}
 	c.untold = 0
 	return fail
 }
@@ -156,6 +165,7 @@ func (c *conn) giveUp(why error) {
 	}
 	c.gone = why
 	c.untold |= c.mine
+	c.went = c.mine | c.theirs
 	c.connector.stateLost(c.session, why, c.theirs&^c.mine)
 	c.mine, c.theirs, c.inTx, c.lasting, c.ended = 0, 0, false, false, false
 	c.forget()
@@ -178,7 +188,7 @@ func (c *conn) release() {
 
 // renew puts a new session in the place of the one that is gone.
 func (c *conn) renew(ctx context.Context) error {
-	old, begun, why := c.session, time.Now(), c.gone
+	old, begun, why, went := c.session, time.Now(), c.gone, c.went
 	fresh, err := c.connector.login(ctx)
 	if err != nil {
 		return err
@@ -188,7 +198,7 @@ func (c *conn) renew(ctx context.Context) error {
 	c.attach(fresh)
 	c.untold = untold
 	c.forget()
-	c.connector.replaced(ctx, old, fresh, why, time.Since(begun))
+	c.connector.replaced(ctx, old, fresh, why, went, time.Since(begun))
 	return nil
 }
 

@@ -82,7 +82,7 @@ type rule struct {
 
 var rules = [...]rule{
 	{
-		"nothing was sent, Snowflake answered, or it succeeded; a COMMIT only if its reply shows that there was a transaction", "the outcome is yours as it is",
+		"it is gosnowflake's own error and nothing was sent, Snowflake answered, or it succeeded; a COMMIT only if its reply shows that there was a transaction", "the outcome is yours as it is",
 		func(s situation) bool {
 			return s.fate == transcript.Local || s.fate == transcript.Answered || s.fate == transcript.Done && (!s.commits() || s.proven)
 		},

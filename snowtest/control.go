@@ -86,13 +86,16 @@ type control struct {
 	fn func(*Request) (Fault, bool)
 }
 
-// Control registers a function that is consulted for every request. Functions
-// are consulted in the order of their registration; the first that returns true
-// decides about the request and is then removed, unless it called
+// Control registers a function that is consulted for every request; nil registers none.
+// Functions are consulted in the order of their registration; the first that returns
+// true decides about the request and is then removed, unless it called
 // [Server.KeepControl]. Control functions run one at a time and must not wait
 // for other requests: Hold and Delay are there for that. They, and After, may
 // call the other methods of the server, except Close.
 func (s *Server) Control(fn func(*Request) (Fault, bool)) {
+	if fn == nil {
+		return
+	}
 	s.controls.mu.Lock()
 	defer s.controls.mu.Unlock()
 	s.controls.list = append(s.controls.list, &control{fn})

@@ -54,18 +54,19 @@ func (a answers) without(b answers) string {
 	return strings.Join(lost, ", ")
 }
 
-// closed reports whether the text ends where a new part can begin: no quote, comment
-// or block is open.
-func closed(s Statement) bool {
+// unclosed reports whether a quote or a comment is open at the end of the text. What
+// follows becomes part of that, and is no part more.
+func unclosed(s Statement) bool {
 	sc := NewScanner(s.text)
 	for t := sc.Next(); ; t = sc.Next() {
-		if t.Open {
-			return false
-		}
-		if t.Kind == End {
-			break
+		if t.Open || t.Kind == End {
+			return t.Open
 		}
 	}
+}
+
+// closed reports whether the text ends where a new part can begin: no block is open.
+func closed(s Statement) bool {
 	for ps := s.parts(); ps.next(); {
 		if ps.part.block {
 			return false
@@ -88,7 +89,7 @@ func FuzzAPartMore(f *testing.F) {
 		}
 		first, second, both := Reader{}.Read(a), Reader{}.Read(b), Reader{}.Read(a+separator+b)
 		have := answersOf(both)
-		if empty(first) || empty(second) {
+		if empty(first) || empty(second) || unclosed(first) {
 			return // no part more
 		}
 		if lost := answersOf(first).without(have); lost != "" {

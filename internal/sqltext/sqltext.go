@@ -4,7 +4,10 @@
 // allocates nothing.
 package sqltext
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // A Kind says what a part of a text is. Parts are the statements between semicolons
 // and the links of a chain (->>).
@@ -36,15 +39,21 @@ type Reader struct{ harmless []string }
 
 // NewReader takes the names of functions without effect, as my_udf or db.s.f: unquoted
 // names joined by dots. They are compared without case with the name as a statement
-// writes it. The error is one line and names the function.
+// writes it. The error is one line, and says which name it is about without repeating it:
+// it could be a secret that slipped into the wrong place.
 func NewReader(harmless ...string) (Reader, error) {
-	for _, name := range harmless {
+	for i, name := range harmless {
 		if err := checkName(name); err != nil {
-			return Reader{}, err
+			return Reader{}, fmt.Errorf("name %d %w", i+1, err)
 		}
 	}
 	return Reader{harmless: append([]string(nil), harmless...)}, nil
 }
+
+var (
+	errName   = errors.New("is none of a function: it takes at most three unquoted names joined by dots, as my_udf or db.s.f")
+	errSystem = errors.New("is a system function's: these have effects")
+)
 
 func checkName(name string) error {
 	begins := true
@@ -57,14 +66,14 @@ func checkName(name string) error {
 			dots++
 			continue
 		case c >= 0x80 || !isWord(c), begins && (c == '$' || c >= '0' && c <= '9'):
-			return fmt.Errorf("%q is no name of a function: it takes unquoted names joined by dots, as my_udf or db.s.f", name)
+			return errName
 		case begins && len(name)-i >= 7 && equalFold(name[i:i+7], "SYSTEM$"):
-			return fmt.Errorf("%q cannot be named harmless: system functions have effects", name)
+			return errSystem
 		}
 		begins = false
 	}
 	if begins || dots > 2 {
-		return fmt.Errorf("%q is no name of a function: it takes unquoted names joined by dots, as my_udf or db.s.f", name)
+		return errName
 	}
 	return nil
 }

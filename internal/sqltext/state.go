@@ -47,7 +47,10 @@ func (l Loss) String() string {
 			list = append(list, kind.name)
 		}
 	}
-	return strings.Join(list, "; ")
+	if last := len(list) - 1; last > 0 {
+		return strings.Join(list[:last], ", ") + " and " + list[last]
+	}
+	return strings.Join(list, "")
 }
 
 // After is what the statement makes of its session, part by part. One that failed may

@@ -180,7 +180,7 @@ func TestALossIsNamedWithoutValues(t *testing.T) {
 		LossRole:               "its current role",
 		LossContext:            "its current database, schema or warehouse",
 		LossRole | LossContext: "its current role, database, schema or warehouse",
-		LossContext | LossVariables | LossParameters | LossTemporary | LossUnknown: "its current database, schema or warehouse; its variables; its parameters; temporary objects; what procedures and scripts have set",
+		LossContext | LossVariables | LossParameters | LossTemporary | LossUnknown: "its current database, schema or warehouse, its variables, its parameters, temporary objects and what procedures and scripts have set",
 	} {
 		if got := l.String(); got != want {
 			t.Errorf("%b: %q, want %q", l, got, want)
