@@ -139,11 +139,11 @@ func (c *conn) probe(ctx context.Context) (unsent bool, _ error) {
 	seen := transcript.New(gosnowflake.WithDescribeOnly(transcript.Without(ctx)))
 	c.session.watcher.watch.Store(seen)
 	defer c.session.watcher.watch.Store(nil)
-	_, left, err := c.session.call(ctx, seen, func(ctx context.Context) (any, error) {
-		if _, ok := c.session.conn.Conn.(gosnowflake.SnowflakeConnection); !ok {
-			return nil, c.session.conn.full.Ping(ctx)
+	_, left, err := c.session.call(ctx, seen, func(ctx context.Context, s *session) (any, error) {
+		if _, ok := s.conn.Conn.(gosnowflake.SnowflakeConnection); !ok {
+			return nil, s.conn.full.Ping(ctx)
 		}
-		return nil, c.session.conn.execSimple(ctx, "SELECT 1")
+		return nil, s.conn.execSimple(ctx, "SELECT 1")
 	})
 	return seen.End(left).Unsent(), err
 }
@@ -187,8 +187,8 @@ func (c *conn) Close() error {
 // Ping asks the server whether the session is alive, with a new login if it is
 // not: database/sql does not repeat a ping.
 func (c *conn) Ping(ctx context.Context) error {
-	_, err := c.do(ctx, &operation{name: "ping", call: callPing, run: func(ctx context.Context) (any, error) {
-		return nil, c.session.conn.full.Ping(ctx)
+	_, err := c.do(ctx, &operation{name: "ping", call: callPing, run: func(ctx context.Context, s *session) (any, error) {
+		return nil, s.conn.full.Ping(ctx)
 	}})
 	return err
 }
@@ -196,8 +196,8 @@ func (c *conn) Ping(ctx context.Context) error {
 // ExecContext carries out a statement.
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	op := c.statement("exec", query)
-	op.run = func(ctx context.Context) (any, error) {
-		return c.session.conn.full.ExecContext(ctx, query, args)
+	op.run = func(ctx context.Context, s *session) (any, error) {
+		return s.conn.full.ExecContext(ctx, query, args)
 	}
 	op.resumed = func(rows driver.Rows, id string) (any, error) { return resultOf(rows, id, op.text) }
 	res, err := c.do(ctx, op)
@@ -210,8 +210,8 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	if fetches(ctx) {
 		op.call = callFetch
 	}
-	op.run = func(ctx context.Context) (any, error) {
-		return c.session.conn.full.QueryContext(ctx, query, args)
+	op.run = func(ctx context.Context, s *session) (any, error) {
+		return s.conn.full.QueryContext(ctx, query, args)
 	}
 	op.resumed = rowsOf
 	rows, err := c.do(ctx, op)
@@ -223,8 +223,8 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 // name.
 func (c *conn) QueryArrowStream(ctx context.Context, query string, bindings ...driver.NamedValue) (gosnowflake.ArrowStreamLoader, error) {
 	op := c.statement("query", query)
-	op.run = func(ctx context.Context) (any, error) {
-		return c.session.conn.full.QueryArrowStream(ctx, query, bindings...)
+	op.run = func(ctx context.Context, s *session) (any, error) {
+		return s.conn.full.QueryArrowStream(ctx, query, bindings...)
 	}
 	loader, err := c.do(ctx, op)
 	return outcome[gosnowflake.ArrowStreamLoader](loader, err)
@@ -243,14 +243,14 @@ func outcome[T any](v any, err error) (out T, _ error) {
 // is nothing to watch; another inner driver may.
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	s := &stmt{conn: c, query: query}
-	op := &operation{name: "prepare", call: callPrepare, run: func(ctx context.Context) (any, error) { return s.prepare(ctx) }}
+	op := &operation{name: "prepare", call: callPrepare, run: func(ctx context.Context, on *session) (any, error) { return s.prepare(ctx, on) }}
 	var err error
 	if c.connector.cfg == nil {
 		_, err = c.do(ctx, op)
 	} else {
 		c.checkOut()
 		if _, err = c.ready(ctx, op); err == nil {
-			_, err = s.prepare(ctx)
+			_, err = s.prepare(ctx, c.session)
 		}
 	}
 	if err != nil {
@@ -262,9 +262,9 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 // BeginTx begins a transaction. Until it has ended the session is not replaced.
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	t := &tx{conn: c, caller: ctx}
-	begun, err := c.do(ctx, &operation{name: "begin", call: callBegin, run: func(ctx context.Context) (any, error) {
+	begun, err := c.do(ctx, &operation{name: "begin", call: callBegin, run: func(ctx context.Context, s *session) (any, error) {
 		t.context.use(ctx)
-		return c.session.conn.full.BeginTx(&t.context, opts)
+		return s.conn.full.BeginTx(&t.context, opts)
 	}})
 	if err != nil {
 		return nil, err

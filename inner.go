@@ -239,9 +239,10 @@ func present(v any) error {
 // call runs something on the session, and leaves it behind if the caller's context
 // ends: gosnowflake then sends a request that cancels the statement, and tries
 // that for minutes while the server cannot be reached. inner is the context for
-// the inner driver. left says that it was left behind.
-func (s *session) call(ctx, inner context.Context, run func(context.Context) (any, error)) (_ any, left bool, _ error) {
-	out, over, err := leave(ctx, inner, run)
+// the inner driver. left says that it was left behind: from then on the connection is
+// another's, so run takes its session from here and touches nothing else of it.
+func (s *session) call(ctx, inner context.Context, run func(context.Context, *session) (any, error)) (_ any, left bool, _ error) {
+	out, over, err := leave(ctx, inner, func(ctx context.Context) (any, error) { return run(ctx, s) })
 	if over != nil {
 		busy := over // over itself stays off the heap
 		s.busy.Store(&busy)

@@ -155,7 +155,7 @@ func (s *session) swap(fresh *session) (lost sqltext.Loss, swapped bool) {
 	cn := s.holder.Load()
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
-	if !cn.holds(s) || s.busy.Load() != nil { // its last user left something behind, which looks at the session
+	if !cn.holds(s) {
 		return 0, false
 	}
 	lost = cn.theirs

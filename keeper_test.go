@@ -1,8 +1,10 @@
 package snowtether_test
 
 import (
+	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -206,5 +208,33 @@ func TestStateThatTheKeeperLosesIsInTheLog(t *testing.T) {
 		if text := log.String(); strings.Contains(text, "nothing needs doing") || !strings.Contains(text, "event=reconnected") {
 			t.Errorf("the line about the new session claims too much:\n%s", text)
 		}
+	})
+}
+
+// TestStatementLeftBehindStaysOnItsSession: while it is still being cancelled its dead
+// session is replaced in the pool, and the next caller waits for neither.
+func TestStatementLeftBehindStaysOnItsSession(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1, snowtether.WithIdlePing(4*time.Minute))
+		slowly(srv, "^INSERT", time.Hour, counted(snowtest.KindInsert, "inserted", 1), nil)
+		stall(srv, snowtest.RequestAbort, 30*time.Minute)
+		if _, err := db.ExecContext(within(t, time.Second), insert); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("error is %v", err)
+		}
+		srv.AbortSessions()
+		time.Sleep(10 * time.Minute)
+		begun := time.Now()
+		if _, err := db.ExecContext(t.Context(), "UPDATE t SET n = 1"); err != nil || time.Since(begun) != 0 {
+			t.Errorf("after %v: %v", time.Since(begun), err)
+		}
+		if n := srv.Stats().Logins; n != 2 {
+			t.Errorf("%d logins: the keeper did not replace it", n)
+		}
+		for _, e := range srv.Ledger() {
+			if own := int64(1); (e.SQL == insert) != (e.SessionID == own) {
+				t.Errorf("%s ran in session %d", e.SQL, e.SessionID)
+			}
+		}
+		time.Sleep(2 * time.Hour)
 	})
 }

@@ -25,8 +25,8 @@ const maxReplace = 3
 type operation struct {
 	name    string
 	call    call
-	text    sqltext.Statement // empty where it is none of the caller's own
-	run     func(context.Context) (any, error)
+	text    sqltext.Statement                                   // empty where it is none of the caller's own
+	run     func(context.Context, *session) (any, error)        // it may be left behind, and then touches nothing but the session
 	resumed func(rows driver.Rows, queryID string) (any, error) // makes the outcome of rows that were carried over; nil: it cannot be
 
 	sessions int     // that ended under it

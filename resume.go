@@ -204,8 +204,8 @@ func (c *conn) fetch(ctx context.Context, w *waiting, zone string) (driver.Rows,
 		return nil, err
 	}
 	text := w.op.text.Text()
-	fetched, _, err := c.session.call(ctx, context.WithValue(ctx, fetchKey, w.id), func(ctx context.Context) (any, error) {
-		return c.session.conn.full.QueryContext(ctx, text, nil)
+	fetched, _, err := c.session.call(ctx, context.WithValue(ctx, fetchKey, w.id), func(ctx context.Context, s *session) (any, error) {
+		return s.conn.full.QueryContext(ctx, text, nil)
 	})
 	rows, err := outcome[driver.Rows](fetched, err)
 	switch {
@@ -232,8 +232,8 @@ func (c *conn) setZone(ctx context.Context, zone string) error {
 	if zone == "" || !known || now == zone || !isZone(zone) {
 		return nil
 	}
-	_, _, err := c.session.call(ctx, transcript.Without(ctx), func(ctx context.Context) (any, error) {
-		return nil, c.session.conn.execSimple(ctx, "ALTER SESSION SET TIMEZONE = '"+zone+"'")
+	_, _, err := c.session.call(ctx, transcript.Without(ctx), func(ctx context.Context, s *session) (any, error) {
+		return nil, s.conn.execSimple(ctx, "ALTER SESSION SET TIMEZONE = '"+zone+"'")
 	})
 	if err == nil {
 		c.foreign = true
@@ -260,8 +260,8 @@ const (
 
 // status asks how far the statement is.
 func (c *conn) status(ctx context.Context, id string) (queryState, error) {
-	asked, _, err := c.session.call(ctx, transcript.Without(ctx), func(ctx context.Context) (any, error) {
-		return c.session.conn.full.GetQueryStatus(ctx, id)
+	asked, _, err := c.session.call(ctx, transcript.Without(ctx), func(ctx context.Context, s *session) (any, error) {
+		return s.conn.full.GetQueryStatus(ctx, id)
 	})
 	if err != nil {
 		return stateOf(err), err

@@ -175,13 +175,13 @@ func (c *Connector) setUp(ctx context.Context, s *session) error {
 	s.watcher.watch.Store(w)
 	defer s.watcher.watch.Store(nil)
 	for i, statement := range c.settings.sessionInit {
-		_, _, err := s.call(ctx, w, func(ctx context.Context) (any, error) { return nil, s.conn.execSimple(ctx, statement) })
+		_, _, err := s.call(ctx, w, func(ctx context.Context, s *session) (any, error) { return nil, s.conn.execSimple(ctx, statement) })
 		if err != nil {
 			return &setUpError{fmt.Sprintf("statement %d of WithSessionInit", i+1), err}
 		}
 	}
 	if hook := c.settings.afterConnect; hook != nil {
-		_, _, err := s.call(ctx, w, func(ctx context.Context) (any, error) { return nil, hook(ctx, s.conn.Conn) })
+		_, _, err := s.call(ctx, w, func(ctx context.Context, s *session) (any, error) { return nil, hook(ctx, s.conn.Conn) })
 		if err != nil {
 			return &setUpError{"hook after the login", err}
 		}

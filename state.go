@@ -54,7 +54,7 @@ func (c *conn) ran(text sqltext.Statement, failed bool) {
 	}
 	c.inTx, c.autocommitOff = after.InTx, after.AutocommitOff
 	c.mine |= after.Lost
-	if text.Has(sqltext.Unknown) { // it may have switched AUTOCOMMIT; the server says so
+	if text.Has(sqltext.Unknown) && c.session.busy.Load() == nil { // it may have switched AUTOCOMMIT; the server says so
 		if reported, known := c.session.conn.parameter("autocommit"); known {
 			c.autocommitOff = !isTrue(reported)
 		}

@@ -32,22 +32,22 @@ var (
 	_ gosnowflake.SnowflakeStmt = (*stmt)(nil)
 )
 
-func (s *stmt) prepare(ctx context.Context) (*prepared, error) {
-	inner, err := s.conn.session.conn.full.PrepareContext(ctx, s.query)
+func (s *stmt) prepare(ctx context.Context, on *session) (*prepared, error) {
+	inner, err := on.conn.full.PrepareContext(ctx, s.query)
 	if err != nil {
 		return nil, err // and inner stays: database/sql asks for NumInput before it tries again
 	}
-	p := &prepared{inner, s.conn.session}
+	p := &prepared{inner, on}
 	s.inner.Store(p)
 	return p, nil
 }
 
-// current is the inner statement on the connection's present session.
-func (s *stmt) current(ctx context.Context) (driver.Stmt, error) {
+// current is the inner statement on a session, the connection's present one.
+func (s *stmt) current(ctx context.Context, on *session) (driver.Stmt, error) {
 	p := s.inner.Load()
-	if old := p; old.session != s.conn.session {
+	if old := p; old.session != on {
 		var err error
-		if p, err = s.prepare(ctx); err != nil {
+		if p, err = s.prepare(ctx, on); err != nil {
 			return nil, err
 		}
 		_ = old.Close()
@@ -59,8 +59,8 @@ func (s *stmt) current(ctx context.Context) (driver.Stmt, error) {
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
 	s.queryID = ""
 	op := s.conn.statement("exec", s.query)
-	op.run = func(ctx context.Context) (any, error) {
-		inner, err := s.current(ctx)
+	op.run = func(ctx context.Context, on *session) (any, error) {
+		inner, err := s.current(ctx, on)
 		if err != nil {
 			return nil, err
 		}
@@ -78,8 +78,8 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
 	s.queryID = ""
 	op := s.conn.statement("query", s.query)
-	op.run = func(ctx context.Context) (any, error) {
-		inner, err := s.current(ctx)
+	op.run = func(ctx context.Context, on *session) (any, error) {
+		inner, err := s.current(ctx, on)
 		if err != nil {
 			return nil, err
 		}

@@ -30,7 +30,7 @@ var _ driver.Tx = (*tx)(nil)
 // next user's rows would vanish in it.
 func (t *tx) Commit() error {
 	c := t.conn
-	_, err := c.do(t.caller, &operation{name: "commit", call: callCommit, run: func(ctx context.Context) (any, error) {
+	_, err := c.do(t.caller, &operation{name: "commit", call: callCommit, run: func(ctx context.Context, _ *session) (any, error) {
 		t.context.use(ctx)
 		return nil, t.inner.Commit()
 	}})
@@ -66,7 +66,7 @@ func (t *tx) Rollback() error {
 	}
 	ctx, cancel := context.WithTimeout(t.caller, rollbackTimeout)
 	defer cancel()
-	_, err := c.do(ctx, &operation{name: "rollback", call: callRollback, run: func(ctx context.Context) (any, error) {
+	_, err := c.do(ctx, &operation{name: "rollback", call: callRollback, run: func(ctx context.Context, _ *session) (any, error) {
 		t.context.use(ctx)
 		return nil, t.inner.Rollback()
 	}})
