@@ -125,9 +125,13 @@ func (s Statement) Has(k Kind) bool {
 // Repeatable reports whether running it twice on a living session is the same as
 // running it once.
 func (s Statement) Repeatable() bool {
-	ok := false
+	ok, read := false, false
 	for ps := s.parts(); ps.next(); ok = true {
 		p := ps.part
+		if p.kind == Session && read { // a second run would read what the first has changed
+			return false
+		}
+		read = read || p.kind == Read
 		if p.kind != Read && p.kind != Session || p.kind == Session && !p.idempotent() {
 			return false
 		}
@@ -183,6 +187,35 @@ func (s Statement) EndsTransaction() bool { return s.has(verbCommit) || s.has(ve
 
 // Commits reports whether a part is COMMIT.
 func (s Statement) Commits() bool { return s.has(verbCommit) }
+
+// CommitsEarlier reports whether a COMMIT in it ends a transaction that was open before:
+// no BEGIN of its own stands before it.
+func (s Statement) CommitsEarlier() bool {
+	for ps := s.parts(); ps.next(); {
+		switch ps.part.verb {
+		case verbBegin, verbStart:
+			if ps.part.kind == Transaction {
+				return false
+			}
+		case verbCommit:
+			return true
+		}
+	}
+	return false
+}
+
+// AllOrNothing reports whether an error of Snowflake's own means that it changed nothing:
+// it is one part, and no more than a read, a session statement or BEGIN.
+func (s Statement) AllOrNothing() bool {
+	ps := s.parts()
+	if !ps.next() {
+		return false
+	}
+	p := ps.part
+	begins := p.kind == Transaction && (p.verb == verbBegin || p.verb == verbStart)
+	known := p.kind == Read || begins || p.kind == Session && p.verb != verbCreate
+	return known && !ps.next()
+}
 
 // IsBegin reports whether the text is one BEGIN or START TRANSACTION and nothing else.
 func (s Statement) IsBegin() bool { return s.is(verbBegin) || s.is(verbStart) }

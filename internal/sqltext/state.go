@@ -5,7 +5,8 @@ import "strings"
 // A State is what a connection's own statements have made of its session. The zero
 // value is the state after a login.
 type State struct {
-	InTx          bool // a transaction was begun by a statement, not by BeginTx
+	InTx          bool // a transaction may be open
+	Sure          bool // one certainly is
 	Changed       bool // USE, ALTER SESSION, SET, temporary objects: a new session lacks it
 	AutocommitOff bool // then the first DML begins a transaction
 	Lost          Loss // what Changed is about
@@ -54,17 +55,22 @@ func (l Loss) String() string {
 }
 
 // After is what the statement makes of its session, part by part. One that failed may
-// have been carried out in part: then what it may have begun counts as begun, and what
-// it should have ended as not ended. A text of one part is judged by its first words.
+// have been carried out in part: then what it may have begun counts as begun, but not
+// surely, and what it should have ended as not ended. A text of one part is judged by its
+// first words.
 func (s Statement) After(st State, failed bool) State {
+	sure := st.Sure
 	if s.one() {
 		if p, ok := s.first(); ok {
 			st.part(p, failed)
 		}
-		return st
+	} else {
+		for ps := s.parts(); ps.next(); {
+			st.part(ps.part, failed)
+		}
 	}
-	for ps := s.parts(); ps.next(); {
-		st.part(ps.part, failed)
+	if failed {
+		st.Sure = sure
 	}
 	return st
 }
@@ -73,19 +79,35 @@ func (st *State) part(p part, failed bool) {
 	switch p.kind {
 	case Unknown:
 		st.change(LossUnknown)
-		st.InTx = st.InTx || st.AutocommitOff
+		st.InTx, st.Sure = st.InTx || st.AutocommitOff, false
 	case DML:
-		if p.verb != verbRemove {
-			st.InTx = st.InTx || st.AutocommitOff
-		}
+		st.write(p)
 	case Transaction:
-		st.InTx = p.verb == verbBegin || p.verb == verbStart || failed
-	case DDL:
+		switch {
+		case p.verb == verbBegin, p.verb == verbStart:
+			st.InTx, st.Sure = true, true
+		case !failed:
+			st.InTx, st.Sure = false, false
+		}
+	case DDL: // it commits what is open
+		st.Sure = false
 		if p.made == madeCurrent {
 			st.change(LossContext)
 		}
 	case Session:
 		st.session(p, failed)
+	}
+}
+
+// write is DML, which begins a transaction where AUTOCOMMIT is off. What is half DDL may
+// end one.
+func (st *State) write(p part) {
+	switch {
+	case p.verb == verbRemove:
+	case p.verb == verbTruncate, p.verb == verbCopy && unloads(p.body):
+		st.InTx, st.Sure = st.InTx || st.AutocommitOff, false
+	case st.AutocommitOff:
+		st.InTx, st.Sure = true, true
 	}
 }
 
@@ -104,8 +126,9 @@ func (st *State) session(p part, failed bool) {
 		}
 	case verbSet, verbUnset:
 		st.change(LossVariables)
-	case verbCreate:
+	case verbCreate: // DDL too
 		st.change(LossTemporary)
+		st.Sure = false
 	case verbAlter:
 		st.change(LossParameters)
 		st.autocommit(p.body, failed)
@@ -127,6 +150,7 @@ func (st *State) autocommit(sc Scanner, failed bool) {
 				off = !value.Next().Is("=") || !isOn(value.Next())
 			}
 			st.AutocommitOff = off || failed && st.AutocommitOff
+			st.Sure = false // it may have committed what is open
 		}
 		before = t
 	}

@@ -27,7 +27,11 @@ func checkStates(t *testing.T, table []stateCase) {
 	t.Helper()
 	for _, tt := range table {
 		s := Reader{}.Read(tt.sql)
-		if got := s.After(tt.before, tt.failed); got != tt.want {
+		got := s.After(tt.before, tt.failed)
+		if got.Sure && !got.InTx {
+			t.Errorf("%q: surely open, and not open: %+v", tt.sql, got)
+		}
+		if got.Sure = false; got != tt.want { // see TestWhatIsSurelyOpen
 			t.Errorf("%q, failed %v, before %+v: %+v, want %+v", tt.sql, tt.failed, tt.before, got, tt.want)
 		}
 	}
@@ -184,6 +188,60 @@ func TestALossIsNamedWithoutValues(t *testing.T) {
 	} {
 		if got := l.String(); got != want {
 			t.Errorf("%b: %q, want %q", l, got, want)
+		}
+	}
+}
+
+// TestWhatIsSurelyOpen: only of such a transaction a COMMIT must have found something.
+func TestWhatIsSurelyOpen(t *testing.T) {
+	sure := State{InTx: true, Sure: true}
+	offSure := State{InTx: true, Sure: true, AutocommitOff: true}
+	for _, tt := range []struct {
+		sql    string
+		before State
+		failed bool
+		want   bool
+	}{
+		{"BEGIN", same, false, true}, {"BEGIN", same, true, false}, {"BEGIN", open, false, true},
+		{"INSERT INTO t VALUES (1)", sure, false, true}, {"INSERT INTO t VALUES (1)", sure, true, true}, {"SELECT 1", sure, false, true},
+		{"INSERT INTO t VALUES (1)", same, false, false}, {"INSERT INTO t VALUES (1)", off, false, true}, {"INSERT INTO t VALUES (1)", off, true, false},
+		{"INSERT INTO t VALUES (1)", offOpen, false, true}, {"INSERT INTO t VALUES (1)", open, false, false},
+		{"COMMIT", sure, false, false}, {"ROLLBACK", sure, false, false}, {"COMMIT", sure, true, true},
+		{"CREATE TABLE x (n INT)", sure, false, false}, {"CREATE TEMPORARY TABLE x (n INT)", sure, false, false}, {"DROP TABLE x", sure, true, true},
+		{"TRUNCATE TABLE t", sure, false, false}, {"TRUNCATE TABLE t", off, false, false}, {"COPY INTO @s FROM t", sure, false, false},
+		{"COPY INTO t FROM @s", off, false, true}, {"REMOVE @s/x", sure, false, true}, {"CALL p()", sure, false, false}, {"CALL p()", off, false, false},
+		{"ALTER SESSION SET AUTOCOMMIT = TRUE", sure, false, false}, {"ALTER SESSION SET TIMEZONE = 'UTC'", sure, false, true}, {"USE ROLE r", sure, false, true},
+		{"CREATE TABLE x (n INT); BEGIN", sure, false, true}, {"BEGIN; COMMIT", same, false, false}, {"COMMIT; INSERT INTO t VALUES (1)", offSure, false, true},
+		{"BEGIN; INSERT INTO t VALUES (1)", same, true, false},
+	} {
+		if got := (Reader{}).Read(tt.sql).After(tt.before, tt.failed); got.Sure != tt.want || got.Sure && !got.InTx {
+			t.Errorf("%q, failed %v, before %+v: %+v, want surely open %v", tt.sql, tt.failed, tt.before, got, tt.want)
+		}
+	}
+}
+
+// TestWhoseTransactionACommitEnds: that of before, or its own.
+func TestWhoseTransactionACommitEnds(t *testing.T) {
+	for sql, want := range map[string]bool{
+		"COMMIT": true, "SELECT 1; COMMIT": true, "COMMIT; BEGIN": true, "SELECT 1 ->> COMMIT": true,
+		"BEGIN; INSERT INTO t VALUES (1); COMMIT": false, "SELECT 1": false, "ROLLBACK": false, "BEGIN": false, "BEGIN COMMIT; END": false,
+	} {
+		if got := (Reader{}).Read(sql).CommitsEarlier(); got != want {
+			t.Errorf("%q: %v", sql, got)
+		}
+	}
+}
+
+// TestWhatAnErrorLeavesUntouched: of several parts, or of DML and DDL, some may have been
+// carried out.
+func TestWhatAnErrorLeavesUntouched(t *testing.T) {
+	for sql, want := range map[string]bool{
+		"USE ROLE r": true, "SET x = 1": true, "SELECT 1": true, "BEGIN": true, "START TRANSACTION;": true, "COMMIT;": false, "ROLLBACK": false, "ALTER SESSION SET TIMEZONE = 'UTC'": true,
+		"": false, "INSERT INTO t VALUES (1)": false, "CREATE TABLE x (n INT)": false, "CREATE TEMPORARY TABLE x AS SELECT 1": false,
+		"CALL p()": false, "SELEC 1": false, "USE ROLE r; USE SCHEMA s": false, "SELECT 1 ->> SELECT * FROM $1": false,
+	} {
+		if got := (Reader{}).Read(sql).AllOrNothing(); got != want {
+			t.Errorf("%q: %v", sql, got)
 		}
 	}
 }
