@@ -8,6 +8,7 @@ import (
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
+	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/internal/transcript"
 )
 
@@ -73,15 +74,15 @@ func (c *conn) Raw() driver.Conn {
 // there is one to be had.
 func (c *conn) present() {
 	c.checkOut()
-	if c.gone != nil && c.over == nil {
-		_ = c.renew(context.Background())
+	op := new(operation)
+	if _ = c.inspect(context.Background(), op); c.gone != nil && c.over == nil {
+		_ = c.renew(context.Background(), op)
 	}
 }
 
 // ResetSession is called by database/sql before each use but the first. It waits for the
-// cancelling of a statement whose caller left, for at most 1 s, and asks whether a suspect
-// session is alive. It waits for nothing else: what is wrong with the session, the next
-// statement finds out, within its own caller's patience.
+// cancelling of a statement whose caller left, for at most 1 s, and for nothing else: what
+// is wrong with the session, the next statement finds out, within its own patience.
 func (c *conn) ResetSession(ctx context.Context) error {
 	since := c.checkOut()
 	if !c.valid() {
@@ -94,51 +95,53 @@ func (c *conn) ResetSession(ctx context.Context) error {
 			return driver.ErrBadConn
 		}
 	}
-	if ctx.Err() != nil {
-		return nil // what is wrong with it, the statement will say
+	if c.session.expired(since) {
+		c.giveUp(errExpired)
 	}
-	return c.look(ctx, since)
+	c.unsure = c.session.suspect()
+	return nil
 }
 
-// look finds out whether the session has ended while it lay in the pool. since is when
-// it came there.
-func (c *conn) look(ctx context.Context, since time.Time) error {
-	cause := c.session.dead.Load()
-	switch {
-	case cause != nil: // the keeper has found it so
-		c.giveUp(*cause)
-		return nil
-	case c.session.expired(since):
-		c.giveUp(errExpired)
-		return nil
-	case !c.session.suspect():
-		return nil
-	}
+// question asks whether the session is alive, because it came out of the pool and others
+// have ended. The error is the context's.
+func (c *conn) question(ctx context.Context, op *operation) error {
+	limited, cancel := op.patience.limit(ctx, c.connector)
+	defer cancel()
 	now := c.connector.clock.Load()
-	unsent, err := c.probe(ctx)
-	c.forget() // the question was a statement, too
+	unsent, err := c.probe(limited)
 	switch {
 	case err == nil:
 		c.session.heard(now)
 	case lost(err):
 		c.connector.lost(c.session, err)
 		c.giveUp(err)
-	case unsent || ctx.Err() != nil:
-		// Nothing is known; the statement will find out, and waits while the network is cut.
-	default:
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case !unsent: // nothing is known; the statement will find out, if the network is cut
 		c.giveUp(err)
-		return driver.ErrBadConn
 	}
 	return nil
 }
 
 // probe asks the server whether the session is alive, or reports that no network
 // connection was found to ask over. A describe-only statement is compiled and not run,
-// so it needs no warehouse.
+// so it needs no warehouse. It is a statement, too, of which the program knows nothing.
 func (c *conn) probe(ctx context.Context) (unsent bool, _ error) {
+	defer c.forget()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	seen := transcript.New(gosnowflake.WithDescribeOnly(transcript.Without(ctx)))
 	c.session.watcher.watch.Store(seen)
 	defer c.session.watcher.watch.Store(nil)
+	var timer *time.Timer
+	timer = time.AfterFunc(questionTimeout, func() {
+		if seen.Sent() {
+			cancel()
+		} else {
+			timer.Reset(time.Second) // while the network is cut gosnowflake tries on
+		}
+	})
+	defer timer.Stop()
 	_, left, err := c.session.call(ctx, seen, func(ctx context.Context, s *session) (any, error) {
 		if _, ok := s.conn.Conn.(gosnowflake.SnowflakeConnection); !ok {
 			return nil, s.conn.full.Ping(ctx)
@@ -147,6 +150,11 @@ func (c *conn) probe(ctx context.Context) (unsent bool, _ error) {
 	})
 	return seen.End(left).Unsent(), err
 }
+
+// questionTimeout bounds the wait for the answer to what the driver asks by itself:
+// whether a session is alive, how far a statement is. Such questions take less than a
+// second; gosnowflake would wait for 15 minutes.
+const questionTimeout = 20 * time.Second
 
 // IsValid is called by database/sql when the connection comes back to the pool.
 func (c *conn) IsValid() bool {
@@ -195,7 +203,8 @@ func (c *conn) Ping(ctx context.Context) error {
 
 // ExecContext carries out a statement.
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	op := c.statement("exec", query)
+	op := c.statement(ctx, "exec", query)
+	op.nothing = driver.ResultNoRows
 	op.run = func(ctx context.Context, s *session) (any, error) {
 		return s.conn.full.ExecContext(ctx, query, args)
 	}
@@ -206,10 +215,11 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 
 // QueryContext carries out a statement and returns the inner driver's own rows.
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	op := c.statement("query", query)
+	op := c.statement(ctx, "query", query)
 	if fetches(ctx) {
-		op.call = callFetch
+		op.call, op.text = callFetch, sqltext.Statement{}
 	}
+	op.nothing = new(nothingToDo)
 	op.run = func(ctx context.Context, s *session) (any, error) {
 		return s.conn.full.QueryContext(ctx, query, args)
 	}
@@ -222,7 +232,10 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 // be fetched by its ID: RESULT_SCAN keeps neither the order of rows nor columns of one
 // name.
 func (c *conn) QueryArrowStream(ctx context.Context, query string, bindings ...driver.NamedValue) (gosnowflake.ArrowStreamLoader, error) {
-	op := c.statement("query", query)
+	op := c.statement(ctx, "query", query)
+	if op.call == callRollback {
+		op.call = callStatement // its outcome cannot be made up
+	}
 	op.run = func(ctx context.Context, s *session) (any, error) {
 		return s.conn.full.QueryArrowStream(ctx, query, bindings...)
 	}
@@ -239,20 +252,16 @@ func outcome[T any](v any, err error) (out T, _ error) {
 	return out, nil
 }
 
-// PrepareContext prepares a statement. gosnowflake sends nothing for it, and so there
-// is nothing to watch; another inner driver may.
+// PrepareContext prepares a statement. With gosnowflake, which sends nothing for it, that
+// is left to the statement's first use; another inner driver may find fault with it, and
+// is not asked where a transaction was lost: then its use says so, or is the ROLLBACK.
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	s := &stmt{conn: c, query: query}
-	op := &operation{name: "prepare", call: callPrepare, run: func(ctx context.Context, on *session) (any, error) { return s.prepare(ctx, on) }}
-	var err error
-	if c.connector.cfg == nil {
-		_, err = c.do(ctx, op)
-	} else {
+	if c.connector.cfg != nil || c.over != nil {
 		c.checkOut()
-		if _, err = c.ready(ctx, op); err == nil {
-			_, err = s.prepare(ctx, c.session)
-		}
+		return s, ctx.Err()
 	}
+	_, err := c.do(ctx, &operation{name: "prepare", call: callPrepare, run: func(ctx context.Context, on *session) (any, error) { return s.prepare(ctx, on) }})
 	if err != nil {
 		return nil, err
 	}
@@ -270,7 +279,7 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		return nil, err
 	}
 	t.inner, err = outcome[driver.Tx](begun, nil)
-	c.tx, c.lasting, c.ended = t, false, false
+	c.tx = t
 	return t, err
 }
 

@@ -144,6 +144,7 @@ func outcomeOf(err error) transcript.Outcome {
 	cut := cutOff(err)
 	return transcript.Outcome{
 		Failed:   true,
+		Local:    errors.Is(err, driver.ErrSkip) || said.Number == gosnowflake.ErrNoReadOnlyTransaction || said.Number == gosnowflake.ErrNoDefaultTransactionIsolationLevel,
 		Gone:     lost(err) && !cut,
 		Refused:  said.Number == gosnowflake.ErrFailedToPostQuery && said.Status == 401 && !cut || errors.Is(err, errRenewalLoop),
 		Network:  cut || isTransient(err) || isGarbled(err),

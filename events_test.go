@@ -205,8 +205,8 @@ var happenings = []struct {
 			_ = db.PingContext(t.Context())
 		}
 		mustPing(t, db)
-	}, "closed 21, lost 20, opened 21, pacing_began 1, pacing_over 1, reconnected 15",
-		"INFO pacing_over 1, INFO reconnected 15, WARN pacing_began 1"},
+	}, "closed 21, lost 20, opened 21, pacing_began 1, pacing_over 1, reconnected 17",
+		"INFO pacing_over 1, INFO reconnected 17, WARN pacing_began 1"},
 
 	{"slow log-out", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
 		db := open(1)

@@ -5,11 +5,14 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"runtime"
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether/internal/transcript"
 )
 
 // This file is what an inner connection has to be: all that gosnowflake's is. A
@@ -81,6 +84,34 @@ func (in inner) parameter(name string) (value string, known bool) {
 		return "", false
 	}
 	return v.Elem().String(), true
+}
+
+// wrapsSnowflake looks for a gosnowflake, v2 or v1, inside a connection: one that logs in
+// with a context of its own looks like a driver that sends nothing. It looks through the
+// fields that a wrapper can have it in, not everywhere.
+func wrapsSnowflake(conn driver.Conn) bool {
+	seen := 0
+	var look func(v reflect.Value, depth int) bool
+	look = func(v reflect.Value, depth int) bool {
+		if seen++; depth > 8 || seen > 1000 || !v.IsValid() {
+			return false
+		}
+		if transcript.IsSnowflake(v.Type()) {
+			return true
+		}
+		switch v.Kind() {
+		case reflect.Pointer, reflect.Interface:
+			return !v.IsNil() && look(v.Elem(), depth+1)
+		case reflect.Struct:
+			for i := range v.NumField() {
+				if look(v.Field(i), depth+1) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	return look(reflect.ValueOf(conn), 0)
 }
 
 // An adapter makes up for the methods that an inner connection lacks, in the way
@@ -155,6 +186,20 @@ func (a adapter) QueryArrowStream(ctx context.Context, query string, bindings ..
 		return c.QueryArrowStream(ctx, query, bindings...)
 	}
 	return nil, errNotSnowflake
+}
+
+// A nothingToDo is what Snowflake answers to a ROLLBACK that had nothing to do, for a query
+// whose transaction had ended with its session.
+type nothingToDo struct{ told bool }
+
+func (*nothingToDo) Columns() []string { return []string{"status"} }
+func (*nothingToDo) Close() error      { return nil }
+func (n *nothingToDo) Next(dest []driver.Value) error {
+	if n.told {
+		return io.EOF
+	}
+	n.told, dest[0] = true, "Statement executed successfully."
+	return nil
 }
 
 func execStmt(ctx context.Context, stmt driver.Stmt, args []driver.NamedValue) (driver.Result, error) {

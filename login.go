@@ -53,7 +53,7 @@ func (c *Connector) loginError(caller context.Context, err error) error {
 	if se, ok := as[*SessionError](err); ok {
 		return se
 	}
-	if errors.Is(err, errBudgetOver) && caller.Err() == nil {
+	if errors.Is(err, errBudgetOver) && (caller.Err() == nil || context.Cause(caller) == errBudgetOver) {
 		return &SessionError{Op: "login", Class: ClassTransient, Code: number(err), Err: &budgetError{c.settings.connectBudget, err}}
 	}
 	class := classifyLogin(err, caller.Err())

@@ -5,9 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether/internal/sqltext"
@@ -28,19 +26,24 @@ type operation struct {
 	text    sqltext.Statement                                   // empty where it is none of the caller's own
 	run     func(context.Context, *session) (any, error)        // it may be left behind, and then touches nothing but the session
 	resumed func(rows driver.Rows, queryID string) (any, error) // makes the outcome of rows that were carried over; nil: it cannot be
+	nothing any                                                 // the outcome of a ROLLBACK that need not be sent
+	async   bool                                                // its outcome comes after it was accepted, through gosnowflake
 
-	sessions int     // that ended under it
-	asked    bool    // whether its session is alive
-	outage   *outage // that it waits for the end of, or nil
+	sessions int  // that ended under it
+	asked    bool // whether its session is alive
+	loose    bool // an earlier try may have run, on the present session
+	patience patience
 }
 
 // statement is an operation with a text of the caller's.
-func (c *conn) statement(name, query string) *operation {
-	op := &operation{name: name, text: c.connector.reader.Read(query)}
+func (c *conn) statement(ctx context.Context, name, query string) *operation {
+	op := &operation{name: name, text: c.connector.reader.Read(query), async: isSet(ctx, asyncKey)}
 	switch {
+	case isSet(ctx, describeKey):
+		op.call = callFetch
 	case op.text.IsBegin():
 		op.call = callBegin
-	case op.text.IsRollback() && name == "exec":
+	case op.text.IsRollback():
 		op.call = callRollback
 	}
 	return op
@@ -51,85 +54,74 @@ func (op *operation) ours() bool {
 	return op.call != callStatement && op.call != callFetch && op.text.Text() == ""
 }
 
-// An outage is one operation's patience with a server that cannot be reached.
-type outage struct {
-	backOff backoff.BackOff
-	until   time.Time // zero: as long as the caller's context lasts
-}
-
-// wait lets some of an outage pass before the operation is tried again, and
-// reports whether there is time for that. Without a deadline of the caller's the
-// connect budget is all there is, counted from the first failure.
-func (op *operation) wait(ctx context.Context, c *Connector) bool {
-	if op.outage == nil {
-		op.outage = &outage{backOff: c.gate.newBackOff()}
-		if _, ok := ctx.Deadline(); !ok {
-			op.outage.until = time.Now().Add(c.settings.connectBudget)
-		}
+// does is the text as far as it does anything: what is fetched or described does nothing.
+func (op *operation) does() sqltext.Statement {
+	switch {
+	case op.call == callFetch:
+		return sqltext.Statement{}
+	case op.call == callBegin && op.ours():
+		return sqltext.Reader{}.Read("BEGIN")
+	case op.call == callCommit:
+		return sqltext.Reader{}.Read("COMMIT")
 	}
-	pause := op.outage.backOff.NextBackOff()
-	if pause == backoff.Stop || !op.outage.until.IsZero() && time.Now().Add(pause).After(op.outage.until) {
-		return false
-	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-	case <-c.stopped.Done():
-	}
-	return false
+	return op.text
 }
 
 // A try is one try of an operation, and what came of it.
 type try struct {
-	out  any
-	err  error
-	fate transcript.Fate
-	gone bool
+	out     any
+	err     error
+	fate    transcript.Fate
+	gone    bool // the session has ended
+	visible bool // what gosnowflake did could be seen
 }
 
 // do carries an operation out, as often as it takes.
-func (c *conn) do(ctx context.Context, op *operation) (any, error) {
+func (c *conn) do(ctx context.Context, op *operation) (out any, failed error) {
 	c.checkOut()
-	for {
-		if done, err := c.ready(ctx, op); done || err != nil {
-			return driver.ResultNoRows, err
+	var seen *transcript.Recorder
+	for next := true; next; {
+		var done bool
+		if done, failed = c.ready(ctx, op); done || failed != nil {
+			out = op.nothing
+			break
 		}
 		base := ctx
 		if op.ours() {
 			base = transcript.Without(ctx) // what the caller put there is for a statement of theirs
 		}
-		seen := transcript.New(base)
+		seen = transcript.New(base)
 		t := c.send(ctx, seen, op)
 		if c.ask(ctx, op, t) {
 			continue
 		}
-		next, out, err := c.act(ctx, op, t, decide(c.situation(ctx, op, t)))
-		if next {
-			continue
-		}
-		if err == nil || !isRetry(err) {
-			seen.Tell(ctx)
-		}
-		return out, err
+		s := c.situation(ctx, op, t)
+		next, out, failed = c.act(ctx, op, t, s, decide(s))
 	}
+	if failed != nil && op.loose && c.gone == nil {
+		c.unclear(op.does())
+	}
+	if seen != nil && (failed == nil || !isRetry(failed)) {
+		seen.Tell(ctx)
+	}
+	c.unclaimed()
+	return out, failed
 }
 
 // send tries the operation once.
 func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operation) (t *try) {
-	s, now := c.session, c.connector.clock.Load()
+	s, now, native := c.session, c.connector.clock.Load(), c.connector.inner == nil
 	s.watcher.watch.Store(seen)
 	out, left, err := s.call(ctx, seen, op.run)
 	s.watcher.watch.Store(nil)
 	saw := seen.End(left)
-	t = &try{out: out, err: err}
 	if saw.Shows() {
 		s.visible.Store(true)
 	}
+	// What wraps gosnowflake may show one statement and hide another.
+	t = &try{out: out, err: err, visible: s.visible.Load() && (native || !saw.Silent())}
 	if err == nil {
-		if saw.Sent() || c.connector.inner != nil { // a prepare sends nothing and proves nothing
+		if saw.Sent() || !native { // a prepare sends nothing and proves nothing
 			s.heard(now)
 			c.connector.served()
 		}
@@ -142,7 +134,8 @@ func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operatio
 		t.fate = wordOf(o)
 		return t
 	}
-	t.fate = saw.Judge(o, s.visible.Load())
+	o.Local = o.Local || native && !o.Gone
+	t.fate = saw.Judge(o, t.visible)
 	if t.fate.Kind == transcript.Accepted && op.text.First() == sqltext.FileTransfer && !op.text.Many() && !o.Gone && !o.Network && !saw.Transferred() {
 		// The client transfers the files after the reply, and has not begun to.
 		t.fate = transcript.Fate{Kind: transcript.Answered, ID: t.fate.ID}
@@ -168,10 +161,11 @@ func wordOf(o transcript.Outcome) transcript.Fate {
 // situation is what the decision about a try rests on.
 func (c *conn) situation(ctx context.Context, op *operation, t *try) situation {
 	s := situation{call: op.call, fate: t.fate.Kind, gone: t.gone, left: ctx.Err() != nil, tx: c.txState()}
-	s.text.commits = op.text.Commits()
+	text := op.does()
+	s.text.commits = text.Commits() && (s.tx != noTx || text.CommitsEarlier())
 	if t.err == nil {
 		// The reply to a COMMIT without a transaction says success and nothing else.
-		s.proven = t.fate.ID != "" || !c.session.visible.Load() || c.ended || s.tx == noTx
+		s.proven = t.fate.ID != "" || !t.visible || !c.sure
 		return s
 	}
 	s.held = c.mine != 0
@@ -179,13 +173,14 @@ func (c *conn) situation(ctx context.Context, op *operation, t *try) situation {
 		s.text.undone = true
 		return s
 	}
-	state := sqltext.State{AutocommitOff: c.autocommitOff}
-	panicked := isPanic(t.err)
 	s.held = s.held || op.text.AsksSession()
-	s.text.undone = op.text.UndoneByRollback() || op.call == callRollback || op.call == callBegin
-	s.text.repeatable = op.text.Repeatable() && !panicked
-	s.text.begins = op.call == callStatement && op.text.After(state, true).InTx
-	s.text.carriable = op.resumed != nil && !panicked && c.connector.settings.resume && !op.text.Has(sqltext.FileTransfer)
+	s.text.undone = text.UndoneByRollback() || op.call != callStatement
+	if op.call != callStatement || isPanic(t.err) {
+		return s
+	}
+	s.text.repeatable = text.Repeatable()
+	s.text.begins = text.After(sqltext.State{AutocommitOff: c.autocommitOff}, true).InTx
+	s.text.carriable = op.resumed != nil && c.connector.settings.resume && !text.Has(sqltext.FileTransfer)
 	return s
 }
 
@@ -202,54 +197,87 @@ func (c *conn) txState() txState {
 
 // act does what was decided about a try. next says that the operation is to be tried
 // once more.
-func (c *conn) act(ctx context.Context, op *operation, t *try, v verdict) (next bool, out any, _ error) {
-	if t.fate.Kind != transcript.NotRun && t.fate.Kind != transcript.Local {
-		// Whatever it was, some of it may have been carried out.
-		c.ran(op.text, t.err != nil)
-	}
+func (c *conn) act(ctx context.Context, op *operation, t *try, s situation, v verdict) (next bool, out any, _ error) {
 	if t.gone {
 		c.connector.lost(c.session, t.err)
 	}
-	if v.action == asItIs {
-		if t.fate.Kind == transcript.Answered {
-			c.connector.served()
-		}
-		if isPanic(t.err) {
-			c.giveUp(t.err)
-		}
+	switch v.action {
+	case asItIs:
+		c.known(op, t)
 		return false, t.out, t.err
-	}
-	if v.action == carryOver {
-		out, err := c.carryOver(ctx, op, t)
+	case carryOver:
+		out, err := c.carryOver(ctx, op, t, s)
 		return false, out, err
 	}
-	fail := c.failure(ctx, op, t, v)
+	fail := c.failure(ctx, op, t, s, v)
 	if t.gone || v.end || isPanic(t.err) {
+		c.session.inTx = c.session.inTx || s.sent() && (s.text.begins || op.call == callBegin)
 		c.giveUp(cause(t.err))
 	}
 	switch v.action {
-	case rolled:
-		c.inTx, c.lasting = false, false
-		return false, driver.ResultNoRows, nil
-	case depart:
-		return false, nil, fail.Err
 	case again:
 		return c.again(ctx, op, t, fail)
+	case rolled:
+		if c.tx == nil {
+			c.over = nil
+		}
+		return false, op.nothing, nil
 	}
-	if fail.InTx && op.call != callCommit && op.call != callRollback && (c.tx != nil || !op.text.Commits()) {
+	if s.sent() {
+		c.unclear(op.does())
+	}
+	if v.action == depart {
+		return false, nil, fail.Err
+	}
+	switch ended := c.tx == nil && s.commits(); {
+	case s.text.begins && (s.sent() || ended), c.over != nil && !ended:
 		c.over = fail // each statement says so until the transaction is ended
+	case ended:
+		c.over = nil
 	}
 	if v.action == sessLost {
 		fail.lost, c.untold = c.untold, 0
 		fail.asks = fail.lost == 0 && op.text.AsksSession()
-	} else if !t.gone && !v.end {
+	} else if c.gone == nil {
 		c.session.doubted.Store(true)
 	}
 	return false, nil, c.doubt(ctx, fail)
 }
 
+// known takes note of a try whose outcome is its own. An asynchronous statement is not
+// over with it.
+func (c *conn) known(op *operation, t *try) {
+	switch text := op.does(); t.fate.Kind {
+	case transcript.Done:
+		c.ran(text, op.async)
+	case transcript.Answered:
+		c.connector.served()
+		if text.AllOrNothing() {
+			c.since++
+		} else {
+			c.ran(text, true)
+		}
+	}
+	if t.err != nil && isPanic(t.err) {
+		c.giveUp(t.err)
+	}
+}
+
+// unclear takes note of a statement that may have run, in part or not at all. What it
+// made of a session that is gone went with it.
+func (c *conn) unclear(text sqltext.Statement) {
+	if c.gone != nil {
+		c.untold |= text.After(sqltext.State{}, true).Lost
+		return
+	}
+	c.ran(text, true)
+	c.since = 0
+}
+
 // again prepares the next try: it lets some of an outage pass, or gets a new session.
 func (c *conn) again(ctx context.Context, op *operation, t *try, fail *SessionError) (next bool, out any, _ error) {
+	op.patience.begin()
+	op.loose = c.gone == nil && (op.loose || fail.ran)
 	if !t.gone {
 		switch {
 		case errors.Is(t.err, errRenewalLoop), c.session.silent:
@@ -258,21 +286,23 @@ func (c *conn) again(ctx context.Context, op *operation, t *try, fail *SessionEr
 			return false, nil, t.err
 		}
 		c.connector.unreachable(t.err)
-		if !op.wait(ctx, c.connector) {
+		if !op.patience.wait(ctx, c.connector) {
 			return false, nil, c.impatient(ctx, fail)
 		}
 	}
 	if c.gone == nil {
 		return true, nil, nil
 	}
-	if op.sessions++; op.sessions > maxReplace && op.outage == nil {
-		fail.Class, fail.retry = ClassSessionLost, true
-		return false, nil, fail
+	if op.sessions++; op.sessions > maxReplace {
+		if op.patience.untried() {
+			fail.Class, fail.retry = ClassSessionLost, true
+			return false, nil, fail
+		}
+		if !op.patience.wait(ctx, c.connector) {
+			return false, nil, c.impatient(ctx, fail)
+		}
 	}
-	if op.sessions > maxReplace && !op.wait(ctx, c.connector) {
-		return false, nil, c.impatient(ctx, fail)
-	}
-	err := c.renew(ctx)
+	err := c.renew(ctx, op)
 	return err == nil, nil, err
 }
 
@@ -281,14 +311,17 @@ func (c *conn) impatient(ctx context.Context, fail *SessionError) error {
 	if ctx.Err() != nil {
 		return contextError(ctx, fail.Err, false)
 	}
+	if _, bounded := ctx.Deadline(); !bounded && c.connector.stopped.Err() == nil {
+		fail.Err = &budgetError{c.connector.settings.connectBudget, fail.Err}
+	}
 	return fail
 }
 
 // failure makes the error for a verdict.
-func (c *conn) failure(ctx context.Context, op *operation, t *try, v verdict) *SessionError {
+func (c *conn) failure(ctx context.Context, op *operation, t *try, s situation, v verdict) *SessionError {
 	fail := &SessionError{
 		Op: op.name, Class: ClassTransient, Code: number(t.err), SessionID: c.session.id(), QueryID: t.fate.ID,
-		InTx: c.tx != nil || c.inTx, Err: cause(t.err), ran: v.ran,
+		InTx: s.inTx() || s.commits(), Err: cause(t.err), ran: v.ran,
 	}
 	switch v.action {
 	case sessLost:
@@ -296,7 +329,6 @@ func (c *conn) failure(ctx context.Context, op *operation, t *try, v verdict) *S
 	case inDoubt:
 		fail.Class, fail.unsent = ClassInDoubt, !v.ran
 	}
-	fail.InTx = fail.InTx || op.call == callCommit || op.text.Commits()
 	if id, ok := ctx.Value(requestIDKey).(gosnowflake.UUID); ok && !op.ours() {
 		fail.RequestID = id.String()
 	}
@@ -349,12 +381,20 @@ func (c *conn) ask(ctx context.Context, op *operation, t *try) (next bool) {
 	return err == nil
 }
 
-// requestIDKey is where gosnowflake looks for a request ID of the caller's own
+// The keys under which gosnowflake looks for what the caller wants of one statement
 // (util.go). A test fails if a newer one looks elsewhere.
-const requestIDKey = gosnowflake.ContextKey("SNOWFLAKE_REQUEST_ID")
+const (
+	requestIDKey = gosnowflake.ContextKey("SNOWFLAKE_REQUEST_ID")
+	fetchKey     = gosnowflake.ContextKey("SF_FETCH_RESULT_BY_ID") // a query ID, whose result is to be fetched
+	describeKey  = gosnowflake.ContextKey("DESCRIBE_ONLY")
+	asyncKey     = gosnowflake.ContextKey("ASYNC_MODE_QUERY")
+)
 
-// fetchKey is where it looks for the query ID of a result to be fetched.
-const fetchKey = gosnowflake.ContextKey("SF_FETCH_RESULT_BY_ID")
+// isSet reports whether the caller has switched something on for one statement.
+func isSet(ctx context.Context, key gosnowflake.ContextKey) bool {
+	on, _ := ctx.Value(key).(bool)
+	return on
+}
 
 // fetches reports whether a query with this context runs nothing and fetches a result
 // by its ID. An Exec or an Arrow stream with the same context is run.

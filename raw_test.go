@@ -254,6 +254,48 @@ func TestNothingIsSentForACallerWhoHasLeft(t *testing.T) {
 	})
 }
 
+// TestSuspectSessionThatDoesNotAnswerIsReplaced: by the statement that it is taken out for.
+func TestSuspectSessionThatDoesNotAnswerIsReplaced(t *testing.T) {
+	for name, fault := range map[string]snowtest.Fault{"refused": {Status: 403}, "silent": {Delay: time.Hour}} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				db := pool(t, srv, 2)
+				use(t, db, 2)
+				ids := srv.Sessions()
+				conn, err := db.Conn(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := conn.ExecContext(t.Context(), row(1)); err != nil {
+					t.Fatal(err)
+				}
+				ledger := srv.Ledger()
+				srv.AbortSessions(ledger[len(ledger)-1].SessionID)
+				if _, err := conn.ExecContext(t.Context(), row(2)); err != nil {
+					t.Fatal(err) // it has found the session dead, and the other is suspect
+				}
+				once(srv, "SELECT 1", fault)
+				begun := time.Now()
+				if _, err := db.ExecContext(t.Context(), row(3)); err != nil {
+					t.Errorf("the statement: %v", err)
+				}
+				if d := time.Since(begun); d > time.Minute {
+					t.Errorf("it waited %v", d)
+				}
+				ledger = srv.Ledger()
+				for _, ses := range ids {
+					if ledger[len(ledger)-1].SessionID == ses.ID {
+						t.Error("it was sent to the session that did not answer")
+					}
+				}
+				if err := conn.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
 // TestSpoiltConnectionIsRefusedAtItsReturnAndAtItsNextUse: some pools ask only once.
 func TestSpoiltConnectionIsRefusedAtItsReturnAndAtItsNextUse(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, srv *snowtest.Server, c *snowtether.Connector, dc driver.Conn) error{
@@ -268,21 +310,6 @@ func TestSpoiltConnectionIsRefusedAtItsReturnAndAtItsNextUse(t *testing.T) {
 			})
 			if err := dc.(driver.Pinger).Ping(t.Context()); number(err) != 390100 {
 				return errors.Join(errors.New("want 390100"), err)
-			}
-			return nil
-		},
-		"suspect, and the server does not say": func(t *testing.T, srv *snowtest.Server, c *snowtether.Connector, dc driver.Conn) error {
-			other, err := c.Connect(t.Context())
-			if err != nil {
-				return err
-			}
-			srv.AbortSessions(srv.Sessions()[1].ID)
-			if err := errors.Join(other.(driver.Pinger).Ping(t.Context()), other.Close()); err != nil {
-				return err
-			}
-			once(srv, "SELECT 1", snowtest.Fault{Status: 403})
-			if err := dc.(driver.SessionResetter).ResetSession(t.Context()); err == nil {
-				return errors.New("it was reset")
 			}
 			return nil
 		},

@@ -39,11 +39,13 @@ const cancelTimeout = 10 * time.Second
 // carryOver waits for the outcome of an accepted statement and fetches it. If another
 // session took the place of the one that it ran in, what that one had is lost: the next
 // statement says so.
-func (c *conn) carryOver(ctx context.Context, op *operation, t *try) (out any, _ error) {
-	fail := c.failure(ctx, op, t, verdict{action: inDoubt, ran: true, lasts: true})
+func (c *conn) carryOver(ctx context.Context, op *operation, t *try, s situation) (out any, _ error) {
+	fail := c.failure(ctx, op, t, s, verdict{action: inDoubt, ran: true, lasts: true})
 	if t.gone {
 		c.giveUp(t.err)
 	}
+	c.unclear(op.does())
+	op.patience.renew() // Snowflake was reached
 	rows, err := c.resume(ctx, op, t.fate.ID, t.err)
 	if err == nil {
 		if out, err = op.resumed(rows, t.fate.ID); err == nil {
@@ -80,8 +82,11 @@ func (c *conn) resume(ctx context.Context, op *operation, id string, cause error
 	}()
 	w := &waiting{op: op, id: id, alive: time.Now()}
 	for {
+		if c.gone == nil {
+			_ = c.unoccupied(ctx) // with a question that was not answered in time
+		}
 		if c.gone != nil {
-			if err := c.renew(ctx); err != nil {
+			if err := c.renew(ctx, op); err != nil {
 				if ctx.Err() != nil {
 					return nil, fmt.Errorf("%w; the statement %s had been accepted", ctx.Err(), id)
 				}
@@ -99,13 +104,17 @@ func (c *conn) resume(ctx context.Context, op *operation, id string, cause error
 		case lost(err):
 			c.connector.lost(c.session, err)
 			c.giveUp(err)
+			if op.sessions++; op.sessions > maxReplace && !op.patience.wait(ctx, c.connector) && ctx.Err() == nil {
+				return nil, err
+			}
 		case ctx.Err() != nil:
 			c.cancel(id)
 			return nil, fmt.Errorf("%w; the statement %s had been accepted and is being cancelled", ctx.Err(), id)
 		case isGarbled(err) && w.tooLong() != nil:
 			return nil, err
-		case (isTransient(err) || isContext(err) || isGarbled(err)) && op.wait(ctx, c.connector):
+		case (isTransient(err) || isContext(err) || isGarbled(err)) && op.patience.wait(ctx, c.connector):
 			// The network is cut; the statement and its result know nothing of that.
+			w.silent = time.Time{}
 		case ctx.Err() == nil:
 			return nil, err
 		}
@@ -116,7 +125,7 @@ func (c *conn) resume(ctx context.Context, op *operation, id string, cause error
 type waiting struct {
 	op        *operation
 	id        string
-	spoken    time.Time // when the server last said anything about it
+	silent    time.Time // since when the server, which answers, has said nothing about it; zero: it has
 	alive     time.Time // when it last said something that shows that it is alive
 	successes int       // times that the server has said that it succeeded
 }
@@ -136,7 +145,6 @@ var (
 // (ABORT_DETACHED_QUERY); asked for too early it comes without columns.
 func (c *conn) awaitOutcome(ctx context.Context, w *waiting, zone string) (driver.Rows, error) {
 	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
-	w.spoken = time.Now()
 	for {
 		state, err := c.status(ctx, w.id)
 		w.note(state)
@@ -145,6 +153,8 @@ func (c *conn) awaitOutcome(ctx context.Context, w *waiting, zone string) (drive
 			return nil, &endedError{ownError(err, w.id)}
 		case errors.Is(err, errNotSnowflake):
 			return nil, errNoStatus
+		case isContext(err):
+			return nil, err
 		case state == unsaid:
 			// GetQueryStatus neither renews an expired token nor says that its session
 			// is gone: both look like a statement that nobody knows. A statement of our
@@ -171,24 +181,32 @@ func (c *conn) awaitOutcome(ctx context.Context, w *waiting, zone string) (drive
 	}
 }
 
-// note takes note of what the server said.
+// note takes note of what the server said. Where it speaks of a statement that has not
+// ended, an outage is over.
 func (w *waiting) note(state queryState) {
-	if state == unsaid {
+	switch state {
+	case unsaid:
+		if w.silent.IsZero() {
+			w.silent = time.Now()
+		}
 		return
-	}
-	w.spoken = time.Now()
-	if state == running || state == succeeded {
-		w.alive = w.spoken
-	}
-	if state == succeeded {
+	case running:
+		w.alive = time.Now()
+	case succeeded:
+		w.alive = time.Now()
 		w.successes++
+	}
+	w.silent = time.Time{}
+	if state != succeeded {
+		w.op.patience.renew()
+		w.op.sessions = 0
 	}
 }
 
 // tooLong is the error of a statement of which nothing has been heard for too long.
 func (w *waiting) tooLong() error {
 	switch {
-	case time.Since(w.spoken) > silentFor:
+	case !w.silent.IsZero() && time.Since(w.silent) > silentFor:
 		return errNoStatus
 	case time.Since(w.alive) > vagueFor:
 		return errVague
@@ -204,12 +222,19 @@ func (c *conn) fetch(ctx context.Context, w *waiting, zone string) (driver.Rows,
 		return nil, err
 	}
 	text := w.op.text.Text()
-	fetched, _, err := c.session.call(ctx, context.WithValue(ctx, fetchKey, w.id), func(ctx context.Context, s *session) (any, error) {
+	// Rows go on with the context that they were asked for with: it ends only if there are none.
+	asking, cancel := context.WithCancelCause(context.WithValue(ctx, fetchKey, w.id))
+	timer := time.AfterFunc(fetchTimeout, func() { cancel(context.DeadlineExceeded) })
+	fetched, _, err := c.session.call(asking, asking, func(ctx context.Context, s *session) (any, error) {
 		return s.conn.full.QueryContext(ctx, text, nil)
 	})
 	rows, err := outcome[driver.Rows](fetched, err)
+	if !timer.Stop() && err == nil {
+		err = errors.Join(context.DeadlineExceeded, rows.Close())
+	}
 	switch {
 	case err != nil:
+		cancel(nil)
 		switch said, _ := sferr.Of(err); {
 		case said.Number == gosnowflake.ErrQueryStatus, stateOf(err) != unsaid:
 			return nil, nil // it begins with a look at the status, and that is not asked here
@@ -224,6 +249,10 @@ func (c *conn) fetch(ctx context.Context, w *waiting, zone string) (driver.Rows,
 	return rows, nil
 }
 
+// fetchTimeout bounds one question for a result; a server that is asked too early may
+// hold it for 45 s, and a large first part takes its time.
+const fetchTimeout = 5 * time.Minute
+
 // setZone gives a new session the TIMEZONE of the one that the statement ran in:
 // gosnowflake shows a TIMESTAMP_LTZ in that of the session which fetches it. Nobody else
 // is to have the session after that.
@@ -232,6 +261,8 @@ func (c *conn) setZone(ctx context.Context, zone string) error {
 	if zone == "" || !known || now == zone || !isZone(zone) {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
+	defer cancel()
 	_, _, err := c.session.call(ctx, transcript.Without(ctx), func(ctx context.Context, s *session) (any, error) {
 		return nil, s.conn.execSimple(ctx, "ALTER SESSION SET TIMEZONE = '"+zone+"'")
 	})
@@ -260,6 +291,8 @@ const (
 
 // status asks how far the statement is.
 func (c *conn) status(ctx context.Context, id string) (queryState, error) {
+	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
+	defer cancel()
 	asked, _, err := c.session.call(ctx, transcript.Without(ctx), func(ctx context.Context, s *session) (any, error) {
 		return s.conn.full.GetQueryStatus(ctx, id)
 	})

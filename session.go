@@ -35,10 +35,14 @@ type session struct {
 	visible   atomic.Bool                   // gosnowflake's requests can be seen
 	silent    bool                          // its login did nothing that an HTTP client does: a mock
 	detached  bool                          // it is being used, and will be closed, in the background
+	inTx      bool                          // it was given up with a transaction that may be open
 	dead      atomic.Pointer[error]         // why, once it was found dead
 	busy      atomic.Pointer[chan struct{}] // closed when an operation that its caller left behind is over
 	closing   sync.Once
 	leaving   atomic.Bool // it is being logged out
+
+	preparing sync.Mutex
+	prepared  map[*prepared]struct{} // the inner statements that are open; nil once it is closed
 }
 
 // A principal is whom a session acts as.
@@ -101,9 +105,9 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 		}
 		return nil, lctx.explain(err)
 	}
-	s := &session{connector: c, conn: asInner(conn), watcher: w, address: address, opened: time.Now(), order: c.clock.Add(1), principal: who}
+	s := &session{connector: c, conn: asInner(conn), watcher: w, address: address, opened: time.Now(), order: c.clock.Add(1), principal: who, prepared: map[*prepared]struct{}{}}
 	s.visible.Store(saw.Sent())
-	s.silent = cfg == nil && saw.Silent()
+	s.silent = cfg == nil && saw.Silent() && !wrapsSnowflake(conn)
 	s.heard(s.order)
 	c.counters.open.Add(1)
 	c.mu.Lock()
@@ -220,9 +224,30 @@ func (c *Connector) retire(s *session) {
 				c.emit(context.Background(), e)
 			}()
 			s.awaitLeft()
+			if s.inTx {
+				s.refresh()
+			}
+			s.preparing.Lock()
+			for p := range s.prepared {
+				_ = p.Stmt.Close()
+			}
+			s.prepared = nil
+			s.preparing.Unlock()
 			_ = s.conn.Close()
 		})
 	})
+}
+
+// refresh has the session's token renewed if it has expired. gosnowflake's log-out does
+// not renew it, and takes the refusal for success: then the session's transaction would
+// stay behind, with its locks. Best effort, bounded by what Close waits for.
+func (s *session) refresh() {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	seen := transcript.New(gosnowflake.WithDescribeOnly(ctx))
+	s.watcher.watch.Store(seen)
+	defer s.watcher.watch.Store(nil)
+	_, _, _ = leave(ctx, seen, func(ctx context.Context) (any, error) { return nil, s.conn.execSimple(ctx, "SELECT 1") })
 }
 
 // pace holds further logins back once more sessions have been opened, with no

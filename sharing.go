@@ -68,8 +68,7 @@ func (c *conn) claimed(op *operation) error {
 	if !c.session.watcher.shared {
 		return nil
 	}
-	after := op.text.After(sqltext.State{AutocommitOff: c.autocommitOff}, false)
-	if op.call == callBegin || op.text.Text() != "" && (after.InTx || after.Lost != 0) {
+	if after := op.does().After(sqltext.State{AutocommitOff: c.autocommitOff}, false); after.InTx || after.Lost != 0 {
 		return c.connector.sharing.claim()
 	}
 	return nil

@@ -15,12 +15,13 @@ import (
 // A sessionState is what a connection knows of its present session. All of it is its
 // user's alone.
 type sessionState struct {
-	inTx          bool         // a transaction was begun by a statement, not by BeginTx
-	lasting       bool         // the open transaction holds something that its session's end does not undo
-	ended         bool         // something in the open transaction has ended it: its COMMIT finds none
+	inTx          bool         // a transaction may be open
+	sure          bool         // one certainly is: its COMMIT must find it
+	lasting       bool         // it holds something that its session's end does not undo
 	autocommitOff bool         // then the first DML begins a transaction
 	mine          sqltext.Loss // what this holder changed
 	theirs        sqltext.Loss // what earlier users of the pooled connection changed
+	unsure        bool         // whether it is alive: it came out of the pool, and others have ended
 
 	went        sqltext.Loss  // what went with the session that is gone
 	gone        error         // why the session can be used no more; the next statement gets a new one
@@ -31,15 +32,14 @@ type sessionState struct {
 	since       int           // the statements of the program's that have run on the session since
 }
 
-// ran takes note of a statement that was sent. One that failed may have been carried out
-// in part.
+// ran takes note of a statement that was carried out; failed, perhaps in part.
 func (c *conn) ran(text sqltext.Statement, failed bool) {
 	if text.Text() == "" {
 		return
 	}
 	c.since++
-	open := c.tx != nil || c.inTx
-	after := text.After(sqltext.State{InTx: c.inTx, AutocommitOff: c.autocommitOff}, failed)
+	open := c.txState() != noTx
+	after := text.After(sqltext.State{InTx: c.inTx, Sure: c.sure, AutocommitOff: c.autocommitOff}, failed)
 	switch {
 	case !open && after.InTx:
 		// A BEGIN that failed may not have begun, and what follows commits by itself.
@@ -47,19 +47,13 @@ func (c *conn) ran(text sqltext.Statement, failed bool) {
 	case open && !text.IsBegin() && !text.UndoneByRollback():
 		c.lasting = true
 	}
-	if !open {
-		c.ended = false
-	} else if !failed && (text.Has(sqltext.DDL) || text.Commits()) {
-		c.ended = true
-	}
-	c.inTx, c.autocommitOff = after.InTx, after.AutocommitOff
+	c.inTx, c.sure, c.autocommitOff = after.InTx, after.Sure, after.AutocommitOff
 	c.mine |= after.Lost
 	if text.Has(sqltext.Unknown) && c.session.busy.Load() == nil { // it may have switched AUTOCOMMIT; the server says so
 		if reported, known := c.session.conn.parameter("autocommit"); known {
 			c.autocommitOff = !isTrue(reported)
 		}
 	}
-	c.unclaimed()
 }
 
 // ready makes sure that there is a session to send an operation to. done says that the
@@ -68,41 +62,50 @@ func (c *conn) ready(ctx context.Context, op *operation) (done bool, _ error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	if c.over != nil {
-		over := c.over.of(op.name)
-		switch {
-		case op.call == callRollback:
-			c.over = nil
-			return true, nil
-		case op.call == callBegin && c.tx == nil:
-			c.over = nil // the whole transaction again
-		case op.text.Commits() && c.tx == nil:
-			c.over = nil
-			return false, over
-		default:
-			return false, over
-		}
-	}
-	if err := c.unoccupied(ctx); err != nil {
+	if err := c.inspect(ctx, op); err != nil {
 		return false, err
 	}
-	if c.foreign && c.gone == nil {
-		c.giveUp(errForeign)
-	}
-	if c.gone == nil {
-		if dead := c.session.dead.Load(); dead != nil {
-			c.giveUp(*dead)
+	if over := c.over; over != nil {
+		if c.tx == nil && (op.call == callBegin || op.call == callRollback || op.does().Commits()) {
+			c.over = nil // with it the transaction is ended; or it is the whole of it again
+		}
+		if op.call == callRollback {
+			return true, nil
+		}
+		if op.call != callBegin || c.tx != nil {
+			return false, over.of(op.name)
 		}
 	}
 	if c.untold != 0 || c.historyLost && op.text.Text() != "" && op.text.Reach() > c.since {
 		return false, c.tell(op)
 	}
 	if c.gone != nil {
-		if err := c.renew(ctx); err != nil {
+		if err := c.renew(ctx, op); err != nil {
 			return false, err
 		}
 	}
 	return false, c.claimed(op)
+}
+
+// inspect gives the session up if it is of no use: it was found dead, has another's
+// settings, or is still busy with what a caller left behind. The error is the context's.
+func (c *conn) inspect(ctx context.Context, op *operation) error {
+	if c.gone != nil {
+		return nil
+	}
+	if err := c.unoccupied(ctx); err != nil {
+		return err
+	}
+	if dead := c.session.dead.Load(); dead != nil {
+		c.giveUp(*dead)
+	} else if c.foreign {
+		c.giveUp(errForeign)
+	}
+	if unsure := c.unsure; unsure && c.gone == nil && op.call != callPing {
+		c.unsure = false
+		return c.question(ctx, op)
+	}
+	return nil
 }
 
 // of is the error of a transaction that was lost, for a later operation in it, which is
@@ -131,43 +134,38 @@ var (
 )
 
 // unoccupied waits until an operation that its caller left behind is over. If that takes
-// too long the session is given up.
+// too long the session is given up. The error is the context's.
 func (c *conn) unoccupied(ctx context.Context) error {
-	if c.session.busy.Load() == nil || c.gone != nil {
+	if c.session.busy.Load() == nil {
 		return nil
 	}
 	bounded, cancel := context.WithTimeout(ctx, rollbackTimeout)
 	defer cancel()
-	if c.settle(bounded) == nil {
-		return nil
+	if c.settle(bounded) != nil && ctx.Err() == nil {
+		c.giveUp(errBusy)
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	tx := c.txState()
-	c.giveUp(errBusy)
-	if tx == noTx {
-		return nil
-	}
-	c.over = &SessionError{Op: "transaction", Class: ClassSessionLost, SessionID: c.session.id(), InTx: true, Err: errBusy, ran: true}
-	if tx == lastingTx {
-		c.over.Class = ClassInDoubt
-	}
-	return c.over
+	return ctx.Err()
 }
 
-// giveUp ends the use of the session. One that lives is logged out in the background:
-// nobody waits, and no ROLLBACK is sent, because what is still on its way must find no
-// session.
+// giveUp ends the use of the session, and of a transaction in it: each statement says so
+// until that is ended. A session that lives is logged out in the background: nobody
+// waits, and no ROLLBACK is sent, because what is still on its way must find no session.
 func (c *conn) giveUp(why error) {
 	if c.gone != nil {
 		return
 	}
 	c.gone = why
+	if tx := c.txState(); tx != noTx {
+		c.session.inTx = true
+		c.over = &SessionError{Op: "transaction", Class: ClassSessionLost, Code: number(why), SessionID: c.session.id(), InTx: true, Err: why, ran: true}
+		if tx == lastingTx {
+			c.over.Class = ClassInDoubt
+		}
+	}
 	c.untold |= c.mine
 	c.went = c.mine | c.theirs
 	c.connector.stateLost(c.session, why, c.theirs&^c.mine)
-	c.mine, c.theirs, c.inTx, c.lasting, c.ended = 0, 0, false, false, false
+	c.mine, c.theirs, c.inTx, c.sure, c.lasting = 0, 0, false, false, false
 	c.forget()
 	c.unclaimed()
 	if c.session.dead.Load() == nil {
@@ -186,10 +184,13 @@ func (c *conn) release() {
 	}
 }
 
-// renew puts a new session in the place of the one that is gone.
-func (c *conn) renew(ctx context.Context) error {
+// renew puts a new session in the place of the one that is gone, within the operation's
+// patience.
+func (c *conn) renew(ctx context.Context, op *operation) error {
 	old, begun, why, went := c.session, time.Now(), c.gone, c.went
-	fresh, err := c.connector.login(ctx)
+	limited, cancel := op.patience.limit(ctx, c.connector)
+	defer cancel()
+	fresh, err := c.connector.login(limited)
 	if err != nil {
 		return err
 	}

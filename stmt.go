@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 
 	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether/internal/sqltext"
 )
 
 // A stmt is a prepared statement. It outlives the session that it was prepared
@@ -15,7 +17,7 @@ import (
 type stmt struct {
 	conn    *conn
 	query   string
-	inner   atomic.Pointer[prepared]
+	inner   atomic.Pointer[prepared] // nil before its first use
 	queryID string // of an execution that was carried over to another session
 }
 
@@ -23,6 +25,18 @@ type stmt struct {
 type prepared struct {
 	driver.Stmt
 	session *session
+}
+
+// close closes the inner statement, if its session has not done that.
+func (p *prepared) close() error {
+	s := p.session
+	s.preparing.Lock() // its connection is one goroutine's at a time
+	defer s.preparing.Unlock()
+	if _, open := s.prepared[p]; !open {
+		return nil
+	}
+	delete(s.prepared, p)
+	return p.Stmt.Close()
 }
 
 var (
@@ -38,6 +52,11 @@ func (s *stmt) prepare(ctx context.Context, on *session) (*prepared, error) {
 		return nil, err // and inner stays: database/sql asks for NumInput before it tries again
 	}
 	p := &prepared{inner, on}
+	on.preparing.Lock()
+	if on.prepared != nil {
+		on.prepared[p] = struct{}{}
+	}
+	on.preparing.Unlock()
 	s.inner.Store(p)
 	return p, nil
 }
@@ -45,12 +64,11 @@ func (s *stmt) prepare(ctx context.Context, on *session) (*prepared, error) {
 // current is the inner statement on a session, the connection's present one.
 func (s *stmt) current(ctx context.Context, on *session) (driver.Stmt, error) {
 	p := s.inner.Load()
-	if old := p; old.session != on {
+	if p == nil || p.session != on { // which closes what was prepared on it
 		var err error
 		if p, err = s.prepare(ctx, on); err != nil {
 			return nil, err
 		}
-		_ = old.Close()
 	}
 	return p.Stmt, nil
 }
@@ -58,7 +76,8 @@ func (s *stmt) current(ctx context.Context, on *session) (driver.Stmt, error) {
 // ExecContext carries out the statement.
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
 	s.queryID = ""
-	op := s.conn.statement("exec", s.query)
+	op := s.conn.statement(ctx, "exec", s.query)
+	op.nothing = driver.ResultNoRows
 	op.run = func(ctx context.Context, on *session) (any, error) {
 		inner, err := s.current(ctx, on)
 		if err != nil {
@@ -77,16 +96,17 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 // QueryContext carries out the statement and returns the inner driver's own rows.
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
 	s.queryID = ""
-	op := s.conn.statement("query", s.query)
+	op := s.conn.statement(ctx, "query", s.query)
+	if fetches(ctx) {
+		op.call, op.text = callFetch, sqltext.Statement{}
+	}
+	op.nothing = new(nothingToDo)
 	op.run = func(ctx context.Context, on *session) (any, error) {
 		inner, err := s.current(ctx, on)
 		if err != nil {
 			return nil, err
 		}
 		return queryStmt(ctx, inner, args)
-	}
-	if fetches(ctx) {
-		op.call = callFetch
 	}
 	op.resumed = func(fetched driver.Rows, id string) (any, error) {
 		s.queryID = id
@@ -107,15 +127,22 @@ func (s *stmt) Query(args []driver.Value) (driver.Rows, error) {
 }
 
 // NumInput is the inner statement's: -1 with gosnowflake, which does not know.
-func (s *stmt) NumInput() int { return s.inner.Load().NumInput() }
+func (s *stmt) NumInput() int {
+	if p := s.inner.Load(); p != nil {
+		return p.NumInput()
+	}
+	return -1
+}
 
 // GetQueryID is gosnowflake's: the ID of the last execution.
 func (s *stmt) GetQueryID() string {
 	if s.queryID != "" {
 		return s.queryID
 	}
-	if q, ok := s.inner.Load().Stmt.(gosnowflake.SnowflakeStmt); ok {
-		return q.GetQueryID()
+	if p := s.inner.Load(); p != nil {
+		if q, ok := p.Stmt.(gosnowflake.SnowflakeStmt); ok {
+			return q.GetQueryID()
+		}
 	}
 	return ""
 }
@@ -124,12 +151,15 @@ func (s *stmt) GetQueryID() string {
 // caller left behind may still do.
 func (s *stmt) Close() error {
 	p := s.inner.Load()
+	if p == nil {
+		return nil
+	}
 	if p.session.busy.Load() == nil {
-		return p.Close()
+		return p.close()
 	}
 	go func() {
 		p.session.awaitLeft()
-		_ = p.Close()
+		_ = p.close()
 	}()
 	return nil
 }

@@ -46,7 +46,7 @@ func (t *tx) end(err error) {
 		c.giveUp(err)
 	}
 	c.tx, c.over = nil, nil
-	c.inTx, c.lasting, c.ended = false, false, false
+	c.inTx, c.sure, c.lasting = false, false, false
 	c.unclaimed()
 }
 

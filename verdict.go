@@ -28,7 +28,7 @@ const (
 	callRollback
 	callPing
 	callPrepare
-	callFetch // of a result by its ID, which runs nothing
+	callFetch // of a result by its ID, or a description: it runs nothing
 	calls
 )
 
@@ -36,7 +36,7 @@ const (
 type traits struct {
 	repeatable bool // to run it twice is to run it once
 	undone     bool // a rollback undoes all of it
-	commits    bool // some part of it is COMMIT
+	commits    bool // some part of it is COMMIT, and not of a transaction that the text itself begins
 	begins     bool // it leaves a transaction open that was not there before
 	carriable  bool // its outcome can be fetched by its ID
 }
@@ -89,8 +89,8 @@ var rules = [...]rule{
 		func(s situation) verdict { return verdict{action: asItIs, ran: s.sent(), lasts: s.sent()} },
 	},
 	{
-		"it is ROLLBACK, and the session is gone", "it is done",
-		func(s situation) bool { return s.call == callRollback && s.gone },
+		"it is ROLLBACK, and its session is gone, or it may have run", "it is done: the session is ended, and its transaction with it",
+		func(s situation) bool { return s.call == callRollback && (s.gone || s.sent()) },
 		func(s situation) verdict { return verdict{action: rolled, end: true} },
 	},
 	{

@@ -32,6 +32,7 @@ type Fate struct {
 // An Outcome is what the error of a try says.
 type Outcome struct {
 	Failed   bool   // there is one
+	Local    bool   // that nothing was sent, unless something was seen
 	Gone     bool   // that the session has ended
 	Refused  bool   // that the last request was refused without an answer: HTTP 401, or one renewal too many
 	Network  bool   // that the network or a gateway failed
@@ -60,8 +61,10 @@ func (t Transcript) Judge(o Outcome, visible bool) Fate {
 		return Fate{Accepted, id}
 	case t.abandoned:
 		return Fate{Kind: Open}
-	case len(t.marks) == 0 && t.dials == 0 && !o.Gone:
+	case t.Silent() && o.Local:
 		return Fate{Kind: Local} // it did not come to be sent
+	case t.Silent() && o.Answer && o.QueryID != "" && len(o.SQLState) == 5:
+		return Fate{Answered, o.QueryID} // what wraps gosnowflake hides the statement, not its error
 	case !visible:
 		return Fate{Kind: Open}
 	case own == notSent && (o.Gone || o.Network && t.dials > 0 || t.last() == answered):

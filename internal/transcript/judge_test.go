@@ -147,7 +147,7 @@ func TestHiddenTrafficStillHasItsID(t *testing.T) {
 		want  Kind
 	}{
 		{"qi", gone, Accepted}, {"qo", gone, Open}, {"q", gone, Open}, {"qi", sql, Answered}, {"qo", bareSQL, Open},
-		{"qqjqji", gone, Accepted}, {"qqjqj", gone, Open}, {"", own, Local},
+		{"qqjqji", gone, Accepted}, {"qqjqj", gone, Open}, {"", own, Open}, {"", sql, Answered},
 	} {
 		if got := read(tt.marks).Judge(tt.o, false); got.Kind != tt.want || got.ID == "inner" {
 			t.Errorf("%s: %v, want %v", tt.marks, got, tt.want)

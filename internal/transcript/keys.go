@@ -29,12 +29,17 @@ func SnowflakeKey(key any) (text string, ok bool) {
 		return "", false
 	}
 	if known, _ := lastType.Load().(reflect.Type); t != known {
-		if t.PkgPath() != packages[0] && t.PkgPath() != packages[1] {
+		if !IsSnowflake(t) {
 			return "", false
 		}
 		lastType.Store(t)
 	}
 	return reflect.ValueOf(key).String(), true
+}
+
+// IsSnowflake reports whether a type is one of gosnowflake's.
+func IsSnowflake(t reflect.Type) bool {
+	return t.PkgPath() == packages[0] || t.PkgPath() == packages[1]
 }
 
 // lastType is the type of the last key that was one: a program has one gosnowflake, as a

@@ -179,6 +179,13 @@ func (r *Recorder) wroteRequest(httptrace.WroteRequestInfo) {
 	}
 }
 
+// Sent reports whether any request has been written so far.
+func (r *Recorder) Sent() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.t.Sent()
+}
+
 // End reads what became of the statement. Call it once, when gosnowflake has returned;
 // or, with abandoned, when its caller left it behind.
 func (r *Recorder) End(abandoned bool) Transcript {

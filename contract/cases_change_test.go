@@ -1,0 +1,168 @@
+package contract_test
+
+import (
+	"context"
+	"database/sql"
+	"testing"
+	"time"
+
+	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// This file is about statements that change their session: when that has happened, and
+// when it has not.
+
+// TestReadBeforeAChangeOfItsSessionIsNotRunAgain: a text whose later part changes what
+// its earlier part reads is not repeatable.
+func TestReadBeforeAChangeOfItsSessionIsNotRunAgain(t *testing.T) {
+	for _, query := range []string{
+		"SELECT CURRENT_ROLE(); USE ROLE other",
+		"SELECT * FROM t; USE SCHEMA other",
+		"SELECT $x; SET x = 2",
+		"SELECT * FROM t; CREATE OR REPLACE TEMPORARY TABLE t AS SELECT 1",
+	} {
+		t.Run(query, func(t *testing.T) {
+			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				db := casePool(t, srv, 1)
+				n := 0
+				srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+					if r.Kind == snowtest.RequestQuery && r.SQL == query {
+						n++
+						return snowtest.Fault{Run: true, Status: 200, Body: "<html>"}, n == 1
+					}
+					return snowtest.Fault{}, false
+				})
+				err := caseDrain(db.QueryContext(gosnowflake.WithMultiStatement(t.Context(), 2), query))
+				if a := srv.Accepted(query); err == nil && a != 1 {
+					t.Errorf("ran %d times, and nil: the second run reads what the first has changed", a)
+				}
+			})
+		})
+	}
+}
+
+// TestChangeOfTheSessionIsRunAgainOnANewOne: the first statement of a holder's changes
+// the session, its reply is lost and then its session: it may run again on a new one, and
+// does not.
+func TestChangeOfTheSessionIsRunAgainOnANewOne(t *testing.T) {
+	for _, query := range []string{"USE ROLE other", "ALTER SESSION SET TIMEZONE = 'UTC'", "SET x = 1", "CREATE TEMPORARY TABLE IF NOT EXISTS x (n INT)"} {
+		t.Run(query, func(t *testing.T) {
+			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				conn := casePin(t, casePool(t, srv, 1))
+				caseLose(srv, query)
+				if _, err := conn.ExecContext(t.Context(), query); err != nil {
+					t.Errorf("%v", err)
+				}
+			})
+		})
+	}
+}
+
+// TestFetchByIDChangesNothing: a fetch runs nothing, and so changes no session.
+func TestFetchByIDChangesNothing(t *testing.T) {
+	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		conn := casePin(t, casePool(t, srv, 1))
+		caseExec(t, conn, "SELECT 5")
+		id := srv.Ledger()[len(srv.Ledger())-1].QueryID
+		if err := caseDrain(conn.QueryContext(gosnowflake.WithFetchResultByID(t.Context(), id), "CALL p()")); err != nil {
+			t.Fatal(err)
+		}
+		srv.AbortSessions()
+		if err := caseDrain(conn.QueryContext(t.Context(), "SELECT 6")); err != nil {
+			t.Errorf("nothing was lost: %v", err)
+		}
+	})
+}
+
+// TestQuestionOfTheDriversIsNotTheProgramsLast: the driver's own question about the
+// session is no statement of the program's.
+func TestQuestionOfTheDriversIsNotTheProgramsLast(t *testing.T) {
+	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		conn := casePin(t, casePool(t, srv, 1))
+		caseExec(t, conn, caseRow(1))
+		id := srv.Ledger()[len(srv.Ledger())-1].QueryID
+		probes := 0
+		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			srv.KeepControl()
+			if r.Kind == snowtest.RequestQuery && r.SQL == "SELECT 1" {
+				probes++
+			}
+			return snowtest.Fault{}, false
+		})
+		srv.ExpireSessionTokens()
+		err := caseDrain(conn.QueryContext(gosnowflake.WithFetchResultByID(t.Context(), id), ""))
+		t.Logf("fetch: %v, questions: %d", err, probes)
+		if probes == 0 {
+			t.Fatal("no question was asked")
+		}
+		if err := caseDrain(conn.QueryContext(t.Context(), "SELECT LAST_QUERY_ID()")); err == nil {
+			t.Error("answered, although the last statement of the session is the driver's own")
+		}
+	})
+}
+
+// TestSharedSessionIsGivenBackWhenNothingWasBegun: a BeginTx that was not begun holds
+// nothing: others may share the session.
+func TestSharedSessionIsGivenBackWhenNothingWasBegun(t *testing.T) {
+	caseShared(t, 1, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
+		db.SetMaxOpenConns(2)
+		conn := casePin(t, db)
+		if _, err := conn.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelSerializable}); err == nil {
+			t.Fatal("begun")
+		}
+		if _, err := db.ExecContext(t.Context(), "SELECT 2"); err != nil {
+			t.Errorf("nobody has a transaction: %v", err)
+		}
+	})
+}
+
+// TestDescribedStatementChangesNothing: what is only described has changed nothing.
+func TestDescribedStatementChangesNothing(t *testing.T) {
+	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := casePool(t, srv, 1)
+		conn := casePin(t, db)
+		caseExec(t, conn, "BEGIN", caseRow(1))
+		if _, err := conn.ExecContext(gosnowflake.WithDescribeOnly(t.Context()), "ROLLBACK"); err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.Close()
+		caseNextUser(t, srv, db)
+	})
+}
+
+// TestCallerOfAChangeThatWasLostHearsOfItsEnd: a caller who waits for the query ID hears
+// of the end, as from gosnowflake.
+func TestCallerOfAChangeThatWasLostHearsOfItsEnd(t *testing.T) {
+	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		const query = "USE ROLE other"
+		conn := casePin(t, casePool(t, srv, 1))
+		caseLose(srv, query)
+		ids := make(chan string, 1)
+		_, err := conn.ExecContext(gosnowflake.WithQueryIDChan(t.Context(), ids), query)
+		select {
+		case <-ids:
+		case <-time.After(time.Hour):
+			t.Errorf("nothing on the channel for an hour after %v", err)
+		}
+	})
+}
+
+// TestRefusedChangeOfTheSessionIsNone: a statement that Snowflake refused with an error
+// of its own has changed nothing.
+func TestRefusedChangeOfTheSessionIsNone(t *testing.T) {
+	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		conn := casePin(t, casePool(t, srv, 1))
+		srv.Handle("^USE ROLE nope", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
+			return nil, &snowtest.Error{Code: "002003", SQLState: "02000", Message: "Role 'NOPE' does not exist or not authorized."}
+		})
+		if _, err := conn.ExecContext(t.Context(), "USE ROLE nope"); err == nil {
+			t.Fatal("used")
+		}
+		srv.AbortSessions()
+		if _, err := conn.ExecContext(t.Context(), "SELECT 2"); err != nil {
+			t.Errorf("nothing was lost: %v", err)
+		}
+	})
+}

@@ -1,0 +1,61 @@
+package snowtether
+
+import (
+	"context"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+)
+
+// A patience is what one operation has for an outage: without a deadline of the caller's
+// the connect budget, once, from the first failure on, whatever is waited for then: a
+// pause, a login, a question.
+type patience struct {
+	since   time.Time // of the first failure; zero: there was none, or it is over
+	backOff backoff.BackOff
+}
+
+// renew is called when an outage is over.
+func (p *patience) renew() { *p = patience{} }
+
+func (p *patience) begin() {
+	if p.since.IsZero() {
+		p.since = time.Now()
+	}
+}
+
+// limit is the caller's context for what is waited for.
+func (p *patience) limit(ctx context.Context, c *Connector) (context.Context, context.CancelFunc) {
+	p.begin()
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadlineCause(ctx, p.since.Add(c.settings.connectBudget), errBudgetOver)
+}
+
+// wait lets some of an outage pass before the operation is tried again, and reports
+// whether there is time for that.
+func (p *patience) wait(ctx context.Context, c *Connector) bool {
+	p.begin()
+	if p.backOff == nil {
+		p.backOff = c.gate.newBackOff()
+	}
+	pause := p.backOff.NextBackOff()
+	_, bounded := ctx.Deadline()
+	if pause == backoff.Stop || !bounded && time.Since(p.since)+pause > c.settings.connectBudget {
+		return false
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+	case <-c.stopped.Done():
+	}
+	return false
+}
+
+// untried reports whether next to nothing of it is gone: then database/sql may begin from
+// the start on another connection, with a patience of its own.
+func (p *patience) untried() bool { return p.since.IsZero() || time.Since(p.since) <= 5*time.Second }
