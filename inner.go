@@ -324,10 +324,16 @@ func leave(ctx, inner context.Context, run func(context.Context) (any, error)) (
 	}
 	over := make(chan struct{})
 	go func() {
-		if rows, ok := (<-done).out.(driver.Rows); ok {
+		out := (<-done).out
+		if rows, ok := out.(driver.Rows); ok {
 			_ = rows.Close()
 		}
 		close(over)
+		if res, ok := out.(driver.Result); ok {
+			// gosnowflake hands the end of an asynchronous statement to whoever asks, and
+			// waits for that, for ever.
+			_, _ = res.RowsAffected()
+		}
 	}()
 	return nil, over, ctx.Err()
 }

@@ -43,9 +43,8 @@ func TestReadBeforeAChangeOfItsSessionIsNotRunAgain(t *testing.T) {
 	}
 }
 
-// TestChangeOfTheSessionIsRunAgainOnANewOne: the first statement of a holder's changes
-// the session, its reply is lost and then its session: it may run again on a new one, and
-// does not.
+// TestChangeOfTheSessionIsRunAgainOnANewOne: its reply is lost and then its session, and
+// nothing that was set before went with it.
 func TestChangeOfTheSessionIsRunAgainOnANewOne(t *testing.T) {
 	for _, query := range []string{"USE ROLE other", "ALTER SESSION SET TIMEZONE = 'UTC'", "SET x = 1", "CREATE TEMPORARY TABLE IF NOT EXISTS x (n INT)"} {
 		t.Run(query, func(t *testing.T) {

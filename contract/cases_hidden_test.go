@@ -208,3 +208,39 @@ func TestStatementHiddenByAWrapperIsInDoubt(t *testing.T) {
 		}
 	}
 }
+
+// caseLate is an inner driver whose statement takes its time whatever its caller does, and
+// whose result, as an asynchronous one of gosnowflake's, waits for somebody to ask for it.
+type caseLate struct{ asked chan struct{} }
+
+func (d caseLate) Connect(context.Context) (driver.Conn, error) { return d, nil }
+func (d caseLate) Driver() driver.Driver                        { return nil }
+func (d caseLate) Prepare(string) (driver.Stmt, error)          { return nil, errors.New("no") }
+func (d caseLate) Close() error                                 { return nil }
+func (d caseLate) Begin() (driver.Tx, error)                    { return nil, errors.New("no") }
+func (d caseLate) LastInsertId() (int64, error)                 { return 0, nil }
+func (d caseLate) RowsAffected() (int64, error)                 { close(d.asked); return 0, nil }
+func (d caseLate) ExecContext(context.Context, string, []driver.NamedValue) (driver.Result, error) {
+	time.Sleep(time.Minute)
+	return d, nil
+}
+
+// TestResultThatNobodyTakesIsTaken: its caller has left, and gosnowflake would wait for
+// ever.
+func TestResultThatNobodyTakesIsTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inner := caseLate{make(chan struct{})}
+		c, err := snowtether.WrapConnector(inner)
+		if err != nil {
+			t.Fatal(err)
+		}
+		db := sql.OpenDB(c)
+		defer db.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := db.ExecContext(ctx, caseRow(1)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		<-inner.asked
+	})
+}
