@@ -18,7 +18,7 @@ type stmt struct {
 	conn    *conn
 	query   string
 	inner   atomic.Pointer[prepared] // nil before its first use
-	queryID string // of an execution that was carried over to another session
+	queryID string                   // of an execution that was carried over to another session
 }
 
 // A prepared is the inner statement, and the session that it was prepared on.

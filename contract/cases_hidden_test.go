@@ -35,7 +35,6 @@ func (d *caseGuarded) Driver() driver.Driver { return nil }
 type caseGuardedConn struct {
 	d    *caseGuarded
 	busy atomic.Int32
-	id   int32
 }
 
 func (c *caseGuardedConn) use() func() {
@@ -128,6 +127,7 @@ func (c caseOldConn) Prepare(query string) (driver.Stmt, error) {
 
 func (c caseOldConn) Close() error { return c.c.Close() }
 
+//lint:ignore SA1019 it is old
 func (c caseOldConn) Begin() (driver.Tx, error) { return c.c.Begin() }
 
 func (s caseOldStmt) Close() error { return s.s.Close() }
@@ -135,11 +135,13 @@ func (s caseOldStmt) Close() error { return s.s.Close() }
 func (s caseOldStmt) NumInput() int { return s.s.NumInput() }
 
 func (s caseOldStmt) Exec(args []driver.Value) (driver.Result, error) {
-	return s.s.Exec(args) //nolint:staticcheck // it is old
+	//lint:ignore SA1019 it is old
+	return s.s.Exec(args)
 }
 
 func (s caseOldStmt) Query(args []driver.Value) (driver.Rows, error) {
-	return s.s.Query(args) //nolint:staticcheck // it is old
+	//lint:ignore SA1019 it is old
+	return s.s.Query(args)
 }
 
 // caseDetached is a wrapper that sends statements with a context of its own.
