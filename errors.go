@@ -168,6 +168,10 @@ func lost(err error) bool {
 		strings.Contains(strings.ToLower(err.Error()), "authentication token has expired") // other inner drivers
 }
 
+// renewalFailed reports whether it is only known that the session token could not be
+// renewed, by whatever answered.
+func renewalFailed(err error) bool { return number(err) == gosnowflake.ErrFailedToRenewSession }
+
 // number is Snowflake's number for the error, or 0.
 func number(err error) int {
 	said, _ := sferr.Of(err)

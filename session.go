@@ -226,6 +226,7 @@ func (c *Connector) retire(s *session) {
 			s.awaitLeft()
 			if s.inTx {
 				s.refresh()
+				s.awaitLeft()
 			}
 			s.preparing.Lock()
 			for p := range s.prepared {
@@ -240,14 +241,25 @@ func (c *Connector) retire(s *session) {
 
 // refresh has the session's token renewed if it has expired. gosnowflake's log-out does
 // not renew it, and takes the refusal for success: then the session's transaction would
-// stay behind, with its locks. Best effort, bounded by what Close waits for.
+// stay behind, with its locks. Best effort, bounded by half of what Close waits for.
 func (s *session) refresh() {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout/2)
 	defer cancel()
-	seen := transcript.New(gosnowflake.WithDescribeOnly(ctx))
-	s.watcher.watch.Store(seen)
-	defer s.watcher.watch.Store(nil)
-	_, _, _ = leave(ctx, seen, func(ctx context.Context) (any, error) { return nil, s.conn.execSimple(ctx, "SELECT 1") })
+	for pause := 100 * time.Millisecond; ; pause *= 2 {
+		seen := transcript.New(gosnowflake.WithDescribeOnly(ctx))
+		s.watcher.watch.Store(seen)
+		_, left, err := s.call(ctx, seen, func(ctx context.Context, s *session) (any, error) { return nil, s.conn.execSimple(ctx, "SELECT 1") })
+		s.watcher.watch.Store(nil)
+		seen.End(left)
+		if err == nil || lost(err) && !renewalFailed(err) || left {
+			return
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // pace holds further logins back once more sessions have been opened, with no
