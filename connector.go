@@ -40,6 +40,7 @@ type Connector struct {
 	hookPanicked atomic.Bool
 	fruitless    atomic.Int64 // logins since a statement was last carried out
 	cut          atomic.Bool  // a statement could not be sent, and none was answered since
+	vain         atomic.Pointer[vain]
 
 	// The order in which things happened: sessions opened, heard of, found dead. A
 	// session not heard of since suspectSince has to prove at its next checkout that

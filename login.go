@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
@@ -26,6 +27,9 @@ func (c *Connector) login(ctx context.Context) (_ *session, failed error) {
 	}()
 	caller := ctx
 	if _, ok := ctx.Deadline(); !ok {
+		if v := c.vain.Load(); v.fresh() && isOpener() {
+			return nil, v.err
+		}
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, c.settings.connectBudget, errBudgetOver)
 		defer cancel()
@@ -54,7 +58,9 @@ func (c *Connector) loginError(caller context.Context, err error) error {
 		return se
 	}
 	if errors.Is(err, errBudgetOver) && (caller.Err() == nil || context.Cause(caller) == errBudgetOver) {
-		return &SessionError{Op: "login", Class: ClassTransient, Code: number(err), Err: &budgetError{c.settings.connectBudget, err}}
+		failed := &SessionError{Op: "login", Class: ClassTransient, Code: number(err), Err: &budgetError{c.settings.connectBudget, err}}
+		c.vain.Store(&vain{time.Now(), failed})
+		return failed
 	}
 	class := classifyLogin(err, caller.Err())
 	if class == ClassContext && !errors.Is(err, caller.Err()) {
@@ -64,6 +70,31 @@ func (c *Connector) loginError(caller context.Context, err error) error {
 		class = ClassPermanent // a fresh one has been tried, or there is none
 	}
 	return &SessionError{Op: "login", Class: class, Code: number(err), Err: err}
+}
+
+// A vain is a login that was waited for in vain for the whole connect budget.
+type vain struct {
+	at  time.Time
+	err error
+}
+
+// fresh reports whether that was just now.
+func (v *vain) fresh() bool { return v != nil && time.Since(v.at) < time.Second }
+
+// isOpener reports whether it is database/sql's own goroutine that asks for a connection,
+// on behalf of callers who wait in its queue. It asks for one after the other, so that
+// each would wait for all before them; as they have waited, they are told at once what
+// others have just waited for in vain.
+func isOpener() bool {
+	var pcs [16]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
+	for more := true; more; {
+		var frame runtime.Frame
+		if frame, more = frames.Next(); frame.Function == "database/sql.(*DB).connectionOpener" {
+			return true
+		}
+	}
+	return false
 }
 
 // errBudgetOver ends the waiting of a caller without a deadline.
