@@ -26,16 +26,17 @@ const closeTimeout = 10 * time.Second
 // A Connector opens the sessions of one pool and looks after them. It is safe for
 // use by several goroutines.
 type Connector struct {
-	settings settings
-	cfg      *gosnowflake.Config // nil if inner was given
-	inner    driver.Connector    // nil if cfg was given
-	gate     *gate
-	tokens   *tokenCache // nil without a token source
-	reader   sqltext.Reader
-	sharing  sharing
-	counters counters
-	recent   recent
-	metrics  *metrics
+	settings   settings
+	cfg        *gosnowflake.Config // nil if inner was given
+	inner      driver.Connector    // nil if cfg was given
+	gate       *gate
+	tokens     *tokenCache // nil without a token source
+	reader     sqltext.Reader
+	sharing    sharing
+	cancelling cancelling
+	counters   counters
+	recent     recent
+	metrics    *metrics
 
 	hookPanicked atomic.Bool
 	fruitless    atomic.Int64 // logins since a statement was last carried out

@@ -287,17 +287,15 @@ func present(v any) error {
 // the inner driver. left says that it was left behind: from then on the connection is
 // another's, so run takes its session from here and touches nothing else of it.
 func (s *session) call(ctx, inner context.Context, run func(context.Context, *session) (any, error)) (_ any, left bool, _ error) {
-	out, over, err := leave(ctx, inner, func(ctx context.Context) (any, error) { return run(ctx, s) })
-	if over != nil {
-		busy := over // over itself stays off the heap
-		s.busy.Store(&busy)
+	out, behind, err := leave(ctx, inner, func(ctx context.Context) (any, error) { return run(ctx, s) })
+	if behind != nil {
+		s.busy.Store(behind)
 	}
-	return out, over != nil, err
+	return out, behind != nil, err
 }
 
-// leave runs something until it returns or ctx ends. If it was left behind, left is
-// closed when it has returned.
-func leave(ctx, inner context.Context, run func(context.Context) (any, error)) (_ any, left chan struct{}, _ error) {
+// leave runs something until it returns or ctx ends: then it is left behind.
+func leave(ctx, inner context.Context, run func(context.Context) (any, error)) (_ any, _ *leftover, _ error) {
 	if ctx.Done() == nil {
 		out, err := guard(inner, run)
 		return out, nil, err
@@ -322,20 +320,21 @@ func leave(ctx, inner context.Context, run func(context.Context) (any, error)) (
 		return r.out, nil, r.err
 	default:
 	}
-	over := make(chan struct{})
+	left := &leftover{over: make(chan struct{})}
 	go func() {
-		out := (<-done).out
-		if rows, ok := out.(driver.Rows); ok {
+		r := <-done
+		if rows, ok := r.out.(driver.Rows); ok {
 			_ = rows.Close()
 		}
-		close(over)
-		if res, ok := out.(driver.Result); ok {
+		left.err = r.err
+		close(left.over)
+		if res, ok := r.out.(driver.Result); ok {
 			// gosnowflake hands the end of an asynchronous statement to whoever asks, and
 			// waits for that, for ever.
 			_, _ = res.RowsAffected()
 		}
 	}()
-	return nil, over, ctx.Err()
+	return nil, left, ctx.Err()
 }
 
 // growStack makes room on a new goroutine's stack for gosnowflake, whose calls take
@@ -352,6 +351,6 @@ func growStack(i int) byte {
 // be cancelling it.
 func (s *session) awaitLeft() {
 	if left := s.busy.Load(); left != nil {
-		<-*left
+		<-left.over
 	}
 }

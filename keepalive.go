@@ -331,9 +331,9 @@ func (k *keeper) ping(ctx context.Context, s *session) error {
 	if left != nil {
 		// gosnowflake cancels the statement, and tries that for minutes. It is left to
 		// that, and with it the connection.
-		k.unsettled[s], k.address = left, nil
+		k.unsettled[s], k.address = left.over, nil
 		go func() {
-			<-left
+			<-left.over
 			_ = conn.Close()
 		}()
 	}

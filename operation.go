@@ -73,6 +73,7 @@ type try struct {
 	err     error
 	fate    transcript.Fate
 	gone    bool // the session has ended
+	left    bool // its caller left it behind
 	visible bool // what gosnowflake did could be seen
 }
 
@@ -119,7 +120,7 @@ func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operatio
 		s.visible.Store(true)
 	}
 	// What wraps gosnowflake may show one statement and hide another.
-	t = &try{out: out, err: err, visible: s.visible.Load() && (native || !saw.Silent())}
+	t = &try{out: out, err: err, left: left, visible: s.visible.Load() && (native || !saw.Silent())}
 	if err == nil {
 		if saw.Sent() || !native { // a prepare sends nothing and proves nothing
 			s.heard(now)
@@ -225,6 +226,9 @@ func (c *conn) act(ctx context.Context, op *operation, t *try, s situation, v ve
 	}
 	if s.sent() {
 		c.unclear(op.does())
+		if s.left && op.call == callStatement && (t.left || t.gone) {
+			c.cancelLeft(t.fate.ID)
+		}
 	}
 	if v.action == depart {
 		return false, nil, fail.Err
@@ -250,6 +254,7 @@ func (c *conn) known(op *operation, t *try) {
 	switch text := op.does(); t.fate.Kind {
 	case transcript.Done:
 		c.ran(text, op.async)
+		c.session.async = c.session.async || op.async
 	case transcript.Answered:
 		c.connector.served()
 		if text.AllOrNothing() {

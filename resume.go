@@ -33,9 +33,6 @@ const (
 	vagueFor  = 12 * time.Hour
 )
 
-// cancelTimeout bounds the cancelling of a statement whose caller has left.
-const cancelTimeout = 10 * time.Second
-
 // carryOver waits for the outcome of an accepted statement and fetches it. If another
 // session took the place of the one that it ran in, what that one had is lost: the next
 // statement says so.
@@ -88,7 +85,8 @@ func (c *conn) resume(ctx context.Context, op *operation, id string, cause error
 		if c.gone != nil {
 			if err := c.renew(ctx, op); err != nil {
 				if ctx.Err() != nil {
-					return nil, fmt.Errorf("%w; the statement %s had been accepted", ctx.Err(), id)
+					c.connector.cancelElsewhere(byID(id))
+					return nil, fmt.Errorf("%w; the statement %s had been accepted and is being cancelled", ctx.Err(), id)
 				}
 				return nil, fmt.Errorf("%w; %w", cause, err)
 			}
@@ -349,23 +347,6 @@ func ownError(err error, id string) error {
 		}
 	}
 	return err
-}
-
-// cancel stops the statement of a caller who has left, in the background, and
-// gives the session up after that.
-func (c *conn) cancel(id string) {
-	s := c.session
-	s.detached = c.connector.spawn(func() {
-		s.awaitLeft()
-		ctx, stop := context.WithTimeout(context.Background(), cancelTimeout)
-		defer stop()
-		// The ID came from the server; it is letters, digits and dashes.
-		_, _ = guard(ctx, func(ctx context.Context) (any, error) {
-			return nil, s.conn.execSimple(ctx, "SELECT SYSTEM$CANCEL_QUERY('"+id+"')")
-		})
-		c.connector.retire(s)
-	})
-	c.giveUp(errAbandoned)
 }
 
 var errAbandoned = errors.New("the connection was given up when its caller left")

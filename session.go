@@ -31,13 +31,14 @@ type session struct {
 	verified  atomic.Int64 // when it was last known to be alive, by Connector.clock
 	doubted   atomic.Bool  // a statement on it failed, and nobody knows why
 	principal principal
-	state     sqltext.State                 // when it was set up
-	visible   atomic.Bool                   // gosnowflake's requests can be seen
-	silent    bool                          // its login did nothing that an HTTP client does: a mock
-	detached  bool                          // it is being used, and will be closed, in the background
-	inTx      bool                          // it was given up with a transaction that may be open
-	dead      atomic.Pointer[error]         // why, once it was found dead
-	busy      atomic.Pointer[chan struct{}] // closed when an operation that its caller left behind is over
+	state     sqltext.State            // when it was set up
+	visible   atomic.Bool              // gosnowflake's requests can be seen
+	silent    bool                     // its login did nothing that an HTTP client does: a mock
+	detached  bool                     // it is being used, and will be closed, in the background
+	inTx      bool                     // it was given up with a transaction that may be open
+	dead      atomic.Pointer[error]    // why, once it was found dead
+	busy      atomic.Pointer[leftover] // what a caller left behind, until somebody has seen it over
+	async     bool                     // it has run asynchronous statements
 	closing   sync.Once
 	leaving   atomic.Bool // it is being logged out
 

@@ -234,7 +234,7 @@ func (c *conn) settle(ctx context.Context) error {
 		return nil
 	}
 	select {
-	case <-*left:
+	case <-left.over:
 		c.session.busy.Store(nil)
 		return nil
 	case <-ctx.Done():

@@ -1,9 +1,16 @@
 package snowtest
 
-import "regexp"
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+)
 
 var (
 	cancelQuery = regexp.MustCompile(`(?is)^\s*SELECT\s+SYSTEM\$CANCEL_QUERY\s*\(\s*'([^']*)'\s*\)\s*;?\s*$`)
+	cancelAll   = regexp.MustCompile(`(?is)^\s*SELECT\s+SYSTEM\$CANCEL_ALL_QUERIES\s*\(\s*(\d+)\s*\)\s*;?\s*$`)
 	resultScan  = regexp.MustCompile(`(?is)^\s*SELECT\s+\*\s+FROM\s+TABLE\s*\(\s*RESULT_SCAN\s*\(\s*'([^']*)'\s*\)\s*\)\s*;?\s*$`)
 	bindStage   = regexp.MustCompile(`(?is)^\s*CREATE\s+(OR\s+REPLACE\s+)?TEMPORARY\s+STAGE\s+SYSTEM\$BIND\b`)
 	putFile     = regexp.MustCompile(`(?is)^\s*PUT\s+'?file://([^'\s]+)'?\s+'?(@[^'\s;]+)'?(.*)$`)
@@ -15,6 +22,9 @@ var (
 func (s *Server) ownStatement(q *query) func() (*Result, *Error) {
 	if m := cancelQuery.FindStringSubmatch(q.sql); m != nil {
 		return func() (*Result, *Error) { return s.cancelByID(q, m[1]), nil }
+	}
+	if m := cancelAll.FindStringSubmatch(q.sql); m != nil {
+		return func() (*Result, *Error) { return s.cancelSession(q, m[1]), nil }
 	}
 	if m := resultScan.FindStringSubmatch(q.sql); m != nil {
 		return func() (*Result, *Error) { return s.scanResult(q, m[1]) }
@@ -48,6 +58,22 @@ func (s *Server) cancelByID(q *query, id string) *Result {
 		text = "query [" + id + "] terminated."
 	}
 	return Rows([]string{"SYSTEM$CANCEL_QUERY('" + id + "')"}, []any{text})
+}
+
+// cancelSession answers SELECT SYSTEM$CANCEL_ALL_QUERIES(<session>), which stops all that
+// a session of the same user runs, also one that has ended.
+func (s *Server) cancelSession(q *query, id string) *Result {
+	n := 0
+	s.mu.Lock()
+	targets := slices.Collect(maps.Values(s.queries))
+	s.mu.Unlock()
+	for _, target := range targets {
+		if target != q && strconv.FormatInt(target.session.id, 10) == id && target.belongsTo(q.user) && target.running() {
+			target.cancel()
+			n++
+		}
+	}
+	return Rows([]string{"SYSTEM$CANCEL_ALL_QUERIES(" + id + ")"}, []any{fmt.Sprintf("%d queries cancelled.", n)})
 }
 
 // scanResult answers SELECT * FROM TABLE(RESULT_SCAN('<id>')): the result of

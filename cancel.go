@@ -1,0 +1,114 @@
+package snowtether
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// This file stops statements whose callers have left. gosnowflake cancels a statement in
+// its own session alone; where that has ended, nobody would.
+
+// cancelTimeout bounds the cancelling of a statement whose caller has left.
+const cancelTimeout = 10 * time.Second
+
+// A leftover is an operation that its caller left behind.
+type leftover struct {
+	over chan struct{} // closed when it has returned
+	err  error         // what it returned with
+}
+
+// cancel stops a statement that is carried over, in the background, and gives the session
+// up after that.
+func (c *conn) cancel(id string) {
+	s := c.session
+	s.detached = c.connector.spawn(func() {
+		s.awaitLeft()
+		ctx, stop := context.WithTimeout(context.Background(), cancelTimeout)
+		defer stop()
+		_, err := guard(ctx, func(ctx context.Context) (any, error) { return nil, s.conn.execSimple(ctx, byID(id)) })
+		if lost(err) {
+			c.connector.cancelElsewhere(byID(id))
+		}
+		c.connector.retire(s)
+	})
+	c.giveUp(errAbandoned)
+}
+
+// cancelLeft stops a statement that was left behind, unless gosnowflake does: its session
+// ended first. id is "" where it is not known; then all that its session runs is stopped,
+// if that cannot be anything else.
+func (c *conn) cancelLeft(id string) {
+	s, left := c.session, c.session.busy.Load()
+	statement := byID(id)
+	if id == "" {
+		if s.async || s.watcher.shared || s.id() == 0 {
+			return
+		}
+		statement = "SELECT SYSTEM$CANCEL_ALL_QUERIES(" + strconv.FormatInt(s.id(), 10) + ")"
+	}
+	if left == nil {
+		c.connector.cancelElsewhere(statement)
+		return
+	}
+	c.connector.spawn(func() {
+		select {
+		case <-left.over:
+		case <-c.connector.stopped.Done():
+			return
+		}
+		if lost(left.err) {
+			c.connector.lost(s, left.err)
+			c.connector.cancelElsewhere(statement)
+		}
+	})
+}
+
+// byID cancels one statement. The ID came from the server; it is letters, digits and
+// dashes.
+func byID(id string) string { return "SELECT SYSTEM$CANCEL_QUERY('" + id + "')" }
+
+// A cancelling is what is to be stopped from a session of its own.
+type cancelling struct {
+	mu         sync.Mutex
+	statements []string
+	under      bool // way
+}
+
+// cancelElsewhere stops statements from another session, in the background, for as long as
+// a login takes, at most the connect budget. One session does it for all that wait. Best
+// effort: what cannot be stopped ends by itself.
+func (c *Connector) cancelElsewhere(statement string) {
+	c.cancelling.mu.Lock()
+	defer c.cancelling.mu.Unlock()
+	c.cancelling.statements = append(c.cancelling.statements, statement)
+	if !c.cancelling.under {
+		c.cancelling.under = c.spawn(c.cancelAll)
+	}
+}
+
+func (c *Connector) cancelAll() {
+	s, err := c.login(context.Background())
+	if err == nil {
+		defer c.retire(s)
+	}
+	for {
+		c.cancelling.mu.Lock()
+		statements := c.cancelling.statements
+		c.cancelling.statements = nil
+		c.cancelling.under = len(statements) > 0
+		c.cancelling.mu.Unlock()
+		if len(statements) == 0 {
+			return
+		}
+		for _, statement := range statements {
+			if err != nil {
+				break
+			}
+			ctx, stop := context.WithTimeout(context.Background(), cancelTimeout)
+			_, _, err = s.call(ctx, ctx, func(ctx context.Context, s *session) (any, error) { return nil, s.conn.execSimple(ctx, statement) })
+			stop()
+		}
+	}
+}
