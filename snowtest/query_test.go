@@ -209,6 +209,27 @@ func TestSystemCancelQuery(t *testing.T) {
 	}
 }
 
+// TestSystemCancelAllQueries: of one session, and of no other user's.
+func TestSystemCancelAllQueries(t *testing.T) {
+	srv := snowtest.New(t)
+	b := block(srv, "UPDATE")
+	db := open(t, srv)
+	failed := make(chan error)
+	go func() { _, err := db.ExecContext(t.Context(), "UPDATE t SET x = 1"); failed <- err }()
+	<-b.began
+	of := srv.Ledger()[0].SessionID
+	for _, id := range []int64{of + 1000, of} {
+		want := "0 queries cancelled."
+		if id == of {
+			want = "1 queries cancelled."
+		}
+		if got := column(t, t.Context(), db, fmt.Sprintf("SELECT SYSTEM$CANCEL_ALL_QUERIES(%d)", id)); got[0] != want {
+			t.Errorf("session %d: %q, want %q", id, got, want)
+		}
+	}
+	wantCode(t, <-failed, 604)
+}
+
 // monitored asks for a status as it stands on the wire; gosnowflake folds all
 // failures into one.
 func monitored(t *testing.T, srv *snowtest.Server, id string) string {
