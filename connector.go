@@ -42,6 +42,7 @@ type Connector struct {
 	fruitless    atomic.Int64 // logins since a statement was last carried out
 	cut          atomic.Bool  // a statement could not be sent, and none was answered since
 	vain         atomic.Pointer[vain]
+	in           atomic.Bool // a login has succeeded
 
 	// The order in which things happened: sessions opened, heard of, found dead. A
 	// session not heard of since suspectSince has to prove at its next checkout that
@@ -136,6 +137,12 @@ func start(c *Connector) *Connector {
 	c.reader, _ = sqltext.NewReader(c.settings.harmless...) // validate has seen that they are names
 	c.counters.start()
 	c.gate = newGate(&c.settings, func(e Event) { c.emit(context.Background(), e) })
+	c.gate.budget = func(err error) time.Duration {
+		if isWrongHost(err) && !c.in.Load() {
+			return c.settings.firstBudget
+		}
+		return c.settings.connectBudget
+	}
 	if c.settings.tokenSource != nil {
 		c.tokens = newTokenCache(c.settings.tokenSource)
 	}

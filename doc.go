@@ -68,8 +68,9 @@
 //
 //   - All logins of a [Connector] pass one gate. It limits how many are under way
 //     ([WithMaxLogins]), spaces them out while Snowflake cannot be reached
-//     ([WithBackOff], [WithConnectBudget]), and after a refusal sends no further
-//     login with the same credentials for a while ([WithAuthCooldown]).
+//     ([WithBackOff], [WithConnectBudget], [WithFirstConnectBudget]), and after a
+//     refusal sends no further login with the same credentials for a while
+//     ([WithAuthCooldown]).
 //   - Each login can fetch a fresh token or password ([WithTokenSource],
 //     [WithBeforeConnect]), and each new session can be set up before its first use
 //     ([WithSessionInit], [WithAfterConnect]).

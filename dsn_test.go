@@ -205,6 +205,7 @@ func TestTetherParametersAreAppliedAndTaken(t *testing.T) {
 		{"tetherHeartbeat", "0", func(s *settings) any { return s.heartbeat }, time.Duration(0)},
 		{"tetherBackoffInitial", "250ms", func(s *settings) any { return s.backOffInitial }, 250 * time.Millisecond},
 		{"tetherBackoffMax", "60", func(s *settings) any { return s.backOffMax }, time.Minute},
+		{"tetherFirstConnectBudget", "45s", func(s *settings) any { return s.firstBudget }, 45 * time.Second},
 		{"tetherConnectBudget", "1h30m", func(s *settings) any { return s.connectBudget }, 90 * time.Minute},
 		{"tetherAuthCooldown", "0", func(s *settings) any { return s.authCooldown }, time.Duration(0)},
 		{"tetherMaxLogins", "3", func(s *settings) any { return s.maxLogins }, 3},

@@ -36,7 +36,7 @@ const (
 	EventLoginSuspended EventKind = "login_suspended" // a login was refused, the Count-th in a row; none is sent with the same credentials for Duration
 	EventLoginAccepted  EventKind = "login_accepted"  // logins are accepted again, Duration after the first of Count refusals
 	EventSetUpFailed    EventKind = "set_up_failed"   // a new session was closed because WithSessionInit or WithAfterConnect failed
-	EventOutageBegan    EventKind = "outage_began"    // Snowflake cannot be reached
+	EventOutageBegan    EventKind = "outage_began"    // Snowflake cannot be reached; callers without a deadline wait for Duration
 	EventOutageOver     EventKind = "outage_over"     // it can be reached again, Duration after the first of Count attempts that failed
 	EventPacingBegan    EventKind = "pacing_began"    // sessions end before they can be used, the last one at Age: logins are spaced out
 	EventPacingOver     EventKind = "pacing_over"     // sessions can be used again, after Duration
@@ -117,7 +117,7 @@ var lines = map[EventKind]line{
 	EventLoginSuspended: {slog.LevelWarn, "snowtether: a login was refused; none is sent with the same credentials for a while", keyFor, keyAttempts},
 	EventLoginAccepted:  {slog.LevelInfo, "snowtether: logins are accepted again; nothing needs doing", keyLasted, keyAttempts},
 	EventSetUpFailed:    {slog.LevelDebug, "snowtether: a new session could not be set up and was closed", keyTook, ""},
-	EventOutageBegan:    {slog.LevelWarn, "snowtether: Snowflake cannot be reached; logins, and statements that were not sent, are tried again", "", ""},
+	EventOutageBegan:    {slog.LevelWarn, "snowtether: Snowflake cannot be reached; logins, and statements that were not sent, are tried again", keyFor, ""},
 	EventOutageOver:     {slog.LevelInfo, "snowtether: Snowflake can be reached again; nothing needs doing", keyLasted, keyAttempts},
 	EventPacingBegan:    {slog.LevelWarn, "snowtether: sessions end before they can be used; logins are being spaced out", "", ""},
 	EventPacingOver:     {slog.LevelInfo, "snowtether: sessions can be used again; nothing needs doing", keyLasted, ""},

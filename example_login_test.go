@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -123,6 +124,19 @@ func ExampleWithConnectBudget() {
 
 	fmt.Println(snowtether.Classify(db.Ping()))
 	// Output: transient
+}
+
+// Before any login has succeeded, a host that does not exist, or where nobody listens, is
+// as a rule a wrong account name.
+func ExampleWithFirstConnectBudget() {
+	srv := start()
+	db := open(srv, snowtether.WithFirstConnectBudget(20*time.Millisecond)) // default: 20 s
+	defer db.Close()
+	srv.Close() // nobody listens any more
+
+	err := db.Ping()
+	fmt.Println(snowtether.Classify(err), strings.Contains(err.Error(), "check the account name"))
+	// Output: transient true
 }
 
 // refuseLogins makes the server answer 503 to every login.

@@ -29,7 +29,8 @@ type gate struct {
 	slots      *semaphore.Weighted // first come, first served
 	newBackOff func() backoff.BackOff
 	cooldown   time.Duration
-	secret     [32]byte // keys the fingerprints
+	budget     func(error) time.Duration // for how long a caller without a deadline waits
+	secret     [32]byte                  // keys the fingerprints
 
 	first chan struct{} // holds one token: who has it goes first
 	emit  func(Event)
@@ -218,6 +219,13 @@ func (g *gate) waited(ctx context.Context) error {
 	return fmt.Errorf("waiting for other logins: %w", whyEnded(ctx))
 }
 
+// last is the last transient failure, if nothing has succeeded since.
+func (g *gate) last() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.failure
+}
+
 // leave gives the pass back with the outcome of its attempt. It reports whether
 // there is sense in another one.
 func (p *pass) leave(err error) (again bool) {
@@ -296,7 +304,7 @@ func (g *gate) unreachable(err error) {
 // out counts a failure to reach Snowflake.
 func (g *gate) out(err error) {
 	if g.outage.add(err) {
-		g.events = append(g.events, Event{Kind: EventOutageBegan, Code: number(err), Class: ClassTransient, Error: redact(err)})
+		g.events = append(g.events, Event{Kind: EventOutageBegan, Code: number(err), Class: ClassTransient, Duration: g.budget(err), Error: redact(err)})
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
@@ -34,9 +36,22 @@ func (c *Connector) login(ctx context.Context) (_ *session, failed error) {
 		ctx, cancel = context.WithTimeoutCause(ctx, c.settings.connectBudget, errBudgetOver)
 		defer cancel()
 	}
+	waiting := ctx
+	if !c.in.Load() {
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithDeadlineCause(ctx, begun.Add(c.settings.firstBudget), errFirstBudget)
+		defer cancel()
+	}
 	for {
-		p, err := c.gate.enter(ctx, c.stopped)
-		if err != nil {
+		p, err := c.gate.enter(waiting, c.stopped)
+		switch {
+		case err != nil && context.Cause(waiting) == errFirstBudget && ctx.Err() == nil && c.stopped.Err() == nil:
+			if wrong := c.gate.last(); isWrongHost(wrong) && !c.in.Load() {
+				return nil, &SessionError{Op: "login", Class: ClassTransient, Err: &wrongHostError{c.settings.firstBudget, wrong}}
+			}
+			waiting = ctx // nothing is sure
+			continue
+		case err != nil:
 			return nil, c.loginError(caller, err)
 		}
 		s, again, err := c.attempt(ctx, p)
@@ -48,6 +63,30 @@ func (c *Connector) login(ctx context.Context) (_ *session, failed error) {
 		}
 	}
 }
+
+// errFirstBudget ends the waiting for a host that may be wrong.
+var errFirstBudget = errors.New("no login has succeeded yet")
+
+// isWrongHost reports whether an error is as sure as one can be that the address is wrong:
+// there is no such host, or nobody listens there.
+func isWrongHost(err error) bool {
+	if dns, ok := as[*net.DNSError](err); ok {
+		return dns.IsNotFound
+	}
+	op, ok := as[*net.OpError](err)
+	return ok && op.Op == "dial" && strings.Contains(op.Err.Error(), "refused") // on Windows too
+}
+
+// A wrongHostError is what a login to a host that was never reached ends with.
+type wrongHostError struct {
+	tried time.Duration
+	last  error
+}
+
+func (e *wrongHostError) Error() string {
+	return fmt.Sprintf("tried for %v; check the account name, or the host and port: %v", e.tried, e.last)
+}
+func (e *wrongHostError) Unwrap() error { return e.last }
 
 // loginError makes the error that a failed login is reported as.
 func (c *Connector) loginError(caller context.Context, err error) error {

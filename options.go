@@ -35,6 +35,7 @@ type settings struct {
 	backOffInitial time.Duration
 	backOffMax     time.Duration
 	connectBudget  time.Duration
+	firstBudget    time.Duration
 	maxLogins      int
 	authCooldown   time.Duration
 	tokenSource    oauth2.TokenSource
@@ -56,6 +57,7 @@ func defaults() settings {
 		backOffInitial: 500 * time.Millisecond,
 		backOffMax:     16 * time.Second,
 		connectBudget:  2 * time.Minute,
+		firstBudget:    20 * time.Second,
 		maxLogins:      8,
 		authCooldown:   30 * time.Second,
 		resume:         true,
@@ -91,6 +93,7 @@ func (s *settings) validate() error {
 		{s.backOffMax >= s.backOffInitial, "the longest back-off (tetherBackoffMax) must not be less than the first (tetherBackoffInitial)"},
 		{s.backOffMax <= maxWait, "the longest back-off (tetherBackoffMax) must be at most 24h"},
 		{s.connectBudget > 0, "the connect budget (tetherConnectBudget) must be more than 0"},
+		{s.firstBudget > 0, "the budget of the first connect (tetherFirstConnectBudget) must be more than 0"},
 		{s.maxLogins >= 1 && s.maxLogins <= 1000, "the number of logins at the same time (tetherMaxLogins) must be at least 1 and at most 1000"},
 		{s.authCooldown >= 0, "the cool-down after a refused login (tetherAuthCooldown) must not be negative"},
 		{s.authCooldown <= maxWait, "the cool-down after a refused login (tetherAuthCooldown) must be at most 24h"},
@@ -124,12 +127,13 @@ var dsnParams = map[string]func(s *settings, value string) error{
 		s.keepAlive = &on
 		return err
 	},
-	"tetherHeartbeat":      durationParam(func(s *settings) *time.Duration { return &s.heartbeat }),
-	"tetherIdlePing":       durationParam(func(s *settings) *time.Duration { return &s.idlePing }),
-	"tetherBackoffInitial": durationParam(func(s *settings) *time.Duration { return &s.backOffInitial }),
-	"tetherBackoffMax":     durationParam(func(s *settings) *time.Duration { return &s.backOffMax }),
-	"tetherConnectBudget":  durationParam(func(s *settings) *time.Duration { return &s.connectBudget }),
-	"tetherAuthCooldown":   durationParam(func(s *settings) *time.Duration { return &s.authCooldown }),
+	"tetherHeartbeat":          durationParam(func(s *settings) *time.Duration { return &s.heartbeat }),
+	"tetherIdlePing":           durationParam(func(s *settings) *time.Duration { return &s.idlePing }),
+	"tetherBackoffInitial":     durationParam(func(s *settings) *time.Duration { return &s.backOffInitial }),
+	"tetherBackoffMax":         durationParam(func(s *settings) *time.Duration { return &s.backOffMax }),
+	"tetherConnectBudget":      durationParam(func(s *settings) *time.Duration { return &s.connectBudget }),
+	"tetherFirstConnectBudget": durationParam(func(s *settings) *time.Duration { return &s.firstBudget }),
+	"tetherAuthCooldown":       durationParam(func(s *settings) *time.Duration { return &s.authCooldown }),
 	"tetherMaxLogins": func(s *settings, v string) (err error) {
 		if s.maxLogins, err = strconv.Atoi(v); err != nil {
 			return errors.New("must be a whole number")
@@ -227,6 +231,16 @@ func WithBackOff(newBackOff func() backoff.BackOff) Option {
 // that take about a minute. The default is 2 minutes; it must be more than 0. DSN:
 // tetherConnectBudget.
 func WithConnectBudget(d time.Duration) Option { return func(s *settings) { s.connectBudget = d } }
+
+// WithFirstConnectBudget sets how long a login that meets "no such host" or a refused port
+// is tried before any login of the connector has succeeded, whatever the caller's deadline:
+// then it is the account's name that is wrong, as a rule, and not the network. The default
+// is 20 s, so that a start-up which is faster than its machine's network or resolver still
+// succeeds; it must be more than 0. After the first success such errors are an outage like
+// any other. DSN: tetherFirstConnectBudget.
+func WithFirstConnectBudget(d time.Duration) Option {
+	return func(s *settings) { s.firstBudget = d }
+}
 
 // WithMaxLogins sets how many logins of the connector may be under way at the
 // same time, from 1 to 1000. The default is 8; further ones wait their turn, first

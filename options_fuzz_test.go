@@ -82,6 +82,7 @@ func harmless(t *testing.T, c *Connector) {
 	s, now := &c.settings, time.Now()
 	for what, ok := range map[string]bool{
 		"heartbeat": s.heartbeat == 0 || s.heartbeat >= 900*time.Second && s.heartbeat <= 3600*time.Second,
+		"first":     s.firstBudget > 0 && now.Add(s.firstBudget).After(now),
 		"budget":    s.connectBudget > 0 && now.Add(s.connectBudget).After(now),
 		"logins":    s.maxLogins >= 1 && s.maxLogins <= 1000,
 		"cool-down": s.authCooldown >= 0 && s.authCooldown*maxCooldown >= s.authCooldown,

@@ -110,6 +110,7 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 	s.visible.Store(saw.Sent())
 	s.silent = cfg == nil && saw.Silent() && !wrapsSnowflake(conn)
 	s.heard(s.order)
+	c.in.Store(true)
 	c.counters.open.Add(1)
 	c.mu.Lock()
 	c.sessions[s] = struct{}{}

@@ -5,9 +5,13 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -100,6 +104,77 @@ func TestCrowdWaitsForOneBudget(t *testing.T) {
 			t.Errorf("a new caller: %v", err)
 		}
 	}, snowtest.AllowOpenSessions())
+}
+
+// TestWrongHostIsToldSoon: whatever the caller's deadline, until a login has succeeded.
+// After that the same errors are an outage.
+func TestWrongHostIsToldSoon(t *testing.T) {
+	for name, fault := range map[string]error{
+		"no such host": &net.DNSError{Err: "no such host", Name: "nope.snowflakecomputing.com", IsNotFound: true},
+		"refused port": &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)},
+	} {
+		for _, deadline := range []time.Duration{0, 10 * time.Minute} {
+			t.Run(fmt.Sprintf("%s, deadline %v", name, deadline), func(t *testing.T) {
+				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					call := func() context.Context {
+						if deadline == 0 {
+							return context.Background()
+						}
+						ctx, cancel := context.WithTimeout(context.Background(), deadline)
+						t.Cleanup(cancel)
+						return ctx
+					}
+					var log caseBuffer
+					var wrong atomic.Bool
+					wrong.Store(true)
+					cfg := srv.Config()
+					transport := cfg.Transporter.(*http.Transport).Clone()
+					right := transport.DialContext
+					transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+						if wrong.Load() {
+							return nil, fault
+						}
+						return right(ctx, network, address)
+					}
+					cfg.Transporter = transport
+					c, err := snowtether.NewConnector(cfg, caseLog(&log))
+					if err != nil {
+						t.Fatal(err)
+					}
+					db := sql.OpenDB(c)
+					defer db.Close()
+					var callers sync.WaitGroup
+					for range 3 {
+						callers.Go(func() {
+							begun := time.Now()
+							err := db.PingContext(call())
+							if d := time.Since(begun); err == nil || d > 20*time.Second || !strings.Contains(err.Error(), "check the account name") || !strings.Contains(err.Error(), fault.Error()) {
+								t.Errorf("after %v: %v", d, err)
+							}
+							if snowtether.Classify(err) != snowtether.ClassTransient || errors.Is(err, context.DeadlineExceeded) {
+								t.Errorf("class %s: %v", snowtether.Classify(err), err)
+							}
+						})
+					}
+					callers.Wait()
+					if log.count("outage_began") != 1 || log.count("for=20s") != 1 {
+						t.Error("the log does not say for how long it tries")
+					}
+					wrong.Store(false)
+					if err := db.PingContext(call()); err != nil {
+						t.Fatalf("once the name is right: %v", err)
+					}
+					srv.AbortSessions()
+					wrong.Store(true)
+					transport.CloseIdleConnections()
+					time.AfterFunc(time.Minute, func() { wrong.Store(false) })
+					if err := db.PingContext(call()); err != nil {
+						t.Errorf("an outage of a minute, later: %v", err)
+					}
+				})
+			})
+		}
+	}
 }
 
 // TestPatienceIsRenewedWhenAnOutageIsOver: each cut has a budget of its own.

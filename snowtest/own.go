@@ -73,7 +73,7 @@ func (s *Server) cancelSession(q *query, id string) *Result {
 			n++
 		}
 	}
-	return Rows([]string{"SYSTEM$CANCEL_ALL_QUERIES(" + id + ")"}, []any{fmt.Sprintf("%d queries cancelled.", n)})
+	return Rows([]string{"SYSTEM$CANCEL_ALL_QUERIES(" + id + ")"}, []any{fmt.Sprintf("%d cancelled.", n)})
 }
 
 // scanResult answers SELECT * FROM TABLE(RESULT_SCAN('<id>')): the result of

@@ -219,9 +219,9 @@ func TestSystemCancelAllQueries(t *testing.T) {
 	<-b.began
 	of := srv.Ledger()[0].SessionID
 	for _, id := range []int64{of + 1000, of} {
-		want := "0 queries cancelled."
+		want := "0 cancelled."
 		if id == of {
-			want = "1 queries cancelled."
+			want = "1 cancelled."
 		}
 		if got := column(t, t.Context(), db, fmt.Sprintf("SELECT SYSTEM$CANCEL_ALL_QUERIES(%d)", id)); got[0] != want {
 			t.Errorf("session %d: %q, want %q", id, got, want)
