@@ -23,7 +23,8 @@ type leftover struct {
 // up after that.
 func (c *conn) cancel(id string) {
 	s := c.session
-	s.detached = c.connector.spawn(func() {
+	s.detached = true
+	c.connector.background.Go(func() {
 		s.awaitLeft()
 		ctx, stop := context.WithTimeout(context.Background(), cancelTimeout)
 		defer stop()

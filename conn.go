@@ -63,6 +63,13 @@ func (c *conn) checkOut() (since time.Time) {
 	return since
 }
 
+// lies reports whether the connection lies in the pool.
+func (c *conn) lies() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.idle.IsZero()
+}
+
 // Raw returns the inner driver's connection as it is at the moment; a later
 // statement may replace it.
 func (c *conn) Raw() driver.Conn {
@@ -171,7 +178,7 @@ func (c *conn) IsValid() bool {
 // valid says whether the connection may have another user.
 func (c *conn) valid() bool {
 	switch {
-	case c.gone != nil || c.over != nil || c.tx != nil || c.foreign:
+	case c.gone != nil || c.over != nil || c.tx != nil || c.foreign || c.connector.stopped.Err() != nil:
 		return false
 	case c.inTx:
 		// The next user's writes would end in somebody else's open transaction.

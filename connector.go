@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,9 +59,9 @@ type Connector struct {
 	mu         sync.Mutex
 	closed     bool
 	sessions   map[*session]struct{}
-	background sync.WaitGroup // logins and log-outs
+	background tasks // logins and log-outs
 	closing    sync.Once
-	closeErr   error
+	closeErr   atomic.Pointer[error] // once log-outs have not been answered in time
 }
 
 var (
@@ -169,42 +171,55 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return newConn(c, s), nil
 }
 
-// Close logs all sessions out, side by side, and waits at most 10 s for that. A login
-// that is under way gets 5 s of them, so that the session it may have opened is logged
-// out too. If some have not answered by then, Close returns an error that says so:
-// Snowflake ends those later by itself, and a goroutine each waits for the answer.
-// sql.DB.Close calls it. Further calls return the same.
+// Close ends the connector: no login is sent any more. Sessions that are in use are left
+// to those who use them, and each is logged out when its connection is closed; those that
+// lie in a pool are logged out. Close waits at most 10 s for the log-outs that are under
+// way, side by side; a login that is under way gets 5 s of them, so that the session it
+// may have opened is logged out too. If some have not been answered by then, Close
+// returns an error that says so: Snowflake ends those sessions later by itself, and a
+// goroutine each waits for the answer. sql.DB.Close calls it. A further call waits for the
+// log-outs that have begun since, or returns the same error.
 func (c *Connector) Close() error {
-	var left int64
 	c.closing.Do(func() {
 		c.stop() // first, so that a login which ends now is not handed out
 		c.mu.Lock()
 		c.closed = true
-		open := make([]*session, 0, len(c.sessions))
-		for s := range c.sessions {
-			open = append(open, s)
-		}
+		open := slices.Collect(maps.Keys(c.sessions))
 		c.mu.Unlock()
 		for _, s := range open {
-			c.retire(s)
+			if holder := s.holder.Load(); holder != nil && holder.lies() {
+				c.retire(s)
+			}
 		}
-		done := make(chan struct{})
-		go func() {
-			c.background.Wait()
-			close(done)
-		}()
+	})
+	if c.closeErr.Load() == nil {
 		select {
-		case <-done:
+		case <-c.background.done():
 		case <-time.After(closeTimeout):
-			left = c.counters.open.Load()
-			c.closeErr = fmt.Errorf("snowtether: %d sessions have not been logged out after %v; Snowflake ends them by itself", left, closeTimeout)
+			left := c.leaving()
+			err := fmt.Errorf("snowtether: %d sessions have not been logged out after %v; Snowflake ends them by itself", left, closeTimeout)
+			if c.closeErr.CompareAndSwap(nil, &err) {
+				c.emit(context.Background(), Event{Kind: EventCloseTimedOut, Count: left, Duration: closeTimeout})
+			}
 		}
 		c.metrics.stop()
-	})
-	if left > 0 { // out here, where a hook may call Close
-		c.emit(context.Background(), Event{Kind: EventCloseTimedOut, Count: int(left), Duration: closeTimeout})
 	}
-	return c.closeErr
+	if err := c.closeErr.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// leaving counts the sessions that are being logged out.
+func (c *Connector) leaving() (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s := range c.sessions {
+		if s.leaving.Load() {
+			n++
+		}
+	}
+	return n
 }
 
 // spawn runs f in the background unless the connector is closed. Close waits for
@@ -217,6 +232,45 @@ func (c *Connector) spawn(f func()) bool {
 	}
 	c.background.Go(f)
 	return true
+}
+
+// A tasks is a set of goroutines that can be waited for, also while others are begun: sessions that
+// are in use are logged out after Close.
+type tasks struct {
+	mu   sync.Mutex
+	n    int
+	over chan struct{} // closed when the last of those that are under way has ended
+}
+
+func (t *tasks) Go(f func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.n == 0 {
+		t.over = make(chan struct{})
+	}
+	t.n++
+	go func() {
+		defer func() {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			if t.n--; t.n == 0 {
+				close(t.over)
+			}
+		}()
+		f()
+	}()
+}
+
+// done is closed when none is under way.
+func (t *tasks) done() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.n == 0 {
+		none := make(chan struct{})
+		close(none)
+		return none
+	}
+	return t.over
 }
 
 var errClosed = errors.New("snowtether: the connector is closed")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -52,6 +53,7 @@ var counted = []struct {
 // metrics are the instruments of one connector.
 type metrics struct {
 	pool         attribute.KeyValue
+	stopping     sync.Once
 	registration metric.Registration
 
 	createTime, login, resume, session, token metric.Float64Histogram
@@ -151,9 +153,11 @@ func newMetrics(c *Connector) *metrics {
 
 // stop ends the observing: nothing of the connector is left at the provider.
 func (m *metrics) stop() {
-	if err := m.registration.Unregister(); err != nil {
-		otel.Handle(err)
-	}
+	m.stopping.Do(func() {
+		if err := m.registration.Unregister(); err != nil {
+			otel.Handle(err)
+		}
+	})
 }
 
 // created records how long a caller waited for a new session, from the call until
