@@ -2,6 +2,7 @@ package snowtether
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"sync"
 	"time"
@@ -44,7 +45,7 @@ func (c *conn) cancelLeft(id string) {
 	s, left := c.session, c.session.busy.Load()
 	statement := byID(id)
 	if id == "" {
-		if s.async || s.watcher.shared || s.id() == 0 {
+		if len(s.under) > 0 || s.watcher.shared || s.id() == 0 {
 			return
 		}
 		statement = "SELECT SYSTEM$CANCEL_ALL_QUERIES(" + strconv.FormatInt(s.id(), 10) + ")"
@@ -112,4 +113,61 @@ func (c *Connector) cancelAll() {
 			stop()
 		}
 	}
+}
+
+// notOver takes note of an asynchronous statement.
+func (s *session) notOver(id string) {
+	if s.under = append(s.under, id); len(s.under) > 100 {
+		s.under = s.under[1:]
+	}
+}
+
+// afterAll closes a session, with end, in the background. One with asynchronous statements
+// under way is closed on this side alone, because a log-out would cancel them: with a token
+// that cannot be sent, gosnowflake ends what it does for the session, and tells nobody.
+// Where the tokens are an inner connector's, the log-out waits for the statements, and Close
+// does not wait for that. A transaction that has to be ended wins over them.
+func (c *Connector) afterAll(s *session, end func()) {
+	c.background.Go(func() {
+		s.awaitLeft()
+		switch {
+		case len(s.under) == 0, s.inTx, s.dead.Load() != nil, s.allOver():
+			end()
+		case c.inner == nil:
+			s.watcher.muted.Store(true)
+			end()
+		default:
+			go func() {
+				heard := time.Now()
+				for pause := time.Second; !s.allOver() && time.Since(heard) < vagueFor; pause = min(2*pause, time.Minute) {
+					if s.alive {
+						heard = time.Now()
+					}
+					time.Sleep(pause)
+				}
+				c.background.Go(end)
+			}()
+		}
+	})
+}
+
+// allOver reports whether the session's asynchronous statements are over, or nobody can
+// say so.
+func (s *session) allOver() bool {
+	s.alive = false
+	for len(s.under) > 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), questionTimeout)
+		state, err := guard(ctx, func(ctx context.Context) (queryState, error) { return statusOf(ctx, s, s.under[0]) })
+		cancel()
+		switch {
+		case state == ended, state == succeeded:
+			s.under = s.under[1:]
+			continue
+		case lost(err), errors.Is(err, errNotSnowflake):
+			return true
+		}
+		s.alive = state == running
+		return false
+	}
+	return true
 }

@@ -158,6 +158,23 @@ func (c *conn) probe(ctx context.Context) (unsent bool, _ error) {
 	return seen.End(left).Unsent(), err
 }
 
+// hasTransaction asks whether a transaction is open.
+func (c *conn) hasTransaction(ctx context.Context, op *operation) (open bool, _ error) {
+	limited, cancel := op.patience.limit(ctx, c.connector)
+	defer cancel()
+	ctx, stop := context.WithTimeout(limited, questionTimeout)
+	defer stop()
+	defer c.forget()
+	seen := transcript.New(transcript.Without(ctx))
+	c.session.watcher.watch.Store(seen)
+	defer c.session.watcher.watch.Store(nil)
+	answer, left, err := c.session.call(ctx, seen, func(ctx context.Context, s *session) (any, error) {
+		return s.conn.queryOne(ctx, "SELECT CURRENT_TRANSACTION()")
+	})
+	seen.End(left)
+	return answer != nil && answer != "", err
+}
+
 // questionTimeout bounds the wait for the answer to what the driver asks by itself:
 // whether a session is alive, how far a statement is. Such questions take less than a
 // second; gosnowflake would wait for 15 minutes.
@@ -211,7 +228,7 @@ func (c *conn) Ping(ctx context.Context) error {
 // ExecContext carries out a statement.
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	op := c.statement(ctx, "exec", query)
-	op.nothing = driver.ResultNoRows
+	op.args, op.nothing = args, driver.ResultNoRows
 	op.run = func(ctx context.Context, s *session) (any, error) {
 		return s.conn.full.ExecContext(ctx, query, args)
 	}
@@ -226,7 +243,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	if fetches(ctx) {
 		op.call, op.text = callFetch, sqltext.Statement{}
 	}
-	op.nothing = new(nothingToDo)
+	op.args, op.nothing = args, new(nothingToDo)
 	op.run = func(ctx context.Context, s *session) (any, error) {
 		return s.conn.full.QueryContext(ctx, query, args)
 	}
@@ -240,6 +257,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 // name.
 func (c *conn) QueryArrowStream(ctx context.Context, query string, bindings ...driver.NamedValue) (gosnowflake.ArrowStreamLoader, error) {
 	op := c.statement(ctx, "query", query)
+	op.args = bindings
 	if op.call == callRollback {
 		op.call = callStatement // its outcome cannot be made up
 	}

@@ -269,6 +269,7 @@ type SessionError struct {
 	unsent    bool         // it is in doubt for what came before it in its transaction, and did not run itself
 	asks      bool         // it asks about what another session did
 	lost      sqltext.Loss // what the connection's holder has lost with the session
+	earlier   sqltext.Loss // what of it was set before the transaction
 }
 
 // Error says what happened and what can be done about it.

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether"
@@ -189,7 +190,7 @@ var happenings = []struct {
 	}, "closed 1, opened 1, set_up_failed 1", ""},
 
 	{"sessions that do not last", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
-		db := open(1)
+		db := open(1, snowtether.WithBackOff(func() backoff.BackOff { return backoff.NewConstantBackOff(10 * time.Second) }))
 		left := 20
 		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind != snowtest.RequestQuery {
@@ -205,8 +206,8 @@ var happenings = []struct {
 			_ = db.PingContext(t.Context())
 		}
 		mustPing(t, db)
-	}, "closed 21, lost 20, opened 21, pacing_began 1, pacing_over 1, reconnected 17",
-		"INFO pacing_over 1, INFO reconnected 17, WARN pacing_began 1"},
+	}, "closed 21, lost 20, opened 21, pacing_began 1, pacing_over 1, reconnected 18",
+		"INFO pacing_over 1, INFO reconnected 18, WARN pacing_began 1"},
 
 	{"slow log-out", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
 		db := open(1)

@@ -40,13 +40,15 @@ type arrowQueryer interface {
 type inner struct {
 	driver.Conn // what the inner driver returned
 	full        fullConn
+	snowflake   reflect.Value // gosnowflake's, or the zero Value
 }
 
 func asInner(conn driver.Conn) inner {
+	snowflake, _ := snowflakeIn(conn)
 	if full, ok := conn.(fullConn); ok {
-		return inner{conn, full}
+		return inner{conn, full, snowflake}
 	}
-	return inner{conn, adapter{conn}}
+	return inner{conn, adapter{conn}, snowflake}
 }
 
 // execSimple carries out a statement without binds whose result does not matter.
@@ -63,15 +65,28 @@ func (in inner) execSimple(ctx context.Context, query string) error {
 	return errors.Join(err, stmt.Close())
 }
 
+// queryOne carries out a query without binds and returns the first value of its first row.
+func (in inner) queryOne(ctx context.Context, query string) (driver.Value, error) {
+	rows, err := in.full.QueryContext(ctx, query, nil)
+	if err != nil {
+		return nil, err
+	}
+	dest := make([]driver.Value, max(1, len(rows.Columns())))
+	if err = rows.Next(dest); err == io.EOF { // driver.Rows returns it bare
+		err = nil
+	}
+	return dest[0], errors.Join(err, rows.Close())
+}
+
 // parameter is a session parameter as the server last reported it, by its name in
 // lower case. gosnowflake keeps what each reply reports in a private field, and has no
 // other way to ask than SHOW PARAMETERS, a round trip; what is not found there is not
 // known. TestAutocommitThatIsOffIsNoticed fails if a newer gosnowflake keeps it
 // elsewhere.
 func (in inner) parameter(name string) (value string, known bool) {
-	v := reflect.Indirect(reflect.ValueOf(in.Conn))
+	v := in.snowflake
 	for _, field := range []string{"syncParams", "params"} {
-		if v.Kind() != reflect.Struct {
+		if v = reflect.Indirect(v); v.Kind() != reflect.Struct {
 			return "", false
 		}
 		v = v.FieldByName(field)
@@ -86,17 +101,18 @@ func (in inner) parameter(name string) (value string, known bool) {
 	return v.Elem().String(), true
 }
 
-// wrapsSnowflake looks for a gosnowflake, v2 or v1, inside a connection: one that logs in
-// with a context of its own looks like a driver that sends nothing. It looks through the
-// fields that a wrapper can have it in, not everywhere.
-func wrapsSnowflake(conn driver.Conn) bool {
+// snowflakeIn looks for a gosnowflake, v2 or v1, inside a connection, through the fields
+// that a wrapper can have it in. What is none, and sends nothing over HTTP, is a mock; and
+// what wraps one hides what the server has reported to it.
+func snowflakeIn(conn driver.Conn) (found reflect.Value, ok bool) {
 	seen := 0
 	var look func(v reflect.Value, depth int) bool
 	look = func(v reflect.Value, depth int) bool {
 		if seen++; depth > 8 || seen > 1000 || !v.IsValid() {
 			return false
 		}
-		if transcript.IsSnowflake(v.Type()) {
+		if transcript.IsSnowflake(v.Type()) && v.Kind() == reflect.Struct {
+			found = v
 			return true
 		}
 		switch v.Kind() {
@@ -111,7 +127,7 @@ func wrapsSnowflake(conn driver.Conn) bool {
 		}
 		return false
 	}
-	return look(reflect.ValueOf(conn), 0)
+	return found, look(reflect.ValueOf(conn), 0)
 }
 
 // An adapter makes up for the methods that an inner connection lacks, in the way
@@ -306,9 +322,10 @@ func leave(ctx, inner context.Context, run func(context.Context) (any, error)) (
 	}
 	done := make(chan returned, 1)
 	go func() {
+		r := returned{err: errGoexit}
+		defer func() { done <- r }()
 		growStack(0)
-		out, err := guard(inner, run)
-		done <- returned{out, err}
+		r.out, r.err = guard(inner, run)
 	}()
 	select {
 	case r := <-done:
@@ -336,6 +353,9 @@ func leave(ctx, inner context.Context, run func(context.Context) (any, error)) (
 	}()
 	return nil, left, ctx.Err()
 }
+
+// errGoexit is a function of the program's that has ended its goroutine.
+var errGoexit = &panicError{"it called runtime.Goexit"}
 
 // growStack makes room on a new goroutine's stack for gosnowflake, whose calls take
 // some 20 KB. Growing at once, while there is nothing to copy, in place of doubling on

@@ -87,14 +87,17 @@ func (l *loginContext) connect(c *Connector, seen context.Context, inner driver.
 	done := make(chan returned)
 	left := make(chan struct{})
 	c.background.Go(func() {
-		conn, err := guard(seen, inner.Connect)
-		select {
-		case done <- returned{conn, err}:
-		case <-left:
-			if err == nil {
-				_, _ = guard(l, func(context.Context) (any, error) { return nil, conn.Close() })
+		r := returned{err: errGoexit}
+		defer func() {
+			select {
+			case done <- r:
+			case <-left:
+				if r.err == nil {
+					_, _ = guard(l, func(context.Context) (any, error) { return nil, r.conn.Close() })
+				}
 			}
-		}
+		}()
+		r.conn, r.err = guard(seen, inner.Connect)
 	})
 	late := l.late
 	for {

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
@@ -26,8 +27,9 @@ type operation struct {
 	text    sqltext.Statement                                   // empty where it is none of the caller's own
 	run     func(context.Context, *session) (any, error)        // it may be left behind, and then touches nothing but the session
 	resumed func(rows driver.Rows, queryID string) (any, error) // makes the outcome of rows that were carried over; nil: it cannot be
-	nothing any                                                 // the outcome of a ROLLBACK that need not be sent
-	async   bool                                                // its outcome comes after it was accepted, through gosnowflake
+	args    []driver.NamedValue
+	nothing any  // the outcome of a ROLLBACK that need not be sent
+	async   bool // its outcome comes after it was accepted, through gosnowflake
 
 	sessions int  // that ended under it
 	asked    bool // whether its session is alive
@@ -102,11 +104,34 @@ func (c *conn) do(ctx context.Context, op *operation) (out any, failed error) {
 	if failed != nil && op.loose && c.gone == nil {
 		c.unclear(op.does())
 	}
-	if seen != nil && (failed == nil || !isRetry(failed)) {
+	if failed == nil || !isRetry(failed) {
+		if seen == nil { // nothing was sent
+			seen = transcript.New(ctx)
+			_ = seen.Value(queryIDKey)
+			seen.End(false)
+		}
 		seen.Tell(ctx)
 	}
 	c.unclaimed()
 	return out, failed
+}
+
+// reach is how far back in its session's history it asks.
+func (op *operation) reach() int {
+	if op.ours() {
+		return 0
+	}
+	for _, arg := range op.args {
+		if id, ok := arg.Value.(string); !ok || !isQueryID(id) {
+			return op.text.Reach()
+		}
+	}
+	return op.text.ReachWithIDs()
+}
+
+// isQueryID reports whether a value has the form of a query ID.
+func isQueryID(id string) bool {
+	return len(id) >= 32 && strings.Trim(id, "0123456789abcdefABCDEF-") == ""
 }
 
 // send tries the operation once.
@@ -174,12 +199,12 @@ func (c *conn) situation(ctx context.Context, op *operation, t *try) situation {
 		s.text.undone = true
 		return s
 	}
-	s.held = s.held || op.text.AsksSession()
-	s.text.undone = text.UndoneByRollback() || op.call != callStatement
+	s.held = s.held || op.reach() > 0 || c.theirs&(sqltext.LossVariables|sqltext.LossUnknown) != 0 && op.text.AsksVariables()
+	s.text.undone = text.UndoneByRollback() || text.LeavesTransaction() || op.call != callStatement
 	if op.call != callStatement || isPanic(t.err) {
 		return s
 	}
-	s.text.repeatable = text.Repeatable()
+	s.text.repeatable = text.Repeatable() || t.gone && text.GoesWithSession()
 	s.text.begins = text.After(sqltext.State{AutocommitOff: c.autocommitOff}, true).InTx
 	s.text.carriable = op.resumed != nil && c.connector.settings.resume && !text.Has(sqltext.FileTransfer)
 	return s
@@ -235,13 +260,13 @@ func (c *conn) act(ctx context.Context, op *operation, t *try, s situation, v ve
 	}
 	switch ended := c.tx == nil && s.commits(); {
 	case s.text.begins && (s.sent() || ended), c.over != nil && !ended:
-		c.over = fail // each statement says so until the transaction is ended
+		c.over, c.told = fail, true // each statement says so until the transaction is ended
 	case ended:
 		c.over = nil
 	}
 	if v.action == sessLost {
-		fail.lost, c.untold = c.untold, 0
-		fail.asks = fail.lost == 0 && op.text.AsksSession()
+		fail.lost, fail.earlier, c.untold, c.earlier = c.untold, c.earlier, 0, 0
+		fail.asks = fail.lost == 0 && s.held
 	} else if c.gone == nil {
 		c.session.doubted.Store(true)
 	}
@@ -254,7 +279,9 @@ func (c *conn) known(op *operation, t *try) {
 	switch text := op.does(); t.fate.Kind {
 	case transcript.Done:
 		c.ran(text, op.async)
-		c.session.async = c.session.async || op.async
+		if op.async {
+			c.session.notOver(t.fate.ID)
+		}
 	case transcript.Answered:
 		c.connector.served()
 		if text.AllOrNothing() {
@@ -281,8 +308,14 @@ func (c *conn) unclear(text sqltext.Statement) {
 
 // again prepares the next try: it lets some of an outage pass, or gets a new session.
 func (c *conn) again(ctx context.Context, op *operation, t *try, fail *SessionError) (next bool, out any, _ error) {
+	accepted := t.fate.Kind == transcript.Accepted
+	if accepted { // Snowflake was reached: an outage is over
+		op.patience.renew()
+	}
 	op.patience.begin()
-	op.loose = c.gone == nil && (op.loose || fail.ran)
+	if op.loose = c.gone == nil && (op.loose || fail.ran); op.loose {
+		c.forget() // it may be two statements of its session's
+	}
 	if !t.gone {
 		switch {
 		case errors.Is(t.err, errRenewalLoop), c.session.silent:
@@ -299,8 +332,8 @@ func (c *conn) again(ctx context.Context, op *operation, t *try, fail *SessionEr
 		return true, nil, nil
 	}
 	if op.sessions++; op.sessions > maxReplace {
-		if op.patience.untried() {
-			fail.Class, fail.retry = ClassSessionLost, true
+		if accepted || op.patience.untried() {
+			fail.Class, fail.retry = ClassSessionLost, !accepted
 			return false, nil, fail
 		}
 		if !op.patience.wait(ctx, c.connector) {
@@ -370,7 +403,7 @@ func contextError(ctx context.Context, err error, mayHaveRun bool) error {
 // token nor says that the session is gone; and the error of an array bind's upload hides
 // why that was refused. A statement of our own says it.
 func (c *conn) ask(ctx context.Context, op *operation, t *try) (next bool) {
-	if t.err == nil || t.gone || op.asked {
+	if t.err == nil || t.gone || t.left || op.asked || ctx.Err() != nil {
 		return false
 	}
 	o := outcomeOf(t.err)
@@ -390,6 +423,7 @@ func (c *conn) ask(ctx context.Context, op *operation, t *try) (next bool) {
 // (util.go). A test fails if a newer one looks elsewhere.
 const (
 	requestIDKey = gosnowflake.ContextKey("SNOWFLAKE_REQUEST_ID")
+	queryIDKey   = gosnowflake.ContextKey("QUERY_ID_CHANNEL")
 	fetchKey     = gosnowflake.ContextKey("SF_FETCH_RESULT_BY_ID") // a query ID, whose result is to be fetched
 	describeKey  = gosnowflake.ContextKey("DESCRIBE_ONLY")
 	asyncKey     = gosnowflake.ContextKey("ASYNC_MODE_QUERY")

@@ -219,13 +219,23 @@ func (c *conn) fetch(ctx context.Context, w *waiting, zone string) (driver.Rows,
 	if err := c.setZone(ctx, zone); err != nil {
 		return nil, err
 	}
-	text := w.op.text.Text()
 	// Rows go on with the context that they were asked for with: it ends only if there are none.
 	asking, cancel := context.WithCancelCause(context.WithValue(ctx, fetchKey, w.id))
 	timer := time.AfterFunc(fetchTimeout, func() { cancel(context.DeadlineExceeded) })
-	fetched, _, err := c.session.call(asking, asking, func(ctx context.Context, s *session) (any, error) {
-		return s.conn.full.QueryContext(ctx, text, nil)
+	seen := transcript.New(asking)
+	c.session.watcher.watch.Store(seen)
+	defer c.session.watcher.watch.Store(nil)
+	fetched, left, err := c.session.call(asking, seen, func(ctx context.Context, s *session) (any, error) {
+		return s.conn.full.QueryContext(ctx, noStatement, nil)
 	})
+	if saw := seen.End(left); saw.Silent() && !left && !c.session.silent {
+		// What wraps gosnowflake has not passed the ID on: this was sent as a statement.
+		cancel(nil)
+		if rows, ok := fetched.(driver.Rows); ok {
+			_ = rows.Close()
+		}
+		return nil, errHidden
+	}
 	rows, err := outcome[driver.Rows](fetched, err)
 	if !timer.Stop() && err == nil {
 		err = errors.Join(context.DeadlineExceeded, rows.Close())
@@ -246,6 +256,13 @@ func (c *conn) fetch(ctx context.Context, w *waiting, zone string) (driver.Rows,
 	}
 	return rows, nil
 }
+
+// noStatement stands where a fetch has a text, which gosnowflake does not send. Sent all
+// the same, by what drops the context with the ID in it, it is no statement.
+const noStatement = "snowtether fetches a result by its ID"
+
+// errHidden is a fetch that was none.
+var errHidden = errors.New("the inner driver does not pass on by which ID a result is to be fetched")
 
 // fetchTimeout bounds one question for a result; a server that is asked too early may
 // hold it for 45 s, and a large first part takes its time.
@@ -292,12 +309,22 @@ func (c *conn) status(ctx context.Context, id string) (queryState, error) {
 	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
 	defer cancel()
 	asked, _, err := c.session.call(ctx, transcript.Without(ctx), func(ctx context.Context, s *session) (any, error) {
-		return s.conn.full.GetQueryStatus(ctx, id)
+		return statusOf(ctx, s, id)
 	})
+	state, _ := asked.(queryState)
 	if err != nil {
-		return stateOf(err), err
+		state = stateOf(err)
 	}
-	if status, ok := asked.(*gosnowflake.SnowflakeQueryStatus); !ok || status.EndTime == 0 {
+	return state, err
+}
+
+// statusOf asks how far a statement is.
+func statusOf(ctx context.Context, s *session, id string) (queryState, error) {
+	status, err := s.conn.full.GetQueryStatus(ctx, id)
+	switch {
+	case err != nil:
+		return stateOf(err), err
+	case status == nil || status.EndTime == 0:
 		return vague, nil // RESTARTED, which gosnowflake takes for a success
 	}
 	return succeeded, nil

@@ -151,9 +151,11 @@ func (s *txSettings) repeatable(err error) bool {
 	if _, ok := as[*beginError](err); ok && errors.Is(err, ErrInDoubt) {
 		return true // a BEGIN that may have run has changed nothing
 	}
-	switch {
+	switch lost, _ := as[*SessionError](err); {
 	case errors.Is(err, ErrInDoubt):
 		return false
+	case lost != nil && lost.earlier != 0:
+		return false // what the connection's holder had set is theirs to set again
 	case errors.Is(err, ErrSessionLost), errors.Is(err, driver.ErrBadConn), number(err) == codeTooManyWaiters:
 		return true
 	}

@@ -38,7 +38,8 @@ type session struct {
 	inTx      bool                     // it was given up with a transaction that may be open
 	dead      atomic.Pointer[error]    // why, once it was found dead
 	busy      atomic.Pointer[leftover] // what a caller left behind, until somebody has seen it over
-	async     bool                     // it has run asynchronous statements
+	alive     bool                     // one of them was running when it was last asked
+	under     []string                 // way: the query IDs of its asynchronous statements, the last hundred
 	closing   sync.Once
 	leaving   atomic.Bool // it is being logged out
 
@@ -108,7 +109,7 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 	}
 	s := &session{connector: c, conn: asInner(conn), watcher: w, address: address, opened: time.Now(), order: c.clock.Add(1), principal: who, prepared: map[*prepared]struct{}{}}
 	s.visible.Store(saw.Sent())
-	s.silent = cfg == nil && saw.Silent() && !wrapsSnowflake(conn)
+	s.silent = cfg == nil && saw.Silent() && !s.conn.snowflake.IsValid()
 	s.heard(s.order)
 	c.in.Store(true)
 	c.counters.open.Add(1)
@@ -211,7 +212,7 @@ func (c *Connector) retire(s *session) {
 		if s.watcher.shared {
 			c.sharing.leave()
 		}
-		c.background.Go(func() {
+		c.afterAll(s, func() {
 			begun, id := time.Now(), s.id()
 			defer func() {
 				_ = recover() // a panic while closing changes nothing any more
@@ -225,7 +226,6 @@ func (c *Connector) retire(s *session) {
 				}
 				c.emit(context.Background(), e)
 			}()
-			s.awaitLeft()
 			if s.inTx {
 				s.refresh()
 				s.awaitLeft()

@@ -17,6 +17,8 @@ import (
 type sessionState struct {
 	inTx          bool         // a transaction may be open
 	sure          bool         // one certainly is: its COMMIT must find it
+	scripted      script       // a script may have left one open: the server is asked
+	begun         sqltext.Loss // what was mine when it began
 	lasting       bool         // it holds something that its session's end does not undo
 	autocommitOff bool         // then the first DML begins a transaction
 	mine          sqltext.Loss // what this holder changed
@@ -26,11 +28,22 @@ type sessionState struct {
 	went        sqltext.Loss  // what went with the session that is gone
 	gone        error         // why the session can be used no more; the next statement gets a new one
 	over        *SessionError // the transaction that was lost: each statement says so until it is ended
+	told        bool          // over has been said
+	earlier     sqltext.Loss  // what of untold was set before the transaction that was lost
 	untold      sqltext.Loss  // what this holder has lost without having been told
 	foreign     bool          // the session has been given another's settings, and nobody else is to have it
 	historyLost bool          // what a LAST_QUERY_ID asks about may have gone with another session, or be ours
 	since       int           // the statements of the program's that have run on the session since
 }
+
+// A script says whose script may have left a transaction open.
+type script uint8
+
+const (
+	noScript script = iota
+	myScript
+	theirScript // that of an earlier user of the pooled connection
+)
 
 // ran takes note of a statement that was carried out; failed, perhaps in part.
 func (c *conn) ran(text sqltext.Statement, failed bool) {
@@ -39,13 +52,21 @@ func (c *conn) ran(text sqltext.Statement, failed bool) {
 	}
 	c.since++
 	open := c.txState() != noTx
+	before := c.mine
 	after := text.After(sqltext.State{InTx: c.inTx, Sure: c.sure, AutocommitOff: c.autocommitOff}, failed)
 	switch {
 	case !open && after.InTx:
+		c.begun = before
 		// A BEGIN that failed may not have begun, and what follows commits by itself.
 		c.lasting = failed && !after.AutocommitOff || !text.IsBegin() && !text.UndoneByRollback() && !text.UndoneSinceBegin()
-	case open && !text.IsBegin() && !text.UndoneByRollback():
+	case open && !text.IsBegin() && !text.UndoneByRollback() && !text.LeavesTransaction():
 		c.lasting = true
+	}
+	if text.EndsTransaction() {
+		c.scripted = noScript
+	}
+	if text.Scripts() && !after.InTx {
+		c.scripted = myScript
 	}
 	c.inTx, c.sure, c.autocommitOff = after.InTx, after.Sure, after.AutocommitOff
 	c.mine |= after.Lost
@@ -66,17 +87,18 @@ func (c *conn) ready(ctx context.Context, op *operation) (done bool, _ error) {
 		return false, err
 	}
 	if over := c.over; over != nil {
-		if c.tx == nil && (op.call == callBegin || op.call == callRollback || op.does().Commits()) {
-			c.over = nil // with it the transaction is ended; or it is the whole of it again
+		again := op.call == callBegin && c.told // the whole of it, by one who knows
+		if c.tx == nil && (again || op.call == callRollback || op.does().Commits()) {
+			c.over = nil // with it the transaction is ended
 		}
-		if op.call == callRollback {
+		switch c.told = true; {
+		case op.call == callRollback:
 			return true, nil
-		}
-		if op.call != callBegin || c.tx != nil {
+		case !again || c.tx != nil:
 			return false, over.of(op.name)
 		}
 	}
-	if c.untold != 0 || c.historyLost && op.text.Text() != "" && op.text.Reach() > c.since {
+	if c.untold != 0 || c.historyLost && op.reach() > c.since {
 		return false, c.tell(op)
 	}
 	if c.gone != nil {
@@ -101,9 +123,34 @@ func (c *conn) inspect(ctx context.Context, op *operation) error {
 	} else if c.foreign {
 		c.giveUp(errForeign)
 	}
+	if c.scripted != noScript && c.gone == nil && c.txState() == noTx && op.call != callRollback && !op.does().EndsTransaction() {
+		if err := c.askForTransaction(ctx, op); err != nil {
+			return err
+		}
+	}
 	if unsure := c.unsure; unsure && c.gone == nil && op.call != callPing {
 		c.unsure = false
 		return c.question(ctx, op)
+	}
+	return nil
+}
+
+// askForTransaction asks whether a script has left a transaction open.
+func (c *conn) askForTransaction(ctx context.Context, op *operation) error {
+	open, err := c.hasTransaction(ctx, op)
+	switch {
+	case lost(err):
+		c.connector.lost(c.session, err)
+		c.giveUp(err)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		c.giveUp(err)
+	case open && c.scripted == theirScript:
+		c.session.inTx = true
+		c.giveUp(errScript)
+	default:
+		c.scripted, c.inTx, c.lasting = noScript, open, open
 	}
 	return nil
 }
@@ -122,14 +169,15 @@ func (c *conn) tell(op *operation) error {
 	if why == nil {
 		why = errReplaced
 	}
-	fail := &SessionError{Op: op.name, Class: ClassSessionLost, Code: number(why), SessionID: c.session.id(), Err: why, lost: c.untold, asks: c.untold == 0}
-	c.untold = 0
+	fail := &SessionError{Op: op.name, Class: ClassSessionLost, Code: number(why), SessionID: c.session.id(), Err: why, lost: c.untold, earlier: c.earlier, asks: c.untold == 0}
+	c.untold, c.earlier = 0, 0
 	return fail
 }
 
 var (
 	errReplaced = errors.New("its session was replaced, and what it asks about went with the old one")
 	errForeign  = errors.New("it was lent the settings of the session that a statement was carried over from")
+	errScript   = errors.New("a script has left a transaction open in it")
 	errBusy     = errors.New("the statement before it is still being cancelled")
 )
 
@@ -157,15 +205,20 @@ func (c *conn) giveUp(why error) {
 	c.gone = why
 	if tx := c.txState(); tx != noTx {
 		c.session.inTx = true
+		c.told = false
 		c.over = &SessionError{Op: "transaction", Class: ClassSessionLost, Code: number(why), SessionID: c.session.id(), InTx: true, Err: why, ran: true}
 		if tx == lastingTx {
 			c.over.Class = ClassInDoubt
 		}
 	}
-	c.untold |= c.mine
+	if c.untold |= c.mine; c.over != nil {
+		c.earlier |= c.mine & c.begun
+	} else {
+		c.earlier |= c.mine
+	}
 	c.went = c.mine | c.theirs
 	c.connector.stateLost(c.session, why, c.theirs&^c.mine)
-	c.mine, c.theirs, c.inTx, c.sure, c.lasting = 0, 0, false, false, false
+	c.mine, c.theirs, c.inTx, c.sure, c.lasting, c.scripted = 0, 0, false, false, false, noScript
 	c.forget()
 	c.unclaimed()
 	if c.session.dead.Load() == nil {
@@ -195,9 +248,9 @@ func (c *conn) renew(ctx context.Context, op *operation) error {
 		return err
 	}
 	c.release()
-	untold := c.untold
+	untold, earlier := c.untold, c.earlier
 	c.attach(fresh)
-	c.untold = untold
+	c.untold, c.earlier = untold, earlier
 	c.forget()
 	c.connector.replaced(ctx, old, fresh, why, went, time.Since(begun))
 	return nil
@@ -223,8 +276,11 @@ func (c *Connector) stateLost(s *session, why error, lost sqltext.Loss) {
 func (c *conn) handOver() {
 	c.theirs |= c.mine
 	c.mine = 0
+	if c.scripted != noScript {
+		c.scripted = theirScript
+	}
 	c.connector.stateLost(c.session, errReplaced, c.untold)
-	c.untold = 0
+	c.untold, c.earlier = 0, 0
 }
 
 // settle waits until an operation that a caller left behind is over.

@@ -77,7 +77,7 @@ func (s *stmt) current(ctx context.Context, on *session) (driver.Stmt, error) {
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
 	s.queryID = ""
 	op := s.conn.statement(ctx, "exec", s.query)
-	op.nothing = driver.ResultNoRows
+	op.args, op.nothing = args, driver.ResultNoRows
 	op.run = func(ctx context.Context, on *session) (any, error) {
 		inner, err := s.current(ctx, on)
 		if err != nil {
@@ -100,7 +100,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 	if fetches(ctx) {
 		op.call, op.text = callFetch, sqltext.Statement{}
 	}
-	op.nothing = new(nothingToDo)
+	op.args, op.nothing = args, new(nothingToDo)
 	op.run = func(ctx context.Context, on *session) (any, error) {
 		inner, err := s.current(ctx, on)
 		if err != nil {

@@ -24,6 +24,7 @@ type tokenWatcher struct {
 
 	renewing chan struct{}                       // full during a renewal; no mutex, because virtual time stands still while one is waited for
 	watch    atomic.Pointer[transcript.Recorder] // of the statement under way
+	muted    atomic.Bool                         // the session is not logged out: it has asynchronous statements under way
 
 	mu              sync.Mutex
 	session, master string
@@ -58,7 +59,10 @@ func (w *tokenWatcher) GetTokens() (token, master string, sessionID int64) {
 	if w.shared {
 		token, master, sessionID = w.own.GetTokens()
 	}
-	if loop {
+	switch {
+	case w.muted.Load():
+		token, master = unsendable, unsendable
+	case loop:
 		master = unsendable
 	}
 	return token, master, sessionID

@@ -140,3 +140,22 @@ func TestResultThatIsNotAnsweredIsAskedForAgain(t *testing.T) {
 		}
 	}, snowtest.AllowOpenSessions())
 }
+
+// TestRunningSpendsNoPatience: a read finds its session dead, gets another one
+// within a second, and runs there for 3 minutes; then that session ends. It has waited
+// for nothing, but the budget of 2 minutes is taken to be gone (patience.since is the
+// first failure's, and nothing renews it when a login or a question has succeeded): it
+// fails with "budget over" and not one login is tried. Right: patience counts what was
+// waited for, or is renewed when Snowflake was reached.
+func TestRunningSpendsNoPatience(t *testing.T) {
+	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := casePool(t, srv, 1, snowtether.WithResume(false))
+		caseSlow(srv, "FROM big", 4*time.Minute, snowtest.Rows([]string{"N"}, []any{1}), nil)
+		srv.AbortSessions()
+		caseEndAt(srv, 3*time.Minute)
+		begun := time.Now()
+		if err := caseDrain(db.QueryContext(context.Background(), "SELECT n FROM big")); err != nil {
+			t.Errorf("after %v and %d logins: %v", time.Since(begun), srv.Stats().Logins, err)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package contract_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,4 +86,35 @@ func TestAsynchronousStatementsOfTheSessionAreNotCancelledWithIt(t *testing.T) {
 		caseSum(t, srv, "DELETE FROM t", 1, 1)
 		_, _ = res.RowsAffected() // gosnowflake's goroutine waits for somebody to ask
 	})
+}
+
+// TestLogOutWaitsForAsynchronousStatements: DESIGN.md, rule 8: a log-out cancels the
+// session's asynchronous statements, so a session that has some is closed without telling
+// the server, or after they have ended. retire() (session.go) knows nothing of them: the
+// pool closes the connection of an INSERT that was accepted (SetMaxIdleConns, a maximum
+// life, an in-doubt neighbour), and the log-out goes out while it runs.
+func TestLogOutWaitsForAsynchronousStatements(t *testing.T) {
+	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := casePool(t, srv, 1)
+		caseSlow(srv, "^INSERT", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
+		var running, early atomic.Bool
+		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			if r.Kind == snowtest.RequestLogout && running.Load() {
+				early.Store(true)
+			}
+			return snowtest.Fault{}, false
+		})
+		res, err := db.ExecContext(gosnowflake.WithAsyncMode(t.Context()), caseRow(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		running.Store(true)
+		db.SetMaxIdleConns(0) // closes it
+		time.Sleep(time.Minute)
+		running.Store(false)
+		if early.Load() {
+			t.Error("its session was logged out while the INSERT ran; an account cancels it with that")
+		}
+		_, _ = res.RowsAffected()
+	}, snowtest.AllowOpenSessions())
 }

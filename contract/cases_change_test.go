@@ -8,6 +8,7 @@ import (
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
+	"github.com/snowtether/snowtether"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -164,4 +165,116 @@ func TestRefusedChangeOfTheSessionIsNone(t *testing.T) {
 			t.Errorf("nothing was lost: %v", err)
 		}
 	})
+}
+
+// TestQuestionByItsIDIsNoneToTheSession: RESULT_SCAN of an ID that is bound (the
+// usual way: GetQueryID, then RESULT_SCAN(?)) reads from any session of the user's. Once
+// a connection's session was replaced, or only asked whether it is alive, it is refused
+// with ErrSessionLost, on that connection, for ever. "Once" would be the promise; nothing
+// was lost. The same for VALIDATE with a literal JOB_ID. Right: a bind is no question to
+// the session (or at the least the refusal comes once).
+func TestQuestionByItsIDIsNoneToTheSession(t *testing.T) {
+	const id = "01bd0000-0001-0032-0001-000000000001"
+	for _, query := range []string{"SELECT * FROM TABLE(RESULT_SCAN(?))", "SELECT * FROM TABLE(VALIDATE(t, JOB_ID => '" + id + "'))"} {
+		t.Run(query, func(t *testing.T) {
+			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				db := casePool(t, srv, 1)
+				srv.AbortSessions()
+				caseExec(t, db, "SELECT 7") // replaces the session
+				var args []any
+				if query[len(query)-3] == '?' {
+					args = []any{id}
+				}
+				n := 0
+				for range 5 {
+					caseExec(t, db, "SELECT 8")
+					if err := caseDrain(db.QueryContext(t.Context(), query, args...)); err != nil {
+						n++
+						t.Log(err)
+					}
+				}
+				if n > 0 {
+					t.Errorf("refused %d times of 5", n)
+				}
+			})
+		})
+	}
+}
+
+// TestVariableThatEverySessionHasIsNotLost: every session has what WithSessionInit sets.
+// A read that uses such a variable and finds its session dead is ErrSessionLost, although
+// the next session has the variable and nothing was lost: a pool whose statements use
+// $tenant loses one statement for each session. Right: only what this holder has set
+// (c.mine has LossVariables) can be lost; asking for a variable is no state by itself.
+func TestVariableThatEverySessionHasIsNotLost(t *testing.T) {
+	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := casePool(t, srv, 1, snowtether.WithSessionInit("SET tenant = 5"))
+		srv.AbortSessions()
+		if err := caseDrain(db.QueryContext(t.Context(), "SELECT n FROM t WHERE tenant = $tenant")); err != nil {
+			t.Error(err)
+		}
+		srv.AbortSessions()
+		if _, err := db.ExecContext(t.Context(), "INSERT INTO t SELECT $tenant, 1"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestReadThatWasSentTwiceIsTwoStatements: a read whose reply could not be read is
+// sent again on the same session, which has then run two. LAST_QUERY_ID(-2) is the first
+// of these two, not the statement before the read, and RESULT_SCAN reads another's rows:
+// a wrong answer and no error. Right: as behind a probe, what reaches beyond the
+// repetition is refused (c.forget() when op.loose).
+func TestReadThatWasSentTwiceIsTwoStatements(t *testing.T) {
+	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		const query = "SELECT * FROM TABLE(RESULT_SCAN(LAST_QUERY_ID(-2)))"
+		conn := casePin(t, casePool(t, srv, 1))
+		caseExec(t, conn, "SELECT 6", "SHOW TABLES")
+		caseOnce(srv, "SELECT 7", snowtest.Fault{Run: true, Body: "<html>"})
+		caseExec(t, conn, "SELECT 7")
+		if n := srv.Accepted("SELECT 7"); n != 2 {
+			t.Fatalf("the read was accepted %d times", n)
+		}
+		err := caseDrain(conn.QueryContext(t.Context(), query))
+		if l := srv.Ledger(); err == nil && l[len(l)-3].SQL != "SHOW TABLES" {
+			t.Errorf("the statement before the last was SHOW TABLES; the session was asked for the rows of %s", l[len(l)-3].SQL)
+		}
+	})
+}
+
+// TestChannelOfAStatementThatIsNotSentIsClosed: a statement that fails before
+// it is sent (state was lost, its transaction is over) leaves the caller's query-ID
+// channel open for ever; one that fails after it was sent closes it. Whoever waits on it
+// hangs. Right: do tells the channel whatever it returns.
+func TestChannelOfAStatementThatIsNotSentIsClosed(t *testing.T) {
+	for _, sent := range []bool{true, false} {
+		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			conn := casePin(t, casePool(t, srv, 1))
+			caseExec(t, conn, "BEGIN", caseRow(1))
+			srv.AbortSessions()
+			if !sent {
+				_, err := conn.ExecContext(t.Context(), caseRow(2))
+				caseLost(t, err, true)
+			}
+			ch := make(chan string, 1)
+			_, err := conn.ExecContext(gosnowflake.WithQueryIDChan(t.Context(), ch), caseRow(3))
+			caseLost(t, err, true)
+			select {
+			case id, open := <-ch:
+				t.Logf("sent %v: %q, %v", sent, id, open)
+			case <-time.After(time.Minute):
+				t.Errorf("sent %v: nothing came out of the channel", sent)
+			}
+		})
+	}
+}
+
+// TestTemporaryTableThatIsGoneIsMadeAgain: nothing of it has lasted.
+func TestTemporaryTableThatIsGoneIsMadeAgain(t *testing.T) {
+	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		conn := casePin(t, casePool(t, srv, 1))
+		const query = "CREATE TEMPORARY TABLE stage (n INT)"
+		caseLose(srv, query)
+		caseExec(t, conn, query)
+	}, snowtest.AllowRepeats())
 }

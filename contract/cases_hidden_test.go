@@ -6,6 +6,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -245,4 +247,153 @@ func TestResultThatNobodyTakesIsTaken(t *testing.T) {
 		}
 		<-inner.asked
 	})
+}
+
+// caseCounted counts the calls that are in an inner connection at a time.
+
+type caseCountedConnector struct {
+	driver.Connector
+	most *atomic.Int32
+}
+
+func (c caseCountedConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	inner, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &caseCounted{Conn: inner, most: c.most}, nil
+}
+
+type caseCounted struct {
+	driver.Conn
+	now  atomic.Int32
+	most *atomic.Int32
+}
+
+func (c *caseCounted) enter() func() {
+	n := c.now.Add(1)
+	if n > c.most.Load() {
+		c.most.Store(n)
+	}
+	return func() { c.now.Add(-1) }
+}
+
+func (c *caseCounted) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	defer c.enter()()
+	rows, err := c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args)
+	if err != nil && ctx.Err() != nil {
+		time.Sleep(time.Second) // as gosnowflake, while it cancels
+	}
+	return rows, err
+}
+
+func (c *caseCounted) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	defer c.enter()()
+	return c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
+}
+
+func (c *caseCounted) Ping(ctx context.Context) error {
+	defer c.enter()()
+	return c.Conn.(driver.Pinger).Ping(ctx)
+}
+
+// TestFetchThatIsLeftBehindIsLeftAlone: the caller of a fetch by ID leaves; the fetch
+// goes on in the inner connection. ask() takes the context's error for one that hides the
+// session's state and probes, on the same inner connection, at the same time: two
+// goroutines in one gosnowflake connection, and the probe's "busy" hides the fetch's.
+// Right: no question where the try was left behind or the context has ended.
+func TestFetchThatIsLeftBehindIsLeftAlone(t *testing.T) {
+	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		var most atomic.Int32
+		inner := caseCountedConnector{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config()), &most}
+		db := caseOpen(t, caseWrap(t, inner), 1)
+		caseExec(t, db, "SELECT 7")
+		id := srv.Ledger()[0].QueryID
+		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			return snowtest.Fault{Delay: time.Minute}, r.Kind == snowtest.RequestResult || r.Kind == snowtest.RequestMonitor
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := caseDrain(db.QueryContext(gosnowflake.WithFetchResultByID(ctx, id), "SELECT 7"))
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Logf("fetch: %v", err)
+		}
+		time.Sleep(time.Minute)
+		if n := most.Load(); n > 1 {
+			t.Errorf("%d calls were in one inner connection at a time", n)
+		}
+	}, snowtest.AllowOpenSessions())
+}
+
+// caseVeiled passes the context of an Exec on, and not that of a query.
+type caseVeiled struct{ driver.Connector }
+
+type caseVeiledConn struct {
+	caseFull
+	gosnowflake.SnowflakeConnection
+}
+
+func (v caseVeiled) Connect(ctx context.Context) (driver.Conn, error) {
+	c, err := v.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return caseVeiledConn{c.(caseFull), c.(gosnowflake.SnowflakeConnection)}, nil
+}
+
+func (c caseVeiledConn) QueryContext(_ context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	return c.caseFull.QueryContext(context.Background(), query, args)
+}
+
+// TestFetchRunsNothing: a statement that is carried over has its result fetched through an
+// inner driver that drops the ID.
+func TestFetchRunsNothing(t *testing.T) {
+	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		const update = "UPDATE t SET n = n + 1"
+		inner := caseVeiled{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())}
+		db := caseOpen(t, caseWrap(t, inner), 1)
+		caseSlow(srv, "^UPDATE", 2*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
+		caseEndAt(srv, time.Minute)
+		_, err := db.ExecContext(t.Context(), update)
+		caseDoubt(t, err, false)
+		time.Sleep(time.Hour)
+		caseSum(t, srv, update, 1, 1)
+	})
+}
+
+// TestAutocommitThatIsOffIsSeenThroughAWrapper: the server has told gosnowflake inside.
+func TestAutocommitThatIsOffIsSeenThroughAWrapper(t *testing.T) {
+	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inner := caseVeiled{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())}
+		conn := casePin(t, caseOpen(t, caseWrap(t, inner), 1))
+		caseExec(t, conn, caseRow(1))
+		srv.AbortSessions()
+		_, err := conn.ExecContext(t.Context(), caseRow(2))
+		caseLost(t, err, true)
+		caseSum(t, srv, caseRow(2), 0, 0)
+	}, snowtest.WithSessionParameter("AUTOCOMMIT", false))
+}
+
+// TestHookThatEndsItsGoroutineEndsNothingElse: neither the login nor Close waits for it.
+func TestHookThatEndsItsGoroutineEndsNothingElse(t *testing.T) {
+	srv := snowtest.New(t) // no bubble: what is left behind would be a deadlock in it
+	var n atomic.Int32
+	c, err := snowtether.NewConnector(srv.Config(), caseLog(io.Discard), snowtether.WithAfterConnect(func(context.Context, driver.Conn) error {
+		if n.Add(1) == 1 {
+			runtime.Goexit()
+		}
+		return nil
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := sql.OpenDB(c)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err = db.ExecContext(ctx, "SELECT 1"); err == nil || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the error is %v", err)
+	}
+	if err := db.Close(); err != nil {
+		t.Errorf("db.Close: %v", err)
+	}
 }

@@ -11,6 +11,7 @@ import (
 var (
 	cancelQuery = regexp.MustCompile(`(?is)^\s*SELECT\s+SYSTEM\$CANCEL_QUERY\s*\(\s*'([^']*)'\s*\)\s*;?\s*$`)
 	cancelAll   = regexp.MustCompile(`(?is)^\s*SELECT\s+SYSTEM\$CANCEL_ALL_QUERIES\s*\(\s*(\d+)\s*\)\s*;?\s*$`)
+	currentTx   = regexp.MustCompile(`(?is)^\s*SELECT\s+CURRENT_TRANSACTION\s*\(\s*\)\s*;?\s*$`)
 	resultScan  = regexp.MustCompile(`(?is)^\s*SELECT\s+\*\s+FROM\s+TABLE\s*\(\s*RESULT_SCAN\s*\(\s*'([^']*)'\s*\)\s*\)\s*;?\s*$`)
 	bindStage   = regexp.MustCompile(`(?is)^\s*CREATE\s+(OR\s+REPLACE\s+)?TEMPORARY\s+STAGE\s+SYSTEM\$BIND\b`)
 	putFile     = regexp.MustCompile(`(?is)^\s*PUT\s+'?file://([^'\s]+)'?\s+'?(@[^'\s;]+)'?(.*)$`)
@@ -25,6 +26,9 @@ func (s *Server) ownStatement(q *query) func() (*Result, *Error) {
 	}
 	if m := cancelAll.FindStringSubmatch(q.sql); m != nil {
 		return func() (*Result, *Error) { return s.cancelSession(q, m[1]), nil }
+	}
+	if currentTx.MatchString(q.sql) {
+		return func() (*Result, *Error) { return s.currentTransaction(q), nil }
 	}
 	if m := resultScan.FindStringSubmatch(q.sql); m != nil {
 		return func() (*Result, *Error) { return s.scanResult(q, m[1]) }
@@ -74,6 +78,18 @@ func (s *Server) cancelSession(q *query, id string) *Result {
 		}
 	}
 	return Rows([]string{"SYSTEM$CANCEL_ALL_QUERIES(" + id + ")"}, []any{fmt.Sprintf("%d cancelled.", n)})
+}
+
+// currentTransaction answers SELECT CURRENT_TRANSACTION(): the ID of the session's open
+// transaction, NULL if there is none.
+func (s *Server) currentTransaction(q *query) *Result {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var id any
+	if q.session.tx != nil {
+		id = strconv.FormatInt(q.session.id, 10) + "000001"
+	}
+	return Rows([]string{"CURRENT_TRANSACTION()"}, []any{id})
 }
 
 // scanResult answers SELECT * FROM TABLE(RESULT_SCAN('<id>')): the result of

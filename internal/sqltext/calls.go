@@ -115,10 +115,15 @@ func (w *walk) asks() {
 	}
 	sc := w.sc
 	arg := sc.Next()
+	if equalFold(strings.Trim(w.name.last.Text, `"`), "VALIDATE") {
+		arg = jobID(arg, &sc)
+	}
 	switch name := strings.Trim(w.name.last.Text, `"`); {
 	case equalFold(name, "CURRENT_TRANSACTION"), equalFold(name, "LAST_TRANSACTION"), arg.Is(")"):
 		w.reaches(1)
-	case equalFold(name, "RESULT_SCAN") && isID(arg) && sc.Peek().Is(")"):
+	case isID(arg) && sc.Peek().Is(")"):
+	case isBind(arg) && sc.Peek().Is(")"):
+		w.bound = true
 	case equalFold(name, "RESULT_SCAN") && arg.Word("LAST_QUERY_ID"): // which speaks for itself
 	case arg.Is("-"):
 		n, err := strconv.Atoi(sc.Next().Text)
@@ -130,6 +135,21 @@ func (w *walk) asks() {
 		w.reaches(beyond)
 	}
 }
+
+// jobID is the argument of VALIDATE that says of which load.
+func jobID(arg Token, sc *Scanner) Token {
+	for ; !separates(arg) && !arg.Is("(") && !arg.Is(")"); arg = sc.Next() {
+		if arg.Word("JOB_ID") {
+			for arg = sc.Next(); arg.Is("=") || arg.Is(">") || arg.Is("=>"); arg = sc.Next() {
+			}
+			return arg
+		}
+	}
+	return arg
+}
+
+// isBind reports whether the token stands for a value that is bound.
+func isBind(t Token) bool { return t.Is("?") || t.Is(":") }
 
 // identified notices a call of what IDENTIFIER names. Only a literal says what that is.
 func (w *walk) identified() {

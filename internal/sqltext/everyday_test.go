@@ -283,6 +283,8 @@ var sessions = []judged{
 	{"SELECT * FROM TABLE(RESULT_SCAN(?))", Read, "UH"},
 	{"SELECT * FROM TABLE(INFORMATION_SCHEMA.QUERY_HISTORY_BY_SESSION())", Read, "UH"},
 	{"SELECT * FROM TABLE(VALIDATE(t, JOB_ID => '_last'))", Read, "UH"},
+	{"SELECT * FROM TABLE(VALIDATE(db.s.t, JOB_ID => ?))", Read, "UH"},
+	{"SELECT * FROM TABLE(VALIDATE(t, JOB_ID => '01bd0000-0001-0032-0001-000000000001'))", Read, "RU"},
 	{"DESCRIBE RESULT LAST_QUERY_ID()", Read, "UH"},
 	{"SHOW TABLES; SELECT \"name\" FROM TABLE(RESULT_SCAN(LAST_QUERY_ID()))", Read, "UHM"},
 	{"CALL p()", Unknown, ""},

@@ -199,6 +199,17 @@ func created(sc Scanner) (Kind, made) {
 	}
 }
 
+// mentions reports whether the word is in the part, in quotes or not.
+func (p part) mentions(word string) bool {
+	sc := p.body
+	for t := sc.Next(); !separates(t); t = sc.Next() {
+		if (t.Kind == Word || t.Kind == QuotedName) && equalFold(strings.Trim(t.Text, `"`), word) {
+			return true
+		}
+	}
+	return false
+}
+
 // idempotent reports whether a session statement that is run a second time finds and
 // leaves the session as after the first.
 func (p part) idempotent() bool {

@@ -135,7 +135,7 @@ func (s Statement) Repeatable() bool {
 		if p.kind != Read && p.kind != Session || p.kind == Session && !p.idempotent() {
 			return false
 		}
-		if does := s.reader.walk(p); does.outside || does.reach > 0 || does.variables && p.kind == Session {
+		if does := s.reader.walk(p); does.outside || does.reach > 0 || does.bound || does.variables && p.kind == Session {
 			return false
 		}
 	}
@@ -163,13 +163,27 @@ func (s Statement) AsksHistory() bool { return s.Reach() > 0 }
 
 // Reach is how many of the statements before it its session is asked about: 1 for
 // LAST_QUERY_ID(), 2 for RESULT_SCAN(-2), very many where it counts from the session's
-// first or nobody knows, 0 where it asks for none.
+// first or nobody knows, 0 where it asks for none. A bind in the place of a query ID is
+// one that nobody knows.
 func (s Statement) Reach() int {
-	reach := 0
-	for ps := s.parts(); ps.next(); {
-		reach = max(reach, s.reader.walk(ps.part).reach)
+	if reach, bound := s.reaches(); !bound {
+		return reach
 	}
+	return beyond
+}
+
+// ReachWithIDs is Reach where each value that is bound is the ID of a query.
+func (s Statement) ReachWithIDs() int {
+	reach, _ := s.reaches()
 	return reach
+}
+
+func (s Statement) reaches() (reach int, bound bool) {
+	for ps := s.parts(); ps.next(); {
+		does := s.reader.walk(ps.part)
+		reach, bound = max(reach, does.reach), bound || does.bound
+	}
+	return reach, bound
 }
 
 // AsksVariables reports whether it reads variables of its session.
@@ -215,6 +229,46 @@ func (s Statement) AllOrNothing() bool {
 	begins := p.kind == Transaction && (p.verb == verbBegin || p.verb == verbStart)
 	known := p.kind == Read || begins || p.kind == Session && p.verb != verbCreate
 	return known && !ps.next()
+}
+
+// GoesWithSession reports whether nothing of it outlasts its session, and its answer does
+// not depend on what that ran before.
+func (s Statement) GoesWithSession() bool {
+	ok := false
+	for ps := s.parts(); ps.next(); ok = true {
+		does := s.reader.walk(ps.part)
+		if k := ps.part.kind; k != Read && k != Session || does.outside || does.reach > 0 || does.bound {
+			return false
+		}
+	}
+	return ok
+}
+
+// LeavesTransaction reports whether it adds nothing to an open transaction that outlasts
+// the session, and does not end it.
+func (s Statement) LeavesTransaction() bool {
+	ok := false
+	for ps := s.parts(); ps.next(); ok = true {
+		p := ps.part
+		switch {
+		case p.kind != Read && p.kind != Session, s.reader.walk(p).outside:
+			return false
+		case p.verb == verbCreate, p.verb == verbAlter && p.mentions("AUTOCOMMIT"): // which commit
+			return false
+		}
+	}
+	return ok
+}
+
+// Scripts reports whether a part is unknown, and no CALL of a procedure, whose transactions
+// end with it.
+func (s Statement) Scripts() bool {
+	for ps := s.parts(); ps.next(); {
+		if p := ps.part; p.kind == Unknown && p.verb != verbCall {
+			return true
+		}
+	}
+	return false
 }
 
 // IsBegin reports whether the text is one BEGIN or START TRANSACTION and nothing else.

@@ -77,9 +77,9 @@ func (s Statement) After(st State, failed bool) State {
 
 func (st *State) part(p part, failed bool) {
 	switch p.kind {
-	case Unknown:
+	case Unknown: // a procedure does not end a transaction that it did not begin
 		st.change(LossUnknown)
-		st.InTx, st.Sure = st.InTx || st.AutocommitOff, false
+		st.InTx = st.InTx || st.AutocommitOff
 	case DML:
 		st.write(p)
 	case Transaction:
@@ -104,8 +104,10 @@ func (st *State) part(p part, failed bool) {
 func (st *State) write(p part) {
 	switch {
 	case p.verb == verbRemove:
-	case p.verb == verbTruncate, p.verb == verbCopy && unloads(p.body):
+	case p.verb == verbTruncate: // DDL too
 		st.InTx, st.Sure = st.InTx || st.AutocommitOff, false
+	case p.verb == verbCopy && unloads(p.body):
+		st.InTx = st.InTx || st.AutocommitOff
 	case st.AutocommitOff:
 		st.InTx, st.Sure = true, true
 	}
@@ -144,11 +146,8 @@ func (st *State) autocommit(sc Scanner, failed bool) {
 	var before Token
 	for t := sc.Next(); !separates(t); t = sc.Next() {
 		if (t.Kind == Word || t.Kind == QuotedName) && equalFold(strings.Trim(t.Text, `"`), "AUTOCOMMIT") && !before.Is("=") {
-			off := false
-			if !unset {
-				value := sc
-				off = !value.Next().Is("=") || !isOn(value.Next())
-			}
+			value := sc
+			off := unset || !value.Next().Is("=") || !isOn(value.Next()) // UNSET makes it what the user's or the account's is
 			st.AutocommitOff = off || failed && st.AutocommitOff
 			st.Sure = false // it may have committed what is open
 		}

@@ -4,6 +4,7 @@ package sqltext
 type does struct {
 	outside   bool // what a rollback does not undo, and a second run does again
 	reach     int  // how many of the statements before it its session is asked about
+	bound     bool // or a bind says of which
 	variables bool // it asks for a variable of its session
 }
 

@@ -32,6 +32,7 @@ const (
 	verbCommit
 	verbRollback
 	verbDeclare
+	verbCall
 )
 
 var verbs = map[string]verb{
@@ -42,7 +43,7 @@ var verbs = map[string]verb{
 	"CREATE": verbCreate, "ALTER": verbAlter, "DROP": verbOtherDDL, "UNDROP": verbOtherDDL,
 	"GRANT": verbOtherDDL, "REVOKE": verbOtherDDL, "COMMENT": verbOtherDDL,
 	"USE": verbUse, "SET": verbSet, "UNSET": verbUnset, "PUT": verbTransfer, "GET": verbTransfer,
-	"BEGIN": verbBegin, "START": verbStart, "COMMIT": verbCommit, "ROLLBACK": verbRollback, "DECLARE": verbDeclare,
+	"BEGIN": verbBegin, "START": verbStart, "COMMIT": verbCommit, "ROLLBACK": verbRollback, "DECLARE": verbDeclare, "CALL": verbCall,
 }
 
 // bits say what a word is within a statement.
