@@ -39,18 +39,19 @@ func (c *conn) cancel(id string) {
 }
 
 // cancelLeft stops a statement that was left behind, unless gosnowflake does: its session
-// ended first. id is "" where it is not known; then all that its session runs is stopped,
-// if that cannot be anything else.
-func (c *conn) cancelLeft(id string) {
+// ended first. Where its ID is not known, all that its session runs is stopped, if that
+// cannot be anything else.
+func (c *conn) cancelLeft(t *try) {
 	s, left := c.session, c.session.busy.Load()
-	statement := byID(id)
-	if id == "" {
+	statement := byID(t.fate.ID)
+	if t.fate.ID == "" {
 		if len(s.under) > 0 || s.watcher.shared || s.id() == 0 {
 			return
 		}
 		statement = "SELECT SYSTEM$CANCEL_ALL_QUERIES(" + strconv.FormatInt(s.id(), 10) + ")"
 	}
-	if left == nil {
+	if !t.left {
+		c.connector.lost(s, t.err)
 		c.connector.cancelElsewhere(statement)
 		return
 	}

@@ -209,6 +209,9 @@ func (c *conn) valid() bool {
 // Close gives the session up. Its log-out goes on in the background.
 func (c *conn) Close() error {
 	c.checkOut()
+	if c.gone == nil && c.txState() != noTx {
+		c.session.inTx = true
+	}
 	c.release()
 	if c.alone {
 		return c.connector.Close()

@@ -41,6 +41,7 @@ type gate struct {
 	backOff   backoff.BackOff // not nil during an outage
 	next      time.Time       // no login before
 	failure   error           // the last transient one
+	failedAt  time.Time
 	refusals  map[fingerprint]*refusal
 	events    []Event // made known by unlock
 
@@ -219,11 +220,11 @@ func (g *gate) waited(ctx context.Context) error {
 	return fmt.Errorf("waiting for other logins: %w", whyEnded(ctx))
 }
 
-// last is the last transient failure, if nothing has succeeded since.
-func (g *gate) last() error {
+// last is when the last transient failure was, and what, if nothing has succeeded since.
+func (g *gate) last() (time.Time, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.failure
+	return g.failedAt, g.failure
 }
 
 // leave gives the pass back with the outcome of its attempt. It reports whether
@@ -268,7 +269,7 @@ func (p *pass) leave(err error) (again bool) {
 // time. Of several that were under way at the same time only the first counts.
 func (g *gate) failed(begun time.Time, err error) (again bool) {
 	g.openUntil = time.Time{}
-	g.failure = err
+	g.failure, g.failedAt = err, time.Now()
 	if g.backOff == nil {
 		g.backOff = g.newBackOff()
 	} else if begun.Before(g.next) {

@@ -36,20 +36,21 @@ func (c *Connector) login(ctx context.Context) (_ *session, failed error) {
 		ctx, cancel = context.WithTimeoutCause(ctx, c.settings.connectBudget, errBudgetOver)
 		defer cancel()
 	}
-	waiting := ctx
-	if !c.in.Load() {
-		var cancel context.CancelFunc
-		waiting, cancel = context.WithDeadlineCause(ctx, begun.Add(c.settings.firstBudget), errFirstBudget)
-		defer cancel()
-	}
+	waiting, cancel := firstFor(ctx, c.settings.firstBudget, !c.in.Load())
+	defer func() { cancel() }()
 	for {
 		p, err := c.gate.enter(waiting, c.stopped)
 		switch {
 		case err != nil && context.Cause(waiting) == errFirstBudget && ctx.Err() == nil && c.stopped.Err() == nil:
-			if wrong := c.gate.last(); isWrongHost(wrong) && !c.in.Load() {
-				return nil, &SessionError{Op: "login", Class: ClassTransient, Err: &wrongHostError{c.settings.firstBudget, wrong}}
+			cancel()
+			switch at, wrong := c.gate.last(); {
+			case c.in.Load() || !isWrongHost(wrong):
+				waiting, cancel = firstFor(ctx, 0, false) // nothing is sure
+			case at.Before(begun): // the step of the back-off was longer
+				waiting, cancel = firstFor(ctx, time.Second, true)
+			default:
+				return nil, &SessionError{Op: "login", Class: ClassTransient, Err: &wrongHostError{time.Since(begun), wrong}}
 			}
-			waiting = ctx // nothing is sure
 			continue
 		case err != nil:
 			return nil, c.loginError(caller, err)
@@ -62,6 +63,14 @@ func (c *Connector) login(ctx context.Context) (_ *session, failed error) {
 			return nil, c.loginError(caller, err)
 		}
 	}
+}
+
+// firstFor bounds the waiting for a host that may be wrong.
+func firstFor(ctx context.Context, d time.Duration, first bool) (context.Context, context.CancelFunc) {
+	if first {
+		return context.WithTimeoutCause(ctx, d, errFirstBudget)
+	}
+	return ctx, func() {}
 }
 
 // errFirstBudget ends the waiting for a host that may be wrong.
@@ -84,7 +93,7 @@ type wrongHostError struct {
 }
 
 func (e *wrongHostError) Error() string {
-	return fmt.Sprintf("tried for %v; check the account name, or the host and port: %v", e.tried, e.last)
+	return fmt.Sprintf("tried for %v; check the account name, or the host and port: %v", e.tried.Round(time.Second), e.last)
 }
 func (e *wrongHostError) Unwrap() error { return e.last }
 

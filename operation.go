@@ -251,8 +251,8 @@ func (c *conn) act(ctx context.Context, op *operation, t *try, s situation, v ve
 	}
 	if s.sent() {
 		c.unclear(op.does())
-		if s.left && op.call == callStatement && (t.left || t.gone) {
-			c.cancelLeft(t.fate.ID)
+		if s.left && op.call == callStatement && (t.left || lost(t.err)) {
+			c.cancelLeft(t)
 		}
 	}
 	if v.action == depart {

@@ -161,7 +161,7 @@ func TestWrongHostIsToldSoon(t *testing.T) {
 						t.Error("the log does not say for how long it tries")
 					}
 					wrong.Store(false)
-					if err := db.PingContext(call()); err != nil {
+					if err := db.PingContext(call()); err != nil { // at the next step of the back-off
 						t.Fatalf("once the name is right: %v", err)
 					}
 					srv.AbortSessions()
