@@ -246,7 +246,9 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	if fetches(ctx) {
 		op.call, op.text = callFetch, sqltext.Statement{}
 	}
-	op.args, op.nothing = args, new(nothingToDo)
+	if op.args = args; op.call == callRollback {
+		op.nothing = new(nothingToDo)
+	}
 	op.run = func(ctx context.Context, s *session) (any, error) {
 		return s.conn.full.QueryContext(ctx, query, args)
 	}

@@ -100,7 +100,9 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 	if fetches(ctx) {
 		op.call, op.text = callFetch, sqltext.Statement{}
 	}
-	op.args, op.nothing = args, new(nothingToDo)
+	if op.args = args; op.call == callRollback {
+		op.nothing = new(nothingToDo)
+	}
 	op.run = func(ctx context.Context, on *session) (any, error) {
 		inner, err := s.current(ctx, on)
 		if err != nil {

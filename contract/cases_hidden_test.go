@@ -397,3 +397,39 @@ func TestHookThatEndsItsGoroutineEndsNothingElse(t *testing.T) {
 		t.Errorf("db.Close: %v", err)
 	}
 }
+
+// TestMockIsAskedNothing: of the driver's own, behind a script or a CALL. It has a list of
+// what it expects.
+func TestMockIsAskedNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inner := &caseExpecting{}
+		c, err := snowtether.WrapConnector(inner)
+		if err != nil {
+			t.Fatal(err)
+		}
+		db := sql.OpenDB(c)
+		defer db.Close()
+		texts := []string{"EXECUTE IMMEDIATE $$BEGIN RETURN 1; END$$", "INSERT INTO t VALUES (1)", "CALL p()", "SELECT 1", "DO SOMETHING", "COMMIT"}
+		for _, text := range texts {
+			if _, err := db.ExecContext(t.Context(), text); err != nil {
+				t.Errorf("%s: %v", text, err)
+			}
+		}
+		if got := fmt.Sprint(inner.got); got != fmt.Sprint(texts) {
+			t.Errorf("asked %s, want %s", got, texts)
+		}
+	})
+}
+
+// caseExpecting is a mock that writes down what it is asked.
+type caseExpecting struct{ got []string }
+
+func (e *caseExpecting) Connect(context.Context) (driver.Conn, error) { return e, nil }
+func (e *caseExpecting) Driver() driver.Driver                        { return nil }
+func (e *caseExpecting) Prepare(string) (driver.Stmt, error)          { return nil, errors.New("no") }
+func (e *caseExpecting) Close() error                                 { return nil }
+func (e *caseExpecting) Begin() (driver.Tx, error)                    { return nil, errors.New("no") }
+func (e *caseExpecting) ExecContext(_ context.Context, query string, _ []driver.NamedValue) (driver.Result, error) {
+	e.got = append(e.got, query)
+	return driver.ResultNoRows, nil
+}

@@ -263,6 +263,10 @@ func (s Statement) LeavesTransaction() bool {
 // Scripts reports whether a part is unknown, and no CALL of a procedure, whose transactions
 // end with it.
 func (s Statement) Scripts() bool {
+	if s.one() {
+		p, ok := s.first()
+		return ok && p.kind == Unknown && p.verb != verbCall
+	}
 	for ps := s.parts(); ps.next(); {
 		if p := ps.part; p.kind == Unknown && p.verb != verbCall {
 			return true

@@ -245,3 +245,37 @@ func TestWhatAnErrorLeavesUntouched(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatGoesWithItsSession: and what leaves a transaction as it is, and what may leave one
+// open.
+func TestWhatGoesWithItsSession(t *testing.T) {
+	for _, tt := range []struct {
+		sql                     string
+		goes, leaves, scripting bool
+	}{
+		{"SELECT 1", true, true, false},
+		{"USE SCHEMA s", true, true, false},
+		{"SET x = 1; SELECT $x", true, true, false},
+		{"ALTER SESSION SET QUERY_TAG = 'x'", true, true, false},
+		{"ALTER SESSION SET AUTOCOMMIT = FALSE", true, false, false},
+		{`ALTER SESSION SET "AUTOCOMMIT" = FALSE`, true, false, false},
+		{"CREATE TEMPORARY TABLE x (n INT)", true, false, false},
+		{"CREATE TEMPORARY TABLE x AS SELECT f(1)", false, false, false},
+		{"SELECT f(1)", false, false, false},
+		{"SELECT LAST_QUERY_ID()", false, true, false},
+		{"INSERT INTO t VALUES (1)", false, false, false},
+		{"CREATE TABLE x (n INT)", false, false, false},
+		{"CALL p()", false, false, false},
+		{"SELECT 1; CALL p()", false, false, false},
+		{"EXECUTE IMMEDIATE 'BEGIN'", false, false, true},
+		{"BEGIN LET x := 1; END", false, false, true},
+		{"SELECT 1; EXECUTE IMMEDIATE FROM @s/x.sql", false, false, true},
+		{"WITH p AS PROCEDURE () RETURNS INT LANGUAGE SQL AS 'x' CALL p()", false, false, true},
+		{"", false, false, false},
+	} {
+		s := Reader{}.Read(tt.sql)
+		if goes, leaves, scripting := s.GoesWithSession(), s.LeavesTransaction(), s.Scripts(); goes != tt.goes || leaves != tt.leaves || scripting != tt.scripting {
+			t.Errorf("%q: goes %v, leaves %v, scripts %v; want %v, %v, %v", tt.sql, goes, leaves, scripting, tt.goes, tt.leaves, tt.scripting)
+		}
+	}
+}
