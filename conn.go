@@ -8,7 +8,6 @@ import (
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
-	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/internal/transcript"
 )
 
@@ -138,8 +137,6 @@ func (c *conn) probe(ctx context.Context) (unsent bool, _ error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	seen := transcript.New(gosnowflake.WithDescribeOnly(transcript.Without(ctx)))
-	c.session.watcher.watch.Store(seen)
-	defer c.session.watcher.watch.Store(nil)
 	var timer *time.Timer
 	timer = time.AfterFunc(questionTimeout, func() {
 		if seen.Sent() {
@@ -149,13 +146,13 @@ func (c *conn) probe(ctx context.Context) (unsent bool, _ error) {
 		}
 	})
 	defer timer.Stop()
-	_, left, err := c.session.call(ctx, seen, func(ctx context.Context, s *session) (any, error) {
+	_, saw, _, err := c.session.watched(ctx, seen, func(ctx context.Context, s *session) (any, error) {
 		if _, ok := s.conn.Conn.(gosnowflake.SnowflakeConnection); !ok {
 			return nil, s.conn.full.Ping(ctx)
 		}
 		return nil, s.conn.execSimple(ctx, "SELECT 1")
 	})
-	return seen.End(left).Unsent(), err
+	return saw.Unsent(), err
 }
 
 // hasTransaction asks whether a transaction is open.
@@ -165,13 +162,9 @@ func (c *conn) hasTransaction(ctx context.Context, op *operation) (open bool, _ 
 	ctx, stop := context.WithTimeout(limited, questionTimeout)
 	defer stop()
 	defer c.forget()
-	seen := transcript.New(transcript.Without(ctx))
-	c.session.watcher.watch.Store(seen)
-	defer c.session.watcher.watch.Store(nil)
-	answer, left, err := c.session.call(ctx, seen, func(ctx context.Context, s *session) (any, error) {
+	answer, _, _, err := c.session.watched(ctx, transcript.New(transcript.Without(ctx)), func(ctx context.Context, s *session) (any, error) {
 		return s.conn.queryOne(ctx, "SELECT CURRENT_TRANSACTION()")
 	})
-	seen.End(left)
 	return answer != nil && answer != "", err
 }
 
@@ -230,8 +223,7 @@ func (c *conn) Ping(ctx context.Context) error {
 
 // ExecContext carries out a statement.
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	op := c.statement(ctx, "exec", query)
-	op.args, op.nothing = args, driver.ResultNoRows
+	op := c.exec(ctx, query, args)
 	op.run = func(ctx context.Context, s *session) (any, error) {
 		return s.conn.full.ExecContext(ctx, query, args)
 	}
@@ -242,13 +234,7 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 
 // QueryContext carries out a statement and returns the inner driver's own rows.
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	op := c.statement(ctx, "query", query)
-	if fetches(ctx) {
-		op.call, op.text = callFetch, sqltext.Statement{}
-	}
-	if op.args = args; op.call == callRollback {
-		op.nothing = new(nothingToDo)
-	}
+	op := c.query(ctx, query, args)
 	op.run = func(ctx context.Context, s *session) (any, error) {
 		return s.conn.full.QueryContext(ctx, query, args)
 	}

@@ -310,6 +310,15 @@ func (s *session) call(ctx, inner context.Context, run func(context.Context, *se
 	return out, behind != nil, err
 }
 
+// watched is call with a recorder as the inner context, which sees renewals of the session
+// token too; it gives what was seen.
+func (s *session) watched(ctx context.Context, seen *transcript.Recorder, run func(context.Context, *session) (any, error)) (_ any, saw transcript.Transcript, left bool, _ error) {
+	s.watcher.watch.Store(seen)
+	out, left, err := s.call(ctx, seen, run)
+	s.watcher.watch.Store(nil)
+	return out, seen.End(left), left, err
+}
+
 // leave runs something until it returns or ctx ends: then it is left behind.
 func leave(ctx, inner context.Context, run func(context.Context) (any, error)) (_ any, _ *leftover, _ error) {
 	if ctx.Done() == nil {

@@ -51,6 +51,25 @@ func (c *conn) statement(ctx context.Context, name, query string) *operation {
 	return op
 }
 
+// exec is a statement that returns a result.
+func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue) *operation {
+	op := c.statement(ctx, "exec", query)
+	op.args, op.nothing = args, driver.ResultNoRows
+	return op
+}
+
+// query is a statement that returns rows.
+func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue) *operation {
+	op := c.statement(ctx, "query", query)
+	if fetches(ctx) {
+		op.call, op.text = callFetch, sqltext.Statement{}
+	}
+	if op.args = args; op.call == callRollback {
+		op.nothing = new(nothingToDo)
+	}
+	return op
+}
+
 // ours reports whether what is sent has no text of the caller's.
 func (op *operation) ours() bool {
 	return op.call != callStatement && op.call != callFetch && op.text.Text() == ""
@@ -137,10 +156,7 @@ func isQueryID(id string) bool {
 // send tries the operation once.
 func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operation) (t *try) {
 	s, now, native := c.session, c.connector.clock.Load(), c.connector.inner == nil
-	s.watcher.watch.Store(seen)
-	out, left, err := s.call(ctx, seen, op.run)
-	s.watcher.watch.Store(nil)
-	saw := seen.End(left)
+	out, saw, left, err := s.watched(ctx, seen, op.run)
 	if saw.Shows() {
 		s.visible.Store(true)
 	}

@@ -222,13 +222,10 @@ func (c *conn) fetch(ctx context.Context, w *waiting, zone string) (driver.Rows,
 	// Rows go on with the context that they were asked for with: it ends only if there are none.
 	asking, cancel := context.WithCancelCause(context.WithValue(ctx, fetchKey, w.id))
 	timer := time.AfterFunc(fetchTimeout, func() { cancel(context.DeadlineExceeded) })
-	seen := transcript.New(asking)
-	c.session.watcher.watch.Store(seen)
-	defer c.session.watcher.watch.Store(nil)
-	fetched, left, err := c.session.call(asking, seen, func(ctx context.Context, s *session) (any, error) {
+	fetched, saw, left, err := c.session.watched(asking, transcript.New(asking), func(ctx context.Context, s *session) (any, error) {
 		return s.conn.full.QueryContext(ctx, noStatement, nil)
 	})
-	if saw := seen.End(left); saw.Silent() && !left && !c.session.silent {
+	if saw.Silent() && !left && !c.session.silent {
 		// What wraps gosnowflake has not passed the ID on: this was sent as a statement.
 		cancel(nil)
 		if rows, ok := fetched.(driver.Rows); ok {

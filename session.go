@@ -249,10 +249,7 @@ func (s *session) refresh() {
 	defer cancel()
 	for pause := 100 * time.Millisecond; ; pause *= 2 {
 		seen := transcript.New(gosnowflake.WithDescribeOnly(ctx))
-		s.watcher.watch.Store(seen)
-		_, left, err := s.call(ctx, seen, func(ctx context.Context, s *session) (any, error) { return nil, s.conn.execSimple(ctx, "SELECT 1") })
-		s.watcher.watch.Store(nil)
-		seen.End(left)
+		_, _, left, err := s.watched(ctx, seen, func(ctx context.Context, s *session) (any, error) { return nil, s.conn.execSimple(ctx, "SELECT 1") })
 		if err == nil || lost(err) && !renewalFailed(err) || left {
 			return
 		}

@@ -62,15 +62,18 @@ func (c *conn) ran(text sqltext.Statement, failed bool) {
 	case open && !text.IsBegin() && !text.UndoneByRollback() && !text.LeavesTransaction():
 		c.lasting = true
 	}
-	if text.EndsTransaction() {
+	if c.scripted != noScript && text.EndsTransaction() {
 		c.scripted = noScript
+	}
+	c.inTx, c.sure, c.autocommitOff = after.InTx, after.Sure, after.AutocommitOff
+	c.mine |= after.Lost
+	if !text.Has(sqltext.Unknown) {
+		return
 	}
 	if text.Scripts() && !after.InTx && !c.session.silent { // a mock runs no scripts
 		c.scripted = myScript
 	}
-	c.inTx, c.sure, c.autocommitOff = after.InTx, after.Sure, after.AutocommitOff
-	c.mine |= after.Lost
-	if text.Has(sqltext.Unknown) && c.session.busy.Load() == nil { // it may have switched AUTOCOMMIT; the server says so
+	if c.session.busy.Load() == nil { // it may have switched AUTOCOMMIT; the server says so
 		if reported, known := c.session.conn.parameter("autocommit"); known {
 			c.autocommitOff = !isTrue(reported)
 		}

@@ -6,8 +6,6 @@ import (
 	"sync/atomic"
 
 	"github.com/snowflakedb/gosnowflake/v2"
-
-	"github.com/snowtether/snowtether/internal/sqltext"
 )
 
 // A stmt is a prepared statement. It outlives the session that it was prepared
@@ -76,8 +74,7 @@ func (s *stmt) current(ctx context.Context, on *session) (driver.Stmt, error) {
 // ExecContext carries out the statement.
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
 	s.queryID = ""
-	op := s.conn.statement(ctx, "exec", s.query)
-	op.args, op.nothing = args, driver.ResultNoRows
+	op := s.conn.exec(ctx, s.query, args)
 	op.run = func(ctx context.Context, on *session) (any, error) {
 		inner, err := s.current(ctx, on)
 		if err != nil {
@@ -96,13 +93,7 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 // QueryContext carries out the statement and returns the inner driver's own rows.
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
 	s.queryID = ""
-	op := s.conn.statement(ctx, "query", s.query)
-	if fetches(ctx) {
-		op.call, op.text = callFetch, sqltext.Statement{}
-	}
-	if op.args = args; op.call == callRollback {
-		op.nothing = new(nothingToDo)
-	}
+	op := s.conn.query(ctx, s.query, args)
 	op.run = func(ctx context.Context, on *session) (any, error) {
 		inner, err := s.current(ctx, on)
 		if err != nil {

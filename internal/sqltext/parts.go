@@ -203,11 +203,16 @@ func created(sc Scanner) (Kind, made) {
 func (p part) mentions(word string) bool {
 	sc := p.body
 	for t := sc.Next(); !separates(t); t = sc.Next() {
-		if (t.Kind == Word || t.Kind == QuotedName) && equalFold(strings.Trim(t.Text, `"`), word) {
+		if t.names(word) {
 			return true
 		}
 	}
 	return false
+}
+
+// names reports whether the token is the word, in quotes or not.
+func (t Token) names(word string) bool {
+	return (t.Kind == Word || t.Kind == QuotedName) && equalFold(strings.Trim(t.Text, `"`), word)
 }
 
 // idempotent reports whether a session statement that is run a second time finds and

@@ -154,9 +154,6 @@ func (s Statement) UndoneByRollback() bool {
 	return ok
 }
 
-// AsksSession reports whether its answer depends on what its session did before.
-func (s Statement) AsksSession() bool { return s.AsksHistory() || s.AsksVariables() }
-
 // AsksHistory reports whether its answer depends on the statements or transactions
 // that its session ran before.
 func (s Statement) AsksHistory() bool { return s.Reach() > 0 }

@@ -69,8 +69,8 @@ func TestAskingTheSession(t *testing.T) {
 	for text, want := range map[string]bool{
 		"SELECT $x": true, "SELECT LAST_QUERY_ID()": true, "SELECT $1": false, "SELECT 1": false, "": false,
 	} {
-		if got := (Reader{}).Read(text).AsksSession(); got != want {
-			t.Errorf("%q: %v", text, got)
+		if s := (Reader{}).Read(text); (s.AsksHistory() || s.AsksVariables()) != want {
+			t.Errorf("%q: %v", text, !want)
 		}
 	}
 }
@@ -82,7 +82,8 @@ func askAll(s Statement) State {
 	s.Has(Unknown)
 	s.Repeatable()
 	s.UndoneByRollback()
-	s.AsksSession()
+	s.AsksHistory()
+	s.AsksVariables()
 	s.EndsTransaction()
 	s.IsBegin()
 	s.IsCommit()

@@ -145,7 +145,7 @@ func (st *State) autocommit(sc Scanner, failed bool) {
 	unset := sc.Next().Word("UNSET")
 	var before Token
 	for t := sc.Next(); !separates(t); t = sc.Next() {
-		if (t.Kind == Word || t.Kind == QuotedName) && equalFold(strings.Trim(t.Text, `"`), "AUTOCOMMIT") && !before.Is("=") {
+		if t.names("AUTOCOMMIT") && !before.Is("=") {
 			value := sc
 			off := unset || !value.Next().Is("=") || !isOn(value.Next()) // UNSET makes it what the user's or the account's is
 			st.AutocommitOff = off || failed && st.AutocommitOff
