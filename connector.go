@@ -32,6 +32,7 @@ type Connector struct {
 	cfg        *gosnowflake.Config // nil if inner was given
 	inner      driver.Connector    // nil if cfg was given
 	gate       *gate
+	lockout    lockout
 	tokens     *tokenCache // nil without a token source
 	reader     sqltext.Reader
 	sharing    sharing
@@ -140,7 +141,7 @@ func start(c *Connector) *Connector {
 	c.counters.start()
 	c.gate = newGate(&c.settings, func(e Event) { c.emit(context.Background(), e) })
 	c.gate.budget = func(err error) time.Duration {
-		if isWrongHost(err) && !c.in.Load() {
+		if isSetting(err) && !c.in.Load() {
 			return c.settings.firstBudget
 		}
 		return c.settings.connectBudget

@@ -35,11 +35,13 @@ func (c *Connector) prepare(ctx context.Context, stale string) (*gosnowflake.Con
 			cfg.Authenticator = gosnowflake.AuthTypeOAuth
 		}
 	}
-	if c.settings.beforeConnect == nil {
-		return cfg, nil
+	if c.settings.beforeConnect != nil {
+		if err := c.askHook(ctx, cfg); err != nil {
+			return nil, hookError("hook before the login", err)
+		}
 	}
-	if err := c.askHook(ctx, cfg); err != nil {
-		return nil, hookError("hook before the login", err)
+	if cfg.TokenFilePath != "" && strings.TrimSpace(tokenOf(cfg)) == "" {
+		return nil, &localError{errors.New("the token file is empty, or cannot be read")} // it may be being written
 	}
 	return cfg, nil
 }

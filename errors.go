@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/snowflakedb/gosnowflake/v2"
+	"golang.org/x/oauth2"
 
 	"github.com/snowtether/snowtether/internal/sferr"
 	"github.com/snowtether/snowtether/internal/sqltext"
@@ -129,6 +130,9 @@ func classifyLogin(err, ctxErr error) Class {
 	case isTransient(err) || isContext(err) || isGarbled(err) && !isNotANumber(err):
 		return ClassTransient // a page of HTML comes from a gateway
 	}
+	if _, ok := as[*localError](err); ok {
+		return ClassTransient
+	}
 	return ClassPermanent // known or not: an unknown code must not lock a user out
 }
 
@@ -209,7 +213,10 @@ func cutOff(err error) bool {
 // isTransient reports whether trying again later may help.
 func isTransient(err error) bool {
 	if said, _ := sferr.Of(err); said.Number != 0 {
-		return said.Number == gosnowflake.ErrCodeServiceUnavailable || said.Status >= 500 || said.Status == 429 || said.Status == 408
+		return said.Number == gosnowflake.ErrCodeServiceUnavailable || isBusy(said.Status)
+	}
+	if status := statusOfProvider(err); status != 0 {
+		return isBusy(status)
 	}
 	if _, ok := as[*tls.CertificateVerificationError](err); ok {
 		return false // a certificate does not become right by itself
@@ -223,6 +230,59 @@ func isTransient(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		strings.HasPrefix(err.Error(), "timeout after ")
 }
+
+// isBusy reports whether an HTTP status says that trying again later may help.
+func isBusy(status int) bool { return status >= 500 || status == 429 || status == 408 }
+
+// statusOfProvider is the HTTP status with which an identity provider, or a cloud's metadata
+// service, refused to hand out a token, or 0.
+func statusOfProvider(err error) int {
+	if e, ok := as[*oauth2.RetrieveError](err); ok && e.Response != nil {
+		return e.Response.StatusCode
+	}
+	if e, ok := as[interface { // of AWS's SDK
+		error
+		HTTPStatusCode() int
+	}](err); ok {
+		return e.HTTPStatusCode()
+	}
+	if m := providerStatus.FindStringSubmatch(err.Error()); m != nil {
+		status, _ := strconv.Atoi(m[1])
+		return status
+	}
+	return 0
+}
+
+// providerStatus is in gosnowflake's words (auth_wif.go).
+var providerStatus = regexp.MustCompile(`response status is (\d{3})\b`)
+
+// A localError is what a login failed with before Snowflake could refuse anything, on the
+// way to the credential or to the server.
+type localError struct{ err error }
+
+func (e *localError) Error() string { return e.err.Error() }
+func (e *localError) Unwrap() error { return e.err }
+
+// isLocal reports whether the login with this Config, to which Snowflake has said nothing,
+// failed by what may be over soon, and locked nobody out. A person is not asked twice, and a
+// password may have been sent to an identity provider.
+func isLocal(cfg *gosnowflake.Config, err error) bool {
+	switch cfg.Authenticator {
+	case gosnowflake.AuthTypeOkta, gosnowflake.AuthTypeExternalBrowser, gosnowflake.AuthTypeOAuthAuthorizationCode:
+		return false
+	}
+	if _, ok := as[*tls.CertificateVerificationError](err); ok {
+		return false
+	}
+	if _, ok := as[*panicError](err); ok || errors.Is(err, errGoexit) || statusOfProvider(err) != 0 {
+		return false
+	}
+	n := number(err)
+	return n == 0 || slices.Contains(ocspCodes, n)
+}
+
+// ocspCodes are gosnowflake's numbers for a certificate whose state cannot be found out.
+var ocspCodes = []int{gosnowflake.ErrOCSPStatusUnknown, gosnowflake.ErrOCSPInvalidValidity, gosnowflake.ErrOCSPNoOCSPResponderURL}
 
 // isGarbled reports whether the reply could not be read: a page of HTML in place
 // of JSON, half a reply, a code that is no number, bad compression.

@@ -284,6 +284,14 @@ func (g *gate) failed(begun time.Time, err error) (again bool) {
 	return true
 }
 
+// shut lets one login go first: sessions were lost, and with them what is known of how logins
+// go.
+func (g *gate) shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.openUntil = time.Time{}
+}
+
 // pace makes the next login wait as after a failure, until unpace. lived is how
 // long the last session lived.
 func (g *gate) pace(lived time.Duration) {
@@ -352,13 +360,15 @@ func (g *gate) suspended(key fingerprint) error {
 	return &SessionError{Op: "login", Class: ClassPermanent, Code: number(r.err), Err: r.err, suspended: true}
 }
 
-func (g *gate) suspend(key fingerprint, err error) {
-	if g.cooldown == 0 {
+// suspend lets credentials that were refused rest for the cool-down, and until the given
+// time at least.
+func (g *gate) suspend(key fingerprint, err error, until time.Time) {
+	now := time.Now()
+	if g.cooldown == 0 && !now.Before(until) {
 		return
 	}
 	g.mu.Lock()
 	defer g.unlock()
-	now := time.Now()
 	for k, r := range g.refusals {
 		if k != key && now.Sub(r.until) > maxCooldown*g.cooldown {
 			delete(g.refusals, k) // long replaced
@@ -369,7 +379,9 @@ func (g *gate) suspend(key fingerprint, err error) {
 		r = &refusal{}
 		g.refusals[key] = r
 	}
-	r.until = now.Add(g.cooldown * time.Duration(min(1<<r.times, maxCooldown)))
+	if r.until = now.Add(g.cooldown * time.Duration(min(1<<r.times, maxCooldown))); r.until.Before(until) {
+		r.until = until
+	}
 	r.times = min(r.times+1, 8)
 	r.err = err
 	begins := g.refused.add(err)
@@ -392,7 +404,7 @@ type fingerprint [sha256.Size]byte
 func (g *gate) fingerprint(cfg *gosnowflake.Config) (key fingerprint) {
 	mac := hmac.New(sha256.New, g.secret[:])
 	for _, part := range []string{
-		cfg.Account, cfg.Host, cfg.User, cfg.Authenticator.String(), cfg.Password, cfg.Passcode,
+		cfg.Account, cfg.Host, cfg.User, cfg.Authenticator.String(), cfg.Password, // a new passcode makes no other credential
 		cfg.OauthClientID, cfg.OauthClientSecret, tokenOf(cfg),
 	} {
 		fmt.Fprintf(mac, "%d:%s", len(part), part)

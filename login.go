@@ -44,12 +44,12 @@ func (c *Connector) login(ctx context.Context) (_ *session, failed error) {
 		case err != nil && context.Cause(waiting) == errFirstBudget && ctx.Err() == nil && c.stopped.Err() == nil:
 			cancel()
 			switch at, wrong := c.gate.last(); {
-			case c.in.Load() || !isWrongHost(wrong):
+			case c.in.Load() || !isSetting(wrong):
 				waiting, cancel = firstFor(ctx, 0, false) // nothing is sure
 			case at.Before(begun): // the step of the back-off was longer
 				waiting, cancel = firstFor(ctx, time.Second, true)
 			default:
-				return nil, &SessionError{Op: "login", Class: ClassTransient, Err: &wrongHostError{time.Since(begun), wrong}}
+				return nil, &SessionError{Op: "login", Class: ClassTransient, Err: &settingError{time.Since(begun), wrong}}
 			}
 			continue
 		case err != nil:
@@ -86,16 +86,26 @@ func isWrongHost(err error) bool {
 	return ok && op.Op == "dial" && strings.Contains(op.Err.Error(), "refused") // on Windows too
 }
 
-// A wrongHostError is what a login to a host that was never reached ends with.
-type wrongHostError struct {
+// isSetting reports whether an error may well come from a setting that was never right.
+func isSetting(err error) bool {
+	_, local := as[*localError](err)
+	return local || isWrongHost(err)
+}
+
+// A settingError is what the first login ends with where a setting may be wrong.
+type settingError struct {
 	tried time.Duration
 	last  error
 }
 
-func (e *wrongHostError) Error() string {
-	return fmt.Sprintf("tried for %v; check the account name, or the host and port: %v", e.tried.Round(time.Second), e.last)
+func (e *settingError) Error() string {
+	check := "the credentials' settings"
+	if isWrongHost(e.last) {
+		check = "the account name, or the host and port"
+	}
+	return fmt.Sprintf("tried for %v; check %s: %v", e.tried.Round(time.Second), check, e.last)
 }
-func (e *wrongHostError) Unwrap() error { return e.last }
+func (e *settingError) Unwrap() error { return e.last }
 
 // loginError makes the error that a failed login is reported as.
 func (c *Connector) loginError(caller context.Context, err error) error {
@@ -206,67 +216,104 @@ func (c *Connector) attempt(ctx context.Context, p *pass) (s *session, again boo
 	}
 }
 
-// codeInvalidJWT is what Snowflake answers to a key-pair login whose JWT it does
-// not accept, among others because of its clock.
-const codeInvalidJWT = 390144
-
 // dial opens a session with the credentials of this moment.
 func (c *Connector) dial(ctx context.Context) (*session, error) {
 	if c.inner != nil {
-		if err := c.gate.suspended(fingerprint{}); err != nil {
-			return nil, err
-		}
-		begun := time.Now()
-		s, err := c.open(ctx, nil)
-		return s, c.judge(ctx, fingerprint{}, begun, err)
+		return c.knock(ctx, knock{}, nil)
 	}
 	cfg, err := c.prepare(ctx, "")
 	if err != nil {
 		return nil, err
 	}
-	key := c.gate.fingerprint(cfg)
-	if err := c.gate.suspended(key); err != nil {
+	n := c.gate.newKnock(cfg)
+	s, err := c.knock(ctx, n, cfg)
+	for tries := 1; isStale(cfg, err); tries++ {
+		if jwt := number(err) == codeInvalidJWT; tries > 1 && !jwt || jwt && !c.pauseForJWT(ctx, tries) {
+			break
+		}
+		// Once more with a fresh credential, from the source, the token file or the
+		// hook. A JWT gosnowflake signs afresh by itself.
+		next, prepareErr := c.prepare(ctx, cfg.Token)
+		if prepareErr != nil {
+			err = errors.Join(prepareErr, err)
+			break
+		}
+		fresh := c.gate.newKnock(next)
+		if fresh.key == n.key && number(err) != codeInvalidJWT {
+			break
+		}
+		n, cfg = fresh, next
+		s, err = c.knock(ctx, n, cfg)
+	}
+	if isStale(cfg, err) { // and there is no better
+		c.gate.suspend(n.key, err, time.Time{})
+	}
+	return s, err
+}
+
+// isStale reports whether a login was refused for a reason that a fresh credential, or the
+// same a little later, may not have.
+func isStale(cfg *gosnowflake.Config, err error) bool {
+	if err == nil || errors.Is(err, ErrLoginSuspended) {
+		return false
+	}
+	return classifyLogin(err, nil) == ClassCredential || number(err) == codeInvalidJWT && cfg.Authenticator == gosnowflake.AuthTypeJwt
+}
+
+// codeInvalidJWT is what Snowflake answers to a key-pair login whose JWT it does
+// not accept, among others because of its clock.
+const codeInvalidJWT = 390144
+
+// jwtPauses are between the logins with a JWT that was refused: clocks that differ by seconds
+// are set right, or drift past each other. A refused JWT locks nobody out.
+var jwtPauses = []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}
+
+// pauseForJWT waits before the next of them, if there is one.
+func (c *Connector) pauseForJWT(ctx context.Context, tries int) bool {
+	if tries > len(jwtPauses) {
+		return false
+	}
+	timer := time.NewTimer(jwtPauses[tries-1])
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+	case <-c.stopped.Done():
+	}
+	return false
+}
+
+// knock sends one login, as soon as it cannot lock its user out, and notes what came of it.
+// cfg is nil for a connector that was given.
+func (c *Connector) knock(ctx context.Context, n knock, cfg *gosnowflake.Config) (*session, error) {
+	if err := c.gate.suspended(n.key); err != nil {
+		return nil, err
+	}
+	leave, err := c.lockout.enter(ctx, &n)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	if err := c.gate.suspended(n.key); err != nil { // by one that was waited for
 		return nil, err
 	}
 	begun := time.Now()
 	s, err := c.open(ctx, cfg)
-	stale := classifyLogin(err, nil) == ClassCredential
-	jwt := number(err) == codeInvalidJWT && cfg.Authenticator == gosnowflake.AuthTypeJwt
-	if !stale && !jwt {
-		return s, c.judge(ctx, key, begun, err)
-	}
-	// Once more with a fresh credential, from the source, the token file or the
-	// hook. A JWT gosnowflake signs afresh by itself.
-	cfg, prepareErr := c.prepare(ctx, cfg.Token)
-	if prepareErr != nil {
-		return nil, errors.Join(prepareErr, c.judge(ctx, key, begun, err))
-	}
-	fresh := c.gate.fingerprint(cfg)
-	if fresh == key && !jwt {
-		return nil, c.judge(ctx, key, begun, err)
-	}
-	c.loginFailed(ctx, begun, err)
-	begun = time.Now()
-	s, err = c.open(ctx, cfg)
-	return s, c.judge(ctx, fresh, begun, err)
-}
-
-// judge notes what a login with these credentials came to.
-func (c *Connector) judge(ctx context.Context, key fingerprint, begun time.Time, err error) error {
 	switch {
-	case err == nil:
+	case err == nil, isSetUp(err): // the credentials were right
 		c.counters.failingLogins.Store(0)
-		c.gate.lift(key)
-		return nil
+		c.gate.lift(n.key)
+		c.lockout.accepted(n)
 	case c.stopped.Err() != nil:
-		return errClosed // Close ended it: that says nothing about Snowflake
-	case isSetUp(err):
-		return err // the credentials were right
+		err = errClosed // Close ended it: that says nothing about Snowflake
+	case c.loginFailed(ctx, begun, err) != ClassTransient:
+		until := c.lockout.refused(n, err)
+		if cfg == nil || !isStale(cfg, err) && (!hasPerson(cfg) || number(err) == 0) {
+			c.gate.suspend(n.key, err, until)
+		}
 	}
-	if c.loginFailed(ctx, begun, err) != ClassTransient {
-		c.gate.suspend(key, err)
-	}
-	return err
+	return s, err
 }
 
 // loginFailed makes it known that a login was sent and failed.

@@ -31,10 +31,11 @@ type loginContext struct {
 
 	late chan struct{} // closed when the time is up, also after the login has succeeded
 
-	mu     sync.Mutex
-	err    error
-	in     bool // the login has succeeded
-	denied bool // the login was refused
+	mu       sync.Mutex
+	err      error
+	in       bool // the login has succeeded
+	answered bool // Snowflake has refused the login
+	denied   bool // and that has ended the context
 }
 
 // maxLogin bounds an attempt that hangs, below gosnowflake's client timeout of
@@ -157,13 +158,19 @@ func (l *loginContext) succeeded() {
 // each is a step towards the user's being locked out. Ending the context stops
 // that; for the flows in which gosnowflake fetches a token itself it stays.
 func (l *loginContext) refused() {
-	if l.twice {
-		return
-	}
 	l.mu.Lock()
-	l.denied = true
+	l.answered, l.denied = true, !l.twice
 	l.mu.Unlock()
-	l.end(context.Canceled)
+	if !l.twice {
+		l.end(context.Canceled)
+	}
+}
+
+// wasAnswered reports whether Snowflake has refused the login.
+func (l *loginContext) wasAnswered() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.answered
 }
 
 // explain puts back what ending the context hid: the context's end is all that

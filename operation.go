@@ -178,6 +178,9 @@ func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operatio
 	}
 	o.Local = o.Local || native && !o.Gone
 	t.fate = saw.Judge(o, t.visible)
+	if t.fate.Kind == transcript.NotRun && !o.Network && number(err) != 0 {
+		t.gone = true // its renewal was refused, with whatever code: the session serves nobody
+	}
 	if t.fate.Kind == transcript.Accepted && op.text.First() == sqltext.FileTransfer && !op.text.Many() && !o.Gone && !o.Network && !saw.Transferred() {
 		// The client transfers the files after the reply, and has not begun to.
 		t.fate = transcript.Fate{Kind: transcript.Answered, ID: t.fate.ID}

@@ -232,9 +232,10 @@ func WithBackOff(newBackOff func() backoff.BackOff) Option {
 // tetherConnectBudget.
 func WithConnectBudget(d time.Duration) Option { return func(s *settings) { s.connectBudget = d } }
 
-// WithFirstConnectBudget sets how long a login that meets "no such host" or a refused port
-// is tried before any login of the connector has succeeded, whatever the caller's deadline:
-// then it is the account's name that is wrong, as a rule, and not the network. The default
+// WithFirstConnectBudget sets how long a login that meets "no such host" or a refused port,
+// or no credential where one should be (an empty token file, a metadata service that has
+// none), is tried before any login of the connector has succeeded, whatever the caller's
+// deadline: then it is a setting that is wrong, as a rule, and not the network. The default
 // is 20 s, so that a start-up which is faster than its machine's network or resolver still
 // succeeds; it must be more than 0. After the first success such errors are an outage like
 // any other. DSN: tetherFirstConnectBudget.
@@ -244,15 +245,17 @@ func WithFirstConnectBudget(d time.Duration) Option {
 
 // WithMaxLogins sets how many logins of the connector may be under way at the
 // same time, from 1 to 1000. The default is 8; further ones wait their turn, first
-// come, first served. DSN: tetherMaxLogins.
+// come, first served. With one user's password at most 4 are, whatever n is, because a
+// fifth refusal locks the user out. DSN: tetherMaxLogins.
 func WithMaxLogins(n int) Option { return func(s *settings) { s.maxLogins = n } }
 
 // WithAuthCooldown sets for how long no login is sent after one was refused for
 // good, as long as the credentials are the same: callers get [ErrLoginSuspended]
 // at once. It doubles with each further refusal, up to 16 times d. Other
-// credentials end it at once. The default is 30 s, the most 24 h. 0 switches it off;
-// a pool with a wrong password then locks its user out (five refusals are enough,
-// says Snowflake's documentation). DSN: tetherAuthCooldown.
+// credentials end it at once. The default is 30 s, the most 24 h. 0 switches it off.
+// Whatever d is, a user who was refused 4 times is not logged in until 15 minutes have
+// passed since the first of them: Snowflake's documentation says that a fifth refusal in
+// a row locks the user out for that time. DSN: tetherAuthCooldown.
 func WithAuthCooldown(d time.Duration) Option { return func(s *settings) { s.authCooldown = d } }
 
 // WithTokenSource takes the token of each login from source: a programmatic access

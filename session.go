@@ -105,7 +105,10 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 		if w.shared {
 			c.sharing.leave()
 		}
-		return nil, lctx.explain(err)
+		if err = lctx.explain(err); cfg != nil && !lctx.wasAnswered() && classifyLogin(err, nil) == ClassPermanent && isLocal(cfg, err) {
+			err = &localError{err}
+		}
+		return nil, err
 	}
 	s := &session{connector: c, conn: asInner(conn), watcher: w, address: address, opened: time.Now(), order: c.clock.Add(1), principal: who, prepared: map[*prepared]struct{}{}}
 	s.visible.Store(saw.Sent())
@@ -296,6 +299,7 @@ func (c *Connector) lost(s *session, cause error) {
 	if s.dead.CompareAndSwap(nil, &cause) {
 		if s.verified.Load() >= c.suspectSince.Load() {
 			c.suspectSince.Store(c.clock.Add(1))
+			c.gate.shut()
 		}
 		c.emit(context.Background(), Event{Kind: EventLost, SessionID: s.id(), Code: number(cause), Class: ClassSessionLost, Age: s.age()})
 	}
