@@ -41,7 +41,8 @@ type Connector struct {
 	recent     recent
 	metrics    *metrics
 
-	hookPanicked atomic.Bool
+	programs   programs
+	deliveries deliveries
 	fruitless    atomic.Int64 // logins since a statement was last carried out
 	cut          atomic.Bool  // a statement could not be sent, and none was answered since
 	vain         atomic.Pointer[vain]
@@ -139,7 +140,7 @@ func start(c *Connector) *Connector {
 	c.sessions = make(map[*session]struct{})
 	c.reader, _ = sqltext.NewReader(c.settings.harmless...) // validate has seen that they are names
 	c.counters.start()
-	c.gate = newGate(&c.settings, func(e Event) { c.emit(context.Background(), e) })
+	c.gate = newGate(&c.settings, func(e Event) { c.emit(context.Background(), e) }, c.nextPause)
 	c.gate.budget = func(err error) time.Duration {
 		if isSetting(err) && !c.in.Load() {
 			return c.settings.firstBudget
@@ -147,7 +148,7 @@ func start(c *Connector) *Connector {
 		return c.settings.connectBudget
 	}
 	if c.settings.tokenSource != nil {
-		c.tokens = newTokenCache(c.settings.tokenSource)
+		c.tokens = newTokenCache(c.settings.tokenSource, &c.programs)
 	}
 	c.metrics = newMetrics(c)
 	return c

@@ -26,7 +26,7 @@ func (c *Connector) prepare(ctx context.Context, stale string) (*gosnowflake.Con
 	defer cancel()
 	cfg := cloneConfig(c.cfg)
 	if c.tokens != nil {
-		token, err := c.tokens.get(ctx, stale)
+		token, err := c.tokens.get(context.WithValue(ctx, within{c}, true), stale)
 		if err != nil {
 			return nil, hookError("token source", err)
 		}
@@ -49,8 +49,8 @@ func (c *Connector) prepare(ctx context.Context, stale string) (*gosnowflake.Con
 // askHook lets the program's hook change cfg.
 func (c *Connector) askHook(ctx context.Context, cfg *gosnowflake.Config) error {
 	// One that ignores its context is left behind, and cfg with it.
-	_, left, err := leave(ctx, ctx, func(ctx context.Context) (any, error) { return nil, c.settings.beforeConnect(ctx, cfg) })
-	if left != nil || err != nil {
+	_, err := program(ctx, c, func(ctx context.Context) (any, error) { return nil, c.settings.beforeConnect(ctx, cfg) })
+	if err != nil {
 		return err
 	}
 	if cfg.Params == nil {
@@ -98,15 +98,16 @@ const earlyExpiry = time.Minute
 // A tokenCache asks the program's token source, one login at a time, and keeps
 // the answer until it nears its expiry.
 type tokenCache struct {
-	source oauth2.TokenSource
-	lock   chan struct{} // held by whoever asks the source
+	source   oauth2.TokenSource
+	programs *programs
+	lock     chan struct{} // held by whoever asks the source
 
 	mu    sync.Mutex
 	token *oauth2.Token
 }
 
-func newTokenCache(source oauth2.TokenSource) *tokenCache {
-	return &tokenCache{source: source, lock: make(chan struct{}, 1)}
+func newTokenCache(source oauth2.TokenSource, p *programs) *tokenCache {
+	return &tokenCache{source: source, programs: p, lock: make(chan struct{}, 1)}
 }
 
 // get returns a token that is good and is not stale.
@@ -131,10 +132,13 @@ func (t *tokenCache) get(ctx context.Context, stale string) (string, error) {
 	}
 	done := make(chan answer, 1)
 	go func() {
-		defer func() { <-t.lock }()
-		var a answer
+		a := answer{err: errGoexit}
+		defer func() {
+			<-t.lock
+			done <- a
+		}()
+		defer t.programs.enter()()
 		a.token, a.err = guard(ctx, func(ctx context.Context) (string, error) { return t.ask(ctx, stale != "") })
-		done <- a
 	}()
 	select {
 	case a := <-done:

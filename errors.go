@@ -336,6 +336,8 @@ type SessionError struct {
 func (e *SessionError) Error() string {
 	var what string
 	switch {
+	case e.Err == errWithin: // identity is meant
+		what = "no login was tried"
 	case e.suspended:
 		what = "no login was tried, because the last one with these credentials was refused; change them, or wait"
 	case e.Class == ClassInDoubt && e.unsent:

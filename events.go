@@ -14,7 +14,7 @@ import (
 // This file says what happened: to sessions, to logins and to statements that met
 // a lost session. Each happening is one Event, and emit makes of it the counts
 // (stats.go), the metrics (metrics.go), the line in the log and the call of the
-// program's hook.
+// program's hook (program.go).
 
 // An EventKind says what happened. docs/observability.md has the kinds with their
 // log lines.
@@ -129,8 +129,11 @@ var lines = map[EventKind]line{
 // nothingNeedsDoing ends the lines about what went well.
 const nothingNeedsDoing = "; nothing needs doing"
 
-// hookPanicked is the one line that is about no event.
-const hookPanicked = "snowtether: the event hook panicked; that is not logged again"
+// The lines that are about no event.
+const (
+	functionFailed = "snowtether: a function of the program's panicked or did not return; that is not logged again"
+	eventsDropped  = "snowtether: events were dropped, because the log handler or the event hook is too slow"
+)
 
 // emit makes an event known. It is not called with a lock held: whoever waits for
 // the lock would wait for the program's log handler and hook as well.
@@ -141,13 +144,7 @@ func (c *Connector) emit(ctx context.Context, e Event) {
 	c.counters.count(e)
 	c.metrics.record(ctx, e)
 	c.recent.add(e)
-	c.write(ctx, e)
-	if hook := c.settings.eventHook; hook != nil {
-		_, err := guard(ctx, func(context.Context) (any, error) { hook(e); return nil, nil })
-		if p, ok := as[*panicError](err); ok && !c.hookPanicked.Swap(true) {
-			c.logger().LogAttrs(ctx, slog.LevelError, hookPanicked, slog.String(keyError, p.what))
-		}
-	}
+	c.deliver(ctx, e)
 }
 
 func (c *Connector) logger() *slog.Logger { return cmp.Or(c.settings.logger, slog.Default()) }

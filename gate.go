@@ -26,11 +26,11 @@ import (
 // and the others wait for the outcome: with an outage, that costs the server
 // one login per step of the back-off; with a wrong password, one login.
 type gate struct {
-	slots      *semaphore.Weighted // first come, first served
-	newBackOff func() backoff.BackOff
-	cooldown   time.Duration
-	budget     func(error) time.Duration // for how long a caller without a deadline waits
-	secret     [32]byte                  // keys the fingerprints
+	slots    *semaphore.Weighted                  // first come, first served
+	pause    func(*backoff.BackOff) time.Duration // the next step of a back-off, made where it is nil; the program's, so that it is called without mu
+	cooldown time.Duration
+	budget   func(error) time.Duration // for how long a caller without a deadline waits
+	secret   [32]byte                  // keys the fingerprints
 
 	first chan struct{} // holds one token: who has it goes first
 	emit  func(Event)
@@ -39,6 +39,7 @@ type gate struct {
 	openUntil time.Time
 	opened    chan struct{}   // closed when the gate opens
 	backOff   backoff.BackOff // not nil during an outage
+	stepping  bool            // its next step is being asked for
 	next      time.Time       // no login before
 	failure   error           // the last transient one
 	failedAt  time.Time
@@ -113,9 +114,10 @@ func (g *gate) info(now time.Time) GateInfo {
 // or an outage that has begun.
 const openFor = 100 * time.Millisecond
 
-func newGate(s *settings, emit func(Event)) *gate {
+func newGate(s *settings, emit func(Event), pause func(*backoff.BackOff) time.Duration) *gate {
 	g := &gate{
 		emit:     emit,
+		pause:    pause,
 		slots:    semaphore.NewWeighted(int64(s.maxLogins)),
 		cooldown: s.authCooldown,
 		first:    make(chan struct{}, 1),
@@ -123,18 +125,6 @@ func newGate(s *settings, emit func(Event)) *gate {
 		refusals: make(map[fingerprint]*refusal),
 	}
 	_, _ = rand.Read(g.secret[:]) // never fails (crypto/rand, since Go 1.24)
-	g.newBackOff = func() backoff.BackOff {
-		if s.newBackOff != nil {
-			if b := s.newBackOff(); b != nil {
-				return b
-			}
-			return &backoff.StopBackOff{}
-		}
-		// 0.5, 1, 2, 4, 8, 16, 16 … seconds, each ± half.
-		return backoff.NewExponentialBackOff(
-			backoff.WithInitialInterval(s.backOffInitial), backoff.WithMultiplier(2), backoff.WithRandomizationFactor(0.5),
-			backoff.WithMaxInterval(s.backOffMax), backoff.WithMaxElapsedTime(0))
-	}
 	return g
 }
 
@@ -266,21 +256,25 @@ func (p *pass) leave(err error) (again bool) {
 }
 
 // failed notes a transient failure of an attempt that was begun at the given
-// time. Of several that were under way at the same time only the first counts.
+// time. Of several that were under way at the same time only the first counts. It is
+// called with mu held, and gives it away while the program's back-off is asked.
 func (g *gate) failed(begun time.Time, err error) (again bool) {
 	g.openUntil = time.Time{}
 	g.failure, g.failedAt = err, time.Now()
-	if g.backOff == nil {
-		g.backOff = g.newBackOff()
-	} else if begun.Before(g.next) {
+	if g.stepping || g.backOff != nil && begun.Before(g.next) {
 		return true
 	}
-	wait := g.backOff.NextBackOff()
+	b, before := g.backOff, g.next
+	g.stepping, g.next = true, time.Now().Add(programTimeout)
+	g.mu.Unlock()
+	wait := g.pause(&b)
+	g.mu.Lock()
+	g.stepping = false
 	if wait == backoff.Stop {
-		g.backOff = nil
+		g.backOff, g.next = nil, before
 		return false
 	}
-	g.next = time.Now().Add(wait)
+	g.backOff, g.next = b, time.Now().Add(wait)
 	return true
 }
 

@@ -19,6 +19,9 @@ import (
 
 // login logs in, as often as it takes and the caller has time.
 func (c *Connector) login(ctx context.Context) (_ *session, failed error) {
+	if c.programs.inside(ctx, c) {
+		return nil, &SessionError{Op: "login", Class: ClassPermanent, Err: errWithin}
+	}
 	begun := time.Now()
 	ctx, end := c.span(ctx, "snowtether.login")
 	defer func() {

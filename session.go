@@ -191,7 +191,10 @@ func (c *Connector) setUp(ctx context.Context, s *session) error {
 		}
 	}
 	if hook := c.settings.afterConnect; hook != nil {
-		_, _, err := s.call(ctx, w, func(ctx context.Context, s *session) (any, error) { return nil, hook(ctx, s.conn.Conn) })
+		_, _, err := s.call(ctx, w, func(ctx context.Context, s *session) (any, error) {
+			defer c.programs.enter()()
+			return nil, hook(context.WithValue(ctx, within{c}, true), s.conn.Conn)
+		})
 		if err != nil {
 			return &setUpError{"hook after the login", err}
 		}
