@@ -33,6 +33,7 @@ type Connector struct {
 	inner      driver.Connector    // nil if cfg was given
 	gate       *gate
 	lockout    lockout
+	guardian   guardian
 	tokens     *tokenCache // nil without a token source
 	reader     sqltext.Reader
 	sharing    sharing
@@ -43,10 +44,10 @@ type Connector struct {
 
 	programs   programs
 	deliveries deliveries
-	fruitless    atomic.Int64 // logins since a statement was last carried out
-	cut          atomic.Bool  // a statement could not be sent, and none was answered since
-	vain         atomic.Pointer[vain]
-	in           atomic.Bool // a login has succeeded
+	fruitless  atomic.Int64 // logins since a statement was last carried out
+	cut        atomic.Bool  // a statement could not be sent, and none was answered since
+	vain       atomic.Pointer[vain]
+	in         atomic.Bool // a login has succeeded
 
 	// The order in which things happened: sessions opened, heard of, found dead. A
 	// session not heard of since suspectSince has to prove at its next checkout that
@@ -108,7 +109,7 @@ func newConnector(cfg *gosnowflake.Config, opts []Option) (*Connector, error) {
 // tracing wrappers do: without it nothing can tell whether a statement ran, and each
 // that meets a lost session is [ErrInDoubt]. A driver that sends no HTTP at all, such
 // as a mock, is believed. Options about the session itself (keep-alive,
-// heartbeat, idle ping, token source, WithBeforeConnect) cannot reach an inner
+// heartbeat, idle ping, token source, WithBeforeConnect, WithLoginGuard) cannot reach an inner
 // connector, so WrapConnector returns an error for them.
 func WrapConnector(inner driver.Connector, opts ...Option) (*Connector, error) {
 	if inner == nil {
@@ -118,8 +119,8 @@ func WrapConnector(inner driver.Connector, opts ...Option) (*Connector, error) {
 	if err := s.apply(opts); err != nil {
 		return nil, err
 	}
-	if s.keepAlive != nil || s.heartbeat != 0 || s.idlePing != 0 || s.tokenSource != nil || s.beforeConnect != nil {
-		return nil, errors.New("snowtether: WithKeepAlive, WithHeartbeat, WithIdlePing, WithTokenSource and WithBeforeConnect need NewConnector: a wrapped connector makes its own Config")
+	if s.keepAlive != nil || s.heartbeat != 0 || s.idlePing != 0 || s.tokenSource != nil || s.beforeConnect != nil || s.loginGuard != nil {
+		return nil, errors.New("snowtether: WithKeepAlive, WithHeartbeat, WithIdlePing, WithTokenSource, WithBeforeConnect and WithLoginGuard need NewConnector: a wrapped connector makes its own Config")
 	}
 	return start(&Connector{settings: s, inner: inner}), nil
 }
@@ -141,6 +142,7 @@ func start(c *Connector) *Connector {
 	c.reader, _ = sqltext.NewReader(c.settings.harmless...) // validate has seen that they are names
 	c.counters.start()
 	c.gate = newGate(&c.settings, func(e Event) { c.emit(context.Background(), e) }, c.nextPause)
+	c.guardian.guard = c.settings.loginGuard
 	c.gate.budget = func(err error) time.Duration {
 		if isSetting(err) && !c.in.Load() {
 			return c.settings.firstBudget

@@ -35,6 +35,7 @@ const (
 	EventLoginFailed    EventKind = "login_failed"    // a login was sent and failed, after Duration; the Attempt-th in a row
 	EventLoginSuspended EventKind = "login_suspended" // a login was refused, the Count-th in a row; none is sent with the same credentials for Duration
 	EventLoginAccepted  EventKind = "login_accepted"  // logins are accepted again, Duration after the first of Count refusals
+	EventGuardFailed    EventKind = "guard_failed"    // the login guard failed or was too slow; it is not asked for Duration
 	EventSetUpFailed    EventKind = "set_up_failed"   // a new session was closed because WithSessionInit or WithAfterConnect failed
 	EventOutageBegan    EventKind = "outage_began"    // Snowflake cannot be reached; callers without a deadline wait for Duration
 	EventOutageOver     EventKind = "outage_over"     // it can be reached again, Duration after the first of Count attempts that failed
@@ -116,6 +117,7 @@ var lines = map[EventKind]line{
 	EventLoginFailed:    {slog.LevelDebug, "snowtether: a login failed", keyTook, ""},
 	EventLoginSuspended: {slog.LevelWarn, "snowtether: a login was refused; none is sent with the same credentials for a while", keyFor, keyAttempts},
 	EventLoginAccepted:  {slog.LevelInfo, "snowtether: logins are accepted again; nothing needs doing", keyLasted, keyAttempts},
+	EventGuardFailed:    {slog.LevelWarn, "snowtether: the login guard failed; logins are sent without it for a while", keyFor, ""},
 	EventSetUpFailed:    {slog.LevelDebug, "snowtether: a new session could not be set up and was closed", keyTook, ""},
 	EventOutageBegan:    {slog.LevelWarn, "snowtether: Snowflake cannot be reached; logins, and statements that were not sent, are tried again", keyFor, ""},
 	EventOutageOver:     {slog.LevelInfo, "snowtether: Snowflake can be reached again; nothing needs doing", keyLasted, keyAttempts},

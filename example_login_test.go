@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -42,6 +43,63 @@ func ExampleWithTokenSource() {
 	defer conn.Close()
 	fmt.Println(connector.Stats().Logins, "login")
 	// Output: 1 login
+}
+
+// A guard that lets one login in a hundred milliseconds through, and stops all once one was
+// refused. In your program it asks what the processes of the fleet share: examples/fleet has
+// one over Redis.
+type guard struct {
+	mu      sync.Mutex
+	key     []byte // the same in all processes, and secret
+	next    time.Time
+	refused map[string]time.Time
+}
+
+func (g *guard) Before(_ context.Context, login snowtether.LoginAttempt) (time.Duration, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if time.Since(g.refused[login.Fingerprint(g.key)]) < time.Minute {
+		return 0, fmt.Errorf("refused a moment ago: %w", snowtether.ErrLoginSuspended)
+	}
+	if wait := time.Until(g.next); wait > 0 {
+		return wait, nil
+	}
+	g.next = time.Now().Add(100 * time.Millisecond)
+	return 0, nil
+}
+
+func (g *guard) After(_ context.Context, login snowtether.LoginAttempt, outcome snowtether.LoginOutcome) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if outcome.Class == snowtether.ClassPermanent {
+		g.refused[login.Fingerprint(g.key)] = time.Now()
+	}
+}
+
+// A wrong password in two pools is refused once.
+func ExampleWithLoginGuard() {
+	srv := start()
+	defer srv.Close()
+
+	shared := &guard{key: []byte("32 random bytes"), refused: map[string]time.Time{}}
+	cfg := srv.Config()
+	cfg.Password = "last month's"
+	for range 2 {
+		connector, err := snowtether.NewConnector(cfg, snowtether.WithLoginGuard(shared))
+		if err != nil {
+			log.Fatal(err)
+		}
+		_, err = connector.Connect(context.Background())
+		fmt.Println(errors.Is(err, snowtether.ErrLoginSuspended))
+		if err := connector.Close(); err != nil { // the guard has been told by now
+			log.Fatal(err)
+		}
+	}
+	fmt.Println(srv.Stats().LoginFailures, "refused")
+	// Output:
+	// false
+	// true
+	// 1 refused
 }
 
 // A password that is rotated in a vault: each login asks for the current one.

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"sync"
 	"time"
 
@@ -44,6 +45,8 @@ type gate struct {
 	failure   error           // the last transient one
 	failedAt  time.Time
 	refusals  map[fingerprint]*refusal
+	load      load    // what the server shows of its load
+	loss      bool    // sessions were lost, and no login was sent since
 	events    []Event // made known by unlock
 
 	outage  spell // logins fail, and nobody knows for how long
@@ -181,7 +184,10 @@ func (g *gate) state() (open bool, opened <-chan struct{}) {
 // goFirst waits until the next step of the back-off and takes a slot.
 func (g *gate) goFirst(ctx, stopped context.Context) error {
 	g.mu.Lock()
-	wait := time.Until(g.next)
+	wait := max(time.Until(g.next), 0)
+	if g.loss {
+		g.loss, wait = false, wait+g.load.wait()
+	}
 	g.mu.Unlock()
 	if wait > 0 {
 		timer := time.NewTimer(wait)
@@ -229,9 +235,11 @@ func (p *pass) leave(err error) (again bool) {
 		if g.pacing.on() {
 			break // what they open does not last
 		}
-		g.openUntil = time.Now().Add(openFor)
-		close(g.opened)
-		g.opened = make(chan struct{})
+		if !g.load.throttled {
+			g.openUntil = time.Now().Add(openFor)
+			close(g.opened)
+			g.opened = make(chan struct{})
+		}
 		g.backOff, g.next, g.failure = nil, time.Time{}, nil
 	case errors.Is(err, ErrLoginSuspended) || errors.Is(err, errClosed):
 		// Nothing was sent: nothing is known.
@@ -274,7 +282,7 @@ func (g *gate) failed(begun time.Time, err error) (again bool) {
 		g.backOff, g.next = nil, before
 		return false
 	}
-	g.backOff, g.next = b, time.Now().Add(wait)
+	g.backOff, g.next = b, time.Now().Add(max(wait, retryAfter(err)))
 	return true
 }
 
@@ -283,7 +291,16 @@ func (g *gate) failed(begun time.Time, err error) (again bool) {
 func (g *gate) shut() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.openUntil = time.Time{}
+	g.openUntil, g.loss = time.Time{}, true
+}
+
+// weigh takes note of what a login shows of the server's load.
+func (g *gate) weigh(took time.Duration, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.load = g.load.after(took, err); g.load.throttled {
+		g.openUntil = time.Time{}
+	}
 }
 
 // pace makes the next login wait as after a failure, until unpace. lived is how
@@ -397,6 +414,13 @@ type fingerprint [sha256.Size]byte
 
 func (g *gate) fingerprint(cfg *gosnowflake.Config) (key fingerprint) {
 	mac := hmac.New(sha256.New, g.secret[:])
+	writeCredential(mac, cfg)
+	mac.Sum(key[:0])
+	return key
+}
+
+// writeCredential writes what makes a credential to a hash.
+func writeCredential(mac hash.Hash, cfg *gosnowflake.Config) {
 	for _, part := range []string{
 		cfg.Account, cfg.Host, cfg.User, cfg.Authenticator.String(), cfg.Password, // a new passcode makes no other credential
 		cfg.OauthClientID, cfg.OauthClientSecret, tokenOf(cfg),
@@ -406,6 +430,4 @@ func (g *gate) fingerprint(cfg *gosnowflake.Config) (key fingerprint) {
 	if cfg.PrivateKey != nil {
 		mac.Write(cfg.PrivateKey.N.Bytes())
 	}
-	mac.Sum(key[:0])
-	return key
 }

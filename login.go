@@ -301,8 +301,26 @@ func (c *Connector) knock(ctx context.Context, n knock, cfg *gosnowflake.Config)
 	if err := c.gate.suspended(n.key); err != nil { // by one that was waited for
 		return nil, err
 	}
+	var login LoginAttempt
+	if cfg != nil {
+		login = attemptOf(cfg)
+	}
+	if err := c.askGuard(ctx, login); errors.Is(err, ErrLoginSuspended) {
+		err = guardError(err)
+		c.gate.suspend(n.key, err, time.Time{})
+		return nil, err
+	} else if err != nil {
+		return nil, err
+	}
 	begun := time.Now()
 	s, err := c.open(ctx, cfg)
+	took := time.Since(begun)
+	if cfg == nil || !hasPerson(cfg) && !isSetUp(err) {
+		c.gate.weigh(took, err)
+	}
+	if c.stopped.Err() == nil || err == nil {
+		c.tellGuard(login, err, took)
+	}
 	switch {
 	case err == nil, isSetUp(err): // the credentials were right
 		c.counters.failingLogins.Store(0)

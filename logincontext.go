@@ -33,9 +33,10 @@ type loginContext struct {
 
 	mu       sync.Mutex
 	err      error
-	in       bool // the login has succeeded
-	answered bool // Snowflake has refused the login
-	denied   bool // and that has ended the context
+	in       bool          // the login has succeeded
+	answered bool          // Snowflake has refused the login
+	after    time.Duration // and may take one after that
+	denied   bool          // and that has ended the context
 }
 
 // maxLogin bounds an attempt that hangs, below gosnowflake's client timeout of
@@ -166,6 +167,25 @@ func (l *loginContext) refused() {
 	}
 }
 
+// Value finds the login in the context of its requests.
+func (l *loginContext) Value(key any) any {
+	if key == (loginKey{}) {
+		return l
+	}
+	return l.Context.Value(key)
+}
+
+// advise takes note of a Retry-After.
+func (l *loginContext) advise(header string) {
+	after, err := readRetryAfter(header, time.Now())
+	if err != nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.after = max(after, time.Nanosecond)
+}
+
 // wasAnswered reports whether Snowflake has refused the login.
 func (l *loginContext) wasAnswered() bool {
 	l.mu.Lock()
@@ -178,6 +198,9 @@ func (l *loginContext) wasAnswered() bool {
 func (l *loginContext) explain(err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.after > 0 {
+		err = &throttledError{l.after, err}
+	}
 	switch {
 	case l.denied && number(err) == 0 && errors.Is(err, context.Canceled):
 		return &gosnowflake.SnowflakeError{

@@ -47,6 +47,7 @@ type settings struct {
 	harmless       []string // functions that the program vouches for
 	logger         *slog.Logger
 	eventHook      func(Event)
+	loginGuard     LoginGuard
 	meterProvider  metric.MeterProvider // nil: the global one
 	poolName       string
 	now            func() time.Time // by it a suspended machine is noticed; tests replace it
@@ -257,6 +258,10 @@ func WithMaxLogins(n int) Option { return func(s *settings) { s.maxLogins = n } 
 // passed since the first of them: Snowflake's documentation says that a fifth refusal in
 // a row locks the user out for that time. DSN: tetherAuthCooldown.
 func WithAuthCooldown(d time.Duration) Option { return func(s *settings) { s.authCooldown = d } }
+
+// WithLoginGuard has guard asked before each login, and told how it ended: the processes of
+// a fleet share a limit and a cool-down with it. The default is none.
+func WithLoginGuard(guard LoginGuard) Option { return func(s *settings) { s.loginGuard = guard } }
 
 // WithTokenSource takes the token of each login from source: a programmatic access
 // token if Config.Authenticator says so, otherwise an OAuth access token, which may

@@ -224,7 +224,10 @@ func (c *Connector) deliverOne(d *delivery, dropped int) (lives bool) {
 		err = errors.Join(err, failed)
 	}
 	if err != nil {
-		_, _ = guard(d.ctx, func(ctx context.Context) (any, error) { c.failed(ctx, "event hook or log handler", err); return nil, nil })
+		_, _ = guard(d.ctx, func(ctx context.Context) (any, error) {
+			c.failed(ctx, "event hook or log handler", err)
+			return nil, nil
+		})
 	}
 	return true
 }

@@ -95,6 +95,9 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 			}
 			cfg.ServerSessionKeepAlive = true // it is never logged out: it is somebody else's
 		}
+		if cfg.Transporter != nil {
+			cfg.Transporter = adviceReader{cfg.Transporter}
+		}
 		inner, who = gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg), principal{cfg.User, cfg.Role}
 	}
 	begun := time.Now()

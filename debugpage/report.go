@@ -230,7 +230,7 @@ func (p pool) Facts() []fact {
 // Grave says that the log has the event as a warning.
 func (e event) Grave() bool {
 	switch e.Kind {
-	case snowtether.EventInDoubt, snowtether.EventLoginSuspended, snowtether.EventOutageBegan, snowtether.EventPacingBegan, snowtether.EventCloseTimedOut:
+	case snowtether.EventInDoubt, snowtether.EventLoginSuspended, snowtether.EventOutageBegan, snowtether.EventPacingBegan, snowtether.EventGuardFailed, snowtether.EventCloseTimedOut:
 		return true
 	}
 	return false

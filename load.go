@@ -1,0 +1,133 @@
+package snowtether
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/snowtether/snowtether/internal/sferr"
+)
+
+// This file is about a server that has too much to do: what it shows of that, and what the
+// gate (gate.go) makes of it. A gate is polite, but a thousand of them whose sessions ended
+// in the same second are a storm, and none knows of the others.
+
+// A load is what the server shows of its load. Its zero value is a server that shows none.
+type load struct {
+	spread    time.Duration // the first login after a loss of sessions waits for a random part of this
+	throttled bool          // logins were turned away: one is under way at a time
+}
+
+// The bounds of the spread. It doubles with each login that is turned away, grows to what a
+// slow one takes, and shrinks by a quarter with each that succeeds.
+const (
+	firstSpread = time.Second
+	maxSpread   = 2 * time.Minute
+	slowLogin   = 3 * time.Second // a login takes less than a second, as a rule
+	noSpread    = 100 * time.Millisecond
+)
+
+// after is the load after a login.
+func (l load) after(took time.Duration, err error) load {
+	switch {
+	case isThrottled(err):
+		return load{min(max(2*l.spread, firstSpread), maxSpread), true}
+	case err != nil:
+		return l
+	}
+	if l.spread = l.spread * 3 / 4; l.spread < noSpread {
+		l = load{}
+	}
+	if took >= slowLogin {
+		l.spread = min(max(l.spread, took), maxSpread)
+	}
+	return l
+}
+
+// wait draws the wait of the first login after a loss.
+func (l load) wait() time.Duration {
+	if l.spread <= 0 {
+		return 0
+	}
+	return rand.N(l.spread)
+}
+
+// isThrottled reports whether a login was turned away because there are too many.
+func isThrottled(err error) bool {
+	if err == nil {
+		return false
+	}
+	if _, ok := as[*throttledError](err); ok {
+		return true
+	}
+	said, _ := sferr.Of(err)
+	if m := lastStatus.FindStringSubmatch(err.Error()); m != nil && said.Status == 0 {
+		said.Status, _ = strconv.Atoi(m[1])
+	}
+	return said.Status == http.StatusTooManyRequests
+}
+
+// lastStatus is in gosnowflake's words after its last try (retry.go).
+var lastStatus = regexp.MustCompile(`^timeout after .* HTTP Status: (\d{3})\b`)
+
+// A throttledError is a login that was answered 429 or 503 with the time after which it may
+// be sent again.
+type throttledError struct {
+	after time.Duration
+	err   error
+}
+
+func (e *throttledError) Error() string { return e.err.Error() }
+func (e *throttledError) Unwrap() error { return e.err }
+
+// retryAfter is how long a login that failed is not sent again by the server's own word.
+func retryAfter(err error) time.Duration {
+	if e, ok := as[*throttledError](err); ok {
+		return e.after
+	}
+	return 0
+}
+
+// maxRetryAfter is the longest Retry-After that is honoured: what stands in a header must
+// not stop a pool for ever.
+const maxRetryAfter = 5 * time.Minute
+
+// An adviceReader is a program's own transport that is looked over for Retry-After. That of
+// gosnowflake's own transport, which it makes where the Config has none, cannot be seen.
+type adviceReader struct{ http.RoundTripper }
+
+// loginKey finds a login's context in that of its request.
+type loginKey struct{}
+
+func (a adviceReader) RoundTrip(req *http.Request) (*http.Response, error) {
+	res, err := a.RoundTripper.RoundTrip(req)
+	if err == nil && res != nil && (res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable) {
+		if l, ok := req.Context().Value(loginKey{}).(*loginContext); ok {
+			l.advise(res.Header.Get("Retry-After"))
+		}
+	}
+	return res, err
+}
+
+// CloseIdleConnections is what http.Client looks for.
+func (a adviceReader) CloseIdleConnections() {
+	if c, ok := a.RoundTripper.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
+// readRetryAfter reads the header: seconds, or a date.
+func readRetryAfter(text string, now time.Time) (time.Duration, error) {
+	var d time.Duration
+	if n, err := strconv.ParseInt(text, 10, 32); err == nil {
+		d = time.Duration(n) * time.Second
+	} else if at, err := http.ParseTime(text); err == nil {
+		d = at.Sub(now)
+	} else {
+		return 0, errors.New("neither seconds nor a date")
+	}
+	return min(max(d, 0), maxRetryAfter), nil
+}

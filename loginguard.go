@@ -1,0 +1,170 @@
+package snowtether
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/snowflakedb/gosnowflake/v2"
+)
+
+// This file asks the program's login guard, with which the processes of a fleet share what a
+// gate (gate.go) does for one of them.
+
+// A LoginGuard is asked before each login of a connector, and told how it ended. With one
+// that the processes of a fleet share, for example over Redis, they share a limit and a
+// cool-down: a thousand processes whose sessions end in the same second do not log in in the
+// same second, and a rotated password is refused once and not once in each of them.
+//
+// Both methods are called for one login at a time or for several side by side, on goroutines
+// of the connector's. A call that has not returned after 2 s, panics or fails is a Warn line;
+// the login is then sent without the guard, which is not asked again for 10 s. In all, a
+// guard holds a login up for 2 minutes at the most: then it is sent.
+type LoginGuard interface {
+	// Before says whether a login may be sent: now (0, nil), or not before wait has passed,
+	// when it is asked again. An error that Is [ErrLoginSuspended] says that it may not be
+	// sent at all: the caller gets it, and the credential rests as if Snowflake had refused
+	// it here ([WithAuthCooldown]). Any other error is a failure of the guard.
+	Before(ctx context.Context, login LoginAttempt) (wait time.Duration, err error)
+
+	// After is told how a login ended that was sent. Nobody waits for it to return.
+	After(ctx context.Context, login LoginAttempt, outcome LoginOutcome)
+}
+
+// A LoginAttempt is one login, as a [LoginGuard] sees it.
+type LoginAttempt struct{ of func(key []byte) string }
+
+// Fingerprint stands for the account, the user and the credential: a keyed hash
+// (HMAC-SHA-256, in hexadecimal), from which none of them can be found without the key. It
+// is the same in every process that uses the same key, which should have 32 random bytes and
+// be kept as the credential is: whoever knows it can try out passwords. A new passcode makes
+// no other fingerprint, a new token does.
+func (l LoginAttempt) Fingerprint(key []byte) string {
+	if l.of == nil {
+		return ""
+	}
+	return l.of(key)
+}
+
+// A LoginOutcome is how a login ended.
+type LoginOutcome struct {
+	Class    Class // ClassNone: it succeeded; ClassPermanent and ClassCredential: it was refused; ClassTransient: Snowflake could not be reached, or was too busy
+	Code     int   // Snowflake's number, or 0
+	Duration time.Duration
+}
+
+// The bounds of a guard.
+const (
+	guardTimeout = 2 * time.Second
+	guardRest    = 10 * time.Second
+	guardBound   = 2 * time.Minute
+)
+
+// A guardian asks the program's guard, and does without it while it fails.
+type guardian struct {
+	guard LoginGuard // nil: there is none
+
+	mu     sync.Mutex
+	failed time.Time // when it last did; zero: it answers
+}
+
+func attemptOf(cfg *gosnowflake.Config) LoginAttempt {
+	as := *cfg
+	as.Token, as.TokenFilePath = tokenOf(cfg), "" // which may have another by the time of After
+	return LoginAttempt{func(key []byte) string {
+		mac := hmac.New(sha256.New, key)
+		writeCredential(mac, &as)
+		return hex.EncodeToString(mac.Sum(nil))
+	}}
+}
+
+// askGuard waits until the guard lets a login through. The error is what it says against it.
+func (c *Connector) askGuard(ctx context.Context, login LoginAttempt) error {
+	g := &c.guardian
+	if g.guard == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, guardBound)
+	defer cancel()
+	for g.answers() {
+		asked, stop := context.WithTimeout(ctx, guardTimeout)
+		wait, err := program(asked, c, func(ctx context.Context) (time.Duration, error) { return g.guard.Before(ctx, login) })
+		stop()
+		switch {
+		case errors.Is(err, ErrLoginSuspended):
+			return err
+		case err != nil && ctx.Err() == nil:
+			c.guardFailed(err)
+			return nil
+		case err != nil || wait <= 0:
+			g.answered()
+			return nil
+		}
+		g.answered()
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-c.stopped.Done():
+			timer.Stop()
+			return errClosed
+		}
+	}
+	return nil
+}
+
+// tellGuard tells the guard how a login ended, in the background.
+func (c *Connector) tellGuard(login LoginAttempt, err error, took time.Duration) {
+	g := &c.guardian
+	if g.guard == nil || !g.answers() {
+		return
+	}
+	outcome := LoginOutcome{classifyLogin(err, nil), number(err), took}
+	if isSetUp(err) {
+		outcome.Class, outcome.Code = ClassNone, 0
+	}
+	c.background.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), guardTimeout)
+		defer cancel()
+		if _, err := program(ctx, c, func(ctx context.Context) (any, error) { g.guard.After(ctx, login, outcome); return nil, nil }); err != nil {
+			c.guardFailed(err)
+		}
+	})
+}
+
+// answers reports whether the guard is asked: it has not failed a moment ago.
+func (g *guardian) answers() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.failed.IsZero() || time.Since(g.failed) >= guardRest
+}
+
+func (g *guardian) answered() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.failed = time.Time{}
+}
+
+func (c *Connector) guardFailed(err error) {
+	if p, ok := as[*panicError](err); ok {
+		err = errors.New("it panicked: " + p.what)
+	}
+	g := &c.guardian
+	g.mu.Lock()
+	again := !g.failed.IsZero()
+	g.failed = time.Now()
+	g.mu.Unlock()
+	c.emit(context.Background(), Event{Kind: EventGuardFailed, Duration: guardRest, Error: redact(err), again: again})
+}
+
+// guardError is what a caller gets whose login the guard has not let through.
+func guardError(err error) error {
+	return &SessionError{Op: "login", Class: ClassPermanent, Err: fmt.Errorf("the login guard says: %w", err), suspended: true}
+}
