@@ -56,9 +56,6 @@ type entry struct {
 	changes bool // a DML statement or a CALL: nobody wants it to run twice
 }
 
-// transaction collects what a COMMIT would make last.
-type transaction struct{ entries []*entry }
-
 // Ledger returns what the server accepted, in that order.
 func (s *Server) Ledger() []Entry {
 	s.mu.Lock()
@@ -191,17 +188,18 @@ func (s *Server) record(q *query) {
 		if q.own {
 			break // the stage of a bulk bind is no business of the transaction
 		}
-		ses.commit()
+		s.commit(ses)
 	case KindSCL:
 		if _, ok := q.result.Parameters["AUTOCOMMIT"]; ok {
-			ses.commit() // whatever it was and is
+			s.commit(ses) // whatever it was and is
 		}
 	}
 	if ses.tx == nil && e.Kind.IsDML() && !ses.autocommit() {
-		ses.tx = &transaction{}
+		s.begin(ses)
 	}
 	if e.InTx = ses.tx != nil; e.InTx {
 		ses.tx.entries = append(ses.tx.entries, e)
+		s.hold(ses.tx, e.SQL)
 	} else {
 		e.Effects++
 	}
@@ -215,24 +213,13 @@ func (s *Server) recordTCL(q *query, e *entry, ses *session) {
 	case "BEGIN":
 		e.InTx = true
 		if ses.tx == nil {
-			ses.tx = &transaction{}
+			s.begin(ses)
 		}
 	case "COMMIT":
-		ses.commit()
+		s.commit(ses)
 	case "ROLLBACK":
-		ses.tx = nil
+		s.endTransaction(ses)
 	}
-}
-
-// commit makes what the open transaction did last.
-func (ses *session) commit() {
-	if ses.tx == nil {
-		return
-	}
-	for _, e := range ses.tx.entries {
-		e.Effects++
-	}
-	ses.tx = nil
 }
 
 // autocommit is the session parameter; on unless something turned it off.

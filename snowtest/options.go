@@ -26,6 +26,7 @@ type options struct {
 	chunkRows    int
 	fixedChunks  bool
 	chunkLife    time.Duration
+	detached     time.Duration
 	parameters   map[string]any
 	allowRepeats bool
 	allowOpen    bool
@@ -56,6 +57,7 @@ func (o *options) validate() error {
 		{o.inlineWait < 0, "WithInlineWait: must not be negative"},
 		{o.latency < 0, "WithLatency: must not be negative"},
 		{o.chunkRows < 0, "WithChunkRows: must not be negative"},
+		{o.detached < 0, "WithDetachedTransactions: must not be negative"},
 		{o.chunkLife <= 0, "WithChunkLife: must be positive"},
 		{checkParameters(o.parameters) != nil, "WithSessionParameter: " + formatParameter + " is ARROW or JSON"},
 	}
@@ -110,6 +112,25 @@ func WithIdleTimeout(d time.Duration) Option { return func(o *options) { o.idle 
 // WithMaxSessionLife ends each session (390111) when d has passed since its
 // login, however busy it is. The default, 0, is never.
 func WithMaxSessionLife(d time.Duration) Option { return func(o *options) { o.maxLife = d } }
+
+// WithDetachedTransactions makes sessions that end other than by a log-out leave their
+// open transaction behind, detached, with what it holds: it stays open for d, as long as
+// nobody aborts it, and is rolled back then. So does an account: says Snowflake's
+// documentation of transactions, one whose session disconnects abruptly is left in a
+// detached state, with its locks, until its user or an administrator aborts it, until it
+// has blocked another transaction and been idle for 5 minutes, or until it is 4 hours old.
+//
+// A server with this option has locks, too: an UPDATE, DELETE or MERGE waits while another
+// transaction is open, attached or detached, that has changed the same table, by the name
+// in the text, with an UPDATE, DELETE or MERGE. INSERT waits for nobody and keeps nobody
+// waiting, a statement outside a transaction keeps nobody waiting, and deadlocks are not
+// found.
+//
+// The default, 0, is no locks, and that each session's end rolls its transaction back at
+// once. SHOW TRANSACTIONS and SYSTEM$ABORT_TRANSACTION are answered with and without it.
+func WithDetachedTransactions(d time.Duration) Option {
+	return func(o *options) { o.detached = d }
+}
 
 // WithInlineWait sets how long a request waits for the result of its statement
 // before it is answered with 333333, in progress, and the client has to ask again.

@@ -12,6 +12,8 @@ var (
 	cancelQuery = regexp.MustCompile(`(?is)^\s*SELECT\s+SYSTEM\$CANCEL_QUERY\s*\(\s*'([^']*)'\s*\)\s*;?\s*$`)
 	cancelAll   = regexp.MustCompile(`(?is)^\s*SELECT\s+SYSTEM\$CANCEL_ALL_QUERIES\s*\(\s*(\d+)\s*\)\s*;?\s*$`)
 	currentTx   = regexp.MustCompile(`(?is)^\s*SELECT\s+CURRENT_TRANSACTION\s*\(\s*\)\s*;?\s*$`)
+	showTx      = regexp.MustCompile(`(?is)^\s*SHOW\s+TRANSACTIONS\s*;?\s*$`)
+	abortTx     = regexp.MustCompile(`(?is)^\s*SELECT\s+SYSTEM\$ABORT_TRANSACTION\s*\(\s*(-?\d+)\s*\)\s*;?\s*$`)
 	resultScan  = regexp.MustCompile(`(?is)^\s*SELECT\s+\*\s+FROM\s+TABLE\s*\(\s*RESULT_SCAN\s*\(\s*'([^']*)'\s*\)\s*\)\s*;?\s*$`)
 	bindStage   = regexp.MustCompile(`(?is)^\s*CREATE\s+(OR\s+REPLACE\s+)?TEMPORARY\s+STAGE\s+SYSTEM\$BIND\b`)
 	putFile     = regexp.MustCompile(`(?is)^\s*PUT\s+'?file://([^'\s]+)'?\s+'?(@[^'\s;]+)'?(.*)$`)
@@ -29,6 +31,12 @@ func (s *Server) ownStatement(q *query) func() (*Result, *Error) {
 	}
 	if currentTx.MatchString(q.sql) {
 		return func() (*Result, *Error) { return s.currentTransaction(q), nil }
+	}
+	if showTx.MatchString(q.sql) {
+		return func() (*Result, *Error) { return s.showTransactions(q), nil }
+	}
+	if m := abortTx.FindStringSubmatch(q.sql); m != nil {
+		return func() (*Result, *Error) { return s.abortTransaction(q, m[1]) }
 	}
 	if m := resultScan.FindStringSubmatch(q.sql); m != nil {
 		return func() (*Result, *Error) { return s.scanResult(q, m[1]) }
@@ -86,8 +94,8 @@ func (s *Server) currentTransaction(q *query) *Result {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var id any
-	if q.session.tx != nil {
-		id = strconv.FormatInt(q.session.id, 10) + "000001"
+	if tx := q.session.tx; tx != nil {
+		id = strconv.FormatInt(tx.id, 10)
 	}
 	return Rows([]string{"CURRENT_TRANSACTION()"}, []any{id})
 }

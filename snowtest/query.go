@@ -256,9 +256,13 @@ func (s *Server) run(q *query) {
 		s.finish(q, nil, errCanceled)
 		return
 	}
-	res, err := q.session.engine.Run(q.ctx, &Statement{
-		SQL: q.sql, Binds: q.binds, DescribeOnly: q.describe, QueryID: q.id, SessionID: q.session.id,
-	})
+	var res *Result
+	err := s.lock(q)
+	if err == nil {
+		res, err = q.session.engine.Run(q.ctx, &Statement{
+			SQL: q.sql, Binds: q.binds, DescribeOnly: q.describe, QueryID: q.id, SessionID: q.session.id,
+		})
+	}
 	switch {
 	case err != nil && q.ctx.Err() != nil:
 		s.finish(q, nil, errCanceled)

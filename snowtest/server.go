@@ -45,7 +45,9 @@ type Server struct {
 	open        map[int64]*session
 	tokens      map[string]*token
 	queries     map[string]*query
-	grants      map[string]*grant // by the secret part of the chunks' URLs
+	openTx      map[int64]*transaction
+	locks       map[string]*transaction // by the table that others must not change
+	grants      map[string]*grant       // by the secret part of the chunks' URLs
 	stages      map[string]*stage
 	uploads     map[string]upload // path of a presigned URL to where its file belongs
 	ledger      []*entry
@@ -90,6 +92,8 @@ func Start(opts ...Option) (*Server, error) {
 		open:    map[int64]*session{},
 		tokens:  map[string]*token{},
 		queries: map[string]*query{},
+		openTx:  map[int64]*transaction{},
+		locks:   map[string]*transaction{},
 		grants:  map[string]*grant{},
 		stages:  map[string]*stage{},
 		uploads: map[string]upload{},

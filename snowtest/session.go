@@ -56,7 +56,8 @@ func (s *Server) ExpireMasterTokens(ids ...int64) {
 func (s *Server) AbortSessions(ids ...int64) { s.EndSessions(End{Code: codeSessionGone}, ids...) }
 
 // EndSessions ends these sessions (all open ones if none is named). A running
-// statement goes on; the open transaction is rolled back when it is done.
+// statement goes on; the open transaction is rolled back when it is done, or later: see
+// [WithDetachedTransactions].
 func (s *Server) EndSessions(how End, ids ...int64) {
 	if how == (End{}) {
 		how.Code = codeSessionGone
@@ -64,7 +65,7 @@ func (s *Server) EndSessions(how End, ids ...int64) {
 	s.mu.Lock()
 	var idle []<-chan struct{}
 	for _, ses := range s.named(ids) {
-		if done := s.end(ses, how); done != nil {
+		if done := s.end(ses, how, s.detached > 0); done != nil {
 			idle = append(idle, done)
 		}
 	}
@@ -95,6 +96,8 @@ type session struct {
 	requests map[string][]*query // by request ID
 	tx       *transaction
 	ended    *End
+
+	begun int64 // transactions
 
 	unanswered bool // the reply to the login is on its way
 	excused    bool // if it stays open, that is not the client's fault; see check
@@ -165,33 +168,42 @@ func (s *Server) sweep(now time.Time) {
 		old := s.maxLife > 0 && now.Sub(ses.opened) >= s.maxLife
 		switch {
 		case idle || old:
-			s.end(ses, End{Code: codeSessionGone})
+			s.end(ses, End{Code: codeSessionGone}, s.detached > 0)
 		case !ses.token.valid(now) && !ses.master.valid(now):
-			s.end(ses, End{Renewal: codeMasterExpired})
+			s.end(ses, End{Renewal: codeMasterExpired}, s.detached > 0)
 		}
 	}
 }
 
 // end ends a session. A goroutine closes the engine's session, which rolls the
-// open transaction back, as soon as the statements that were accepted are done.
-// The channel is closed then; it is nil if that may take as long as a statement.
-func (s *Server) end(ses *session, how End) <-chan struct{} {
+// open transaction back, as soon as the statements that were accepted are done; if the
+// session leaves its transaction detached, when that is over.
+// The channel is closed then; it is nil if that may take as long as a statement, or as a
+// detached transaction.
+func (s *Server) end(ses *session, how End, detach bool) <-chan struct{} {
 	if ses.ended != nil {
 		return nil
 	}
 	ses.ended = &how
 	delete(s.open, ses.id)
 	s.stats.SessionsEnded++
-	busy := ses.running > 0
+	detach = detach && (ses.running > 0 || ses.tx != nil)
+	busy := ses.running > 0 || detach
 	before, done := ses.tail, make(chan struct{})
 	ses.tail = done
 	s.work.Go(func() {
 		defer close(done)
 		<-before
 		s.mu.Lock()
-		ses.tx = nil // nothing in it takes effect
+		tx := ses.tx
 		s.mu.Unlock()
+		if detach && tx != nil {
+			s.leave(tx)
+		}
 		_ = ses.engine.Close()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.endTransaction(ses) // nothing in it takes effect
 	})
 	if busy {
 		return nil
@@ -299,7 +311,7 @@ func (s *Server) logout(r *http.Request) *reply {
 		return refused
 	}
 	s.stats.Logouts++
-	done := s.end(ses, End{Code: codeSessionGone})
+	done := s.end(ses, End{Code: codeSessionGone}, false)
 	s.mu.Unlock()
 	if done != nil {
 		<-done

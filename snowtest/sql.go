@@ -150,6 +150,33 @@ func changesData(sql string) bool {
 	return kindOfSQL(sql).IsDML() || isBlock(sql)
 }
 
+// changedTable is the table, as the text names it, that an UPDATE, DELETE or MERGE
+// changes; empty for any other statement.
+func changedTable(sql string) string {
+	var name strings.Builder
+	first, after := "", false // the statement's first word; a part of the name has come
+	tokens(sql, func(t sqltext.Token) bool {
+		switch {
+		case first == "":
+			first = upper(t.Text)
+			return first == "UPDATE" || first == "DELETE" || first == "MERGE"
+		case name.Len() == 0 && (first == "DELETE" && t.Word("FROM") || first == "MERGE" && t.Word("INTO")):
+			return true
+		case t.Is(".") && after:
+			name.WriteString(".")
+		case t.Kind == sqltext.Word && !after:
+			name.WriteString(upper(t.Text))
+		case t.Kind == sqltext.QuotedName && !after:
+			name.WriteString(t.Text)
+		default:
+			return false
+		}
+		after = !t.Is(".")
+		return true
+	})
+	return name.String()
+}
+
 // tclOf is BEGIN, COMMIT or ROLLBACK, or empty.
 func tclOf(sql string) string {
 	w := append(words(sql, 2), "", "")
