@@ -38,6 +38,7 @@ type Connector struct {
 	reader     sqltext.Reader
 	sharing    sharing
 	cancelling cancelling
+	orphans    orphans
 	counters   counters
 	recent     recent
 	metrics    *metrics

@@ -23,27 +23,28 @@ type EventKind string
 // The kinds of events. Of the fields of an [Event], Kind and Time are always set,
 // and SessionID, Code and Class wherever they are known; the others as said here.
 const (
-	EventOpened         EventKind = "opened"          // a login opened a session, in Duration
-	EventRenewed        EventKind = "renewed"         // a session token was renewed; the old one had lived for Duration
-	EventLost           EventKind = "lost"            // a session was found dead, at Age
-	EventReconnected    EventKind = "reconnected"     // OldSessionID, lost at Age, was replaced on its connection, in Duration
-	EventRetired        EventKind = "retired"         // OldSessionID, of Age, was replaced before a statement could meet its end, in Duration
-	EventResumed        EventKind = "resumed"         // the statement QueryID was carried over from OldSessionID, in Duration
-	EventStateLost      EventKind = "state_lost"      // a pooled connection went to a new session without State, which an earlier user had set
-	EventInDoubt        EventKind = "in_doubt"        // it is not known whether a statement ran; QueryID if it has one
-	EventPingFailed     EventKind = "ping_failed"     // an idle session could not be asked whether it is alive; the Attempt-th time in a row
-	EventLoginFailed    EventKind = "login_failed"    // a login was sent and failed, after Duration; the Attempt-th in a row
-	EventLoginSuspended EventKind = "login_suspended" // a login was refused, the Count-th in a row; none is sent with the same credentials for Duration
-	EventLoginAccepted  EventKind = "login_accepted"  // logins are accepted again, Duration after the first of Count refusals
-	EventGuardFailed    EventKind = "guard_failed"    // the login guard failed or was too slow; it is not asked for Duration
-	EventSetUpFailed    EventKind = "set_up_failed"   // a new session was closed because WithSessionInit or WithAfterConnect failed
-	EventOutageBegan    EventKind = "outage_began"    // Snowflake cannot be reached; callers without a deadline wait for Duration
-	EventOutageOver     EventKind = "outage_over"     // it can be reached again, Duration after the first of Count attempts that failed
-	EventPacingBegan    EventKind = "pacing_began"    // sessions end before they can be used, the last one at Age: logins are spaced out
-	EventPacingOver     EventKind = "pacing_over"     // sessions can be used again, after Duration
-	EventClosed         EventKind = "closed"          // a session of Age is closed; its log-out took Duration
-	EventClosedLate     EventKind = "closed_late"     // the same in place of EventClosed, if the log-out took over 10 s
-	EventCloseTimedOut  EventKind = "close_timed_out" // Connector.Close left Count sessions behind after Duration
+	EventOpened           EventKind = "opened"            // a login opened a session, in Duration
+	EventRenewed          EventKind = "renewed"           // a session token was renewed; the old one had lived for Duration
+	EventLost             EventKind = "lost"              // a session was found dead, at Age
+	EventReconnected      EventKind = "reconnected"       // OldSessionID, lost at Age, was replaced on its connection, in Duration
+	EventRetired          EventKind = "retired"           // OldSessionID, of Age, was replaced before a statement could meet its end, in Duration
+	EventResumed          EventKind = "resumed"           // the statement QueryID was carried over from OldSessionID, in Duration
+	EventStateLost        EventKind = "state_lost"        // a pooled connection went to a new session without State, which an earlier user had set
+	EventInDoubt          EventKind = "in_doubt"          // it is not known whether a statement ran; QueryID if it has one
+	EventPingFailed       EventKind = "ping_failed"       // an idle session could not be asked whether it is alive; the Attempt-th time in a row
+	EventLoginFailed      EventKind = "login_failed"      // a login was sent and failed, after Duration; the Attempt-th in a row
+	EventLoginSuspended   EventKind = "login_suspended"   // a login was refused, the Count-th in a row; none is sent with the same credentials for Duration
+	EventLoginAccepted    EventKind = "login_accepted"    // logins are accepted again, Duration after the first of Count refusals
+	EventGuardFailed      EventKind = "guard_failed"      // the login guard failed or was too slow; it is not asked for Duration
+	EventSetUpFailed      EventKind = "set_up_failed"     // a new session was closed because WithSessionInit or WithAfterConnect failed
+	EventTransactionEnded EventKind = "transaction_ended" // a transaction that OldSessionID had left open when it was given up was ended, by SessionID
+	EventOutageBegan      EventKind = "outage_began"      // Snowflake cannot be reached; callers without a deadline wait for Duration
+	EventOutageOver       EventKind = "outage_over"       // it can be reached again, Duration after the first of Count attempts that failed
+	EventPacingBegan      EventKind = "pacing_began"      // sessions end before they can be used, the last one at Age: logins are spaced out
+	EventPacingOver       EventKind = "pacing_over"       // sessions can be used again, after Duration
+	EventClosed           EventKind = "closed"            // a session of Age is closed; its log-out took Duration
+	EventClosedLate       EventKind = "closed_late"       // the same in place of EventClosed, if the log-out took over 10 s
+	EventCloseTimedOut    EventKind = "close_timed_out"   // Connector.Close left Count sessions behind after Duration
 )
 
 // An Event is one thing that happened. It holds no SQL, no bind value, and no name
@@ -52,7 +53,7 @@ type Event struct {
 	Kind         EventKind
 	Time         time.Time
 	SessionID    int64         // 0 if it is about no session, or with an inner driver that is not known to be gosnowflake
-	OldSessionID int64         // the session that SessionID replaces
+	OldSessionID int64         // the session that SessionID replaces, or whose transaction it has ended
 	Code         int           // Snowflake's number of the cause, or 0
 	Class        Class         // of the cause
 	Attempt      int           // which try in a row this was; 1 is the first
@@ -105,27 +106,28 @@ type line struct {
 // of other drivers report successful recoveries as bugs. Whatever a line at Info
 // or Warn speaks of already is at Debug.
 var lines = map[EventKind]line{
-	EventOpened:         {slog.LevelDebug, "snowtether: a session was opened", keyLogin, ""},
-	EventRenewed:        {slog.LevelDebug, "snowtether: a session token was renewed", keyTokenAge, ""},
-	EventLost:           {slog.LevelDebug, "snowtether: a session was found dead", "", ""},
-	EventReconnected:    {slog.LevelInfo, "snowtether: session was lost and has been replaced; nothing needs doing", keyLogin, ""},
-	EventRetired:        {slog.LevelInfo, "snowtether: session was replaced before a statement could meet its end; nothing needs doing", keyLogin, ""},
-	EventResumed:        {slog.LevelInfo, "snowtether: a running statement was carried over to a new session; nothing needs doing", keyTook, ""},
-	EventStateLost:      {slog.LevelWarn, "snowtether: a session was lost with state that an earlier user of its connection had set; the next statements run without it", "", ""},
-	EventInDoubt:        {slog.LevelWarn, "snowtether: a statement's outcome is not known", "", ""},
-	EventPingFailed:     {slog.LevelDebug, "snowtether: an idle session could not be asked whether it is alive", "", ""},
-	EventLoginFailed:    {slog.LevelDebug, "snowtether: a login failed", keyTook, ""},
-	EventLoginSuspended: {slog.LevelWarn, "snowtether: a login was refused; none is sent with the same credentials for a while", keyFor, keyAttempts},
-	EventLoginAccepted:  {slog.LevelInfo, "snowtether: logins are accepted again; nothing needs doing", keyLasted, keyAttempts},
-	EventGuardFailed:    {slog.LevelWarn, "snowtether: the login guard failed; logins are sent without it for a while", keyFor, ""},
-	EventSetUpFailed:    {slog.LevelDebug, "snowtether: a new session could not be set up and was closed", keyTook, ""},
-	EventOutageBegan:    {slog.LevelWarn, "snowtether: Snowflake cannot be reached; logins, and statements that were not sent, are tried again", keyFor, ""},
-	EventOutageOver:     {slog.LevelInfo, "snowtether: Snowflake can be reached again; nothing needs doing", keyLasted, keyAttempts},
-	EventPacingBegan:    {slog.LevelWarn, "snowtether: sessions end before they can be used; logins are being spaced out", "", ""},
-	EventPacingOver:     {slog.LevelInfo, "snowtether: sessions can be used again; nothing needs doing", keyLasted, ""},
-	EventClosed:         {slog.LevelDebug, "snowtether: a session was closed", keyTook, ""},
-	EventClosedLate:     {slog.LevelInfo, "snowtether: a session was slow to log out; nobody waited for it", keyTook, ""},
-	EventCloseTimedOut:  {slog.LevelWarn, "snowtether: gave up waiting for log-outs", keyTook, keySessions},
+	EventOpened:           {slog.LevelDebug, "snowtether: a session was opened", keyLogin, ""},
+	EventRenewed:          {slog.LevelDebug, "snowtether: a session token was renewed", keyTokenAge, ""},
+	EventLost:             {slog.LevelDebug, "snowtether: a session was found dead", "", ""},
+	EventReconnected:      {slog.LevelInfo, "snowtether: session was lost and has been replaced; nothing needs doing", keyLogin, ""},
+	EventRetired:          {slog.LevelInfo, "snowtether: session was replaced before a statement could meet its end; nothing needs doing", keyLogin, ""},
+	EventResumed:          {slog.LevelInfo, "snowtether: a running statement was carried over to a new session; nothing needs doing", keyTook, ""},
+	EventStateLost:        {slog.LevelWarn, "snowtether: a session was lost with state that an earlier user of its connection had set; the next statements run without it", "", ""},
+	EventInDoubt:          {slog.LevelWarn, "snowtether: a statement's outcome is not known", "", ""},
+	EventPingFailed:       {slog.LevelDebug, "snowtether: an idle session could not be asked whether it is alive", "", ""},
+	EventLoginFailed:      {slog.LevelDebug, "snowtether: a login failed", keyTook, ""},
+	EventLoginSuspended:   {slog.LevelWarn, "snowtether: a login was refused; none is sent with the same credentials for a while", keyFor, keyAttempts},
+	EventLoginAccepted:    {slog.LevelInfo, "snowtether: logins are accepted again; nothing needs doing", keyLasted, keyAttempts},
+	EventGuardFailed:      {slog.LevelWarn, "snowtether: the login guard failed; logins are sent without it for a while", keyFor, ""},
+	EventSetUpFailed:      {slog.LevelDebug, "snowtether: a new session could not be set up and was closed", keyTook, ""},
+	EventTransactionEnded: {slog.LevelInfo, "snowtether: a transaction that a lost session had left open was ended; nothing needs doing", "", ""},
+	EventOutageBegan:      {slog.LevelWarn, "snowtether: Snowflake cannot be reached; logins, and statements that were not sent, are tried again", keyFor, ""},
+	EventOutageOver:       {slog.LevelInfo, "snowtether: Snowflake can be reached again; nothing needs doing", keyLasted, keyAttempts},
+	EventPacingBegan:      {slog.LevelWarn, "snowtether: sessions end before they can be used; logins are being spaced out", "", ""},
+	EventPacingOver:       {slog.LevelInfo, "snowtether: sessions can be used again; nothing needs doing", keyLasted, ""},
+	EventClosed:           {slog.LevelDebug, "snowtether: a session was closed", keyTook, ""},
+	EventClosedLate:       {slog.LevelInfo, "snowtether: a session was slow to log out; nobody waited for it", keyTook, ""},
+	EventCloseTimedOut:    {slog.LevelWarn, "snowtether: gave up waiting for log-outs", keyTook, keySessions},
 }
 
 // nothingNeedsDoing ends the lines about what went well.

@@ -31,9 +31,10 @@ type operation struct {
 	nothing any  // the outcome of a ROLLBACK that need not be sent
 	async   bool // its outcome comes after it was accepted, through gosnowflake
 
-	sessions int  // that ended under it
-	asked    bool // whether its session is alive
-	loose    bool // an earlier try may have run, on the present session
+	sessions int      // that ended under it
+	asked    bool     // whether its session is alive
+	loose    bool     // an earlier try may have run, on the present session
+	tidied   *session // of a BEGIN: the one that was asked to end what others have left behind
 	patience patience
 }
 
@@ -107,6 +108,9 @@ func (c *conn) do(ctx context.Context, op *operation) (out any, failed error) {
 		if done, failed = c.ready(ctx, op); done || failed != nil {
 			out = op.nothing
 			break
+		}
+		if c.endOrphans(ctx, op) {
+			continue
 		}
 		base := ctx
 		if op.ours() {

@@ -214,6 +214,9 @@ func (c *conn) giveUp(why error) {
 			c.over.Class = ClassInDoubt
 		}
 	}
+	if c.session.inTx {
+		c.connector.orphaned(c.session)
+	}
 	if c.untold |= c.mine; c.over != nil {
 		c.earlier |= c.mine & c.begun
 	} else {

@@ -21,8 +21,9 @@
 // as far as the ledger needs them, multi-statement requests, asynchronous statements,
 // cancellation, query status, results in the reply and in chunks, and the uploads of
 // bulk array binds. A COMMIT or ROLLBACK that finds no transaction is answered with
-// success and no data, not even a query ID, as an account answers it. In a session with
-// ABORT_DETACHED_QUERY a statement is aborted when nobody has asked for its result for
+// success and no data, not even a query ID, as an account answers it. SHOW TRANSACTIONS
+// lists the open transactions, and SYSTEM$ABORT_TRANSACTION rolls one back. In a session
+// with ABORT_DETACHED_QUERY a statement is aborted when nobody has asked for its result for
 // 5 minutes; a question about its status does not count.
 //
 // The rows of queries come in Arrow format, as they do from an account, with
@@ -37,7 +38,8 @@
 // [Server.ExpireSessionTokens], [Server.ExpireMasterTokens],
 // [Server.AbortSessions] and, for the other ways in which servers refuse a dead
 // session, [Server.EndSessions]. [Server.AbortTransactions] rolls back and lets the
-// session live. [WithIdleTimeout], [WithMaxSessionLife] and
+// session live; with [WithDetachedTransactions] the transaction of a session that ends
+// stays open for a while, with its locks. [WithIdleTimeout], [WithMaxSessionLife] and
 // [WithTokenLife] make sessions end by the clock, which [Server.Advance] puts forward.
 // Everything else (a lost reply, a gateway's 503, a stall) is a [Fault] that a
 // function given to [Server.Control] puts on one request. The URLs of a result's

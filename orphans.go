@@ -1,0 +1,158 @@
+package snowtether
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/snowtether/snowtether/internal/transcript"
+)
+
+// This file ends the transactions that sessions have left behind. Snowflake keeps the
+// transaction of a session that vanished open for minutes, with its locks, and the next one
+// would be blocked behind it: most of all the one that repeats it.
+
+const (
+	orphanTimeout = 5 * time.Second  // for which a BEGIN waits at most, each time that it has a new session; once is the rule
+	orphanAge     = 10 * time.Minute // then Snowflake has ended what blocks others: it takes 5
+	orphanTries   = 3
+	maxOrphans    = 100
+)
+
+// An orphan is a session that was given up with a transaction that may be open.
+type orphan struct {
+	session int64
+	since   time.Time
+	tries   int
+}
+
+// orphans are those of a connector, the oldest first.
+type orphans struct {
+	mu   sync.Mutex
+	list []orphan
+}
+
+// add remembers some. If there are too many, the oldest are forgotten.
+func (o *orphans) add(some ...orphan) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.list = append(o.list, some...)
+	o.list = o.list[max(0, len(o.list)-maxOrphans):]
+}
+
+// take hands out all there are. Who comes meanwhile finds none, and waits for nothing.
+func (o *orphans) take() (some []orphan) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	some, o.list = o.list, nil
+	return slices.DeleteFunc(some, func(o orphan) bool { return time.Since(o.since) > orphanAge })
+}
+
+// orphaned remembers a session, if it is known which it is, and it is nobody else's.
+func (c *Connector) orphaned(s *session) {
+	if id := s.id(); id != 0 && !s.watcher.shared {
+		c.orphans.add(orphan{session: id, since: time.Now()})
+	}
+}
+
+// endOrphans ends the transactions that sessions of this connector have left behind, before
+// a BEGIN is sent, and reports whether it has sent anything: then the session is to be
+// looked at again. Best effort: what cannot be ended Snowflake ends later. Only what the
+// sessions that were given up have left is touched, because others may act as the same user.
+func (c *conn) endOrphans(ctx context.Context, op *operation) (asked bool) {
+	if op.call != callBegin || c.txState() != noTx || op.tidied == c.session {
+		return false
+	}
+	some := c.connector.orphans.take()
+	if len(some) == 0 {
+		return false
+	}
+	op.tidied = c.session
+	defer c.forget() // the program knows nothing of what is sent here
+	ctx, cancel := context.WithTimeout(ctx, orphanTimeout)
+	defer cancel()
+	err := c.endTransactions(ctx, some)
+	switch {
+	case err == nil, outcomeOf(err).Answer:
+		return true
+	case lost(err):
+		c.connector.lost(c.session, err)
+		c.giveUp(err)
+	case isPanic(err):
+		c.giveUp(err)
+	}
+	for i := range some {
+		some[i].tries++
+	}
+	c.connector.orphans.add(slices.DeleteFunc(some, func(o orphan) bool { return o.tries >= orphanTries })...)
+	return true
+}
+
+// endTransactions ends the open transactions of these sessions. That one of them cannot be
+// ended, because it has ended or is another user's, is no error.
+func (c *conn) endTransactions(ctx context.Context, of []orphan) error {
+	open, err := c.own(ctx, func(ctx context.Context, s *session) (any, error) { return s.conn.transactions(ctx) })
+	if err != nil {
+		return err
+	}
+	for _, tx := range open.([]transaction) {
+		if !slices.ContainsFunc(of, func(o orphan) bool { return o.session == tx.session }) {
+			continue
+		}
+		_, err := c.own(ctx, func(ctx context.Context, s *session) (any, error) {
+			return nil, s.conn.execSimple(ctx, "SELECT SYSTEM$ABORT_TRANSACTION("+strconv.FormatInt(tx.id, 10)+")")
+		})
+		switch {
+		case err == nil:
+			c.connector.emit(ctx, Event{Kind: EventTransactionEnded, SessionID: c.session.id(), OldSessionID: tx.session})
+		case !outcomeOf(err).Answer:
+			return err
+		}
+	}
+	return nil
+}
+
+// own sends something of the driver's own, with nothing of the caller's.
+func (c *conn) own(ctx context.Context, run func(context.Context, *session) (any, error)) (any, error) {
+	out, _, _, err := c.session.watched(ctx, transcript.New(transcript.Without(ctx)), run)
+	return out, err
+}
+
+// A transaction is one that is open, by its ID and its session's.
+type transaction struct{ id, session int64 }
+
+// transactions asks for the open transactions of all of the user's sessions.
+func (in inner) transactions(ctx context.Context) (open []transaction, _ error) {
+	rows, err := in.full.QueryContext(ctx, "SHOW TRANSACTIONS", nil)
+	if err != nil {
+		return nil, err
+	}
+	names := rows.Columns()
+	column := func(name string) int {
+		return slices.IndexFunc(names, func(n string) bool { return strings.EqualFold(n, name) })
+	}
+	id, session := column("id"), column("session")
+	if id < 0 || session < 0 {
+		return nil, rows.Close()
+	}
+	row := make([]driver.Value, len(names))
+	for err = rows.Next(row); err == nil; err = rows.Next(row) {
+		// Numbers come as such or as text. What is none is the ID of nothing.
+		tx, errID := strconv.ParseInt(fmt.Sprint(row[id]), 10, 64)
+		of, errSession := strconv.ParseInt(fmt.Sprint(row[session]), 10, 64)
+		if errID == nil && errSession == nil {
+			open = append(open, transaction{tx, of})
+		}
+	}
+	if err == io.EOF { // driver.Rows returns it bare
+		err = nil
+	}
+	return open, errors.Join(err, rows.Close())
+}
