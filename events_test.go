@@ -145,6 +145,27 @@ var happenings = []struct {
 		}
 	}, "closed 1, in_doubt 1, lost 1, opened 1", "WARN in_doubt 1"},
 
+	{"transaction left behind", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
+		db := open(1)
+		for range 2 {
+			tx, err := db.BeginTx(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			srv.AbortSessions()
+			if err := tx.Commit(); err == nil {
+				t.Error("it succeeded")
+			}
+		}
+		tx, err := db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tx.Commit(); err != nil {
+			t.Error(err)
+		}
+	}, "closed 3, lost 2, opened 3, transaction_ended 2", "INFO transaction_ended 2"},
+
 	{"outage", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
 		db := open(0)
 		outage(srv, 30*time.Second, unavailable)
@@ -283,7 +304,7 @@ func happen(t *testing.T, i int, check func(srv *snowtest.Server, c *snowtether.
 		_ = c.Close()
 		synctest.Wait()
 		check(srv, c, &j)
-	})
+	}, snowtest.WithDetachedTransactions(time.Hour))
 }
 
 var byChance = regexp.MustCompile(`, (?:login|ping)_failed \d+`)
@@ -339,6 +360,14 @@ func TestEventsSayWhatAnOperatorAsks(t *testing.T) {
 		}
 		if lost := j.of(snowtether.EventLost)[0]; lost.Age < 2*time.Minute {
 			t.Errorf("lost %+v", lost)
+		}
+	})
+	happen(t, index("transaction left behind"), func(_ *snowtest.Server, _ *snowtether.Connector, j *journal) {
+		opened := j.of(snowtether.EventOpened)
+		for i, e := range j.of(snowtether.EventTransactionEnded) {
+			if e.OldSessionID != opened[i].SessionID || e.SessionID != opened[i+1].SessionID {
+				t.Errorf("ended %+v", e)
+			}
 		}
 	})
 	happen(t, index("outage"), func(_ *snowtest.Server, _ *snowtether.Connector, j *journal) {

@@ -75,6 +75,10 @@ var transactions = []*kind{
 	{name: "transaction by text", inTx: true, writes: []string{insertA}, run: byText},
 	{name: "RunTx", inTx: true, repeats: true, writes: []string{insertA, insertB}, run: runTx},
 	{name: "RunTx, polled", inTx: true, repeats: true, slow: "^INSERT", writes: []string{insertA}, run: runTx},
+	{
+		name: "RunTx behind its own locks", inTx: true, repeats: true, writes: []string{caseUpdate, insertB}, run: runTx,
+		server: []snowtest.Option{caseStays},
+	},
 	{name: "RunTx, endless context", inTx: true, repeats: true, endless: true, writes: []string{insertA}, run: runTx},
 }
 

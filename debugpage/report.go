@@ -247,7 +247,8 @@ func (e event) Details() string {
 	add(e.Code != 0, "code %d", e.Code)
 	add(e.Code == 0 && e.Class != "", "%s", e.Class)
 	add(e.SessionID != 0, "session %d", e.SessionID)
-	add(e.OldSessionID != 0, "before %d", e.OldSessionID)
+	add(e.OldSessionID != 0 && e.Kind == snowtether.EventTransactionEnded, "left open by %d", e.OldSessionID)
+	add(e.OldSessionID != 0 && e.Kind != snowtether.EventTransactionEnded, "before %d", e.OldSessionID)
 	add(e.Age != 0, "session age %s", e.Age)
 	switch e.Kind {
 	case snowtether.EventRenewed:
