@@ -259,6 +259,9 @@ func (c *conn) act(ctx context.Context, op *operation, t *try, s situation, v ve
 		return false, out, err
 	}
 	fail := c.failure(ctx, op, t, s, v)
+	if s.sent() && (op.text.Many() || op.text.Has(sqltext.Unknown)) {
+		c.session.runsOn = true
+	}
 	if t.gone || v.end || isPanic(t.err) {
 		c.session.inTx = c.session.inTx || s.sent() && (s.text.begins || op.call == callBegin)
 		c.giveUp(cause(t.err))

@@ -18,6 +18,10 @@ import (
 // This file ends the transactions that sessions have left behind. Snowflake keeps the
 // transaction of a session that vanished open for minutes, with its locks, and the next one
 // would be blocked behind it: most of all the one that repeats it.
+//
+// A transaction is ended only where nothing can come after it in its session, and commit by
+// itself: the server has said that the session is gone, and no request of several
+// statements is left running in it.
 
 const (
 	orphanTimeout = 5 * time.Second  // for which a BEGIN waits at most, each time that it has a new session; once is the rule
@@ -28,10 +32,14 @@ const (
 
 // An orphan is a session that was given up with a transaction that may be open.
 type orphan struct {
-	session int64
+	session *session
+	id      int64
 	since   time.Time
 	tries   int
 }
+
+// old reports whether it is not worth asking about any more.
+func (o orphan) old() bool { return time.Since(o.since) > orphanAge }
 
 // orphans are those of a connector, the oldest first.
 type orphans struct {
@@ -47,20 +55,30 @@ func (o *orphans) add(some ...orphan) {
 	o.list = o.list[max(0, len(o.list)-maxOrphans):]
 }
 
-// take hands out all there are. Who comes meanwhile finds none, and waits for nothing.
-func (o *orphans) take() (some []orphan) {
+// take hands out those that are known to be gone; the others may still live. Who comes
+// meanwhile finds none, and waits for nothing.
+func (o *orphans) take() (gone []orphan) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	some, o.list = o.list, nil
-	return slices.DeleteFunc(some, func(o orphan) bool { return time.Since(o.since) > orphanAge })
+	o.list = slices.DeleteFunc(o.list, func(o orphan) bool {
+		if o.session.isGone() && !o.old() {
+			gone = append(gone, o)
+		}
+		return o.session.isGone() || o.old()
+	})
+	return gone
 }
 
-// orphaned remembers a session, if it is known which it is, and it is nobody else's.
+// orphaned remembers a session, if it is known which it is, it is nobody else's, and no
+// more than one statement can run on in it.
 func (c *Connector) orphaned(s *session) {
-	if id := s.id(); id != 0 && !s.watcher.shared {
-		c.orphans.add(orphan{session: id, since: time.Now()})
+	if id := s.id(); id != 0 && !s.watcher.shared && !s.runsOn && len(s.under) == 0 {
+		c.orphans.add(orphan{session: s, id: id, since: time.Now()})
 	}
 }
+
+// isGone reports whether the server has said that the session is gone.
+func (s *session) isGone() bool { return s.dead.Load() != nil || s.vanished.Load() }
 
 // endOrphans ends the transactions that sessions of this connector have left behind, before
 // a BEGIN is sent, and reports whether it has sent anything: then the session is to be
@@ -103,7 +121,7 @@ func (c *conn) endTransactions(ctx context.Context, of []orphan) error {
 		return err
 	}
 	for _, tx := range open.([]transaction) {
-		if !slices.ContainsFunc(of, func(o orphan) bool { return o.session == tx.session }) {
+		if !slices.ContainsFunc(of, func(o orphan) bool { return o.id == tx.session }) {
 			continue
 		}
 		_, err := c.own(ctx, func(ctx context.Context, s *session) (any, error) {

@@ -37,6 +37,8 @@ type session struct {
 	detached  bool                     // it is being used, and will be closed, in the background
 	inTx      bool                     // it was given up with a transaction that may be open
 	dead      atomic.Pointer[error]    // why, once it was found dead
+	vanished  atomic.Bool              // it was found dead when it was to be logged out
+	runsOn    bool                     // a request of several statements, or a procedure, may still run in it
 	busy      atomic.Pointer[leftover] // what a caller left behind, until somebody has seen it over
 	alive     bool                     // one of them was running when it was last asked
 	under     []string                 // way: the query IDs of its asynchronous statements, the last hundred
@@ -259,7 +261,9 @@ func (s *session) refresh() {
 	for pause := 100 * time.Millisecond; ; pause *= 2 {
 		seen := transcript.New(gosnowflake.WithDescribeOnly(ctx))
 		_, _, left, err := s.watched(ctx, seen, func(ctx context.Context, s *session) (any, error) { return nil, s.conn.execSimple(ctx, "SELECT 1") })
-		if err == nil || lost(err) && !renewalFailed(err) || left {
+		gone := lost(err) && !renewalFailed(err)
+		s.vanished.Store(gone)
+		if err == nil || gone || left {
 			return
 		}
 		select {

@@ -126,6 +126,9 @@ func TestRunTxIsNotBlockedByItsPredecessor(t *testing.T) {
 				})
 				time.AfterFunc(time.Second, func() { srv.EndSessions(way.end) })
 			},
+			"with an answer that nobody understands": func(srv *snowtest.Server) {
+				caseOnce(srv, caseUpdate, snowtest.Fault{Run: true, Body: "<html>", After: func() { srv.EndSessions(way.end) }})
+			},
 			"with the reply to the change": func(srv *snowtest.Server) {
 				caseOnce(srv, caseUpdate, snowtest.Fault{Run: true, Drop: true, After: func() { srv.EndSessions(way.end) }})
 			},
@@ -206,16 +209,20 @@ func TestNextTransactionIsNotBlockedByALostOne(t *testing.T) {
 	}
 }
 
-// TestTransactionThatWasGivenUpBlocksNobody: its caller left, and its log-out has not come
-// through.
-// Before: as above.
-func TestTransactionThatWasGivenUpBlocksNobody(t *testing.T) {
+// TestTransactionOfASessionThatMayLiveIsNotEnded: a statement that is still on its way would
+// find the session without it, and commit by itself.
+// Before: where a driver ends what it has given up.
+func TestTransactionOfASessionThatMayLiveIsNotEnded(t *testing.T) {
 	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
 		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Delay: 3 * time.Minute}, r.Kind == snowtest.RequestLogout
 		})
-		ctx, cancel := context.WithCancel(t.Context())
+		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			return snowtest.Fault{Delay: time.Minute, Late: true}, r.SQL == caseRow(1)
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
 		tx, err := db.BeginTx(ctx, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -223,15 +230,63 @@ func TestTransactionThatWasGivenUpBlocksNobody(t *testing.T) {
 		if _, err := tx.ExecContext(ctx, caseUpdate); err != nil {
 			t.Fatal(err)
 		}
-		cancel()
-		_ = tx.Rollback()
-		time.Sleep(time.Second)
-		if took := caseUpdates(t, db, caseUpdate+" WHERE n = 1"); took > caseSoon {
-			t.Errorf("took %s", took)
+		if _, err := tx.ExecContext(ctx, caseRow(1)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error is %v", err)
 		}
-		time.Sleep(5 * time.Minute)
+		_ = tx.Rollback()
+		for i := range 3 {
+			caseUpdates(t, db, fmt.Sprintf("UPDATE u SET n = %d", i))
+			time.Sleep(2 * time.Second)
+		}
+		time.Sleep(10 * time.Minute)
 		caseSum(t, srv, caseUpdate, 1, 0)
+		caseSum(t, srv, caseRow(1), 1, 0)
+		if n := caseAsked(srv); n != 0 {
+			t.Errorf("asked %d times", n)
+		}
 	}, caseStays)
+}
+
+// TestTransactionInWhichSeveralStatementsRunOnIsNotEnded: those that come after it would
+// commit by themselves.
+func TestTransactionInWhichSeveralStatementsRunOnIsNotEnded(t *testing.T) {
+	for name, run := range map[string]func(ctx context.Context, tx *sql.Tx) error{
+		"several statements": func(ctx context.Context, tx *sql.Tx) error {
+			_, err := tx.ExecContext(gosnowflake.WithMultiStatement(ctx, 2), caseUpdate+"; "+caseRow(1))
+			return err
+		},
+		"a procedure": func(ctx context.Context, tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, "CALL p()")
+			return err
+		},
+		"several statements, asynchronously": func(ctx context.Context, tx *sql.Tx) error {
+			res, err := tx.ExecContext(gosnowflake.WithAsyncMode(gosnowflake.WithMultiStatement(ctx, 2)), caseUpdate+"; "+caseRow(1))
+			if err == nil {
+				_, _ = res.RowsAffected() // gosnowflake waits until somebody asks
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				db := casePool(t, srv, 1)
+				caseSlow(srv, "^(UPDATE t|CALL)", 10*time.Second, nil, nil)
+				time.AfterFunc(time.Second, func() { srv.AbortSessions() })
+				tx := caseBegin(t, db)
+				if err := errors.Join(run(t.Context(), tx), tx.Commit()); err == nil {
+					t.Error("it succeeded")
+				}
+				caseUpdates(t, db, "UPDATE u SET n = 1")
+				if n := caseAsked(srv); n != 0 {
+					t.Errorf("asked %d times", n)
+				}
+				time.Sleep(time.Minute)
+				if n, m := srv.Effects(caseUpdate), srv.Effects(caseRow(1)); n != 0 || m != 0 {
+					t.Errorf("took effect %d and %d times", n, m)
+				}
+			}, caseStays, snowtest.WithInlineWait(500*time.Millisecond))
+		})
+	}
 }
 
 // TestOnlyTheDeadSessionsTransactionIsEnded: those of other connections, of other pools of

@@ -93,14 +93,15 @@ func TestStartTurnsPlatformDetectionOff(t *testing.T) {
 
 func TestStartRefusesBadOptions(t *testing.T) {
 	for name, opt := range map[string]snowtest.Option{
-		"WithCredentials":    snowtest.WithCredentials("", "x"),
-		"WithTokenLife":      snowtest.WithTokenLife(0, time.Hour),
-		"WithIdleTimeout":    snowtest.WithIdleTimeout(-1),
-		"WithMaxSessionLife": snowtest.WithMaxSessionLife(-1),
-		"WithInlineWait":     snowtest.WithInlineWait(-1),
-		"WithLatency":        snowtest.WithLatency(-1),
-		"WithChunkRows":      snowtest.WithChunkRows(-1),
-		"WithChunkLife":      snowtest.WithChunkLife(0),
+		"WithCredentials":          snowtest.WithCredentials("", "x"),
+		"WithTokenLife":            snowtest.WithTokenLife(0, time.Hour),
+		"WithIdleTimeout":          snowtest.WithIdleTimeout(-1),
+		"WithMaxSessionLife":       snowtest.WithMaxSessionLife(-1),
+		"WithInlineWait":           snowtest.WithInlineWait(-1),
+		"WithLatency":              snowtest.WithLatency(-1),
+		"WithChunkRows":            snowtest.WithChunkRows(-1),
+		"WithChunkLife":            snowtest.WithChunkLife(0),
+		"WithDetachedTransactions": snowtest.WithDetachedTransactions(-1),
 	} {
 		srv, err := snowtest.Start(opt)
 		if err == nil || !strings.Contains(err.Error(), name) {
