@@ -77,8 +77,12 @@ func (c *Connector) orphaned(s *session) {
 	}
 }
 
-// isGone reports whether the server has said that the session is gone.
-func (s *session) isGone() bool { return s.dead.Load() != nil || s.vanished.Load() }
+// isGone reports whether the server has said that the session is gone. A renewal of its
+// token can also fail because of whatever stands in between.
+func (s *session) isGone() bool {
+	dead := s.dead.Load()
+	return dead != nil && !renewalFailed(*dead) || s.vanished.Load()
+}
 
 // endOrphans ends the transactions that sessions of this connector have left behind, before
 // a BEGIN is sent, and reports whether it has sent anything: then the session is to be

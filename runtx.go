@@ -25,11 +25,11 @@ type Tx interface {
 // RunTx begins, calls fn, and commits. If the session is lost before the COMMIT
 // was accepted, nothing of the transaction lasts, and the whole of it is run again
 // on another session: 5 times in all by default ([WithAttempts]), with a back-off
-// in between. What the lost session has left open on the server is ended before that, as
-// before every BEGIN, so that its locks do not block its own repetition. The same happens after a statement that Snowflake aborted because too
-// many wait for the same lock (000625). fn may wrap the error of the failed statement,
-// if it uses %w. If fn returns nil although the session was lost, COMMIT fails, to
-// the same effect.
+// in between. What the lost session has left open on the server is ended before that,
+// as before every BEGIN, so that the repetition is not blocked by its locks. The whole is
+// also run again after a statement that Snowflake aborted because too many wait for the
+// same lock (000625). fn may wrap the error of the failed statement, if it uses %w. If
+// fn returns nil although the session was lost, COMMIT fails, to the same effect.
 //
 // If fn returns an error of its own, RunTx rolls back and returns that error
 // unchanged. If fn panics or calls runtime.Goexit, RunTx rolls back and lets it

@@ -211,7 +211,6 @@ func TestNextTransactionIsNotBlockedByALostOne(t *testing.T) {
 
 // TestTransactionOfASessionThatMayLiveIsNotEnded: a statement that is still on its way would
 // find the session without it, and commit by itself.
-// Before: where a driver ends what it has given up.
 func TestTransactionOfASessionThatMayLiveIsNotEnded(t *testing.T) {
 	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
@@ -476,6 +475,22 @@ func TestNoOrphanNoQuestion(t *testing.T) {
 			caseUpdates(t, db, fmt.Sprintf("UPDATE t SET n = %d", i))
 		}
 		if n := caseAsked(srv); n != 2 {
+			t.Errorf("asked %d times", n)
+		}
+	}, caseStays)
+}
+
+// TestWrappedConnectionIsAskedNothingAboutTransactions: which session it has is not known.
+func TestWrappedConnectionIsAskedNothingAboutTransactions(t *testing.T) {
+	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		c, err := snowtether.WrapConnector(gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config()), caseLog(srv.Log()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		db := caseOpen(t, c, 2)
+		caseOrphan(t, srv, db, caseUpdate)
+		caseUpdates(t, db, "UPDATE u SET n = 1")
+		if n := caseAsked(srv); n != 0 {
 			t.Errorf("asked %d times", n)
 		}
 	}, caseStays)
