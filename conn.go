@@ -8,6 +8,7 @@ import (
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
+	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/internal/transcript"
 )
 
@@ -47,6 +48,7 @@ var (
 func newConn(c *Connector, s *session) *conn {
 	cn := &conn{connector: c}
 	cn.attach(s)
+	cn.untold = sqltext.Loss(c.untold.Swap(0))
 	return cn
 }
 
@@ -205,6 +207,7 @@ func (c *conn) Close() error {
 	if c.gone == nil && c.txState() != noTx {
 		c.session.inTx = true
 	}
+	c.leaveUntold()
 	c.release()
 	if c.alone {
 		return c.connector.Close()

@@ -48,7 +48,8 @@ type Connector struct {
 	fruitless  atomic.Int64 // logins since a statement was last carried out
 	cut        atomic.Bool  // a statement could not be sent, and none was answered since
 	vain       atomic.Pointer[vain]
-	in         atomic.Bool // a login has succeeded
+	in         atomic.Bool   // a login has succeeded
+	untold     atomic.Uint32 // what connections have lost that are closed, and the next user is to be told of (ErrorOnLoss)
 
 	// The order in which things happened: sessions opened, heard of, found dead. A
 	// session not heard of since suspectSince has to prove at its next checkout that

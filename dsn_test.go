@@ -127,7 +127,7 @@ func TestBadTetherParameterIsRefused(t *testing.T) {
 		"tetherConnectBudget":  {[]string{"0", "0s", "-1"}, "more than 0"},
 		"tetherAuthCooldown":   {[]string{"-1", "-1ns"}, "negative"},
 		"tetherMaxLogins":      {[]string{"0", "-1"}, "at least 1"},
-		"tetherChangedSession": {[]string{"", "hush", "drop"}, "keep or discard"},
+		"tetherChangedSession": {[]string{"", "hush", "drop"}, "keep, discard or error"},
 	} {
 		for _, v := range bad.values {
 			refuses(t, good+name+"="+v, name, bad.right)
@@ -211,6 +211,7 @@ func TestTetherParametersAreAppliedAndTaken(t *testing.T) {
 		{"tetherMaxLogins", "3", func(s *settings) any { return s.maxLogins }, 3},
 		{"tetherResume", "FALSE", func(s *settings) any { return s.resume }, false},
 		{"tetherChangedSession", "Discard", func(s *settings) any { return s.changed }, DiscardChanged},
+		{"tetherChangedSession", "error", func(s *settings) any { return s.changed }, ErrorOnLoss},
 		{"tetherChangedSession", "keep", func(s *settings) any { return s.changed }, KeepChanged},
 		{"tether%4DaxLogins", "5", func(s *settings) any { return s.maxLogins }, 5},
 	} {
@@ -347,7 +348,7 @@ func TestNewConnectorRefusesWhatCannotWork(t *testing.T) {
 		{want: "tetherConnectBudget", opts: []Option{WithConnectBudget(0)}},
 		{want: "tetherMaxLogins", opts: []Option{WithMaxLogins(0)}},
 		{want: "tetherAuthCooldown", opts: []Option{WithAuthCooldown(-1)}},
-		{want: "KeepChanged or DiscardChanged", opts: []Option{WithChangedSession(7)}},
+		{want: "KeepChanged, DiscardChanged or ErrorOnLoss", opts: []Option{WithChangedSession(7)}},
 		{want: "statement 2 of WithSessionInit", opts: []Option{WithSessionInit("USE ROLE r", " \n")}},
 		{want: "account", change: func(cfg *gosnowflake.Config) { cfg.Account = "" }},
 		{want: "user", change: func(cfg *gosnowflake.Config) { cfg.User = "" }},

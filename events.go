@@ -29,7 +29,7 @@ const (
 	EventReconnected      EventKind = "reconnected"       // OldSessionID, lost at Age, was replaced on its connection, in Duration
 	EventRetired          EventKind = "retired"           // OldSessionID, of Age, was replaced before a statement could meet its end, in Duration
 	EventResumed          EventKind = "resumed"           // the statement QueryID was carried over from OldSessionID, in Duration
-	EventStateLost        EventKind = "state_lost"        // a pooled connection went to a new session without State, which an earlier user had set
+	EventStateLost        EventKind = "state_lost"        // a session was lost with State that had been set in it
 	EventInDoubt          EventKind = "in_doubt"          // it is not known whether a statement ran; QueryID if it has one
 	EventPingFailed       EventKind = "ping_failed"       // an idle session could not be asked whether it is alive; the Attempt-th time in a row
 	EventLoginFailed      EventKind = "login_failed"      // a login was sent and failed, after Duration; the Attempt-th in a row
@@ -112,7 +112,7 @@ var lines = map[EventKind]line{
 	EventReconnected:      {slog.LevelInfo, "snowtether: session was lost and has been replaced; nothing needs doing", keyLogin, ""},
 	EventRetired:          {slog.LevelInfo, "snowtether: session was replaced before a statement could meet its end; nothing needs doing", keyLogin, ""},
 	EventResumed:          {slog.LevelInfo, "snowtether: a running statement was carried over to a new session; nothing needs doing", keyTook, ""},
-	EventStateLost:        {slog.LevelWarn, "snowtether: a session was lost with state that an earlier user of its connection had set; the next statements run without it", "", ""},
+	EventStateLost:        {slog.LevelWarn, "snowtether: a session was lost with state that had been set in it; set it again where it matters", "", ""},
 	EventInDoubt:          {slog.LevelWarn, "snowtether: a statement's outcome is not known", "", ""},
 	EventPingFailed:       {slog.LevelDebug, "snowtether: an idle session could not be asked whether it is alive", "", ""},
 	EventLoginFailed:      {slog.LevelDebug, "snowtether: a login failed", keyTook, ""},

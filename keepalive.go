@@ -158,8 +158,10 @@ func (s *session) swap(fresh *session) (lost sqltext.Loss, swapped bool) {
 	if !cn.holds(s) {
 		return 0, false
 	}
-	lost = cn.theirs
+	lost = cn.mine | cn.theirs
+	untold := cn.untold | cn.mine
 	cn.attach(fresh)
+	cn.untold = untold
 	cn.forget()
 	return lost, true
 }

@@ -325,7 +325,9 @@ func (c *conn) known(op *operation, t *try) {
 // made of a session that is gone went with it.
 func (c *conn) unclear(text sqltext.Statement) {
 	if c.gone != nil {
-		c.untold |= text.After(sqltext.State{}, true).Lost
+		made := text.After(sqltext.State{}, true).Lost
+		c.connector.stateLost(c.session, errReplaced, made&^c.untold)
+		c.untold |= made
 		return
 	}
 	c.ran(text, true)

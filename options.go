@@ -98,7 +98,7 @@ func (s *settings) validate() error {
 		{s.maxLogins >= 1 && s.maxLogins <= 1000, "the number of logins at the same time (tetherMaxLogins) must be at least 1 and at most 1000"},
 		{s.authCooldown >= 0, "the cool-down after a refused login (tetherAuthCooldown) must not be negative"},
 		{s.authCooldown <= maxWait, "the cool-down after a refused login (tetherAuthCooldown) must be at most 24h"},
-		{s.changed == KeepChanged || s.changed == DiscardChanged, "the treatment of changed sessions must be KeepChanged or DiscardChanged"},
+		{s.changed >= KeepChanged && s.changed <= ErrorOnLoss, "the treatment of changed sessions must be KeepChanged, DiscardChanged or ErrorOnLoss"},
 		{s.poolName != "" && len(s.poolName) <= 100, "the name of the pool (tetherPoolName) must have from 1 to 100 bytes"},
 	} {
 		if !rule.ok {
@@ -151,8 +151,10 @@ var dsnParams = map[string]func(s *settings, value string) error{
 			s.changed = KeepChanged
 		case "discard":
 			s.changed = DiscardChanged
+		case "error":
+			s.changed = ErrorOnLoss
 		default:
-			return errors.New("must be keep or discard")
+			return errors.New("must be keep, discard or error")
 		}
 		return nil
 	},
@@ -362,9 +364,21 @@ const (
 	// DiscardChanged closes it, so that one caller's role, schema or variables are
 	// never the next one's.
 	DiscardChanged
+	// ErrorOnLoss returns it to the pool, too, and takes what any of its users has set
+	// for something that the next ones rely on: where the session is lost, the next
+	// statement, BEGIN or ping gets [ErrSessionLost], once, which names what was lost.
+	ErrorOnLoss
 )
 
 // WithChangedSession sets what becomes of changed connections when they come
-// back to the pool. The default is [KeepChanged]. DSN: tetherChangedSession=keep
-// or discard.
+// back to the pool, and of those whose session is then lost. The default is [KeepChanged]:
+// a lost setting of an earlier user is a line at Warn, and the next statement runs without
+// it. That is right where programs qualify their names, or set what they need in
+// [WithSessionInit] or on a pinned sql.Conn, whose holder is always told. DiscardChanged is
+// right where users of one pool must not see each other's settings. ErrorOnLoss is right
+// where a program relies on the settings of a pooled connection, as with a pool of one that
+// runs USE SCHEMA s and then INSERT INTO t: without it that row could go into another
+// schema's t. What goes because database/sql closes a connection (SetConnMaxLifetime,
+// SetConnMaxIdleTime, SetMaxIdleConns) is told to nobody. DSN: tetherChangedSession=keep,
+// discard or error.
 func WithChangedSession(c ChangedSession) Option { return func(s *settings) { s.changed = c } }

@@ -86,7 +86,7 @@ func harmless(t *testing.T, c *Connector) {
 		"budget":    s.connectBudget > 0 && now.Add(s.connectBudget).After(now),
 		"logins":    s.maxLogins >= 1 && s.maxLogins <= 1000,
 		"cool-down": s.authCooldown >= 0 && s.authCooldown*maxCooldown >= s.authCooldown,
-		"changed":   s.changed == KeepChanged || s.changed == DiscardChanged,
+		"changed":   s.changed >= KeepChanged && s.changed <= ErrorOnLoss,
 		"pool name": s.poolName != "" && len(s.poolName) <= 100,
 		"idle ping": s.idlePing == 0 || s.idlePing/16 > time.Millisecond, // else the keeper does nothing but ping
 	} {

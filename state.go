@@ -223,7 +223,7 @@ func (c *conn) giveUp(why error) {
 		c.earlier |= c.mine
 	}
 	c.went = c.mine | c.theirs
-	c.connector.stateLost(c.session, why, c.theirs&^c.mine)
+	c.connector.stateLost(c.session, why, c.went)
 	c.mine, c.theirs, c.inTx, c.sure, c.lasting, c.scripted = 0, 0, false, false, false, noScript
 	c.forget()
 	c.unclaimed()
@@ -269,8 +269,7 @@ func (c *conn) attach(s *session) {
 	s.holder.Store(c)
 }
 
-// stateLost makes it known that a session went with state which nobody is told of by an
-// error.
+// stateLost makes it known that a session went with state.
 func (c *Connector) stateLost(s *session, why error, lost sqltext.Loss) {
 	if lost != 0 {
 		c.emit(context.Background(), Event{Kind: EventStateLost, SessionID: s.id(), Code: number(why), Class: ClassSessionLost, State: lost.String()})
@@ -280,13 +279,22 @@ func (c *Connector) stateLost(s *session, why error, lost sqltext.Loss) {
 // handOver is called when the connection comes back to the pool: what its holder changed
 // is the next one's to be surprised by, and what they lost nobody asks for any more.
 func (c *conn) handOver() {
-	c.theirs |= c.mine
-	c.mine = 0
 	if c.scripted != noScript {
 		c.scripted = theirScript
 	}
-	c.connector.stateLost(c.session, errReplaced, c.untold)
-	c.untold, c.earlier = 0, 0
+	if c.connector.settings.changed == ErrorOnLoss {
+		return // the next one relies on it
+	}
+	c.theirs |= c.mine
+	c.mine, c.untold, c.earlier = 0, 0, 0
+}
+
+// leaveUntold is called when the connection is closed: where somebody may rely on what was
+// lost, the next user of the pool is told.
+func (c *conn) leaveUntold() {
+	if c.connector.settings.changed == ErrorOnLoss {
+		c.connector.untold.Or(uint32(c.untold))
+	}
 }
 
 // settle waits until an operation that a caller left behind is over.
