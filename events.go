@@ -32,6 +32,8 @@ const (
 	EventStateLost        EventKind = "state_lost"        // a session was lost with State that had been set in it
 	EventInDoubt          EventKind = "in_doubt"          // it is not known whether a statement ran; QueryID if it has one
 	EventPingFailed       EventKind = "ping_failed"       // an idle session could not be asked whether it is alive; the Attempt-th time in a row
+	EventPingsLate        EventKind = "pings_late"        // SessionID, one of Count idle sessions, is asked Duration after its last use or ping: later than WithIdlePing says
+	EventPingsInTime      EventKind = "pings_in_time"     // idle sessions are asked in time again, after Duration
 	EventLoginFailed      EventKind = "login_failed"      // a login was sent and failed, after Duration; the Attempt-th in a row
 	EventLoginSuspended   EventKind = "login_suspended"   // a login was refused, the Count-th in a row; none is sent with the same credentials for Duration
 	EventLoginAccepted    EventKind = "login_accepted"    // logins are accepted again, Duration after the first of Count refusals
@@ -84,6 +86,7 @@ const (
 	keyFor        = "for"
 	keyLasted     = "lasted"
 	keyTokenAge   = "token_age"
+	keyUnasked    = "unasked"
 	keyQuery      = "query_id"
 	keyAttempt    = "attempt"
 	keyAttempts   = "attempts"
@@ -115,6 +118,8 @@ var lines = map[EventKind]line{
 	EventStateLost:        {slog.LevelWarn, "snowtether: a session was lost with state that had been set in it; set it again where it matters", "", ""},
 	EventInDoubt:          {slog.LevelWarn, "snowtether: a statement's outcome is not known", "", ""},
 	EventPingFailed:       {slog.LevelDebug, "snowtether: an idle session could not be asked whether it is alive", "", ""},
+	EventPingsLate:        {slog.LevelWarn, "snowtether: idle sessions are asked too late whether they are alive, and may end; make the interval of WithIdlePing longer if the session policy allows it, or keep fewer connections idle", keyUnasked, keySessions},
+	EventPingsInTime:      {slog.LevelInfo, "snowtether: idle sessions are asked in time again; nothing needs doing", keyLasted, ""},
 	EventLoginFailed:      {slog.LevelDebug, "snowtether: a login failed", keyTook, ""},
 	EventLoginSuspended:   {slog.LevelWarn, "snowtether: a login was refused; none is sent with the same credentials for a while", keyFor, keyAttempts},
 	EventLoginAccepted:    {slog.LevelInfo, "snowtether: logins are accepted again; nothing needs doing", keyLasted, keyAttempts},

@@ -256,6 +256,20 @@ var happenings = []struct {
 		}
 	}, "closed 1, opened 1", ""},
 
+	{"more idle sessions than can be asked in time", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
+		db := open(0, snowtether.WithIdlePing(10*time.Second), noBeat)
+		const n = 64 // pings of 5 s each, 16 at a time, take 20 s
+		db.SetMaxOpenConns(n)
+		db.SetMaxIdleConns(n)
+		if err := snowtether.Warm(t.Context(), db, n); err != nil {
+			t.Fatal(err)
+		}
+		stall(srv, snowtest.RequestQuery, 5*time.Second)
+		time.Sleep(time.Minute)
+		db.SetMaxIdleConns(1)
+		time.Sleep(time.Minute)
+	}, "closed 64, opened 64, pings_in_time 1, pings_late 1", "INFO pings_in_time 1, WARN pings_late 1"},
+
 	{"log-out that hangs", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
 		db := open(2)
 		stall(srv, snowtest.RequestLogout, time.Minute)
@@ -413,6 +427,15 @@ func TestEventsSayWhatAnOperatorAsks(t *testing.T) {
 		}
 		if s := c.Stats(); outages != 2 || s.PingFailures != int64(len(failed)) || s.Pings <= s.PingFailures+2 {
 			t.Errorf("%d outages, %d pings unanswered, %+v", outages, len(failed), s)
+		}
+	})
+	happen(t, index("more idle sessions than can be asked in time"), func(_ *snowtest.Server, _ *snowtether.Connector, j *journal) {
+		late, over := j.of(snowtether.EventPingsLate)[0], j.of(snowtether.EventPingsInTime)[0]
+		if late.SessionID == 0 || late.Count != 64 || late.Duration <= 10*time.Second || late.Duration > 20*time.Second {
+			t.Errorf("late: %+v", late)
+		}
+		if over.Duration != over.Time.Sub(late.Time) || over.Duration < 30*time.Second {
+			t.Errorf("in time: %+v after %+v", over, late)
 		}
 	})
 	happen(t, index("log-out that hangs"), func(_ *snowtest.Server, c *snowtether.Connector, j *journal) {

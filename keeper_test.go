@@ -116,6 +116,53 @@ func TestIdlePoolDoesNotLockItsUserOut(t *testing.T) {
 	})
 }
 
+// TestLargeIdlePoolDoesNotLockItsUserOut: one login goes first, although many sessions
+// are dead and no cool-down keeps the others back.
+func TestLargeIdlePoolDoesNotLockItsUserOut(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		const n = 32
+		db := pool(t, srv, n, idlePing, snowtether.WithAuthCooldown(0))
+		use(t, db, n)
+		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			if r.Kind != snowtest.RequestLogin {
+				return snowtest.Fault{}, false
+			}
+			srv.KeepControl()
+			return snowtest.Fault{Delay: time.Second, Code: "390100", Message: "Incorrect username or password was specified."}, true
+		})
+		srv.AbortSessions()
+		time.Sleep(24 * time.Hour)
+		c, err := snowtether.ConnectorOf(db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := c.Stats(); s.LoginFailures != 1 || s.Lost != n {
+			t.Errorf("%d of %d sessions were found dead; %d refused logins, and nobody asked", s.Lost, n, s.LoginFailures)
+		}
+	})
+}
+
+// TestSleepIsNoLatePing: after a machine slept all sessions are overdue, also those that
+// waited for their turn when it fell asleep.
+func TestSleepIsNoLatePing(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		var log lines
+		var clock wall
+		db := pool(t, srv, 64, idlePing, noBeat, snowtether.WithLogger(newLogger(&log)), snowtether.WithClock(clock.now))
+		use(t, db, 64)
+		stall(srv, snowtest.RequestQuery, 5*time.Second)
+		for range 20 {
+			time.Sleep(every/2 + 7*time.Second)
+			clock.jump(time.Hour)
+			time.Sleep(8 * time.Second)
+			clock.jump(time.Hour) // 16 of the 64 are being asked, others wait
+		}
+		if n := strings.Count(log.String(), "event=pings_late"); n != 0 {
+			t.Errorf("%d lines say that pings are late", n)
+		}
+	})
+}
+
 // TestPoolThatNobodyUsesIsNotPaced: its sessions are replaced as often as they end,
 // and at once, because they last until then.
 func TestPoolThatNobodyUsesIsNotPaced(t *testing.T) {

@@ -293,11 +293,19 @@ func (c *Connector) knock(ctx context.Context, n knock, cfg *gosnowflake.Config)
 	if err := c.gate.suspended(n.key); err != nil {
 		return nil, err
 	}
-	leave, err := c.lockout.enter(ctx, &n)
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.stopped, cancel)()
+	leave, err := c.lockout.enter(waiting, &n)
+	if err == nil {
+		defer leave()
+	}
+	if c.stopped.Err() != nil {
+		err = errClosed
+	}
 	if err != nil {
 		return nil, err
 	}
-	defer leave()
 	if err := c.gate.suspended(n.key); err != nil { // by one that was waited for
 		return nil, err
 	}

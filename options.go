@@ -209,11 +209,15 @@ func WithHeartbeat(d time.Duration) Option { return func(s *settings) { s.heartb
 // shortest, 5 minutes. d must be from 10 ms to 24 h. The default, 0, is off. DSN:
 // tetherIdlePing.
 //
-// A ping is one round trip on a network connection of its own, one at a time for the
-// whole pool, from one goroutine. It compiles SELECT 1 without running it, which
-// takes no warehouse. No checkout waits for a ping. In the worst case, a dead session
-// that is handed out at that very moment costs its caller a login, as it would
-// without pings.
+// A ping is one round trip on a network connection of the keeper's own; up to 16 are
+// under way at the same time, which is enough for 1,500 idle sessions under the
+// shortest policy where a round trip takes 200 ms. While all goes well there is one
+// goroutine for the whole pool, and one more for each ping under way. A ping compiles
+// SELECT 1 without running it, which takes no warehouse. No checkout waits for a ping.
+// Dead sessions are replaced side by side, within [WithMaxLogins]. In the worst case,
+// a dead session that is handed out at that very moment costs its caller a login, as
+// it would without pings. If sessions are asked later than d because there are too many,
+// or because the server is too slow, the log says so ([EventPingsLate]).
 func WithIdlePing(d time.Duration) Option { return func(s *settings) { s.idlePing = d } }
 
 // WithBackOff sets how long to wait between logins, and between the attempts of a

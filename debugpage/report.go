@@ -230,7 +230,7 @@ func (p pool) Facts() []fact {
 // Grave says that the log has the event as a warning.
 func (e event) Grave() bool {
 	switch e.Kind {
-	case snowtether.EventInDoubt, snowtether.EventLoginSuspended, snowtether.EventOutageBegan, snowtether.EventPacingBegan, snowtether.EventGuardFailed, snowtether.EventCloseTimedOut:
+	case snowtether.EventInDoubt, snowtether.EventLoginSuspended, snowtether.EventOutageBegan, snowtether.EventPacingBegan, snowtether.EventGuardFailed, snowtether.EventPingsLate, snowtether.EventCloseTimedOut:
 		return true
 	}
 	return false
@@ -255,14 +255,22 @@ func (e event) Details() string {
 		add(e.Duration != 0, "token lived %s", e.Duration)
 	case snowtether.EventLoginSuspended:
 		add(e.Duration != 0, "for %s", e.Duration)
-	case snowtether.EventOutageOver, snowtether.EventLoginAccepted, snowtether.EventPacingOver:
+	case snowtether.EventPingsLate:
+		add(e.Duration != 0, "not asked for %s", e.Duration)
+	case snowtether.EventOutageOver, snowtether.EventLoginAccepted, snowtether.EventPacingOver, snowtether.EventPingsInTime:
 		add(e.Duration != 0, "lasted %s", e.Duration)
 	default:
 		add(e.Duration != 0, "took %s", e.Duration)
 	}
 	add(e.Attempt != 0, "attempt %d", e.Attempt)
-	add(e.Count != 0 && e.Kind == snowtether.EventCloseTimedOut, "left behind %d", e.Count)
-	add(e.Count != 0 && e.Kind != snowtether.EventCloseTimedOut, "attempts %d", e.Count)
+	switch e.Kind {
+	case snowtether.EventCloseTimedOut:
+		add(e.Count != 0, "left behind %d", e.Count)
+	case snowtether.EventPingsLate:
+		add(e.Count != 0, "one of %d idle sessions", e.Count)
+	default:
+		add(e.Count != 0, "attempts %d", e.Count)
+	}
 	add(e.QueryID != "", "query %s", e.QueryID)
 	return strings.Join(parts, ", ")
 }

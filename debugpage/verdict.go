@@ -88,6 +88,10 @@ func state(s snowtether.Snapshot) (level, string) {
 		return levelAct, fmt.Sprintf("The last login, at %s, was refused %s: %s. The next one is sent when somebody needs a session; %s",
 			at(s, e.Time, "15:04"), why, remedy, remaining(s))
 	}
+	if e, ok := last(s, snowtether.EventPingsLate, snowtether.EventPingsInTime); ok && e.Kind == snowtether.EventPingsLate {
+		return levelAct, fmt.Sprintf("Since %s idle sessions are asked too late whether they are alive, and may end: make the interval of WithIdlePing longer if the session policy allows it, or keep fewer connections idle",
+			at(s, e.Time, "15:04"))
+	}
 	return levelOK, sessions(s)
 }
 
@@ -215,14 +219,17 @@ func overcome(s snowtether.Snapshot) string {
 			return fmt.Sprintf("Logins were refused from %s to %s", from, to)
 		case snowtether.EventPacingOver:
 			return fmt.Sprintf("From %s to %s sessions ended before they could be used", from, to)
+		case snowtether.EventPingsInTime:
+			return fmt.Sprintf("From %s to %s idle sessions were asked too late whether they are alive", from, to)
 		}
 	}
 	return ""
 }
 
-func last(s snowtether.Snapshot, kind snowtether.EventKind) (e snowtether.Event, ok bool) {
+// last returns the last event of one of these kinds.
+func last(s snowtether.Snapshot, kinds ...snowtether.EventKind) (e snowtether.Event, ok bool) {
 	for _, e := range slices.Backward(s.Events) {
-		if e.Kind == kind {
+		if slices.Contains(kinds, e.Kind) {
 			return e, true
 		}
 	}

@@ -239,6 +239,10 @@ func TestSentenceOfASnapshot(t *testing.T) {
 		{"in doubt in an outage", snowtether.Snapshot{Sessions: idle, Gate: snowtether.GateInfo{State: snowtether.GateProbing, Since: now}, Events: []snowtether.Event{ago(0, doubt)}}, "status.snowflake.com. Nobody knows whether a statement ran that failed at 00:30 UTC, query 01-a: look"},
 		{"in doubt the day before yesterday", snowtether.Snapshot{Sessions: idle, Events: []snowtether.Event{ago(25*time.Hour, doubt)}}, "ok: The one session is in order; nothing needs doing."},
 		{"pacing that is over", snowtether.Snapshot{Sessions: idle, Events: []snowtether.Event{ago(time.Minute, snowtether.Event{Kind: snowtether.EventPacingOver, Duration: time.Hour})}}, "nothing needs doing. From 3 Mar 23:29 to 00:29 UTC sessions ended before they could be used."},
+		{"pings that are late", snowtether.Snapshot{Sessions: idle, Events: []snowtether.Event{ago(time.Minute, snowtether.Event{Kind: snowtether.EventPingsLate, Count: 9000})}}, "act: Since 00:29 UTC idle sessions are asked too late whether they are alive, and may end: make"},
+		{"pings that were late", snowtether.Snapshot{Sessions: idle, Events: []snowtether.Event{
+			ago(time.Hour, snowtether.Event{Kind: snowtether.EventPingsLate}), ago(time.Minute, snowtether.Event{Kind: snowtether.EventPingsInTime, Duration: 59 * time.Minute}),
+		}}, "nothing needs doing. From 3 Mar 23:30 to 00:29 UTC idle sessions were asked too late whether they are alive."},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.s.Time = now
