@@ -315,6 +315,7 @@ func (s *session) call(ctx, inner context.Context, run func(context.Context, *se
 func (s *session) watched(ctx context.Context, seen *transcript.Recorder, run func(context.Context, *session) (any, error)) (_ any, saw transcript.Transcript, left bool, _ error) {
 	s.watcher.watch.Store(seen)
 	out, left, err := s.call(ctx, seen, run)
+	s.rest()
 	s.watcher.watch.Store(nil)
 	return out, seen.End(left), left, err
 }

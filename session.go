@@ -29,6 +29,7 @@ type session struct {
 	opened    time.Time
 	order     int64        // when it was opened, by Connector.clock
 	verified  atomic.Int64 // when it was last known to be alive, by Connector.clock
+	used      atomic.Int64 // when something was last sent on its own network connections, by the wall clock
 	doubted   atomic.Bool  // a statement on it failed, and nobody knows why
 	principal principal
 	state     sqltext.State            // when it was set up
@@ -62,6 +63,9 @@ func (s *session) heard(at int64) {
 	s.verified.Store(at)
 	s.doubted.Store(false)
 }
+
+// rest notes that something was sent on the session's own network connections until now.
+func (s *session) rest() { s.used.Store(s.connector.settings.now().UnixNano()) }
 
 // suspect reports whether the session may have ended unnoticed.
 func (s *session) suspect() bool {
@@ -119,6 +123,7 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 	s.visible.Store(saw.Sent())
 	s.silent = cfg == nil && saw.Silent() && !s.conn.snowflake.IsValid()
 	s.heard(s.order)
+	s.rest()
 	c.in.Store(true)
 	c.counters.open.Add(1)
 	c.mu.Lock()

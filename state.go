@@ -131,11 +131,37 @@ func (c *conn) inspect(ctx context.Context, op *operation) error {
 			return err
 		}
 	}
-	if unsure := c.unsure; unsure && c.gone == nil && op.call != callPing {
+	if c.gone == nil && op.call != callPing && (c.unsure || c.session.rested() && op.suffersFromReset()) {
 		c.unsure = false
 		return c.question(ctx, op)
 	}
 	return nil
+}
+
+// restedAfter is after how long without a request the session's network connection may have
+// been dropped by what lies in between, without a word: Azure's load balancer does so after 4
+// minutes, AWS's after 350 s (their documentation). The first bytes that are then written are
+// answered with a reset, and nothing tells that from one which came after they had arrived:
+// it is for a question to find out, and not for a statement that may not run twice.
+const restedAfter = 3 * time.Minute
+
+// rested reports whether nothing was sent on the session's own network connections for so
+// long.
+func (s *session) rested() bool {
+	return !s.silent && s.connector.settings.now().UnixNano()-s.used.Load() > int64(restedAfter)
+}
+
+// suffersFromReset reports whether a network connection that is reset under the operation
+// leaves it in doubt, or costs it its session. What asks the session for its history is not
+// to find a question of the driver's there.
+func (op *operation) suffersFromReset() bool {
+	switch op.call {
+	case callStatement:
+		return !op.text.Repeatable() && op.reach() == 0
+	case callBegin, callCommit:
+		return true
+	}
+	return false
 }
 
 // askForTransaction asks whether a script has left a transaction open.
