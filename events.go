@@ -45,6 +45,7 @@ const (
 	EventPacingBegan      EventKind = "pacing_began"      // sessions end before they can be used, the last one at Age: logins are spaced out
 	EventPacingOver       EventKind = "pacing_over"       // sessions can be used again, after Duration
 	EventClosed           EventKind = "closed"            // a session of Age is closed; its log-out took Duration
+	EventLeftOpen         EventKind = "left_open"         // in place of EventClosed: it was not logged out, which would cancel its asynchronous statements; Snowflake ends it later
 	EventClosedLate       EventKind = "closed_late"       // the same in place of EventClosed, if the log-out took over 10 s
 	EventCloseTimedOut    EventKind = "close_timed_out"   // Connector.Close left Count sessions behind after Duration
 )
@@ -131,6 +132,7 @@ var lines = map[EventKind]line{
 	EventPacingBegan:      {slog.LevelWarn, "snowtether: sessions end before they can be used; logins are being spaced out", "", ""},
 	EventPacingOver:       {slog.LevelInfo, "snowtether: sessions can be used again; nothing needs doing", keyLasted, ""},
 	EventClosed:           {slog.LevelDebug, "snowtether: a session was closed", keyTook, ""},
+	EventLeftOpen:         {slog.LevelInfo, "snowtether: a session was closed here and not logged out, because asynchronous statements are under way in it; nothing needs doing", "", ""},
 	EventClosedLate:       {slog.LevelInfo, "snowtether: a session was slow to log out; nobody waited for it", keyTook, ""},
 	EventCloseTimedOut:    {slog.LevelWarn, "snowtether: gave up waiting for log-outs", keyTook, keySessions},
 }

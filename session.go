@@ -237,7 +237,10 @@ func (c *Connector) retire(s *session) {
 				c.mu.Unlock()
 				c.counters.open.Add(-1)
 				e := Event{Kind: EventClosed, SessionID: id, Age: s.age(), Duration: time.Since(begun)}
-				if e.Duration > closeTimeout {
+				switch {
+				case s.watcher.muted.Load():
+					e.Kind = EventLeftOpen
+				case e.Duration > closeTimeout:
 					e.Kind = EventClosedLate
 				}
 				c.emit(context.Background(), e)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
+	"github.com/snowtether/snowtether"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -88,14 +89,14 @@ func TestAsynchronousStatementsOfTheSessionAreNotCancelledWithIt(t *testing.T) {
 	})
 }
 
-// TestLogOutWaitsForAsynchronousStatements: DESIGN.md, rule 8: a log-out cancels the
-// session's asynchronous statements, so a session that has some is closed without telling
-// the server, or after they have ended. retire() (session.go) knows nothing of them: the
-// pool closes the connection of an INSERT that was accepted (SetMaxIdleConns, a maximum
-// life, an in-doubt neighbour), and the log-out goes out while it runs.
+// TestLogOutWaitsForAsynchronousStatements: a log-out cancels the session's asynchronous
+// statements, so a session that has some is closed without telling the server, and an event
+// says so. Before: the pool closed the connection of an INSERT that was accepted
+// (SetMaxIdleConns, a maximum life), and the log-out went out while it ran.
 func TestLogOutWaitsForAsynchronousStatements(t *testing.T) {
 	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1)
+		var j caseEvents
+		db := casePool(t, srv, 1, snowtether.WithEventHook(j.hook))
 		caseSlow(srv, "^INSERT", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
 		var running, early atomic.Bool
 		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
@@ -114,6 +115,9 @@ func TestLogOutWaitsForAsynchronousStatements(t *testing.T) {
 		running.Store(false)
 		if early.Load() {
 			t.Error("its session was logged out while the INSERT ran; an account cancels it with that")
+		}
+		if left := j.of(snowtether.EventLeftOpen); len(left) != 1 || left[0].SessionID == 0 || len(j.of(snowtether.EventClosed)) != 0 {
+			t.Errorf("events: %+v", left)
 		}
 		_, _ = res.RowsAffected()
 	}, snowtest.AllowOpenSessions())

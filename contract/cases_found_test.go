@@ -130,7 +130,7 @@ func TestCommitOfATransactionBegunAfterDDLMustFindIt(t *testing.T) {
 // or a TRUNCATE in a transaction makes the driver forget that the transaction is surely
 // open. The server aborts it (4 idle hours), COMMIT finds none and is nil: row 1 is gone.
 // An unload ends no transaction, nor does a procedure (Snowflake scopes its transactions);
-// DESIGN.md excepts DDL and COMMIT alone. Right: ErrInDoubt.
+// only behind DDL and COMMIT it may find none. Right: ErrInDoubt.
 func TestCommitAfterWhatEndsNoTransactionMustFindIt(t *testing.T) {
 	for _, text := range []string{"COPY INTO @s FROM t", "CALL p()"} {
 		t.Run(text, func(t *testing.T) {

@@ -321,7 +321,7 @@ func (w caseWire) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // TestScriptsTransactionIsNotTheNextUsers: EXECUTE IMMEDIATE 'BEGIN TRANSACTION',
 // or EXECUTE IMMEDIATE FROM @stage/migration.sql that begins and does not come to its
-// COMMIT, runs in the session itself: its transaction stays open. By DESIGN.md an unknown
+// COMMIT, runs in the session itself: its transaction stays open. An unknown
 // statement may do anything; here (sqltext/state.go, part(), Unknown) it never begins a
 // transaction where AUTOCOMMIT is on. The connection goes back to the pool with it, the
 // next user's INSERT is nil, and ends with the session: the row is gone. Right: behind
