@@ -63,7 +63,7 @@ func (x *trial) checkLedger() {
 		switch {
 		case e.SQL == x.kind.pinned && e.State == snowtest.Succeeded:
 			set[e.SessionID] = true
-		case x.kind.pinned != "" && x.kind.pinned != e.SQL && x.conn != nil && x.isOwn(e.SQL) && !set[e.SessionID]:
+		case x.kind.pinned != "" && x.kind.pinned != e.SQL && (x.conn != nil || x.kind.pooled) && x.isOwn(e.SQL) && !set[e.SessionID]:
 			x.wrong("%s ran in a session without %s", e.SQL, x.kind.pinned)
 		case e.SQL == bound && e.Effects > 0:
 			want := 1

@@ -25,6 +25,8 @@ type kind struct {
 	writes  []string // each takes effect exactly once if the operation succeeds
 	inTx    bool     // the writes are one transaction
 	pinned  string   // what has been set on a connection that the operation is bound to
+	pooled  bool     // and that lies in the pool, whose users rely on it (ErrorOnLoss)
+	rests   bool     // the connection was not used for a while
 	own     bool     // what comes after acceptance is gosnowflake's own
 	repeats bool     // it runs a transaction again whose session is lost
 	run     func(context.Context, *trial) error
@@ -41,7 +43,7 @@ const (
 // bulk is how many values an array bind has; it is above the server's threshold.
 const bulk = 20
 
-var kinds = slices.Concat(statements, transactions, pinned, foreign)
+var kinds = slices.Concat(statements, transactions, pinned, rested, foreign)
 
 // statements are those that stand for themselves.
 var statements = []*kind{
@@ -100,6 +102,21 @@ var pinned = []*kind{
 	{name: "pinned transaction", pinned: setting, inTx: true, writes: []string{insertA}, run: func(ctx context.Context, x *trial) error {
 		return x.inTransaction(ctx, x.conn)
 	}},
+}
+
+// rested are the operations that come after a rest, or rely on what an earlier user of the
+// pool has set.
+var rested = []*kind{
+	{name: "exec after a rest", rests: true, writes: []string{insertA}, run: exec},
+	{name: "query after a rest", rests: true, run: query},
+	{name: "transaction after a rest", rests: true, inTx: true, writes: []string{insertA}, run: transaction},
+	{name: "RunTx after a rest", rests: true, inTx: true, repeats: true, writes: []string{insertA}, run: runTx},
+	{name: "pinned exec after a rest", rests: true, pinned: setting, writes: []string{insertA}, run: func(ctx context.Context, x *trial) error {
+		return x.affected(1)(x.conn.ExecContext(ctx, insertA))
+	}},
+	{name: "exec that relies on the pool", pooled: true, pinned: setting, writes: []string{insertA}, run: exec},
+	{name: "exec that relies on the pool, polled", slow: "^INSERT", pooled: true, pinned: setting, writes: []string{insertA}, run: exec},
+	{name: "transaction that relies on the pool", pooled: true, pinned: setting, inTx: true, writes: []string{insertA}, run: transaction},
 }
 
 // foreign are the ways in which a program uses what is gosnowflake's.

@@ -166,14 +166,26 @@ func (x *trial) open() error {
 	if x.seq.any(func(f *fault) bool { return f.late }) {
 		cfg.Transporter = gateway{cfg.Transporter}
 	}
-	c, err := snowtether.NewConnector(cfg, snowtether.WithLogger(slog.New(slog.DiscardHandler)))
+	opts := []snowtether.Option{snowtether.WithLogger(slog.New(slog.DiscardHandler))}
+	if x.kind.pooled {
+		opts = append(opts, snowtether.WithChangedSession(snowtether.ErrorOnLoss))
+	}
+	c, err := snowtether.NewConnector(cfg, opts...)
 	if err != nil {
 		return err
 	}
 	x.db = sql.OpenDB(c)
 	x.db.SetMaxOpenConns(1)
 	ctx := context.Background()
-	if err := snowtether.Warm(ctx, x.db, 1); err != nil || x.kind.pinned == "" {
+	if x.kind.rests {
+		defer time.Sleep(soon)
+	}
+	err = snowtether.Warm(ctx, x.db, 1)
+	switch {
+	case err != nil || x.kind.pinned == "":
+		return err
+	case x.kind.pooled:
+		_, err = x.db.ExecContext(ctx, x.kind.pinned)
 		return err
 	}
 	if x.conn, err = x.db.Conn(ctx); err != nil {
@@ -252,6 +264,9 @@ func (x *trial) next(insert string) {
 	ctx, cancel := context.WithTimeout(context.Background(), soon)
 	defer cancel()
 	_, err := x.db.ExecContext(ctx, insert)
+	if x.kind.pooled && errors.Is(err, snowtether.ErrSessionLost) { // which is said once
+		_, err = x.db.ExecContext(ctx, insert)
+	}
 	if err != nil && x.loginRefused() {
 		// The credentials were refused, by a fault; they rest for a while.
 		time.Sleep(soon)
