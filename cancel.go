@@ -127,8 +127,16 @@ func (s *session) notOver(id string) {
 // under way is closed on this side alone, because a log-out would cancel them: with a token
 // that cannot be sent, gosnowflake ends what it does for the session, and tells nobody.
 // Where the tokens are an inner connector's, the log-out waits for the statements, and Close
-// does not wait for that. A transaction that has to be ended wins over them.
+// does not wait for that. A transaction that has to be ended wins over them. What is carried
+// over to another session is waited for in the same way.
 func (c *Connector) afterAll(s *session, end func()) {
+	if carried := s.carried.Load(); carried != nil {
+		go func() { // in a time that the carried statement's caller decides: Close does not wait for that
+			<-*carried
+			c.afterAll(s, end)
+		}()
+		return
+	}
 	c.background.Go(func() {
 		s.awaitLeft()
 		switch {

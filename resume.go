@@ -68,6 +68,7 @@ func (c *conn) carryOver(ctx context.Context, op *operation, t *try, s situation
 // context's in it if that ended, and says otherwise why it is in doubt.
 func (c *conn) resume(ctx context.Context, op *operation, id string, cause error) (_ driver.Rows, failed error) {
 	begun, ranIn := time.Now(), c.session
+	defer ranIn.carry()()
 	zone, _ := ranIn.conn.parameter("timezone")
 	ctx, end := c.connector.span(ctx, "snowtether.resume")
 	defer func() {
@@ -116,6 +117,17 @@ func (c *conn) resume(ctx context.Context, op *operation, id string, cause error
 		case ctx.Err() == nil:
 			return nil, err
 		}
+	}
+}
+
+// carry keeps the session from being logged out until the function that it returns is
+// called: a log-out would cancel the statement, where the session lives after all.
+func (s *session) carry() (over func()) {
+	done := make(chan struct{})
+	s.carried.Store(&done)
+	return func() {
+		s.carried.Store(nil)
+		close(done)
 	}
 }
 

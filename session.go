@@ -32,17 +32,18 @@ type session struct {
 	used      atomic.Int64 // when something was last sent on its own network connections, by the wall clock
 	doubted   atomic.Bool  // a statement on it failed, and nobody knows why
 	principal principal
-	state     sqltext.State            // when it was set up
-	visible   atomic.Bool              // gosnowflake's requests can be seen
-	silent    bool                     // its login did nothing that an HTTP client does: a mock
-	detached  bool                     // it is being used, and will be closed, in the background
-	inTx      bool                     // it was given up with a transaction that may be open
-	dead      atomic.Pointer[error]    // why, once it was found dead
-	vanished  atomic.Bool              // it was found dead when it was to be logged out
-	runsOn    bool                     // a request of several statements, or a procedure, may still run in it
-	busy      atomic.Pointer[leftover] // what a caller left behind, until somebody has seen it over
-	alive     bool                     // one of them was running when it was last asked
-	under     []string                 // way: the query IDs of its asynchronous statements, the last hundred
+	state     sqltext.State                 // when it was set up
+	visible   atomic.Bool                   // gosnowflake's requests can be seen
+	silent    bool                          // its login did nothing that an HTTP client does: a mock
+	detached  bool                          // it is being used, and will be closed, in the background
+	inTx      bool                          // it was given up with a transaction that may be open
+	dead      atomic.Pointer[error]         // why, once it was found dead
+	vanished  atomic.Bool                   // it was found dead when it was to be logged out
+	runsOn    bool                          // a request of several statements, or a procedure, may still run in it
+	busy      atomic.Pointer[leftover]      // what a caller left behind, until somebody has seen it over
+	carried   atomic.Pointer[chan struct{}] // closed when what is carried over from it has ended; nil: nothing is
+	alive     bool                          // one of them was running when it was last asked
+	under     []string                      // way: the query IDs of its asynchronous statements, the last hundred
 	closing   sync.Once
 	leaving   atomic.Bool // it is being logged out
 

@@ -311,12 +311,22 @@ func (s *Server) logout(r *http.Request) *reply {
 		return refused
 	}
 	s.stats.Logouts++
+	s.cancelAll(ses)
 	done := s.end(ses, End{Code: codeSessionGone}, false)
 	s.mu.Unlock()
 	if done != nil {
 		<-done
 	}
 	return success(nil)
+}
+
+// cancelAll cancels what runs in a session: a log-out does. A client that vanishes does not.
+func (s *Server) cancelAll(ses *session) {
+	for _, q := range s.queries {
+		if q.session == ses && q.running() {
+			q.cancel()
+		}
+	}
 }
 
 func randomHex(n int) string {
