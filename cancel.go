@@ -51,7 +51,7 @@ func (c *conn) cancelLeft(t *try) {
 		statement = "SELECT SYSTEM$CANCEL_ALL_QUERIES(" + strconv.FormatInt(s.id(), 10) + ")"
 	}
 	if !t.left {
-		c.connector.lost(s, t.err)
+		c.connector.lost(c.asking(), s, t.err)
 		c.connector.cancelElsewhere(statement)
 		return
 	}
@@ -62,7 +62,7 @@ func (c *conn) cancelLeft(t *try) {
 			return
 		}
 		if lost(left.err) {
-			c.connector.lost(s, left.err)
+			c.connector.lost(context.Background(), s, left.err)
 			c.connector.cancelElsewhere(statement)
 		}
 	})

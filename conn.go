@@ -23,8 +23,9 @@ import (
 type conn struct {
 	connector *Connector
 	session   *session
-	tx        *tx  // open, or nil
-	alone     bool // its connector has no other and ends with it
+	tx        *tx             // open, or nil
+	caller    context.Context // of the operation under way
+	alone     bool            // its connector has no other and ends with it
 	sessionState
 
 	// While the connection lies in the pool the keeper may look at it and replace
@@ -49,6 +50,7 @@ func newConn(c *Connector, s *session) *conn {
 	cn := &conn{connector: c}
 	cn.attach(s)
 	cn.untold = sqltext.Loss(c.untold.Swap(0))
+	cn.earlier = cn.untold
 	return cn
 }
 
@@ -73,6 +75,9 @@ func (c *conn) lies() bool {
 
 // Raw returns the inner driver's connection as it is at the moment; a later
 // statement may replace it.
+//
+// Where the session was lost with what its holder had set, it is the lost one's, and its
+// statements fail: the next statement of the connection says what was lost.
 func (c *conn) Raw() driver.Conn {
 	c.present()
 	return c.session.conn.Conn
@@ -83,7 +88,7 @@ func (c *conn) Raw() driver.Conn {
 func (c *conn) present() {
 	c.checkOut()
 	op := new(operation)
-	if _ = c.inspect(context.Background(), op); c.gone != nil && c.over == nil {
+	if _ = c.inspect(context.Background(), op); c.gone != nil && c.over == nil && c.untold == 0 {
 		_ = c.renew(context.Background(), op)
 	}
 }
@@ -94,13 +99,13 @@ func (c *conn) present() {
 func (c *conn) ResetSession(ctx context.Context) error {
 	since := c.checkOut()
 	if !c.valid() {
-		return driver.ErrBadConn
+		return c.refuse()
 	}
 	if c.session.busy.Load() != nil {
 		ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 		defer cancel()
 		if c.settle(ctx) != nil {
-			return driver.ErrBadConn
+			return c.refuse()
 		}
 	}
 	if c.session.expired(since) {
@@ -121,11 +126,13 @@ func (c *conn) question(ctx context.Context, op *operation) error {
 	case err == nil:
 		c.session.heard(now)
 	case lost(err):
-		c.connector.lost(c.session, err)
+		c.connector.lost(ctx, c.session, err)
 		c.giveUp(err)
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case !unsent: // nothing is known; the statement will find out, if the network is cut
+	case !unsent && c.mine == 0 && c.txState() == noTx:
+		// Nothing is known. A new session costs little; what would be lost with this one
+		// is not given up for that, and the statement finds out.
 		c.giveUp(err)
 	}
 	return nil
@@ -179,12 +186,22 @@ const questionTimeout = 20 * time.Second
 func (c *conn) IsValid() bool {
 	c.handOver()
 	if !c.valid() {
+		_ = c.refuse()
 		return false
 	}
 	c.mu.Lock()
 	c.idle = c.connector.settings.now()
 	c.mu.Unlock()
 	return true
+}
+
+// refuse is called where the connection is to have no further user, by the driver's own
+// choice: what was set on it goes with it.
+func (c *conn) refuse() error {
+	if c.connector.settings.changed == ErrorOnLoss {
+		c.untold |= c.mine
+	}
+	return driver.ErrBadConn
 }
 
 // valid says whether the connection may have another user.

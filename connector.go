@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether/internal/sqltext"
@@ -143,7 +144,7 @@ func start(c *Connector) *Connector {
 	c.sessions = make(map[*session]struct{})
 	c.reader, _ = sqltext.NewReader(c.settings.harmless...) // validate has seen that they are names
 	c.counters.start()
-	c.gate = newGate(&c.settings, func(e Event) { c.emit(context.Background(), e) }, c.nextPause)
+	c.gate = newGate(&c.settings, c.emit, func(b *backoff.BackOff) time.Duration { return c.nextPause(context.Background(), b) })
 	c.guardian.guard = c.settings.loginGuard
 	c.gate.budget = func(err error) time.Duration {
 		if isSetting(err) && !c.in.Load() {
@@ -198,12 +199,18 @@ func (c *Connector) Close() error {
 			}
 		}
 	})
+	if c.programs.inside(context.Background(), c) {
+		return nil // what it would wait for may be waiting for the function that calls it
+	}
 	if c.closeErr.Load() == nil {
 		select {
 		case <-c.background.done():
 		case <-time.After(closeTimeout):
 			left := c.leaving()
 			err := fmt.Errorf("snowtether: %d sessions have not been logged out after %v; Snowflake ends them by itself", left, closeTimeout)
+			if left == 0 {
+				err = fmt.Errorf("snowtether: a login, or what it asks for, has not ended after %v", closeTimeout)
+			}
 			if c.closeErr.CompareAndSwap(nil, &err) {
 				c.emit(context.Background(), Event{Kind: EventCloseTimedOut, Count: left, Duration: closeTimeout})
 			}

@@ -24,6 +24,7 @@ const hookTimeout = time.Minute
 func (c *Connector) prepare(ctx context.Context, stale string) (*gosnowflake.Config, error) {
 	ctx, cancel := context.WithTimeout(ctx, hookTimeout)
 	defer cancel()
+	defer context.AfterFunc(c.stopped, cancel)()
 	cfg := cloneConfig(c.cfg)
 	if c.tokens != nil {
 		token, err := c.tokens.get(context.WithValue(ctx, within{c}, true), stale)

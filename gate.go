@@ -34,7 +34,7 @@ type gate struct {
 	secret   [32]byte                  // keys the fingerprints
 
 	first chan struct{} // holds one token: who has it goes first
-	emit  func(Event)
+	emit  func(context.Context, Event)
 
 	mu        sync.Mutex
 	openUntil time.Time
@@ -56,12 +56,12 @@ type gate struct {
 
 // unlock unlocks mu and then makes known what happened: nobody waits at the gate
 // for a log handler or a hook.
-func (g *gate) unlock() {
+func (g *gate) unlock(ctx context.Context) {
 	events := g.events
 	g.events = nil
 	g.mu.Unlock()
 	for _, e := range events {
-		g.emit(e)
+		g.emit(ctx, e)
 	}
 }
 
@@ -117,7 +117,7 @@ func (g *gate) info(now time.Time) GateInfo {
 // or an outage that has begun.
 const openFor = 100 * time.Millisecond
 
-func newGate(s *settings, emit func(Event), pause func(*backoff.BackOff) time.Duration) *gate {
+func newGate(s *settings, emit func(context.Context, Event), pause func(*backoff.BackOff) time.Duration) *gate {
 	g := &gate{
 		emit:     emit,
 		pause:    pause,
@@ -258,7 +258,7 @@ func (p *pass) leave(err error) (again bool) {
 		<-g.first
 	}
 	for _, e := range events { // after the pass is free: a hook may be slow
-		g.emit(e)
+		g.emit(context.Background(), e)
 	}
 	return again
 }
@@ -307,7 +307,7 @@ func (g *gate) weigh(took time.Duration, err error) {
 // long the last session lived.
 func (g *gate) pace(lived time.Duration) {
 	g.mu.Lock()
-	defer g.unlock()
+	defer g.unlock(context.Background())
 	if g.pacing.add(nil) {
 		g.events = append(g.events, Event{Kind: EventPacingBegan, Age: lived})
 	}
@@ -315,9 +315,9 @@ func (g *gate) pace(lived time.Duration) {
 }
 
 // unreachable notes that a statement could not be sent.
-func (g *gate) unreachable(err error) {
+func (g *gate) unreachable(ctx context.Context, err error) {
 	g.mu.Lock()
-	defer g.unlock()
+	defer g.unlock(ctx)
 	g.out(err)
 }
 
@@ -329,17 +329,17 @@ func (g *gate) out(err error) {
 }
 
 // reached notes that a statement was answered after one that could not be sent.
-func (g *gate) reached() {
+func (g *gate) reached(ctx context.Context) {
 	g.mu.Lock()
-	defer g.unlock()
+	defer g.unlock(ctx)
 	if g.failure == nil { // else logins still fail
 		g.end(&g.outage, EventOutageOver)
 	}
 }
 
-func (g *gate) unpace() {
+func (g *gate) unpace(ctx context.Context) {
 	g.mu.Lock()
-	defer g.unlock()
+	defer g.unlock(ctx)
 	if g.pacing.on() {
 		g.end(&g.pacing, EventPacingOver)
 		g.backOff, g.next, g.failure = nil, time.Time{}, nil
@@ -379,7 +379,7 @@ func (g *gate) suspend(key fingerprint, err error, until time.Time) {
 		return
 	}
 	g.mu.Lock()
-	defer g.unlock()
+	defer g.unlock(context.Background())
 	for k, r := range g.refusals {
 		if k != key && now.Sub(r.until) > maxCooldown*g.cooldown {
 			delete(g.refusals, k) // long replaced

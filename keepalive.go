@@ -159,7 +159,7 @@ func (s *session) swap(fresh *session) (lost sqltext.Loss, swapped bool) {
 	lost = cn.mine | cn.theirs
 	untold := cn.untold | cn.mine
 	cn.attach(fresh)
-	cn.untold = untold
+	cn.untold, cn.earlier = untold, untold
 	cn.forget()
 	return lost, true
 }

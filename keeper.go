@@ -234,7 +234,7 @@ func (k *keeper) replace(old *session, logins int64) {
 	if err == nil {
 		cause := *old.dead.Load()
 		if lost, swapped := old.swap(fresh); swapped {
-			c.stateLost(old, cause, lost)
+			c.stateLost(c.stopped, old, cause, lost)
 			c.retire(old)
 			c.replaced(c.stopped, old, fresh, cause, lost, time.Since(begun))
 		} else {

@@ -39,9 +39,9 @@ func (l *lane) look(c *Connector, s *session) (answered bool, left *leftover) {
 	switch {
 	case !lost(err):
 		s.heard(now)
-		c.served()
+		c.served(c.stopped)
 	case !s.leaving.Load(): // else it ended by its log-out, and that is no news of others
-		c.lost(s, err)
+		c.lost(c.stopped, s, err)
 	}
 	return true, left
 }

@@ -1,10 +1,12 @@
 package snowtether
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -60,8 +62,8 @@ type knock struct {
 // newKnock is a login with this Config.
 func (g *gate) newKnock(cfg *gosnowflake.Config) knock {
 	mac := hmac.New(sha256.New, g.secret[:])
-	for _, part := range []string{cfg.Account, cfg.Host, cfg.User, cfg.Authenticator.String()} {
-		fmt.Fprintf(mac, "%d:%s", len(part), part)
+	for _, part := range []string{cmp.Or(cfg.Account, cfg.Host), cfg.User} { // however they are spelled, and however they log in
+		fmt.Fprintf(mac, "%d:%s", len(part), strings.ToUpper(part))
 	}
 	return knock{user: fingerprint(mac.Sum(nil)), key: g.fingerprint(cfg), lockable: isLockable(cfg)}
 }
@@ -87,6 +89,18 @@ func hasPerson(cfg *gosnowflake.Config) bool {
 		return cfg.Passcode == "" && !cfg.PasscodeInPassword
 	}
 	return false
+}
+
+// An askedError is what a login failed with for which somebody may have been asked to
+// consent. It is not sent again by itself.
+type askedError struct{ err error }
+
+func (e *askedError) Error() string { return e.err.Error() }
+func (e *askedError) Unwrap() error { return e.err }
+
+func hasAsked(err error) bool {
+	_, asked := as[*askedError](err)
+	return asked
 }
 
 // of is what is known of a user.

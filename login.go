@@ -198,7 +198,7 @@ func (c *Connector) attempt(ctx context.Context, p *pass) (s *session, again boo
 	detached := transcript.Without(context.WithoutCancel(ctx)) // a request ID is the statement's
 	if !c.spawn(func() {
 		s, err := c.dial(detached)
-		again := p.leave(err)
+		again := p.leave(err) && !hasAsked(err)
 		select {
 		case done <- outcome{s, again, err}:
 		case <-left:
@@ -222,7 +222,7 @@ func (c *Connector) attempt(ctx context.Context, p *pass) (s *session, again boo
 // dial opens a session with the credentials of this moment.
 func (c *Connector) dial(ctx context.Context) (*session, error) {
 	if c.inner != nil {
-		return c.knock(ctx, knock{}, nil)
+		return c.knock(ctx, knock{lockable: true}, nil) // nothing is known of its credentials
 	}
 	cfg, err := c.prepare(ctx, "")
 	if err != nil {

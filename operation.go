@@ -31,10 +31,10 @@ type operation struct {
 	nothing any  // the outcome of a ROLLBACK that need not be sent
 	async   bool // its outcome comes after it was accepted, through gosnowflake
 
-	sessions int      // that ended under it
-	asked    bool     // whether its session is alive
-	loose    bool     // an earlier try may have run, on the present session
-	tidied   *session // of a BEGIN: the one that was asked to end what others have left behind
+	sessions int  // that ended under it
+	asked    bool // whether its session is alive
+	loose    bool // an earlier try may have run, on the present session
+	tidied   bool // of a BEGIN: what others have left behind was to be ended
 	patience patience
 }
 
@@ -102,6 +102,7 @@ type try struct {
 // do carries an operation out, as often as it takes.
 func (c *conn) do(ctx context.Context, op *operation) (out any, failed error) {
 	c.checkOut()
+	c.caller = ctx
 	var seen *transcript.Recorder
 	for next := true; next; {
 		var done bool
@@ -139,6 +140,15 @@ func (c *conn) do(ctx context.Context, op *operation) (out any, failed error) {
 	return out, failed
 }
 
+// asking is the context of the operation under way, for what happens on its way: its caller
+// waits for nothing when it has ended.
+func (c *conn) asking() context.Context {
+	if c.caller == nil {
+		return context.Background()
+	}
+	return c.caller
+}
+
 // reach is how far back in its session's history it asks.
 func (op *operation) reach() int {
 	if op.ours() {
@@ -169,7 +179,7 @@ func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operatio
 	if err == nil {
 		if saw.Sent() || !native { // a prepare sends nothing and proves nothing
 			s.heard(now)
-			c.connector.served()
+			c.connector.served(ctx)
 		}
 		t.fate = saw.Judge(transcript.Outcome{}, true)
 		return t
@@ -248,7 +258,7 @@ func (c *conn) txState() txState {
 // once more.
 func (c *conn) act(ctx context.Context, op *operation, t *try, s situation, v verdict) (next bool, out any, _ error) {
 	if t.gone {
-		c.connector.lost(c.session, t.err)
+		c.connector.lost(ctx, c.session, t.err)
 	}
 	switch v.action {
 	case asItIs:
@@ -309,7 +319,7 @@ func (c *conn) known(op *operation, t *try) {
 			c.session.notOver(t.fate.ID)
 		}
 	case transcript.Answered:
-		c.connector.served()
+		c.connector.served(c.asking())
 		if text.AllOrNothing() {
 			c.since++
 		} else {
@@ -326,8 +336,10 @@ func (c *conn) known(op *operation, t *try) {
 func (c *conn) unclear(text sqltext.Statement) {
 	if c.gone != nil {
 		made := text.After(sqltext.State{}, true).Lost
-		c.connector.stateLost(c.session, errReplaced, made&^c.untold)
-		c.untold |= made
+		c.connector.stateLost(c.asking(), c.session, errReplaced, made&^c.untold)
+		if c.untold |= made; c.over == nil {
+			c.earlier |= made
+		}
 		return
 	}
 	c.ran(text, true)
@@ -351,7 +363,7 @@ func (c *conn) again(ctx context.Context, op *operation, t *try, fail *SessionEr
 		case isHopeless(t.err):
 			return false, nil, t.err
 		}
-		c.connector.unreachable(t.err)
+		c.connector.unreachable(ctx, t.err)
 		if !op.patience.wait(ctx, c.connector) {
 			return false, nil, c.impatient(ctx, fail)
 		}

@@ -103,7 +103,7 @@ func harmless(t *testing.T, c *Connector) {
 	}
 	var waits backoff.BackOff
 	for range 100 {
-		if d := c.nextPause(&waits); s.newBackOff == nil && (d < 0 || d > s.backOffMax+s.backOffMax/2+1) {
+		if d := c.nextPause(t.Context(), &waits); s.newBackOff == nil && (d < 0 || d > s.backOffMax+s.backOffMax/2+1) {
 			t.Fatalf("with back-offs from %v to %v a wait of %v", s.backOffInitial, s.backOffMax, d)
 		}
 	}

@@ -24,7 +24,7 @@ import (
 // statements is left running in it.
 
 const (
-	orphanTimeout = 5 * time.Second  // for which a BEGIN waits at most, each time that it has a new session; once is the rule
+	orphanTimeout = 5 * time.Second  // for which a BEGIN waits at most
 	orphanAge     = 10 * time.Minute // then Snowflake has ended what blocks others: it takes 5
 	orphanTries   = 3
 	maxOrphans    = 100
@@ -89,14 +89,14 @@ func (s *session) isGone() bool {
 // looked at again. Best effort: what cannot be ended Snowflake ends later. Only what the
 // sessions that were given up have left is touched, because others may act as the same user.
 func (c *conn) endOrphans(ctx context.Context, op *operation) (asked bool) {
-	if op.call != callBegin || c.txState() != noTx || op.tidied == c.session {
+	if op.call != callBegin || c.txState() != noTx || op.tidied {
 		return false
 	}
 	some := c.connector.orphans.take()
 	if len(some) == 0 {
 		return false
 	}
-	op.tidied = c.session
+	op.tidied = true
 	defer c.forget() // the program knows nothing of what is sent here
 	ctx, cancel := context.WithTimeout(ctx, orphanTimeout)
 	defer cancel()
@@ -105,9 +105,9 @@ func (c *conn) endOrphans(ctx context.Context, op *operation) (asked bool) {
 	case err == nil, outcomeOf(err).Answer:
 		return true
 	case lost(err):
-		c.connector.lost(c.session, err)
+		c.connector.lost(ctx, c.session, err)
 		c.giveUp(err)
-	case isPanic(err):
+	case isPanic(err), c.session.busy.Load() != nil: // it would be waited for
 		c.giveUp(err)
 	}
 	for i := range some {

@@ -37,7 +37,7 @@ func (p *patience) limit(ctx context.Context, c *Connector) (context.Context, co
 // whether there is time for that.
 func (p *patience) wait(ctx context.Context, c *Connector) bool {
 	p.begin()
-	pause := c.nextPause(&p.backOff)
+	pause := c.nextPause(ctx, &p.backOff)
 	_, bounded := ctx.Deadline()
 	if pause == backoff.Stop || !bounded && time.Since(p.since)+pause > c.settings.connectBudget {
 		return false

@@ -80,33 +80,37 @@ func goroutine() int {
 // errWithin is what a login gets that a function of the program's asks for.
 var errWithin = errors.New("a function that the pool is calling (a hook, a token source, a log handler) uses that pool, and each would wait for the other; give it a pool of its own")
 
-// failed logs, once for each connector, that a function of the program's panicked or blocked.
-func (c *Connector) failed(ctx context.Context, what string, err error) {
+// failed has it logged, once for each connector, that a function of the program's panicked
+// or blocked.
+func (c *Connector) failed(what string, err error) {
+	if c.programs.told.Swap(true) {
+		return
+	}
 	if p, ok := as[*panicError](err); ok {
 		err = errors.New(p.what)
 	}
-	if !c.programs.told.Swap(true) {
-		c.logger().LogAttrs(ctx, slog.LevelError, functionFailed, slog.String("function", what), slog.String(keyError, err.Error()))
-	}
+	c.post(&delivery{ctx: context.Background(), hooked: true, write: func(ctx context.Context) {
+		c.logger().LogAttrs(ctx, slog.LevelError, functionFailed, slog.String("function", what), slog.String("error", err.Error()))
+	}})
 }
 
 // nextPause takes the next wait from the program's back-off, which is made where there is
 // none yet. One that fails is replaced by the default.
-func (c *Connector) nextPause(b *backoff.BackOff) time.Duration {
+func (c *Connector) nextPause(ctx context.Context, b *backoff.BackOff) time.Duration {
 	if c.settings.newBackOff == nil {
 		if *b == nil {
 			*b = c.settings.defaultBackOff()
 		}
 		return (*b).NextBackOff()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), programTimeout)
+	bounded, cancel := context.WithTimeout(ctx, programTimeout)
 	defer cancel()
 	type step struct {
 		b    backoff.BackOff
 		wait time.Duration
 	}
 	old := *b
-	next, err := program(ctx, c, func(context.Context) (step, error) {
+	next, err := program(bounded, c, func(context.Context) (step, error) {
 		b := old
 		if b == nil {
 			if b = c.settings.newBackOff(); b == nil {
@@ -116,7 +120,9 @@ func (c *Connector) nextPause(b *backoff.BackOff) time.Duration {
 		return step{b, b.NextBackOff()}, nil
 	})
 	if err != nil {
-		c.failed(context.Background(), "back-off", err)
+		if ctx.Err() == nil {
+			c.failed("back-off", err)
+		}
 		next.b = c.settings.defaultBackOff()
 		next.wait = next.b.NextBackOff()
 	}
@@ -137,97 +143,111 @@ type deliveries struct {
 	mu      sync.Mutex
 	queue   []*delivery
 	under   bool // way: somebody delivers
-	late    bool // the last one that was waited for was too slow: nobody waits until it is through
+	late    bool // one that was waited for was too slow: nobody waits until all are through
 	dropped int
 }
 
+// A delivery is what is handed over, in two steps. Each is marked as done before it is tried:
+// one that panics or ends its goroutine is not tried again, and the next one is.
 type delivery struct {
-	ctx   context.Context
-	event Event
-	over  chan struct{}
+	ctx             context.Context
+	event           Event
+	write           func(context.Context) // the line in the log
+	written, hooked bool
+	over            chan struct{}
 }
 
 // maxDeliveries is how many events wait for a handler or a hook that blocks; more are dropped.
 const maxDeliveries = 1000
 
-// deliver hands an event over, and waits a moment so that as a rule it has been seen when the
-// call returns that it is about.
+// deliver hands an event over, and waits a moment, at most until ctx ends, so that as a rule
+// it has been seen when the call returns that it is about.
 func (c *Connector) deliver(ctx context.Context, e Event) {
-	q, d := &c.deliveries, &delivery{ctx, e, make(chan struct{})}
-	q.mu.Lock()
-	if len(q.queue) == maxDeliveries {
-		q.dropped++
-		q.mu.Unlock()
-		return
-	}
-	q.queue = append(q.queue, d)
-	wait := !q.late
-	if !q.under {
-		q.under = true
-		go c.deliverAll()
-	}
-	q.mu.Unlock()
-	if !wait || c.programs.inside(ctx, c) { // it would wait for itself
+	d := &delivery{ctx: ctx, event: e, write: func(ctx context.Context) { c.write(ctx, e) }, hooked: c.settings.eventHook == nil}
+	if !c.post(d) || c.programs.inside(ctx, c) { // it would wait for itself
 		return
 	}
 	timer := time.NewTimer(programTimeout)
 	defer timer.Stop()
 	select {
 	case <-d.over:
+	case <-ctx.Done():
 	case <-timer.C:
+		q := &c.deliveries
 		q.mu.Lock()
 		q.late = q.under
 		q.mu.Unlock()
 	}
 }
 
-// deliverAll is the life of the goroutine that delivers.
-func (c *Connector) deliverAll() {
-	defer c.programs.enter()()
+// post queues a delivery. It reports whether there is sense in waiting for it.
+func (c *Connector) post(d *delivery) (wait bool) {
 	q := &c.deliveries
-	for {
-		q.mu.Lock()
-		if len(q.queue) == 0 {
-			q.under, q.late = false, false
-			q.mu.Unlock()
-			return
-		}
-		d := q.queue[0]
-		q.queue = q.queue[1:]
-		dropped := q.dropped
-		q.dropped = 0
-		q.mu.Unlock()
-		if !c.deliverOne(d, dropped) {
-			return // another goes on
-		}
+	d.over = make(chan struct{})
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.queue) == maxDeliveries {
+		q.dropped++
+		return false
 	}
+	q.queue = append(q.queue, d)
+	if !q.under {
+		q.under = true
+		go c.deliverAll()
+	}
+	return !q.late
 }
 
-// deliverOne hands one event to the log handler and to the event hook. It returns false
-// where one of them has ended the goroutine.
-func (c *Connector) deliverOne(d *delivery, dropped int) (lives bool) {
-	defer close(d.over)
+// deliverAll is the life of the goroutine that delivers. Where the program's function ends
+// it, another goes on.
+func (c *Connector) deliverAll() {
+	defer c.programs.enter()()
+	done := false
 	defer func() {
-		if !lives {
+		if !done {
+			c.failed("event hook or log handler", errGoexit)
 			go c.deliverAll()
 		}
 	}()
-	_, err := guard(d.ctx, func(ctx context.Context) (any, error) {
-		if dropped > 0 {
-			c.logger().LogAttrs(ctx, slog.LevelWarn, eventsDropped, slog.Int("count", dropped))
+	for d := c.deliveries.first(); d != nil; d = c.deliveries.first() {
+		for _, step := range []struct {
+			done *bool
+			do   func(context.Context)
+		}{{&d.written, d.write}, {&d.hooked, func(context.Context) { c.settings.eventHook(d.event) }}} {
+			if *step.done {
+				continue
+			}
+			*step.done = true
+			if _, err := guard(d.ctx, func(ctx context.Context) (any, error) { step.do(ctx); return nil, nil }); err != nil {
+				c.failed("event hook or log handler", err)
+			}
 		}
-		c.write(ctx, d.event)
-		return nil, nil
-	})
-	if hook := c.settings.eventHook; hook != nil {
-		_, failed := guard(d.ctx, func(context.Context) (any, error) { hook(d.event); return nil, nil })
-		err = errors.Join(err, failed)
+		c.deliveries.pop(c)
 	}
-	if err != nil {
-		_, _ = guard(d.ctx, func(ctx context.Context) (any, error) {
-			c.failed(ctx, "event hook or log handler", err)
-			return nil, nil
-		})
+	done = true
+}
+
+// first is the delivery whose turn it is; nil if there is none, and the goroutine ends.
+func (q *deliveries) first() *delivery {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.queue) == 0 {
+		q.under, q.late = false, false
+		return nil
 	}
-	return true
+	return q.queue[0]
+}
+
+// pop takes it out of the queue.
+func (q *deliveries) pop(c *Connector) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	close(q.queue[0].over)
+	q.queue = q.queue[1:]
+	if n := q.dropped; n > 0 {
+		q.dropped = 0
+		q.queue = append(q.queue, &delivery{ctx: context.Background(), hooked: true, over: make(chan struct{}), write: func(ctx context.Context) {
+			c.logger().LogAttrs(ctx, slog.LevelWarn, eventsDropped, slog.Int("count", n))
+		}})
+	}
 }

@@ -101,7 +101,7 @@ func (c *conn) resume(ctx context.Context, op *operation, id string, cause error
 			})
 			return rows, nil
 		case lost(err):
-			c.connector.lost(c.session, err)
+			c.connector.lost(ctx, c.session, err)
 			c.giveUp(err)
 			if op.sessions++; op.sessions > maxReplace && !op.patience.wait(ctx, c.connector) && ctx.Err() == nil {
 				return nil, err

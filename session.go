@@ -115,6 +115,9 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 		if w.shared {
 			c.sharing.leave()
 		}
+		if cfg != nil && hasPerson(cfg) && saw.Sent() {
+			err = &askedError{err}
+		}
 		if err = lctx.explain(err); cfg != nil && !lctx.wasAnswered() && classifyLogin(err, nil) == ClassPermanent && isLocal(cfg, err) {
 			err = &localError{err}
 		}
@@ -294,32 +297,32 @@ func (c *Connector) pace() {
 
 // served notes that a statement was carried out, or that a session answered a ping:
 // sessions last.
-func (c *Connector) served() {
+func (c *Connector) served(ctx context.Context) {
 	if c.fruitless.Load() != 0 {
 		c.fruitless.Store(0)
-		c.gate.unpace()
+		c.gate.unpace(ctx)
 	}
 	if c.cut.Load() && c.cut.Swap(false) {
-		c.gate.reached()
+		c.gate.reached(ctx)
 	}
 }
 
 // unreachable notes that a statement could not be sent.
-func (c *Connector) unreachable(err error) {
+func (c *Connector) unreachable(ctx context.Context, err error) {
 	c.cut.Store(true)
-	c.gate.unreachable(err)
+	c.gate.unreachable(ctx, err)
 }
 
 // lost notes that a session turned out dead, and makes all suspect that were not
 // heard of since: what ended it (an administrator, an outage, a policy) may have
 // ended them too. The end of one that was suspect itself is what it was suspected of,
 // and no news of those opened or heard of meanwhile.
-func (c *Connector) lost(s *session, cause error) {
+func (c *Connector) lost(ctx context.Context, s *session, cause error) {
 	if s.dead.CompareAndSwap(nil, &cause) {
 		if s.verified.Load() >= c.suspectSince.Load() {
 			c.suspectSince.Store(c.clock.Add(1))
 			c.gate.shut()
 		}
-		c.emit(context.Background(), Event{Kind: EventLost, SessionID: s.id(), Code: number(cause), Class: ClassSessionLost, Age: s.age()})
+		c.emit(ctx, Event{Kind: EventLost, SessionID: s.id(), Code: number(cause), Class: ClassSessionLost, Age: s.age()})
 	}
 }

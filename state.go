@@ -169,7 +169,7 @@ func (c *conn) askForTransaction(ctx context.Context, op *operation) error {
 	open, err := c.hasTransaction(ctx, op)
 	switch {
 	case lost(err):
-		c.connector.lost(c.session, err)
+		c.connector.lost(ctx, c.session, err)
 		c.giveUp(err)
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -204,7 +204,7 @@ func (c *conn) tell(op *operation) error {
 }
 
 var (
-	errReplaced = errors.New("its session was replaced, and what it asks about went with the old one")
+	errReplaced = errors.New("what it asks about went with the session that was replaced, or lies behind a question of the driver's own")
 	errForeign  = errors.New("it was lent the settings of the session that a statement was carried over from")
 	errScript   = errors.New("a script has left a transaction open in it")
 	errBusy     = errors.New("the statement before it is still being cancelled")
@@ -249,7 +249,7 @@ func (c *conn) giveUp(why error) {
 		c.earlier |= c.mine
 	}
 	c.went = c.mine | c.theirs
-	c.connector.stateLost(c.session, why, c.went)
+	c.connector.stateLost(c.asking(), c.session, why, c.went)
 	c.mine, c.theirs, c.inTx, c.sure, c.lasting, c.scripted = 0, 0, false, false, false, noScript
 	c.forget()
 	c.unclaimed()
@@ -296,9 +296,9 @@ func (c *conn) attach(s *session) {
 }
 
 // stateLost makes it known that a session went with state.
-func (c *Connector) stateLost(s *session, why error, lost sqltext.Loss) {
+func (c *Connector) stateLost(ctx context.Context, s *session, why error, lost sqltext.Loss) {
 	if lost != 0 {
-		c.emit(context.Background(), Event{Kind: EventStateLost, SessionID: s.id(), Code: number(why), Class: ClassSessionLost, State: lost.String()})
+		c.emit(ctx, Event{Kind: EventStateLost, SessionID: s.id(), Code: number(why), Class: ClassSessionLost, State: lost.String()})
 	}
 }
 

@@ -261,18 +261,20 @@ func (x *trial) control(r *snowtest.Request) (snowtest.Fault, bool) {
 
 // next is the next user of the pool, who meets no faults.
 func (x *trial) next(insert string) {
-	ctx, cancel := context.WithTimeout(context.Background(), soon)
-	defer cancel()
-	_, err := x.db.ExecContext(ctx, insert)
-	if x.kind.pooled && errors.Is(err, snowtether.ErrSessionLost) { // which is said once
-		_, err = x.db.ExecContext(ctx, insert)
+	exec := func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), soon)
+		defer cancel()
+		_, err := x.db.ExecContext(ctx, insert)
+		if x.kind.pooled && errors.Is(err, snowtether.ErrSessionLost) { // which is said once
+			_, err = x.db.ExecContext(ctx, insert)
+		}
+		return err
 	}
+	err := exec()
 	if err != nil && x.loginRefused() {
 		// The credentials were refused, by a fault; they rest for a while.
 		time.Sleep(soon)
-		ctx, cancel := context.WithTimeout(context.Background(), soon)
-		defer cancel()
-		_, err = x.db.ExecContext(ctx, insert)
+		err = exec()
 	}
 	if err != nil {
 		x.wrong("the next user got: %v", err)
