@@ -30,6 +30,7 @@ type gate struct {
 	slots    *semaphore.Weighted                  // first come, first served
 	pause    func(*backoff.BackOff) time.Duration // the next step of a back-off, made where it is nil; the program's, so that it is called without mu
 	cooldown time.Duration
+	heedless bool                      // of the server's load
 	budget   func(error) time.Duration // for how long a caller without a deadline waits
 	secret   [32]byte                  // keys the fingerprints
 
@@ -123,6 +124,7 @@ func newGate(s *settings, emit func(context.Context, Event), pause func(*backoff
 		pause:    pause,
 		slots:    semaphore.NewWeighted(int64(s.maxLogins)),
 		cooldown: s.authCooldown,
+		heedless: s.heedless,
 		first:    make(chan struct{}, 1),
 		opened:   make(chan struct{}),
 		refusals: make(map[fingerprint]*refusal),
@@ -282,7 +284,7 @@ func (g *gate) failed(begun time.Time, err error) (again bool) {
 		g.backOff, g.next = nil, before
 		return false
 	}
-	g.backOff, g.next = b, time.Now().Add(max(wait, retryAfter(err)))
+	g.backOff, g.next = b, time.Now().Add(g.load.rest(wait, retryAfter(err)))
 	return true
 }
 
@@ -291,13 +293,16 @@ func (g *gate) failed(begun time.Time, err error) (again bool) {
 func (g *gate) shut() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.openUntil, g.loss = time.Time{}, true
+	g.openUntil, g.loss, g.load = time.Time{}, true, g.load.remembered()
 }
 
 // weigh takes note of what a login shows of the server's load.
 func (g *gate) weigh(took time.Duration, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.heedless {
+		return
+	}
 	if g.load = g.load.after(took, err); g.load.throttled {
 		g.openUntil = time.Time{}
 	}

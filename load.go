@@ -19,22 +19,30 @@ import (
 type load struct {
 	spread    time.Duration // the first login after a loss of sessions waits for a random part of this
 	throttled bool          // logins were turned away: one is under way at a time
+	seen      time.Time     // when a login was last turned away or slow
 }
 
 // The bounds of the spread. It doubles with each login that is turned away, grows to what a
-// slow one takes, and shrinks by a quarter with each that succeeds.
+// slow one takes, and shrinks by a quarter with each that succeeds: then three of four
+// logins succeed before long, whatever the fleet's size, and the server is not idle. After
+// an hour it is forgotten.
 const (
 	firstSpread = time.Second
 	maxSpread   = 2 * time.Minute
 	slowLogin   = 3 * time.Second // a login takes less than a second, as a rule
 	noSpread    = 100 * time.Millisecond
+	forgetAfter = time.Hour
 )
+
+// maxRest bounds the wait after a login that was turned away. A longer one leaves the server
+// idle at the end, when most of a fleet has been served.
+const maxRest = 12 * time.Second
 
 // after is the load after a login.
 func (l load) after(took time.Duration, err error) load {
 	switch {
 	case isThrottled(err):
-		return load{min(max(2*l.spread, firstSpread), maxSpread), true}
+		return load{min(max(2*l.spread, firstSpread), maxSpread), true, time.Now()}
 	case err != nil:
 		return l
 	}
@@ -42,7 +50,15 @@ func (l load) after(took time.Duration, err error) load {
 		l = load{}
 	}
 	if took >= slowLogin {
-		l.spread = min(max(l.spread, took), maxSpread)
+		l.spread, l.seen = min(max(l.spread, took), maxSpread), time.Now()
+	}
+	return l
+}
+
+// remembered is the load when sessions are lost.
+func (l load) remembered() load {
+	if time.Since(l.seen) >= forgetAfter {
+		return load{}
 	}
 	return l
 }
@@ -53,6 +69,21 @@ func (l load) wait() time.Duration {
 		return 0
 	}
 	return rand.N(l.spread)
+}
+
+// rest draws the wait after a login that failed, which is step by the back-off. A back-off
+// begins anew with each login that succeeds, the spread does not: who was turned away five
+// times before is not to knock again in half a second. The server's own word is added to what
+// is shorter, so that those who got it in the same moment do not come back in the same moment.
+func (l load) rest(step, after time.Duration) time.Duration {
+	if l.throttled {
+		half := min(l.spread/2, maxRest*2/3)
+		step = max(step, half/2+rand.N(half))
+	}
+	if step < after {
+		step += after
+	}
+	return step
 }
 
 // isThrottled reports whether a login was turned away because there are too many.

@@ -48,6 +48,7 @@ type settings struct {
 	logger         *slog.Logger
 	eventHook      func(Event)
 	loginGuard     LoginGuard
+	heedless       bool                 // of the server's load (load.go): in tests
 	meterProvider  metric.MeterProvider // nil: the global one
 	poolName       string
 	now            func() time.Time // by it a suspended machine is noticed; tests replace it

@@ -64,6 +64,7 @@ type Fault struct {
 	Drop    bool            // close the connection without an answer
 	Status  int             // answer with this HTTP status, and Body
 	Body    string          // with Status 0: HTTP status 200 and this in place of JSON
+	Header  http.Header     // goes with Status and Body, for example a Retry-After
 	Code    string          // answer success:false with this code
 	Message string          // goes with Code
 	Cut     int             // of the answer, send only so many bytes of the body and close the connection; 0: send all

@@ -3,6 +3,7 @@ package snowtest
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -20,11 +21,12 @@ type incoming struct {
 
 // reply is an answer that is not sent yet.
 type reply struct {
-	status   int      // 0: 200
-	json     any      // the body, or
-	raw      []byte   // the body as it stands
-	mime     string   // Content-Type of raw
-	encoding string   // Content-Encoding of raw
+	status   int    // 0: 200
+	json     any    // the body, or
+	raw      []byte // the body as it stands
+	mime     string // Content-Type of raw
+	encoding string // Content-Encoding of raw
+	header   http.Header
 	dropped  bool     // the client or the server has gone
 	session  *session // of a login
 }
@@ -89,9 +91,9 @@ func (f *Fault) reply() *reply {
 	case f.Drop:
 		return gone
 	case f.Status != 0:
-		return &reply{status: f.Status, raw: []byte(f.Body)}
+		return &reply{status: f.Status, raw: []byte(f.Body), header: f.Header}
 	case f.Body != "":
-		return &reply{raw: []byte(f.Body)}
+		return &reply{raw: []byte(f.Body), header: f.Header}
 	}
 	return refuse(f.Code, f.Message)
 }
@@ -106,6 +108,7 @@ func (rep *reply) send(w http.ResponseWriter, cut int) {
 		}
 		mime = "application/json"
 	}
+	maps.Copy(w.Header(), rep.header)
 	if mime != "" {
 		w.Header().Set("Content-Type", mime)
 	}
