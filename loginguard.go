@@ -23,8 +23,8 @@ import (
 //
 // Both methods are called for one login at a time or for several side by side, on goroutines
 // of the connector's. A call that has not returned after 2 s, panics or fails is a Warn line;
-// the login is then sent without the guard, which is not asked again for 10 s. In all, a
-// guard holds a login up for 2 minutes at the most: then it is sent.
+// the login is then sent without the guard, which is not asked again for 10 s. So is one
+// that the guard has held up for 2 minutes in all.
 type LoginGuard interface {
 	// Before says whether a login may be sent: now (0, nil), or not before wait has passed,
 	// when it is asked again. An error that Is [ErrLoginSuspended] says that it may not be
@@ -65,6 +65,8 @@ const (
 	guardBound   = 2 * time.Minute
 )
 
+var errGuardBound = fmt.Errorf("it has held a login up for %v", guardBound)
+
 // A guardian asks the program's guard, and does without it while it fails.
 type guardian struct {
 	guard LoginGuard // nil: there is none
@@ -98,10 +100,13 @@ func (c *Connector) askGuard(ctx context.Context, login LoginAttempt) error {
 		switch {
 		case errors.Is(err, ErrLoginSuspended):
 			return err
-		case err != nil && ctx.Err() == nil:
+		case err != nil:
+			if ctx.Err() != nil {
+				err = errGuardBound
+			}
 			c.guardFailed(err)
 			return nil
-		case err != nil || wait <= 0:
+		case wait <= 0:
 			g.answered()
 			return nil
 		}
@@ -111,6 +116,7 @@ func (c *Connector) askGuard(ctx context.Context, login LoginAttempt) error {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
+			c.guardFailed(errGuardBound)
 			return nil
 		case <-c.stopped.Done():
 			timer.Stop()
