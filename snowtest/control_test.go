@@ -3,6 +3,7 @@ package snowtest_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -323,5 +324,21 @@ func TestRequestKindsHaveNames(t *testing.T) {
 	}
 	if len(names) != 11 || snowtest.RequestKind(99).String() != "kind 99" || !names["renew"] {
 		t.Errorf("names %v", names)
+	}
+}
+
+func TestFaultsHeaderIsSent(t *testing.T) {
+	srv := snowtest.New(t)
+	header := http.Header{"Retry-After": {"7"}, "Content-Type": {"text/html"}}
+	for _, fault := range []snowtest.Fault{{Status: 503, Header: header}, {Body: "<html>", Header: header}} {
+		srv.Control(on(snowtest.RequestOther, fault))
+		reply, err := http.Get(srv.URL() + "/somewhere")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = reply.Body.Close()
+		if reply.Header.Get("Retry-After") != "7" || reply.Header.Get("Content-Type") != "text/html" {
+			t.Errorf("the reply has the header %v", reply.Header)
+		}
 	}
 }
