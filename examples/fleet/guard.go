@@ -108,7 +108,7 @@ func (g *Guard) Before(ctx context.Context, login snowtether.LoginAttempt) (time
 	case err != nil:
 		return 0, fmt.Errorf("asking Redis: %w", err)
 	case len(said) != 2:
-		return 0, fmt.Errorf("Redis answered %v", said)
+		return 0, fmt.Errorf("an answer of Redis is no answer: %v", said)
 	}
 	wait := time.Duration(said[1]) * time.Millisecond
 	switch said[0] {
