@@ -24,11 +24,12 @@ type load struct {
 
 // The bounds of the spread. It doubles with each login that is turned away, grows to what a
 // slow one takes, and shrinks by a quarter with each that succeeds: then three of four
-// logins succeed before long, whatever the fleet's size, and the server is not idle. After
-// an hour it is forgotten.
+// logins succeed before long, whatever the fleet's size, and the server is not idle. It is
+// well below the connect budget, as a caller without a deadline waits it out, perhaps long
+// after the storm; after an hour it is forgotten.
 const (
 	firstSpread = time.Second
-	maxSpread   = 2 * time.Minute
+	maxSpread   = 30 * time.Second
 	slowLogin   = 3 * time.Second // a login takes less than a second, as a rule
 	noSpread    = 100 * time.Millisecond
 	forgetAfter = time.Hour
