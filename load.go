@@ -23,10 +23,9 @@ type load struct {
 }
 
 // The bounds of the spread. It doubles with each login that is turned away, grows to what a
-// slow one takes, and shrinks by a quarter with each that succeeds: then three of four
-// logins succeed before long, whatever the fleet's size, and the server is not idle. It is
-// well below the connect budget, as a caller without a deadline waits it out, perhaps long
-// after the storm; after an hour it is forgotten.
+// slow one takes, and shrinks by a quarter with each that succeeds. It stays well below the
+// connect budget, as a caller without a deadline waits it out, perhaps long after the storm.
+// After an hour it is forgotten.
 const (
 	firstSpread = time.Second
 	maxSpread   = 30 * time.Second
