@@ -25,6 +25,7 @@ type conn struct {
 	session   *session
 	tx        *tx             // open, or nil
 	caller    context.Context // of the operation under way
+	waited    waited          // for its first login
 	alone     bool            // its connector has no other and ends with it
 	sessionState
 
@@ -116,14 +117,20 @@ func (c *conn) ResetSession(ctx context.Context) error {
 }
 
 // question asks whether the session is alive, because it came out of the pool and others
-// have ended. The error is the context's.
-func (c *conn) question(ctx context.Context, op *operation) error {
+// have ended, or because it rested. One that rested is asked again while Snowflake cannot be
+// reached, within the operation's patience. The error is the context's.
+func (c *conn) question(ctx context.Context, op *operation, rested bool) error {
 	limited, cancel := op.patience.limit(ctx, c.connector)
 	defer cancel()
 	now := c.connector.clock.Load()
 	unsent, err := c.probe(limited)
+	for rested && err != nil && isTransient(err) && ctx.Err() == nil && !unsent && c.settled(ctx) && op.patience.wait(ctx, c.connector) {
+		now = c.connector.clock.Load()
+		unsent, err = c.probe(limited)
+	}
 	switch {
 	case err == nil:
+		op.patience.renew()
 		c.session.heard(now)
 	case lost(err):
 		c.connector.lost(ctx, c.session, err)
@@ -147,11 +154,16 @@ func (c *conn) probe(ctx context.Context) (unsent bool, _ error) {
 	defer cancel()
 	seen := transcript.New(gosnowflake.WithDescribeOnly(transcript.Without(ctx)))
 	var timer *time.Timer
+	answers := 0
 	timer = time.AfterFunc(questionTimeout, func() {
-		if seen.Sent() {
-			cancel()
-		} else {
+		switch n := seen.Answers(); {
+		case !seen.Sent():
 			timer.Reset(time.Second) // while the network is cut gosnowflake tries on
+		case n > answers:
+			answers = n
+			timer.Reset(questionTimeout) // as while it is told to come again later
+		default:
+			cancel()
 		}
 	})
 	defer timer.Stop()

@@ -100,6 +100,9 @@ func newConnector(cfg *gosnowflake.Config, opts []Option) (*Connector, error) {
 	if err := checkConfig(cfg, &s); err != nil {
 		return nil, err
 	}
+	if cfg.Authenticator == gosnowflake.AuthTypeTokenAccessor && cfg.TokenAccessor != nil && s.changed == DiscardChanged {
+		return nil, errors.New("snowtether: WithChangedSession(DiscardChanged) needs a session for each connection; with AuthTypeTokenAccessor all are one")
+	}
 	return start(&Connector{settings: s, cfg: cfg}), nil
 }
 
@@ -144,7 +147,7 @@ func start(c *Connector) *Connector {
 	c.sessions = make(map[*session]struct{})
 	c.reader, _ = sqltext.NewReader(c.settings.harmless...) // validate has seen that they are names
 	c.counters.start()
-	c.gate = newGate(&c.settings, c.emit, func(b *backoff.BackOff) time.Duration { return c.nextPause(context.Background(), b) })
+	c.gate = newGate(&c.settings, c.queue, func(b *backoff.BackOff) time.Duration { return c.nextPause(context.Background(), b) })
 	c.guardian.guard = c.settings.loginGuard
 	c.gate.budget = func(err error) time.Duration {
 		if isSetting(err) && !c.in.Load() {
@@ -171,11 +174,14 @@ func (c *Connector) Driver() driver.Driver { return Driver{c} }
 // The login does not end with ctx: if the caller leaves, the session is closed in
 // the background as soon as it is open.
 func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
+	begun := time.Now()
 	s, err := c.login(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return newConn(c, s), nil
+	cn := newConn(c, s)
+	cn.waited = waited{begun, time.Now()}
+	return cn, nil
 }
 
 // Close ends the connector: no login is sent any more. Sessions that are in use are left

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
@@ -102,6 +103,7 @@ type tokenCache struct {
 	source   oauth2.TokenSource
 	programs *programs
 	lock     chan struct{} // held by whoever asks the source
+	asking   atomic.Int64  // calls that have not returned
 
 	mu    sync.Mutex
 	token *oauth2.Token
@@ -125,17 +127,21 @@ func (t *tokenCache) get(ctx context.Context, stale string) (string, error) {
 		<-t.lock
 		return token, nil
 	}
-	// oauth2.TokenSource knows no context. One that hangs is left behind; the lock
-	// stays with it, so that it is not asked again meanwhile.
+	// oauth2.TokenSource knows no context. A call that hangs is left behind, and others are
+	// made in its place; but not many.
 	type answer struct {
 		token string
 		err   error
 	}
 	done := make(chan answer, 1)
+	var once sync.Once
+	free := func() { once.Do(func() { <-t.lock }) }
+	t.asking.Add(1)
 	go func() {
 		a := answer{err: errGoexit}
 		defer func() {
-			<-t.lock
+			t.asking.Add(-1)
+			free()
 			done <- a
 		}()
 		defer t.programs.enter()()
@@ -148,9 +154,15 @@ func (t *tokenCache) get(ctx context.Context, stale string) (string, error) {
 		}
 		return a.token, a.err
 	case <-ctx.Done():
+		if t.asking.Load() < maxAsking {
+			free()
+		}
 		return "", fmt.Errorf("it has not answered: %w", ctx.Err())
 	}
 }
+
+// maxAsking is how many calls of a token source may hang until it is not called any more.
+const maxAsking = 5
 
 // cached is the token at hand, "" if it is stale or nears its expiry. Expiry goes
 // by the wall clock, without the monotonic reading: that stands still while a

@@ -148,14 +148,21 @@ const (
 
 // emit makes an event known. It is not called with a lock held: whoever waits for
 // the lock would wait for the program's log handler and hook as well.
-func (c *Connector) emit(ctx context.Context, e Event) {
+func (c *Connector) emit(ctx context.Context, e Event) { c.queue(ctx, e)() }
+
+// queue puts an event in its place among the others, and may be called with a lock held. The
+// function that it returns may not: it makes the event known.
+func (c *Connector) queue(ctx context.Context, e Event) (emit func()) {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
 	}
 	c.counters.count(e)
-	c.metrics.record(ctx, e)
 	c.recent.add(e)
-	c.deliver(ctx, e)
+	await := c.deliver(ctx, e)
+	return func() {
+		c.metrics.record(ctx, e)
+		await()
+	}
 }
 
 func (c *Connector) logger() *slog.Logger { return cmp.Or(c.settings.logger, slog.Default()) }

@@ -35,7 +35,7 @@ type gate struct {
 	secret   [32]byte                  // keys the fingerprints
 
 	first chan struct{} // holds one token: who has it goes first
-	emit  func(context.Context, Event)
+	queue func(context.Context, Event) (emit func())
 
 	mu        sync.Mutex
 	openUntil time.Time
@@ -55,15 +55,22 @@ type gate struct {
 	refused spell // the last login was refused
 }
 
-// unlock unlocks mu and then makes known what happened: nobody waits at the gate
+// unlock queues what happened, unlocks mu, and then makes it known: nobody waits at the gate
 // for a log handler or a hook.
 func (g *gate) unlock(ctx context.Context) {
-	events := g.events
-	g.events = nil
-	g.mu.Unlock()
-	for _, e := range events {
-		g.emit(ctx, e)
+	for _, emit := range g.queued(ctx) {
+		defer emit()
 	}
+	g.mu.Unlock()
+}
+
+// queued puts what happened in its place. It is called with mu held.
+func (g *gate) queued(ctx context.Context) (emit []func()) {
+	for _, e := range g.events {
+		emit = append(emit, g.queue(ctx, e))
+	}
+	g.events = nil
+	return emit
 }
 
 // A spell is a time in which logins do not go as they should. Its beginning and its
@@ -118,9 +125,9 @@ func (g *gate) info(now time.Time) GateInfo {
 // or an outage that has begun.
 const openFor = 100 * time.Millisecond
 
-func newGate(s *settings, emit func(context.Context, Event), pause func(*backoff.BackOff) time.Duration) *gate {
+func newGate(s *settings, queue func(context.Context, Event) func(), pause func(*backoff.BackOff) time.Duration) *gate {
 	g := &gate{
-		emit:     emit,
+		queue:    queue,
 		pause:    pause,
 		slots:    semaphore.NewWeighted(int64(s.maxLogins)),
 		cooldown: s.authCooldown,
@@ -188,7 +195,11 @@ func (g *gate) goFirst(ctx, stopped context.Context) error {
 	g.mu.Lock()
 	wait := max(time.Until(g.next), 0)
 	if g.loss {
-		g.loss, wait = false, wait+g.load.wait()
+		spread := g.load.wait()
+		if deadline, ok := ctx.Deadline(); ok {
+			spread = min(spread, time.Until(deadline)/2)
+		}
+		g.loss, wait = false, wait+max(spread, 0)
 	}
 	g.mu.Unlock()
 	if wait > 0 {
@@ -252,15 +263,14 @@ func (p *pass) leave(err error) (again bool) {
 		g.backOff, g.next, g.failure = nil, time.Time{}, nil // it answers
 		g.openUntil = time.Time{}
 	}
-	events := g.events
-	g.events = nil
+	events := g.queued(context.Background())
 	g.mu.Unlock()
 	g.slots.Release(1)
 	if p.first {
 		<-g.first
 	}
-	for _, e := range events { // after the pass is free: a hook may be slow
-		g.emit(context.Background(), e)
+	for _, emit := range events { // after the pass is free: a hook may be slow
+		emit()
 	}
 	return again
 }

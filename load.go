@@ -25,13 +25,14 @@ type load struct {
 // The bounds of the spread. It doubles with each login that is turned away, grows to what a
 // slow one takes, and shrinks by a quarter with each that succeeds. It stays well below the
 // connect budget, as a caller without a deadline waits it out, perhaps long after the storm.
-// After an hour it is forgotten.
+// After an hour it is forgotten, after ten minutes if it was no more than a slow login.
 const (
 	firstSpread = time.Second
 	maxSpread   = 30 * time.Second
 	slowLogin   = 3 * time.Second // a login takes less than a second, as a rule
 	noSpread    = 100 * time.Millisecond
 	forgetAfter = time.Hour
+	forgetSlow  = 10 * time.Minute
 )
 
 // maxRest bounds the wait after a login that was turned away. A longer one leaves the server
@@ -57,7 +58,7 @@ func (l load) after(took time.Duration, err error) load {
 
 // remembered is the load when sessions are lost.
 func (l load) remembered() load {
-	if time.Since(l.seen) >= forgetAfter {
+	if age := time.Since(l.seen); age >= forgetAfter || !l.throttled && age >= forgetSlow {
 		return load{}
 	}
 	return l

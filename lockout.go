@@ -135,7 +135,7 @@ func (l *lockout) enter(ctx context.Context, n *knock) (leave func(), _ error) {
 			k.entered++
 			n.number = k.entered
 			l.mu.Unlock()
-			return func() { l.leave(k) }, nil
+			return sync.OnceFunc(func() { l.leave(k) }), nil
 		}
 		if left <= 0 && (k.under == 0 || !n.lockable) {
 			defer l.mu.Unlock()

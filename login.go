@@ -321,8 +321,15 @@ func (c *Connector) knock(ctx context.Context, n knock, cfg *gosnowflake.Config)
 		return nil, err
 	}
 	begun := time.Now()
-	s, err := c.open(ctx, cfg)
-	took := time.Since(begun)
+	var took time.Duration
+	s, err := c.open(ctx, cfg, func() { // it is in, and its set-up holds up no other
+		took = time.Since(begun)
+		c.lockout.accepted(n)
+		leave()
+	})
+	if took == 0 {
+		took = time.Since(begun)
+	}
 	if cfg == nil || !hasPerson(cfg) && !isSetUp(err) {
 		c.gate.weigh(took, err)
 	}
@@ -333,7 +340,6 @@ func (c *Connector) knock(ctx context.Context, n knock, cfg *gosnowflake.Config)
 	case err == nil, isSetUp(err): // the credentials were right
 		c.counters.failingLogins.Store(0)
 		c.gate.lift(n.key)
-		c.lockout.accepted(n)
 	case c.stopped.Err() != nil:
 		err = errClosed // Close ended it: that says nothing about Snowflake
 	case c.loginFailed(ctx, begun, err) != ClassTransient:

@@ -24,7 +24,7 @@ import (
 // Both methods are called for one login at a time or for several side by side, on goroutines
 // of the connector's. A call that has not returned after 2 s, panics or fails is a Warn line;
 // the login is then sent without the guard, which is not asked again for 10 s. So is one
-// that the guard has held up for 2 minutes in all.
+// that the guard has held up for 90 s in all, which is less than the connect budget.
 type LoginGuard interface {
 	// Before says whether a login may be sent: now (0, nil), or not before wait has passed,
 	// when it is asked again. An error that Is [ErrLoginSuspended] says that it may not be
@@ -62,7 +62,7 @@ type LoginOutcome struct {
 const (
 	guardTimeout = 2 * time.Second
 	guardRest    = 10 * time.Second
-	guardBound   = 2 * time.Minute
+	guardBound   = 90 * time.Second
 )
 
 var errGuardBound = fmt.Errorf("it has held a login up for %v", guardBound)

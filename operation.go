@@ -103,6 +103,7 @@ type try struct {
 func (c *conn) do(ctx context.Context, op *operation) (out any, failed error) {
 	c.checkOut()
 	c.caller = ctx
+	op.patience.after(c.waited)
 	var seen *transcript.Recorder
 	for next := true; next; {
 		var done bool

@@ -89,7 +89,7 @@ func (s *session) isGone() bool {
 // looked at again. Best effort: what cannot be ended Snowflake ends later. Only what the
 // sessions that were given up have left is touched, because others may act as the same user.
 func (c *conn) endOrphans(ctx context.Context, op *operation) (asked bool) {
-	if op.call != callBegin || c.txState() != noTx || op.tidied {
+	if op.call != callBegin || c.txState() != noTx || op.tidied || c.mine != 0 { // what this session has is not risked
 		return false
 	}
 	some := c.connector.orphans.take()
@@ -107,6 +107,7 @@ func (c *conn) endOrphans(ctx context.Context, op *operation) (asked bool) {
 	case lost(err):
 		c.connector.lost(ctx, c.session, err)
 		c.giveUp(err)
+		op.tidied = false // another session answers
 	case isPanic(err), c.session.busy.Load() != nil: // it would be waited for
 		c.giveUp(err)
 	}

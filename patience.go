@@ -15,6 +15,17 @@ type patience struct {
 	backOff backoff.BackOff
 }
 
+// Waited is the time for which a connection's first login was waited for.
+type waited struct{ from, until time.Time }
+
+// after is a patience of which a part is gone: the call waited for its connection a moment
+// ago, for longer than a login takes.
+func (p *patience) after(w waited) {
+	if time.Since(w.until) < time.Second && w.until.Sub(w.from) > atOnceFor {
+		p.since = w.from
+	}
+}
+
 // renew is called when an outage is over.
 func (p *patience) renew() { *p = patience{} }
 
@@ -55,4 +66,7 @@ func (p *patience) wait(ctx context.Context, c *Connector) bool {
 
 // untried reports whether next to nothing of it is gone: then database/sql may begin from
 // the start on another connection, with a patience of its own.
-func (p *patience) untried() bool { return p.since.IsZero() || time.Since(p.since) <= 5*time.Second }
+func (p *patience) untried() bool { return p.since.IsZero() || time.Since(p.since) <= atOnceFor }
+
+// atOnceFor is how long what is done without waiting may take.
+const atOnceFor = 5 * time.Second

@@ -160,13 +160,19 @@ type delivery struct {
 // maxDeliveries is how many events wait for a handler or a hook that blocks; more are dropped.
 const maxDeliveries = 1000
 
-// deliver hands an event over, and waits a moment, at most until ctx ends, so that as a rule
+// deliver hands an event over. await waits a moment, at most until ctx ends, so that as a rule
 // it has been seen when the call returns that it is about.
-func (c *Connector) deliver(ctx context.Context, e Event) {
+func (c *Connector) deliver(ctx context.Context, e Event) (await func()) {
 	d := &delivery{ctx: ctx, event: e, write: func(ctx context.Context) { c.write(ctx, e) }, hooked: c.settings.eventHook == nil}
-	if !c.post(d) || c.programs.inside(ctx, c) { // it would wait for itself
-		return
+	wait := c.post(d)
+	return func() {
+		if wait && !c.programs.inside(ctx, c) { // else it would wait for itself
+			c.await(ctx, d)
+		}
 	}
+}
+
+func (c *Connector) await(ctx context.Context, d *delivery) {
 	timer := time.NewTimer(programTimeout)
 	defer timer.Stop()
 	select {

@@ -36,6 +36,7 @@ type session struct {
 	visible   atomic.Bool                   // gosnowflake's requests can be seen
 	silent    bool                          // its login did nothing that an HTTP client does: a mock
 	detached  bool                          // it is being used, and will be closed, in the background
+	kept      bool                          // it is not logged out
 	inTx      bool                          // it was given up with a transaction that may be open
 	dead      atomic.Pointer[error]         // why, once it was found dead
 	vanished  atomic.Bool                   // it was found dead when it was to be logged out
@@ -80,12 +81,12 @@ func (s *session) age() time.Duration { return elapsed(s.opened, s.connector.set
 var errNoToken = fmt.Errorf("the login was answered without a session token: %w", io.ErrUnexpectedEOF)
 
 // open sends one login and sets the session up. cfg is nil for a connector that
-// was given.
-func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session, error) {
+// was given. in is called when the login has succeeded, before the set-up.
+func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config, in func()) (*session, error) {
 	lctx := newLoginContext(ctx, c.stopped, cfg)
 	defer lctx.release()
 	w := &tokenWatcher{connector: c, login: lctx, sessionID: -1, renewing: make(chan struct{}, 1)}
-	inner, who, address := c.inner, principal{}, (*gosnowflake.Config)(nil)
+	inner, who, address, kept := c.inner, principal{}, (*gosnowflake.Config)(nil), false
 	if cfg != nil {
 		if c.settings.idlePing > 0 {
 			address = addressOf(cfg)
@@ -94,13 +95,14 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 		// it counts only the waiting. Next to nothing leaves the one attempt.
 		//lint:ignore SA1019 there is no other setting for it
 		cfg.LoginTimeout = time.Nanosecond
+		kept = cfg.ServerSessionKeepAlive
 		w.own, cfg.TokenAccessor = cfg.TokenAccessor, w
 		w.loggedIn = cfg.Authenticator == gosnowflake.AuthTypeTokenAccessor
 		if w.shared = w.loggedIn && w.own != nil; w.shared {
 			if err := c.sharing.join(); err != nil {
 				return nil, err
 			}
-			cfg.ServerSessionKeepAlive = true // it is never logged out: it is somebody else's
+			cfg.ServerSessionKeepAlive, kept = true, true // it is never logged out: it is somebody else's
 		}
 		if cfg.Transporter != nil {
 			cfg.Transporter = adviceReader{cfg.Transporter}
@@ -123,7 +125,7 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 		}
 		return nil, err
 	}
-	s := &session{connector: c, conn: asInner(conn), watcher: w, address: address, opened: time.Now(), order: c.clock.Add(1), principal: who, prepared: map[*prepared]struct{}{}}
+	s := &session{connector: c, conn: asInner(conn), watcher: w, address: address, opened: time.Now(), kept: kept, order: c.clock.Add(1), principal: who, prepared: map[*prepared]struct{}{}}
 	s.visible.Store(saw.Sent())
 	s.silent = cfg == nil && saw.Silent() && !s.conn.snowflake.IsValid()
 	s.heard(s.order)
@@ -141,7 +143,10 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config) (*session
 	case c.stopped.Err() != nil:
 		err = errClosed
 	default:
-		err = c.setUp(transcript.Without(ctx), s)
+		in()
+		if err = c.setUp(transcript.Without(ctx), s); err == nil && c.stopped.Err() != nil {
+			err = errClosed
+		}
 	}
 	if err != nil {
 		if isSetUp(err) {
@@ -229,7 +234,10 @@ func (e *setUpError) Unwrap() error { return notBadConn(e.err) }
 func (c *Connector) retire(s *session) {
 	s.closing.Do(func() {
 		s.leaving.Store(true)
-		if s.watcher.shared {
+		switch {
+		case s.watcher.shared && s.inTx:
+			c.sharing.end()
+		case s.watcher.shared:
 			c.sharing.leave()
 		}
 		c.afterAll(s, func() {
@@ -252,6 +260,12 @@ func (c *Connector) retire(s *session) {
 			if s.inTx {
 				s.refresh()
 				s.awaitLeft()
+				if s.kept {
+					s.rollBack()
+				}
+				if s.watcher.shared {
+					c.sharing.leave()
+				}
 			}
 			s.preparing.Lock()
 			for p := range s.prepared {
@@ -262,6 +276,28 @@ func (c *Connector) retire(s *session) {
 			_ = s.conn.Close()
 		})
 	})
+}
+
+// rollBack ends the transaction of a session that is not logged out, because it is others'
+// too (AuthTypeTokenAccessor) or because the program wants it so (ServerSessionKeepAlive):
+// else it would stay open, with its locks, and the next user's rows would end in it. It goes
+// on until the server has answered, or the connector has been closed for a while.
+func (s *session) rollBack() {
+	for pause, late := 100*time.Millisecond, 0; late < 3; pause = min(2*pause, 10*time.Second) {
+		ctx, cancel := context.WithTimeout(context.Background(), rollbackTimeout)
+		_, _, left, err := s.watched(ctx, transcript.New(ctx), func(ctx context.Context, s *session) (any, error) { return nil, s.conn.execSimple(ctx, "ROLLBACK") })
+		cancel()
+		if err == nil || lost(err) && !renewalFailed(err) || outcomeOf(err).Answer {
+			return
+		}
+		if left {
+			s.awaitLeft()
+		}
+		if s.connector.stopped.Err() != nil {
+			late++
+		}
+		time.Sleep(pause)
+	}
 }
 
 // refresh has the session's token renewed if it has expired. gosnowflake's log-out does

@@ -18,17 +18,22 @@ type sharing struct {
 	mu        sync.Mutex
 	users     int
 	exclusive bool // its one user has a transaction or state
+	ending    bool // and it is being rolled back, because that user has gone
 }
 
 var (
 	errShared    = errors.New("snowtether: all connections of this pool are one session (AuthTypeTokenAccessor), in which a transaction or session state would be everybody's; set MaxOpenConns to 1, or let each connection log in")
 	errExclusive = errors.New("snowtether: all connections of this pool are one session (AuthTypeTokenAccessor), and another one has a transaction or session state in it; set MaxOpenConns to 1, or let each connection log in")
+	errEnding    = errors.New("all connections of this pool are one session (AuthTypeTokenAccessor), and a transaction that was given up in it is being rolled back")
 )
 
 // join adds a connection.
 func (s *sharing) join() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.ending {
+		return &localError{errEnding}
+	}
 	if s.exclusive {
 		return errExclusive
 	}
@@ -41,7 +46,14 @@ func (s *sharing) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.users--
-	s.exclusive = false // it can only have been this one's
+	s.exclusive, s.ending = false, false // it can only have been this one's
+}
+
+// end keeps others out until the transaction that is left in the session has been rolled back.
+func (s *sharing) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.exclusive, s.ending = true, true
 }
 
 // claim makes the session one connection's.
@@ -76,7 +88,7 @@ func (c *conn) claimed(op *operation) error {
 
 // unclaimed gives the session back to others, if nothing of this connection's is in it.
 func (c *conn) unclaimed() {
-	if c.session.watcher.shared && c.tx == nil && !c.inTx && c.mine|c.theirs == 0 {
+	if c.session.watcher.shared && c.tx == nil && !c.inTx && !c.session.inTx && c.mine|c.theirs == 0 {
 		c.connector.sharing.yield()
 	}
 }

@@ -3,6 +3,7 @@ package snowtether
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/snowtether/snowtether/internal/sqltext"
@@ -132,8 +133,9 @@ func (c *conn) inspect(ctx context.Context, op *operation) error {
 		}
 	}
 	if c.gone == nil && op.call != callPing && (c.unsure || c.session.rested() && op.suffersFromReset()) {
+		rested := !c.unsure
 		c.unsure = false
-		return c.question(ctx, op)
+		return c.question(ctx, op, rested)
 	}
 	return nil
 }
@@ -173,12 +175,17 @@ func (c *conn) askForTransaction(ctx context.Context, op *operation) error {
 		c.giveUp(err)
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case err != nil && isTransient(err) && c.settled(ctx) && op.patience.wait(ctx, c.connector):
+		return c.askForTransaction(ctx, op)
+	case err != nil && c.mine == 0 && c.scripted == theirScript:
+		c.giveUp(err) // nobody loses anything by it
 	case err != nil:
-		c.giveUp(err)
+		return &SessionError{Op: op.name, Class: ClassTransient, SessionID: c.session.id(), Err: fmt.Errorf("it could not be asked whether a script has left a transaction open: %w", err)}
 	case open && c.scripted == theirScript:
 		c.session.inTx = true
 		c.giveUp(errScript)
 	default:
+		op.patience.renew()
 		c.scripted, c.inTx, c.lasting = noScript, open, open
 	}
 	return nil
@@ -336,6 +343,14 @@ func (c *conn) settle(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// settled waits a moment until an operation that was left behind is over, and reports whether
+// it is.
+func (c *conn) settled(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	return c.settle(ctx) == nil
 }
 
 // settleTimeout is how long a checkout waits for the cancelling of the statement

@@ -45,7 +45,8 @@ func TestTokenThatExpiresUnderSeveralLoginsIsAskedForOnce(t *testing.T) {
 	})
 }
 
-// TestSourceThatHangsHoldsUpNoLoginForEver: nor is it asked a second time meanwhile.
+// TestSourceThatHangsHoldsUpNoLoginForEver: nor is it asked a second time within its minute;
+// after that it is.
 func TestSourceThatHangsHoldsUpNoLoginForEver(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		source := &tokens{next: func(n int64) (*oauth2.Token, error) {
@@ -68,13 +69,13 @@ func TestSourceThatHangsHoldsUpNoLoginForEver(t *testing.T) {
 			wg.Go(func() {
 				begun := time.Now()
 				err := db.PingContext(t.Context())
-				if took := time.Since(begun); took > 70*time.Second || snowtether.Classify(err) != snowtether.ClassTransient {
+				if took := time.Since(begun); took < time.Minute || took > 70*time.Second || err != nil {
 					t.Errorf("after %v: %v", took, err)
 				}
 			})
 		}
 		wg.Wait()
-		if n := source.asked.Load(); n != 2 {
+		if n := source.asked.Load(); n < 3 || n > 5 { // its tokens live for a moment
 			t.Errorf("asked %d times", n)
 		}
 		time.Sleep(2 * time.Hour)

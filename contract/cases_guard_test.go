@@ -249,7 +249,7 @@ func TestGuardMaySuspendACredential(t *testing.T) {
 	})
 }
 
-// TestGuardThatMisbehavesHoldsLoginsUpForItsBound: 2 s where it does not answer, 2 minutes
+// TestGuardThatMisbehavesHoldsLoginsUpForItsBound: 2 s where it does not answer, 90 s
 // where it says so again and again; and there is one line at Warn.
 func TestGuardThatMisbehavesHoldsLoginsUpForItsBound(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -267,8 +267,8 @@ func TestGuardThatMisbehavesHoldsLoginsUpForItsBound(t *testing.T) {
 			time.Sleep(50 * time.Minute) // the bubble has to end
 			return 0, nil
 		}, 2 * time.Second},
-		"is late to a wait": {func(context.Context, int) (time.Duration, error) { time.Sleep(time.Second); return time.Second, nil }, 2 * time.Minute},
-		"waits for an hour": {func(context.Context, int) (time.Duration, error) { return time.Hour, nil }, 2 * time.Minute},
+		"is late to a wait": {func(context.Context, int) (time.Duration, error) { time.Sleep(time.Second); return time.Second, nil }, 90 * time.Second},
+		"waits for an hour": {func(context.Context, int) (time.Duration, error) { return time.Hour, nil }, 90 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {

@@ -186,6 +186,18 @@ func (r *Recorder) Sent() bool {
 	return r.t.Sent()
 }
 
+// Answers is how many requests have been answered so far.
+func (r *Recorder) Answers() (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range r.t.marks {
+		if m.kind == reply {
+			n++
+		}
+	}
+	return n
+}
+
 // End reads what became of the statement. Call it once, when gosnowflake has returned;
 // or, with abandoned, when its caller left it behind.
 func (r *Recorder) End(abandoned bool) Transcript {
