@@ -283,7 +283,8 @@ func WithLoginGuard(guard LoginGuard) Option { return func(s *settings) { s.logi
 //	Refresh(context.Context) (*oauth2.Token, error)
 //
 // that is called then in place of Token, so that the source can bypass a cache of its
-// own. A source that has not answered after 1 minute is no longer waited for.
+// own. A call that has not returned after 1 minute is no longer waited for, and another may
+// be made; after five such calls none is.
 func WithTokenSource(source oauth2.TokenSource) Option {
 	return func(s *settings) { s.tokenSource = source }
 }
