@@ -153,20 +153,7 @@ func (c *conn) probe(ctx context.Context) (unsent bool, _ error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	seen := transcript.New(gosnowflake.WithDescribeOnly(transcript.Without(ctx)))
-	var timer *time.Timer
-	answers := 0
-	timer = time.AfterFunc(questionTimeout, func() {
-		switch n := seen.Answers(); {
-		case !seen.Sent():
-			timer.Reset(time.Second) // while the network is cut gosnowflake tries on
-		case n > answers:
-			answers = n
-			timer.Reset(questionTimeout) // as while it is told to come again later
-		default:
-			cancel()
-		}
-	})
-	defer timer.Stop()
+	defer bound(seen, cancel)()
 	_, saw, _, err := c.session.watched(ctx, seen, func(ctx context.Context, s *session) (any, error) {
 		if _, ok := s.conn.Conn.(gosnowflake.SnowflakeConnection); !ok {
 			return nil, s.conn.full.Ping(ctx)
@@ -176,14 +163,34 @@ func (c *conn) probe(ctx context.Context) (unsent bool, _ error) {
 	return saw.Unsent(), err
 }
 
+// bound calls cancel where a question of the driver's own has had no answer for 20 s, until
+// stop is called. While the network is cut gosnowflake tries on, as while it is told to come
+// again later.
+func bound(seen *transcript.Recorder, cancel func()) (stop func() bool) {
+	var timer *time.Timer
+	answers := 0
+	timer = time.AfterFunc(questionTimeout, func() {
+		switch n := seen.Answers(); {
+		case !seen.Sent():
+			timer.Reset(time.Second)
+		case n > answers:
+			answers = n
+			timer.Reset(questionTimeout)
+		default:
+			cancel()
+		}
+	})
+	return timer.Stop
+}
+
 // hasTransaction asks whether a transaction is open.
 func (c *conn) hasTransaction(ctx context.Context, op *operation) (open bool, _ error) {
-	limited, cancel := op.patience.limit(ctx, c.connector)
+	ctx, cancel := op.patience.limit(ctx, c.connector)
 	defer cancel()
-	ctx, stop := context.WithTimeout(limited, questionTimeout)
-	defer stop()
 	defer c.forget()
-	answer, _, _, err := c.session.watched(ctx, transcript.New(transcript.Without(ctx)), func(ctx context.Context, s *session) (any, error) {
+	seen := transcript.New(transcript.Without(ctx))
+	defer bound(seen, cancel)()
+	answer, _, _, err := c.session.watched(ctx, seen, func(ctx context.Context, s *session) (any, error) {
 		return s.conn.queryOne(ctx, "SELECT CURRENT_TRANSACTION()")
 	})
 	return answer != nil && answer != "", err

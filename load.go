@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/snowtether/snowtether/internal/http2"
 	"github.com/snowtether/snowtether/internal/sferr"
 )
 
@@ -127,19 +128,35 @@ func retryAfter(err error) time.Duration {
 // not stop a pool for ever.
 const maxRetryAfter = 5 * time.Minute
 
-// An adviceReader is a program's own transport that is looked over for Retry-After. That of
-// gosnowflake's own transport, which it makes where the Config has none, cannot be seen.
-type adviceReader struct{ http.RoundTripper }
+// advised is the program's own transport, looked over for Retry-After. That of gosnowflake's
+// own transport, which it makes where the Config has none, cannot be seen.
+func advised(by http.RoundTripper) http.RoundTripper {
+	if t, ok := by.(*http.Transport); ok {
+		return &http2.Transport{Transport: t, Look: readAdvice}
+	}
+	return adviceReader{by}
+}
 
 // loginKey finds a login's context in that of its request.
 type loginKey struct{}
 
+// readAdvice tells a login of the Retry-After in its reply.
+func readAdvice(req *http.Request, res *http.Response) {
+	if res.StatusCode != http.StatusTooManyRequests && res.StatusCode != http.StatusServiceUnavailable {
+		return
+	}
+	if l, ok := req.Context().Value(loginKey{}).(*loginContext); ok {
+		l.advise(res.Header.Get("Retry-After"))
+	}
+}
+
+// An adviceReader is a transport of another kind.
+type adviceReader struct{ http.RoundTripper }
+
 func (a adviceReader) RoundTrip(req *http.Request) (*http.Response, error) {
 	res, err := a.RoundTripper.RoundTrip(req)
-	if err == nil && res != nil && (res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable) {
-		if l, ok := req.Context().Value(loginKey{}).(*loginContext); ok {
-			l.advise(res.Header.Get("Retry-After"))
-		}
+	if err == nil && res != nil {
+		readAdvice(req, res)
 	}
 	return res, err
 }

@@ -105,7 +105,7 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config, in func()
 			cfg.ServerSessionKeepAlive, kept = true, true // it is never logged out: it is somebody else's
 		}
 		if cfg.Transporter != nil {
-			cfg.Transporter = adviceReader{cfg.Transporter}
+			cfg.Transporter = advised(cfg.Transporter)
 		}
 		inner, who = gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg), principal{cfg.User, cfg.Role}
 	}

@@ -202,8 +202,12 @@ func (e *SessionError) of(op string) *SessionError {
 // tell is the error that says, once, what this holder has lost.
 func (c *conn) tell(op *operation) error {
 	why := c.gone
-	if why == nil {
+	switch {
+	case why != nil:
+	case c.untold != 0:
 		why = errReplaced
+	default:
+		why = errHistory
 	}
 	fail := &SessionError{Op: op.name, Class: ClassSessionLost, Code: number(why), SessionID: c.session.id(), Err: why, lost: c.untold, earlier: c.earlier, asks: c.untold == 0}
 	c.untold, c.earlier = 0, 0
@@ -211,7 +215,8 @@ func (c *conn) tell(op *operation) error {
 }
 
 var (
-	errReplaced = errors.New("what it asks about went with the session that was replaced, or lies behind a question of the driver's own")
+	errReplaced = errors.New("its session was replaced")
+	errHistory  = errors.New("what it asks about went with the session that was replaced, or lies behind a question of the driver's own")
 	errForeign  = errors.New("it was lent the settings of the session that a statement was carried over from")
 	errScript   = errors.New("a script has left a transaction open in it")
 	errBusy     = errors.New("the statement before it is still being cancelled")

@@ -95,7 +95,7 @@ func ExampleServer_Control() {
 	fmt.Println(err)
 	fmt.Println("took effect", srv.Effects("INSERT INTO orders VALUES (1)"), "time")
 	// Output:
-	// 390111 (08001): Session no longer exists.  New login required to access the service.
+	// 390111 (-1): Session no longer exists.  New login required to access the service.
 	// took effect 1 time
 }
 

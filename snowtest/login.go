@@ -115,17 +115,17 @@ func (s *Server) authenticate(login *loginRequest) *Error {
 		if err == nil || errors.As(err, &e) {
 			return e
 		}
-		return &Error{Code: "390303", SQLState: "08001", Message: err.Error()}
+		return &Error{Code: "390303", Message: err.Error()}
 	case byToken && d.Authenticator == "SNOWFLAKE_JWT":
 		return nil
 	case byToken && d.Token == s.token:
 		return nil
 	case byToken:
-		return &Error{Code: "390303", SQLState: "08001", Message: "Invalid OAuth access token."}
+		return &Error{Code: "390303", Message: "Invalid OAuth access token."}
 	case strings.EqualFold(d.LoginName, s.user) && d.Password == s.password:
 		return nil
 	}
-	return &Error{Code: "390100", SQLState: "08001", Message: "Incorrect username or password was specified."}
+	return &Error{Code: "390100", Message: "Incorrect username or password was specified."}
 }
 
 func (s *Server) loginFailed(err *Error) *reply {

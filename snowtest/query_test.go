@@ -201,7 +201,7 @@ func TestSystemCancelQuery(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	wantCode(t, <-failed, 604)
-	if got := monitored(t, srv, id); got != "ABORTED" {
+	if got := monitored(t, srv, id); got != "FAILED_WITH_ERROR" {
 		t.Errorf("its status is %q", got)
 	}
 	if got := column(t, t.Context(), db, "select system$cancel_query('"+id+"');"); !strings.Contains(got[0], "not currently executing") {

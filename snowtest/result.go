@@ -29,10 +29,14 @@ func (s *Server) fetchResult(in *incoming) *reply {
 	q := s.queries[in.QueryID]
 	s.mu.Unlock()
 	if q == nil || !q.belongsTo(ses.user) {
-		return failure(&Error{Code: "000709", SQLState: "02000", Message: "Statement " + in.QueryID + " not found"}, "")
+		return failure(&Error{Code: codeNoResult, SQLState: "02000", Message: "Result for query " + in.QueryID + " not found."}, "")
 	}
 	return s.await(in, q)
 }
+
+// codeNoResult is that of a result which does not exist, or not yet; RESULT_SCAN's is
+// another.
+const codeNoResult = "000612"
 
 // monitor answers GET /monitoring/queries/<id>.
 func (s *Server) monitor(in *incoming) *reply {
@@ -96,16 +100,12 @@ func (q *query) status() map[string]any {
 		return status
 	}
 	status["endTime"] = q.ended.UnixMilli()
-	switch {
-	case q.err == nil:
+	if q.err == nil {
 		status["status"] = "SUCCESS"
 		status["stats"] = map[string]int{"scanBytes": 0, "producedRows": q.result.written.rows}
 		return status
-	case q.err.Code == errCanceled.Code:
-		status["status"] = "ABORTED"
-	default:
-		status["status"] = "FAILED_WITH_ERROR"
 	}
+	status["status"] = "FAILED_WITH_ERROR" // also of one that was cancelled
 	status["errorCode"], status["errorMessage"] = q.err.Code, q.err.Message
 	return status
 }

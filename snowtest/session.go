@@ -20,7 +20,7 @@ const (
 var refusals = map[string]string{
 	codeSessionUnknown: "Session no longer exists.  New login required to access the service.",
 	codeSessionGone:    "Session no longer exists.  New login required to access the service.",
-	codeSessionExpired: "Session token has expired.",
+	codeSessionExpired: "Your session has expired. Please login again.",
 	codeMasterExpired:  "Authentication token has expired.  The user must authenticate again.",
 }
 
@@ -218,7 +218,7 @@ func (s *Server) authorize(r *http.Request) (*session, *reply) {
 	t := s.tokens[bearer(r)]
 	switch {
 	case t == nil || t.master:
-		return nil, refuse(codeSessionUnknown, "")
+		return nil, unknown()
 	case t.session.ended != nil:
 		return nil, t.session.ended.refusal(false)
 	case !t.valid(now):
@@ -234,16 +234,31 @@ func (e *End) refusal(renewal bool) *reply {
 		return refuse(e.Renewal, "")
 	case e.Status != 0:
 		return &reply{status: e.Status}
+	case e.Code == codeSessionUnknown:
+		return unknown()
 	case e.Code != "":
 		return refuse(e.Code, "")
 	}
 	return refuse(codeSessionExpired, "")
 }
 
-// refuse refuses a request; with an empty message, in the words of a real server.
+// refuse refuses a request, without an SQLState; with an empty message, in the words of a
+// real server. The words and shapes are those of exchanges that Snowflake's drivers for Node
+// and Python ship as recordings.
 func refuse(code, message string) *reply {
 	message = cmp.Or(message, refusals[code], "The request was refused.")
-	return failure(&Error{Code: code, SQLState: "08001", Message: message}, "")
+	rep := envelope{Message: &message, Code: &code}
+	if code == codeMasterExpired {
+		rep.Data = map[string]any{"errorCode": code, "reAuthnMethods": []string{}}
+	}
+	return &reply{json: rep}
+}
+
+// unknown refuses a token that the server does not know, which it does with HTTP 401 as well.
+func unknown() *reply {
+	rep := refuse(codeSessionUnknown, "")
+	rep.status = http.StatusUnauthorized
+	return rep
 }
 
 // bearer is the token of a request: Authorization: Snowflake Token="…".

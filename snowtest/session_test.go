@@ -212,14 +212,17 @@ func TestTokensAreGoodForTheirOwnPurposeOnly(t *testing.T) {
 	db := open(t, srv, func(c *gosnowflake.Config) { c.TokenAccessor = tokens })
 	column(t, t.Context(), db, "SELECT 1")
 	session, master, _ := tokens.GetTokens()
-	for _, test := range []struct{ path, token, want string }{
-		{"/session/heartbeat", master, "390104"},
-		{"/session/heartbeat", "made-up", "390104"},
-		{"/session/heartbeat", "", "390104"},
-		{"/session/token-request", session, "390111"},
-		{"/session/token-request", "made-up", "390111"},
+	for _, test := range []struct {
+		path, token, want string
+		status            int
+	}{
+		{"/session/heartbeat", master, "390104", 401},
+		{"/session/heartbeat", "made-up", "390104", 401},
+		{"/session/heartbeat", "", "390104", 401},
+		{"/session/token-request", session, "390111", 200},
+		{"/session/token-request", "made-up", "390111", 200},
 	} {
-		if got := request(t, srv, http.MethodPost, test.path, test.token, nil); got.Success || got.Code != test.want {
+		if got := request(t, srv, http.MethodPost, test.path, test.token, nil); got.Success || got.Code != test.want || got.status != test.status {
 			t.Errorf("%s with token %.16s…: %+v, want %s", test.path, test.token, got, test.want)
 		}
 	}
@@ -296,7 +299,7 @@ func TestEndedSessionsAreRefusedAsAsked(t *testing.T) {
 		want int
 	}{
 		{"the zero value", snowtest.End{}, 390111},
-		{"code 390104", snowtest.End{Code: "390104"}, 390104},
+		{"code 390104, which comes with HTTP 401", snowtest.End{Code: "390104"}, gosnowflake.ErrFailedToPostQuery},
 		{"code 390114 at once", snowtest.End{Code: "390114"}, 390114},
 		{"HTTP status", snowtest.End{Status: http.StatusUnauthorized}, gosnowflake.ErrFailedToPostQuery},
 		{"refused renewal", snowtest.End{Renewal: "390114"}, 390114},
@@ -376,7 +379,7 @@ func TestResultsBelongToTheirUser(t *testing.T) {
 		c.TokenAccessor = tokens
 	}))
 	wantCode(t, status(t, stranger, id), gosnowflake.ErrQueryStatus)
-	if got := request(t, srv, http.MethodGet, "/queries/"+id+"/result", tokens.session, nil); got.Success || got.Code != "000709" {
+	if got := request(t, srv, http.MethodGet, "/queries/"+id+"/result", tokens.session, nil); got.Success || got.Code != "000612" {
 		t.Errorf("a stranger got %+v", got)
 	}
 	exec(t, stranger, "SELECT SYSTEM$CANCEL_QUERY('"+id+"')")
@@ -404,5 +407,41 @@ func status(t *testing.T, c *sql.Conn, id string) error {
 func waitFor(cond func() bool) {
 	for !cond() {
 		runtime.Gosched()
+	}
+}
+
+// A log-out cancels what runs in its session; a client that vanishes does not.
+func TestLogOutCancelsWhatRuns(t *testing.T) {
+	for _, logsOut := range []bool{true, false} {
+		srv := snowtest.New(t, snowtest.AllowOpenSessions())
+		release := make(chan struct{})
+		srv.Handle("^INSERT", func(ctx context.Context, _ *snowtest.Statement) (*snowtest.Result, error) {
+			select {
+			case <-release:
+				return nil, nil
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		})
+		tokens := &accessor{}
+		db := open(t, srv, func(c *gosnowflake.Config) { c.TokenAccessor = tokens })
+		exec(t, db, "SELECT 1")
+		session, _, _ := tokens.GetTokens()
+		res, err := db.ExecContext(gosnowflake.WithAsyncMode(t.Context()), "INSERT INTO t VALUES (1)")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if logsOut {
+			request(t, srv, http.MethodPost, "/session?delete=true", session, nil)
+		}
+		close(release)
+		_, _ = res.RowsAffected() // waits for its end, or for a refusal
+		want := 1
+		if logsOut {
+			want = 0
+		}
+		if n := srv.Effects("INSERT INTO t VALUES (1)"); n != want {
+			t.Errorf("logged out %v: it took effect %d times, want %d", logsOut, n, want)
+		}
 	}
 }
