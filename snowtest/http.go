@@ -1,6 +1,7 @@
 package snowtest
 
 import (
+	"cmp"
 	"encoding/json"
 	"io"
 	"maps"
@@ -94,6 +95,9 @@ func (f *Fault) reply() *reply {
 		return &reply{status: f.Status, raw: []byte(f.Body), header: f.Header}
 	case f.Body != "":
 		return &reply{raw: []byte(f.Body), header: f.Header}
+	}
+	if !strings.HasPrefix(f.Code, "39") { // it is no refusal of a session or a login, and has an SQLState
+		return failure(&Error{Code: f.Code, SQLState: "08001", Message: cmp.Or(f.Message, "The request was refused.")}, "")
 	}
 	return refuse(f.Code, f.Message)
 }
