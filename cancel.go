@@ -51,7 +51,7 @@ func (c *conn) cancelLeft(t *try) {
 		statement = "SELECT SYSTEM$CANCEL_ALL_QUERIES(" + strconv.FormatInt(s.id(), 10) + ")"
 	}
 	if !t.left {
-		c.connector.lost(c.asking(), s, t.err)
+		c.connector.lost(c.caller, s, t.err)
 		c.connector.cancelElsewhere(statement)
 		return
 	}

@@ -24,7 +24,7 @@ type conn struct {
 	connector *Connector
 	session   *session
 	tx        *tx             // open, or nil
-	caller    context.Context // of the operation under way
+	caller    context.Context // of the operation under way, or the last: nobody waits for an event once it has ended
 	waited    waited          // for its first login
 	alone     bool            // its connector has no other and ends with it
 	sessionState
@@ -48,7 +48,7 @@ var (
 )
 
 func newConn(c *Connector, s *session) *conn {
-	cn := &conn{connector: c}
+	cn := &conn{connector: c, caller: context.Background()}
 	cn.attach(s)
 	cn.untold = sqltext.Loss(c.untold.Swap(0))
 	cn.earlier = cn.untold
@@ -102,12 +102,8 @@ func (c *conn) ResetSession(ctx context.Context) error {
 	if !c.valid() {
 		return c.refuse()
 	}
-	if c.session.busy.Load() != nil {
-		ctx, cancel := context.WithTimeout(ctx, settleTimeout)
-		defer cancel()
-		if c.settle(ctx) != nil {
-			return c.refuse()
-		}
+	if !c.settled(ctx) {
+		return c.refuse()
 	}
 	if c.session.expired(since) {
 		c.giveUp(errExpired)
@@ -124,10 +120,6 @@ func (c *conn) question(ctx context.Context, op *operation, rested bool) error {
 	defer cancel()
 	now := c.connector.clock.Load()
 	unsent, err := c.probe(limited)
-	for rested && err != nil && isTransient(err) && ctx.Err() == nil && !unsent && c.settled(ctx) && op.patience.wait(ctx, c.connector) {
-		now = c.connector.clock.Load()
-		unsent, err = c.probe(limited)
-	}
 	switch {
 	case err == nil:
 		op.patience.renew()
@@ -137,6 +129,8 @@ func (c *conn) question(ctx context.Context, op *operation, rested bool) error {
 		c.giveUp(err)
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case rested && !unsent && isTransient(err) && c.settled(ctx) && op.patience.wait(ctx, c.connector):
+		return c.question(ctx, op, rested)
 	case !unsent && c.mine == 0 && c.txState() == noTx:
 		// Nothing is known. A new session costs little; what would be lost with this one
 		// is not given up for that, and the statement finds out.
@@ -188,12 +182,20 @@ func (c *conn) hasTransaction(ctx context.Context, op *operation) (open bool, _ 
 	ctx, cancel := op.patience.limit(ctx, c.connector)
 	defer cancel()
 	defer c.forget()
-	seen := transcript.New(transcript.Without(ctx))
-	defer bound(seen, cancel)()
-	answer, _, _, err := c.session.watched(ctx, seen, func(ctx context.Context, s *session) (any, error) {
+	answer, err := c.own(ctx, func(ctx context.Context, s *session) (any, error) {
 		return s.conn.queryOne(ctx, "SELECT CURRENT_TRANSACTION()")
 	})
 	return answer != nil && answer != "", err
+}
+
+// own sends something of the driver's own, with nothing of the caller's.
+func (c *conn) own(ctx context.Context, run func(context.Context, *session) (any, error)) (any, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	seen := transcript.New(transcript.Without(ctx))
+	defer bound(seen, cancel)()
+	out, _, _, err := c.session.watched(ctx, seen, run)
+	return out, err
 }
 
 // questionTimeout bounds the wait for the answer to what the driver asks by itself:

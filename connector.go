@@ -100,9 +100,6 @@ func newConnector(cfg *gosnowflake.Config, opts []Option) (*Connector, error) {
 	if err := checkConfig(cfg, &s); err != nil {
 		return nil, err
 	}
-	if cfg.Authenticator == gosnowflake.AuthTypeTokenAccessor && cfg.TokenAccessor != nil && s.changed == DiscardChanged {
-		return nil, errors.New("snowtether: WithChangedSession(DiscardChanged) needs a session for each connection; with AuthTypeTokenAccessor all are one")
-	}
 	return start(&Connector{settings: s, cfg: cfg}), nil
 }
 
@@ -205,7 +202,7 @@ func (c *Connector) Close() error {
 			}
 		}
 	})
-	if c.programs.inside(context.Background(), c) {
+	if c.programs.inside(context.Background()) {
 		return nil // what it would wait for may be waiting for the function that calls it
 	}
 	if c.closeErr.Load() == nil {

@@ -28,7 +28,7 @@ func (c *Connector) prepare(ctx context.Context, stale string) (*gosnowflake.Con
 	defer context.AfterFunc(c.stopped, cancel)()
 	cfg := cloneConfig(c.cfg)
 	if c.tokens != nil {
-		token, err := c.tokens.get(context.WithValue(ctx, within{c}, true), stale)
+		token, err := c.tokens.get(ctx, stale)
 		if err != nil {
 			return nil, hookError("token source", err)
 		}
@@ -144,7 +144,8 @@ func (t *tokenCache) get(ctx context.Context, stale string) (string, error) {
 			free()
 			done <- a
 		}()
-		defer t.programs.enter()()
+		ctx, over := t.programs.enter(ctx)
+		defer over()
 		a.token, a.err = guard(ctx, func(ctx context.Context) (string, error) { return t.ask(ctx, stale != "") })
 	}()
 	select {

@@ -307,6 +307,8 @@ func checkConfig(cfg *gosnowflake.Config, s *settings) error {
 		return errors.New("snowtether: the protocol must be https, or http for tests")
 	case cfg.Token != "" && cfg.TokenFilePath != "":
 		return errors.New("snowtether: token and tokenFilePath are both given; give one")
+	case cfg.Authenticator == gosnowflake.AuthTypeTokenAccessor && cfg.TokenAccessor != nil && s.changed == DiscardChanged:
+		return errors.New("snowtether: WithChangedSession(DiscardChanged) needs a session for each connection; with AuthTypeTokenAccessor all are one")
 	case cfg.Authenticator == gosnowflake.AuthTypeOkta && cfg.OktaURL == nil:
 		return errors.New("snowtether: the OktaURL is missing, and the authenticator needs it")
 	case cfg.Authenticator == gosnowflake.AuthTypeJwt && cfg.PrivateKey == nil && s.beforeConnect == nil:

@@ -176,6 +176,9 @@ func lost(err error) bool {
 // renewed, by whatever answered.
 func renewalFailed(err error) bool { return number(err) == gosnowflake.ErrFailedToRenewSession }
 
+// hasEnded reports whether the server has said that the session is gone.
+func hasEnded(err error) bool { return lost(err) && !renewalFailed(err) }
+
 // number is Snowflake's number for the error, or 0.
 func number(err error) int {
 	said, _ := sferr.Of(err)

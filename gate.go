@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"sync"
 	"time"
 
@@ -202,16 +201,11 @@ func (g *gate) goFirst(ctx, stopped context.Context) error {
 		g.loss, wait = false, wait+max(spread, 0)
 	}
 	g.mu.Unlock()
-	if wait > 0 {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
+	if wait > 0 && !sleep(ctx, stopped, wait) {
+		if ctx.Err() != nil {
 			return g.waited(ctx)
-		case <-stopped.Done():
-			return errClosed
 		}
+		return errClosed
 	}
 	if g.slots.Acquire(ctx, 1) != nil {
 		return g.waited(ctx)
@@ -427,22 +421,23 @@ func (g *gate) lift(key fingerprint) {
 // key never leaves the process.
 type fingerprint [sha256.Size]byte
 
-func (g *gate) fingerprint(cfg *gosnowflake.Config) (key fingerprint) {
-	mac := hmac.New(sha256.New, g.secret[:])
-	writeCredential(mac, cfg)
-	mac.Sum(key[:0])
-	return key
-}
-
-// writeCredential writes what makes a credential to a hash.
-func writeCredential(mac hash.Hash, cfg *gosnowflake.Config) {
-	for _, part := range []string{
-		cfg.Account, cfg.Host, cfg.User, cfg.Authenticator.String(), cfg.Password, // a new passcode makes no other credential
-		cfg.OauthClientID, cfg.OauthClientSecret, tokenOf(cfg),
-	} {
+// keyed is the fingerprint of something that has several parts.
+func keyed(key []byte, parts ...string) fingerprint {
+	mac := hmac.New(sha256.New, key)
+	for _, part := range parts {
 		fmt.Fprintf(mac, "%d:%s", len(part), part)
 	}
-	if cfg.PrivateKey != nil {
-		mac.Write(cfg.PrivateKey.N.Bytes())
+	return fingerprint(mac.Sum(nil))
+}
+
+// credentialOf is what makes a credential.
+func credentialOf(cfg *gosnowflake.Config) []string {
+	parts := []string{
+		cfg.Account, cfg.Host, cfg.User, cfg.Authenticator.String(), cfg.Password, // a new passcode makes no other credential
+		cfg.OauthClientID, cfg.OauthClientSecret, tokenOf(cfg),
 	}
+	if cfg.PrivateKey != nil {
+		parts = append(parts, string(cfg.PrivateKey.N.Bytes()))
+	}
+	return parts
 }

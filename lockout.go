@@ -3,9 +3,8 @@ package snowtether
 import (
 	"cmp"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,16 +17,14 @@ import (
 // with the old one. How many logins of a user are under way, and how many may still be
 // refused, is counted here; for how long a refused credential rests is the gate's (gate.go).
 
-// The lock-out, from Snowflake's documentation of users ("Snowflake … locks the user out
-// after five consecutive failures, for 15 minutes"). One refusal less is what a user may have.
+// The lock-out, from Snowflake's documentation: after five consecutive failures a user is
+// locked for 15 minutes. One refusal less is what a user may have, and so many logins with a
+// password that has proved right may be under way: if it is changed at that moment, all of
+// them are refused.
 const (
-	lockAfter = 5
-	lockFor   = 15 * time.Minute
+	mayBeRefused = 5 - 1
+	lockFor      = 15 * time.Minute
 )
-
-// atOnce is how many logins with a password that has proved right may be under way: if it
-// is changed at that moment, all of them are refused.
-const atOnce = lockAfter - 1
 
 // A lockout counts for each user of a connector.
 type lockout struct {
@@ -54,18 +51,21 @@ type refused struct {
 
 // A knock is one login.
 type knock struct {
-	user, key fingerprint
-	lockable  bool
-	number    int // of the user's logins
+	user, key  fingerprint
+	credential []string // nil: nothing is known of it
+	lockable   bool
+	number     int // of the user's logins
 }
 
 // newKnock is a login with this Config.
 func (g *gate) newKnock(cfg *gosnowflake.Config) knock {
-	mac := hmac.New(sha256.New, g.secret[:])
-	for _, part := range []string{cmp.Or(cfg.Account, cfg.Host), cfg.User} { // however they are spelled, and however they log in
-		fmt.Fprintf(mac, "%d:%s", len(part), strings.ToUpper(part))
+	account, credential := cmp.Or(cfg.Account, cfg.Host), credentialOf(cfg)
+	return knock{
+		user:       keyed(g.secret[:], strings.ToUpper(account), strings.ToUpper(cfg.User)), // however they are spelled, and however they log in
+		key:        keyed(g.secret[:], credential...),
+		credential: credential,
+		lockable:   isLockable(cfg),
 	}
-	return knock{user: fingerprint(mac.Sum(nil)), key: g.fingerprint(cfg), lockable: isLockable(cfg)}
 }
 
 // isLockable reports whether each refusal counts towards a lock-out, also that of a
@@ -125,12 +125,12 @@ func (l *lockout) enter(ctx context.Context, n *knock) (leave func(), _ error) {
 	for {
 		l.mu.Lock()
 		k := l.of(n.user)
-		most := 1
-		if k.proven == n.key {
-			most = atOnce
+		left := mayBeRefused - len(k.refused)
+		most := left
+		if k.proven != n.key {
+			most = 1
 		}
-		left := lockAfter - 1 - len(k.refused)
-		if left > 0 && (!n.lockable || k.under < min(most, left)) {
+		if left > 0 && (!n.lockable || k.under < most) {
 			k.under++
 			k.entered++
 			n.number = k.entered
@@ -180,14 +180,10 @@ func (l *lockout) refused(n knock, err error) (until time.Time) {
 	defer l.mu.Unlock()
 	k := l.of(n.user)
 	k.proven = fingerprint{}
-	known := false
-	for _, r := range k.refused {
-		known = known || r.key == n.key
-	}
-	if n.lockable || !known {
+	if n.lockable || !slices.ContainsFunc(k.refused, func(r refused) bool { return r.key == n.key }) {
 		k.refused = append(k.refused, refused{time.Now(), k.entered, n.key, err})
 	}
-	if len(k.refused) >= lockAfter-1 {
+	if len(k.refused) >= mayBeRefused {
 		until = k.refused[0].at.Add(lockFor)
 	}
 	return until

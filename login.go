@@ -19,7 +19,7 @@ import (
 
 // login logs in, as often as it takes and the caller has time.
 func (c *Connector) login(ctx context.Context) (_ *session, failed error) {
-	if c.programs.inside(ctx, c) {
+	if c.programs.inside(ctx) {
 		return nil, &SessionError{Op: "login", Class: ClassPermanent, Err: errWithin}
 	}
 	begun := time.Now()
@@ -231,7 +231,8 @@ func (c *Connector) dial(ctx context.Context) (*session, error) {
 	n := c.gate.newKnock(cfg)
 	s, err := c.knock(ctx, n, cfg)
 	for tries := 1; isStale(cfg, err); tries++ {
-		if jwt := number(err) == codeInvalidJWT; tries > 1 && !jwt || jwt && !c.pauseForJWT(ctx, tries) {
+		jwt := number(err) == codeInvalidJWT
+		if jwt && (tries > len(jwtPauses) || !sleep(ctx, c.stopped, jwtPauses[tries-1])) || !jwt && tries > 1 {
 			break
 		}
 		// Once more with a fresh credential, from the source, the token file or the
@@ -242,7 +243,7 @@ func (c *Connector) dial(ctx context.Context) (*session, error) {
 			break
 		}
 		fresh := c.gate.newKnock(next)
-		if fresh.key == n.key && number(err) != codeInvalidJWT {
+		if fresh.key == n.key && !jwt {
 			break
 		}
 		n, cfg = fresh, next
@@ -271,22 +272,6 @@ const codeInvalidJWT = 390144
 // are set right, or drift past each other. A refused JWT locks nobody out.
 var jwtPauses = []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}
 
-// pauseForJWT waits before the next of them, if there is one.
-func (c *Connector) pauseForJWT(ctx context.Context, tries int) bool {
-	if tries > len(jwtPauses) {
-		return false
-	}
-	timer := time.NewTimer(jwtPauses[tries-1])
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-	case <-c.stopped.Done():
-	}
-	return false
-}
-
 // knock sends one login, as soon as it cannot lock its user out, and notes what came of it.
 // cfg is nil for a connector that was given.
 func (c *Connector) knock(ctx context.Context, n knock, cfg *gosnowflake.Config) (*session, error) {
@@ -309,11 +294,7 @@ func (c *Connector) knock(ctx context.Context, n knock, cfg *gosnowflake.Config)
 	if err := c.gate.suspended(n.key); err != nil { // by one that was waited for
 		return nil, err
 	}
-	var login LoginAttempt
-	if cfg != nil {
-		login = attemptOf(cfg)
-	}
-	if err := c.askGuard(ctx, login); errors.Is(err, ErrLoginSuspended) {
+	if err := c.askGuard(ctx, n.attempt()); errors.Is(err, ErrLoginSuspended) {
 		err = guardError(err)
 		c.gate.suspend(n.key, err, time.Time{})
 		return nil, err
@@ -334,7 +315,7 @@ func (c *Connector) knock(ctx context.Context, n knock, cfg *gosnowflake.Config)
 		c.gate.weigh(took, err)
 	}
 	if c.stopped.Err() == nil || err == nil {
-		c.tellGuard(login, err, took)
+		c.tellGuard(n.attempt(), err, took)
 	}
 	switch {
 	case err == nil, isSetUp(err): // the credentials were right

@@ -2,15 +2,11 @@ package snowtether
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
-
-	"github.com/snowflakedb/gosnowflake/v2"
 )
 
 // This file asks the program's login guard, with which the processes of a fleet share what a
@@ -75,13 +71,14 @@ type guardian struct {
 	failed time.Time // when it last did; zero: it answers
 }
 
-func attemptOf(cfg *gosnowflake.Config) LoginAttempt {
-	as := *cfg
-	as.Token, as.TokenFilePath = tokenOf(cfg), "" // which may have another by the time of After
+// attempt is a login as its guard sees it.
+func (n knock) attempt() LoginAttempt {
+	if n.credential == nil {
+		return LoginAttempt{}
+	}
 	return LoginAttempt{func(key []byte) string {
-		mac := hmac.New(sha256.New, key)
-		writeCredential(mac, &as)
-		return hex.EncodeToString(mac.Sum(nil))
+		hash := keyed(key, n.credential...)
+		return hex.EncodeToString(hash[:])
 	}}
 }
 
@@ -111,17 +108,14 @@ func (c *Connector) askGuard(ctx context.Context, login LoginAttempt) error {
 			return nil
 		}
 		g.answered()
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			c.guardFailed(errGuardBound)
-			return nil
-		case <-c.stopped.Done():
-			timer.Stop()
+		if sleep(ctx, c.stopped, wait) {
+			continue
+		}
+		if c.stopped.Err() != nil {
 			return errClosed
 		}
+		c.guardFailed(errGuardBound)
+		return nil
 	}
 	return nil
 }

@@ -141,15 +141,6 @@ func (c *conn) do(ctx context.Context, op *operation) (out any, failed error) {
 	return out, failed
 }
 
-// asking is the context of the operation under way, for what happens on its way: its caller
-// waits for nothing when it has ended.
-func (c *conn) asking() context.Context {
-	if c.caller == nil {
-		return context.Background()
-	}
-	return c.caller
-}
-
 // reach is how far back in its session's history it asks.
 func (op *operation) reach() int {
 	if op.ours() {
@@ -320,7 +311,7 @@ func (c *conn) known(op *operation, t *try) {
 			c.session.notOver(t.fate.ID)
 		}
 	case transcript.Answered:
-		c.connector.served(c.asking())
+		c.connector.served(c.caller)
 		if text.AllOrNothing() {
 			c.since++
 		} else {
@@ -337,7 +328,7 @@ func (c *conn) known(op *operation, t *try) {
 func (c *conn) unclear(text sqltext.Statement) {
 	if c.gone != nil {
 		made := text.After(sqltext.State{}, true).Lost
-		c.connector.stateLost(c.asking(), c.session, errReplaced, made&^c.untold)
+		c.connector.stateLost(c.caller, c.session, errReplaced, made&^c.untold)
 		if c.untold |= made; c.over == nil {
 			c.earlier |= made
 		}

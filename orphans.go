@@ -11,8 +11,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/snowtether/snowtether/internal/transcript"
 )
 
 // This file ends the transactions that sessions have left behind. Snowflake keeps the
@@ -140,12 +138,6 @@ func (c *conn) endTransactions(ctx context.Context, of []orphan) error {
 		}
 	}
 	return nil
-}
-
-// own sends something of the driver's own, with nothing of the caller's.
-func (c *conn) own(ctx context.Context, run func(context.Context, *session) (any, error)) (any, error) {
-	out, _, _, err := c.session.watched(ctx, transcript.New(transcript.Without(ctx)), run)
-	return out, err
 }
 
 // A transaction is one that is open, by its ID and its session's.

@@ -21,7 +21,7 @@ type waited struct{ from, until time.Time }
 // after is a patience of which a part is gone: the call waited for its connection a moment
 // ago, for longer than a login takes.
 func (p *patience) after(w waited) {
-	if time.Since(w.until) < time.Second && w.until.Sub(w.from) > atOnceFor {
+	if w.until.Sub(w.from) > atOnceFor && time.Since(w.until) < time.Second {
 		p.since = w.from
 	}
 }
@@ -53,13 +53,18 @@ func (p *patience) wait(ctx context.Context, c *Connector) bool {
 	if pause == backoff.Stop || !bounded && time.Since(p.since)+pause > c.settings.connectBudget {
 		return false
 	}
-	timer := time.NewTimer(pause)
+	return sleep(ctx, c.stopped, pause)
+}
+
+// sleep waits, and reports whether neither context ended before that.
+func sleep(ctx, stopped context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return true
 	case <-ctx.Done():
-	case <-c.stopped.Done():
+	case <-stopped.Done():
 	}
 	return false
 }

@@ -32,22 +32,24 @@ type programs struct {
 // program calls one of the program's functions and waits for it until ctx ends. The error is
 // the function's, a *panicError, or the context's where it was left behind.
 func program[T any](ctx context.Context, c *Connector, f func(context.Context) (T, error)) (T, error) {
-	out, _, err := leave(ctx, context.WithValue(ctx, within{c}, true), func(ctx context.Context) (any, error) {
-		defer c.programs.enter()()
+	out, _, err := leave(ctx, ctx, func(ctx context.Context) (any, error) {
+		ctx, over := c.programs.enter(ctx)
+		defer over()
 		return f(ctx)
 	})
 	return outcome[T](out, err)
 }
 
 // within marks the context of a function of the program's.
-type within struct{ c *Connector }
+type within struct{ p *programs }
 
-// enter notes that a function of the program's is running on this goroutine.
-func (p *programs) enter() (leave func()) {
+// enter notes that a function of the program's is running on this goroutine, and marks the
+// context for it.
+func (p *programs) enter(ctx context.Context) (_ context.Context, leave func()) {
 	g := goroutine()
 	p.on.Store(g, true)
 	p.running.Add(1)
-	return func() {
+	return context.WithValue(ctx, within{p}, true), func() {
 		p.running.Add(-1)
 		p.on.Delete(g)
 	}
@@ -55,8 +57,8 @@ func (p *programs) enter() (leave func()) {
 
 // inside reports whether it is a function of the program's, called by this connector, that
 // is asking. What it starts itself is known by its context alone.
-func (p *programs) inside(ctx context.Context, c *Connector) bool {
-	if ctx.Value(within{c}) != nil {
+func (p *programs) inside(ctx context.Context) bool {
+	if ctx.Value(within{p}) != nil {
 		return true
 	}
 	if p.running.Load() == 0 {
@@ -166,7 +168,7 @@ func (c *Connector) deliver(ctx context.Context, e Event) (await func()) {
 	d := &delivery{ctx: ctx, event: e, write: func(ctx context.Context) { c.write(ctx, e) }, hooked: c.settings.eventHook == nil}
 	wait := c.post(d)
 	return func() {
-		if wait && !c.programs.inside(ctx, c) { // else it would wait for itself
+		if wait && !c.programs.inside(ctx) { // else it would wait for itself
 			c.await(ctx, d)
 		}
 	}
@@ -207,7 +209,8 @@ func (c *Connector) post(d *delivery) (wait bool) {
 // deliverAll is the life of the goroutine that delivers. Where the program's function ends
 // it, another goes on.
 func (c *Connector) deliverAll() {
-	defer c.programs.enter()()
+	_, over := c.programs.enter(context.Background())
+	defer over()
 	done := false
 	defer func() {
 		if !done {

@@ -211,8 +211,9 @@ func (c *Connector) setUp(ctx context.Context, s *session) error {
 	}
 	if hook := c.settings.afterConnect; hook != nil {
 		_, _, err := s.call(ctx, w, func(ctx context.Context, s *session) (any, error) {
-			defer c.programs.enter()()
-			return nil, hook(context.WithValue(ctx, within{c}, true), s.conn.Conn)
+			ctx, over := c.programs.enter(ctx)
+			defer over()
+			return nil, hook(ctx, s.conn.Conn)
 		})
 		if err != nil {
 			return &setUpError{"hook after the login", err}
@@ -287,7 +288,7 @@ func (s *session) rollBack() {
 		ctx, cancel := context.WithTimeout(context.Background(), rollbackTimeout)
 		_, _, left, err := s.watched(ctx, transcript.New(ctx), func(ctx context.Context, s *session) (any, error) { return nil, s.conn.execSimple(ctx, "ROLLBACK") })
 		cancel()
-		if err == nil || lost(err) && !renewalFailed(err) || outcomeOf(err).Answer {
+		if err == nil || hasEnded(err) || outcomeOf(err).Answer {
 			return
 		}
 		if left {
@@ -309,7 +310,7 @@ func (s *session) refresh() {
 	for pause := 100 * time.Millisecond; ; pause *= 2 {
 		seen := transcript.New(gosnowflake.WithDescribeOnly(ctx))
 		_, _, left, err := s.watched(ctx, seen, func(ctx context.Context, s *session) (any, error) { return nil, s.conn.execSimple(ctx, "SELECT 1") })
-		gone := lost(err) && !renewalFailed(err)
+		gone := hasEnded(err)
 		s.vanished.Store(gone)
 		if err == nil || gone || left {
 			return

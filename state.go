@@ -261,7 +261,7 @@ func (c *conn) giveUp(why error) {
 		c.earlier |= c.mine
 	}
 	c.went = c.mine | c.theirs
-	c.connector.stateLost(c.asking(), c.session, why, c.went)
+	c.connector.stateLost(c.caller, c.session, why, c.went)
 	c.mine, c.theirs, c.inTx, c.sure, c.lasting, c.scripted = 0, 0, false, false, false, noScript
 	c.forget()
 	c.unclaimed()
@@ -353,6 +353,9 @@ func (c *conn) settle(ctx context.Context) error {
 // settled waits a moment until an operation that was left behind is over, and reports whether
 // it is.
 func (c *conn) settled(ctx context.Context) bool {
+	if c.session.busy.Load() == nil {
+		return true
+	}
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
 	return c.settle(ctx) == nil
