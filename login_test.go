@@ -422,7 +422,7 @@ func TestChangedPrincipalIsInTheLog(t *testing.T) {
 				t.Errorf("log:\n%s", log.String())
 			}
 		}
-	})
+	}, snowtest.WithRole("ANALYST", "LOADER"))
 }
 
 // TestWarm: opens connections side by side, says how many it got, and refuses what

@@ -63,7 +63,7 @@ func TestRunTxRepeatsTheWholeTransaction(t *testing.T) {
 							t.Errorf("fn ran %d times, want %d", runs, want)
 						}
 						rowsLast(t, srv, 1, 1, 2)
-					}, snowtest.AllowRepeats()) // accepted again, but only one lasts
+					}) // accepted again, but only one lasts, which is what the server checks
 				})
 			}
 		}

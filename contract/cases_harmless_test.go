@@ -93,7 +93,7 @@ func TestTransactionWithNamedFunctionsIsRepeated(t *testing.T) {
 
 // TestHarmlessFunctionsOfADSN: tetherHarmlessFunctions=f,db.s.g.
 func TestHarmlessFunctionsOfADSN(t *testing.T) {
-	srv := snowtest.New(t)
+	srv := snowtest.New(t, snowtest.AllowRepeats())
 	db, err := sql.Open(snowtether.DriverName, srv.DSN()+"&tetherHarmlessFunctions="+url.QueryEscape("f,db.s.g"))
 	if err != nil {
 		t.Fatal(err)

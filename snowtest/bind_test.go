@@ -85,7 +85,7 @@ func TestArrayBindsInTheRequest(t *testing.T) {
 func TestArrayBindsThroughAStage(t *testing.T) {
 	for _, memory := range []bool{false, true} {
 		t.Run(fmt.Sprint("in memory ", memory), func(t *testing.T) {
-			opts := []snowtest.Option{snowtest.WithSessionParameter("CLIENT_STAGE_ARRAY_BINDING_THRESHOLD", 6), snowtest.AllowRepeats()}
+			opts := []snowtest.Option{snowtest.WithSessionParameter("CLIENT_STAGE_ARRAY_BINDING_THRESHOLD", 6), snowtest.AllowRepeats(), snowtest.WithRequestTexts()}
 			if memory {
 				opts = append(opts, snowtest.InMemory())
 			}
@@ -94,7 +94,8 @@ func TestArrayBindsThroughAStage(t *testing.T) {
 			c := conn(t, open(t, srv))
 			numbers := []any{1, nil, 3}
 			texts := []string{"plain", "", "a \"quoted\", one\nin two lines"}
-			// With a request ID of the caller's, all the statements carry the same.
+			// With a request ID of the caller's, all the statements carry the same, so that the
+			// server has to compare their texts.
 			ctxs := []context.Context{t.Context(), gosnowflake.WithRequestID(t.Context(), gosnowflake.NewUUID())}
 			for i, ctx := range ctxs {
 				res, err := c.ExecContext(ctx, "INSERT INTO t VALUES (?, ?)", array(t, &numbers), array(t, &texts))

@@ -22,8 +22,10 @@ import (
 //     a [Fault] or lost in [Server.Disconnect], and those whose log-out came with
 //     an expired session token, for which gosnowflake does not renew.
 //     [AllowOpenSessions] turns this off.
-//   - No DML or CALL statement with the same text and the same bind values was
-//     accepted twice. [AllowRepeats] turns this off.
+//   - No statement that changes data took lasting effect twice, with the same text and the
+//     same bind values; see [Server.Doubles]. What was rolled back, or failed, does not
+//     count; a statement whose handler knows that it only reads says so with ReadOnly in
+//     its [Result]. [AllowRepeats] turns this off.
 //   - No secret is in what was written to [Server.Log]: the password, a token
 //     that a login brought, or any session or master token that was given out.
 func (s *Server) Check() error { return errors.Join(s.check()...) }
@@ -34,8 +36,8 @@ func (s *Server) check() []error {
 		errs = append(errs, fmt.Errorf("snowtest: %d sessions were not closed: %v", len(open), open))
 	}
 	if !s.allowRepeats {
-		for _, key := range s.repeated(func(*entry) int { return 1 }) {
-			errs = append(errs, fmt.Errorf("snowtest: accepted more than once: %s", key))
+		for _, key := range s.Doubles() {
+			errs = append(errs, fmt.Errorf("snowtest: took lasting effect more than once: %s (if the test means it: snowtest.AllowRepeats())", key))
 		}
 	}
 	if n := s.secrets.in(s.log.String()); n > 0 {

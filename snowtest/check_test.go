@@ -125,7 +125,7 @@ func TestEndOfTestChecks(t *testing.T) {
 			exec(t, db, "INSERT INTO t VALUES (1)")
 			exec(t, db, "INSERT INTO t VALUES (1)")
 			_ = db.Close()
-		}, "accepted more than once: INSERT INTO t VALUES (1)"},
+		}, "took lasting effect more than once: INSERT INTO t VALUES (1) (if the test means it: snowtest.AllowRepeats())"},
 		{"the same INSERT twice, once rolled back", nil, func(t *testing.T, srv *snowtest.Server) {
 			db := open(t, srv)
 			tx, err := db.BeginTx(t.Context(), nil)
@@ -136,13 +136,68 @@ func TestEndOfTestChecks(t *testing.T) {
 			_ = tx.Rollback()
 			exec(t, db, "INSERT INTO t VALUES (1)")
 			_ = db.Close()
-		}, "accepted more than once"},
+		}, ""},
+		{"the same INSERT twice, the first still running", nil, func(t *testing.T, srv *snowtest.Server) {
+			srv.Handle("INSERT", func(ctx context.Context, _ *snowtest.Statement) (*snowtest.Result, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			})
+			db := open(t, srv)
+			ctx, cancel := context.WithCancel(t.Context())
+			for range 2 {
+				go func() { _, _ = db.ExecContext(ctx, "INSERT INTO t VALUES (1)") }()
+			}
+			synctest.Wait()
+			if err := srv.Check(); err == nil || !strings.Contains(err.Error(), "took lasting effect more than once") {
+				t.Errorf("while both run: %v", err)
+			}
+			cancel()
+			synctest.Wait()
+			_ = db.Close()
+		}, ""},
+		{"a function that nothing is known of, twice", nil, func(t *testing.T, srv *snowtest.Server) {
+			db := open(t, srv)
+			exec(t, db, "SELECT COUNT(*), f(1) FROM t")
+			exec(t, db, "SELECT COUNT(*), f(1) FROM t")
+			_ = db.Close()
+		}, "took lasting effect more than once: SELECT COUNT(*), f(1) FROM t"},
+		{"a function and a procedure that their handlers know, twice", nil, func(t *testing.T, srv *snowtest.Server) {
+			srv.Handle(`f\(1\)|p\(1\)`, func(_ context.Context, st *snowtest.Statement) (*snowtest.Result, error) {
+				res := snowtest.Rows([]string{"F"}, []any{1})
+				res.ReadOnly = strings.HasPrefix(st.SQL, "CALL")
+				return res, nil
+			})
+			db := open(t, srv)
+			for range 2 {
+				exec(t, db, "SELECT f(1)")
+				exec(t, db, "CALL p(1)")
+			}
+			_ = db.Close()
+		}, ""},
+		{"a procedure with a handler that says nothing of it, twice", nil, func(t *testing.T, srv *snowtest.Server) {
+			srv.Handle("CALL", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
+				return snowtest.Rows([]string{"P"}, []any{1}), nil
+			})
+			db := open(t, srv)
+			exec(t, db, "CALL p(1)")
+			exec(t, db, "CALL p(1)")
+			_ = db.Close()
+		}, "took lasting effect more than once: CALL p(1)"},
+		{"queries, twice", nil, func(t *testing.T, srv *snowtest.Server) {
+			db := open(t, srv)
+			for range 2 {
+				exec(t, db, "SELECT COUNT(*), MAX(x) FROM t WHERE (a OR b) AND x IN (1, 2)")
+				exec(t, db, "SHOW TABLES")
+				exec(t, db, "CREATE TABLE IF NOT EXISTS t (x NUMBER(10, 2))")
+			}
+			_ = db.Close()
+		}, ""},
 		{"the same CALL twice", nil, func(t *testing.T, srv *snowtest.Server) {
 			db := open(t, srv)
 			exec(t, db, "CALL p(?)", "x")
 			exec(t, db, "CALL p(?)", "x")
 			_ = db.Close()
-		}, `accepted more than once: CALL p(?) ["x"]`},
+		}, `took lasting effect more than once: CALL p(?) ["x"]`},
 		{"the same INSERT twice, allowed", []snowtest.Option{snowtest.AllowRepeats()}, func(t *testing.T, srv *snowtest.Server) {
 			db := open(t, srv)
 			exec(t, db, "INSERT INTO t VALUES (1)")

@@ -26,18 +26,29 @@
 // with ABORT_DETACHED_QUERY a statement is aborted when nobody has asked for its result for
 // 5 minutes; a question about its status does not count.
 //
+// It answers as is known of accounts, also where that is inconvenient. A login that names a
+// role that does not exist is refused with 390189, and, as gosnowflake asks for the check, one
+// with another database, schema or warehouse with 390201; [WithDatabase], [WithWarehouse] and
+// [WithRole] add some. A request with the ID of an earlier one of its session is answered
+// with that one's result, whatever its text; [WithRequestMemory] and [WithRequestTexts] are
+// for what is not known of that. The monitor's words are Snowflake's, and
+// [Server.SetStatus] sets one. A log-out cancels what its session runs.
+//
 // The rows of queries come in Arrow format, as they do from an account, with
 // Snowflake's encoding of each type; everything else comes in JSON. A session that
 // sets GO_QUERY_RESULT_FORMAT to JSON gets JSON only, and so does every session of a
-// server with WithSessionParameter("GO_QUERY_RESULT_FORMAT", "JSON"). A result with a
-// column of a type that [Column] does not list comes in JSON, too.
+// server with WithSessionParameter("GO_QUERY_RESULT_FORMAT", "JSON"). Clients for JDBC, ODBC
+// and Python have parameters of their own for that; any other client, such as those for
+// Node and .NET, gets JSON. A result with a column of a type that [Column] does not list
+// comes in JSON, too.
 //
 // # What goes wrong
 //
 // Real sessions end for a few reasons, and each has a method:
 // [Server.ExpireSessionTokens], [Server.ExpireMasterTokens],
 // [Server.AbortSessions] and, for the other ways in which servers refuse a dead
-// session, [Server.EndSessions]. [Server.AbortTransactions] rolls back and lets the
+// session, [Server.EndSessions]; [WithCancelOnEnd] lets what they run end with them.
+// [Server.DisableUser] shuts the user out. [Server.AbortTransactions] rolls back and lets the
 // session live; with [WithDetachedTransactions] the transaction of a session that ends
 // stays open for a while, with its locks. [WithIdleTimeout], [WithMaxSessionLife] and
 // [WithTokenLife] make sessions end by the clock, which [Server.Advance] puts forward.
@@ -50,8 +61,8 @@
 // [Server.Ledger] lists what was accepted, with how it ended and whether it took
 // lasting effect; [Server.Accepted], [Server.Effects], [Server.Doubles],
 // [Server.Sessions] and [Server.Stats] sum it up. When a test is over, [New] checks
-// that every session was closed, that no DML statement was accepted twice, and that
-// no secret is in the log; see [Server.Check]. A test that repeats a statement with
+// that every session was closed, that no statement that changes data took lasting effect
+// twice, and that no secret is in the log; see [Server.Check]. A test that repeats a statement with
 // the same values on purpose says so with [AllowRepeats].
 //
 // # Hours in milliseconds

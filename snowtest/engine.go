@@ -79,6 +79,14 @@ type Result struct {
 	// Run does.
 	More iter.Seq2[[][]*string, error]
 
+	// ReadOnly says that a statement of KindSelect changed nothing. Where an engine does not
+	// say so, as for a CALL or a function with side effects, the ledger takes the statement to
+	// have changed something, which nobody wants done twice.
+	ReadOnly bool
+	// Transaction is what the statement did to the session's transaction, whatever its kind. If
+	// it is NoChange and Kind is KindTCL, the server reads the statement itself. KindDDL commits.
+	Transaction TransactionChange
+
 	// What USE changed; empty fields changed nothing.
 	Database, Schema, Warehouse, Role string
 	// Parameters is what ALTER SESSION changed, "" what it unset. If it is nil, the
@@ -99,12 +107,25 @@ type Column struct {
 	Nullable   bool
 }
 
+// TransactionChange is what a statement does to its session's transaction.
+type TransactionChange int
+
+// The changes.
+const (
+	NoChange TransactionChange = iota
+	Begun
+	Committed
+	RolledBack
+)
+
 // Kind is the kind of a statement. Clients learn it as statementTypeId and
 // decide by it whether there are rows to count.
 type Kind int
 
-// The kinds of statements. Their wire values are those that gosnowflake tests
-// for (connection.go and connection_util.go of v2.1.0).
+// The kinds of statements. Their wire values are those that gosnowflake tests for
+// (connection.go and connection_util.go of v2.1.0) and Snowflake's JDBC driver names
+// (SFStatementType). To a client that reads SHOW, DESCRIBE, USE, ALTER SESSION, PUT and their
+// like, the server gives the narrower value of that list.
 const (
 	KindSelect      Kind = 0x1000 // SELECT, SHOW, DESCRIBE, CALL: rows to read
 	KindDML         Kind = 0x3000
@@ -113,6 +134,8 @@ const (
 	KindDelete      Kind = 0x3300
 	KindMerge       Kind = 0x3400
 	KindMultiInsert Kind = 0x3500
+	KindCopy        Kind = 0x3600 // COPY INTO a table; gosnowflake counts no rows for it
+	KindUnload      Kind = 0x3700 // COPY INTO a stage
 	KindSCL         Kind = 0x4000 // USE, ALTER SESSION, SET
 	KindTCL         Kind = 0x5000 // BEGIN, COMMIT, ROLLBACK
 	KindDDL         Kind = 0x6000
@@ -130,6 +153,9 @@ func (e *Error) Error() string { return fmt.Sprintf("%s (%s): %s", e.Code, e.SQL
 
 // IsDML reports whether the statement's rows count what it changed.
 func (k Kind) IsDML() bool { return k >= KindDML && k <= KindMultiInsert }
+
+// changesRows reports whether the statement is a part of a transaction and changes data.
+func (k Kind) changesRows() bool { return k >= KindDML && k <= KindUnload }
 
 // Status makes the one-row result with which Snowflake answers statements that
 // have nothing to select: a column "status" with the message.

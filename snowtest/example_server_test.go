@@ -58,7 +58,7 @@ func ExampleServer_Check() {
 	}
 	_ = db.Close()
 	fmt.Println(srv.Check())
-	// Output: snowtest: accepted more than once: INSERT INTO orders VALUES (1)
+	// Output: snowtest: took lasting effect more than once: INSERT INTO orders VALUES (1) (if the test means it: snowtest.AllowRepeats())
 }
 
 // Servers refuse a dead session in more than one way; this one answers HTTP 401.

@@ -5,6 +5,6 @@ var (
 	SplitStatements   = splitStatements
 	CountPlaceholders = countPlaceholders
 	KindOfSQL         = kindOfSQL
-	ChangesData       = changesData
+	OnlyReads         = func(sql string) bool { return isQuery(sql) && onlyReads(sql) }
 	ParseCSV          = parseCSV
 )

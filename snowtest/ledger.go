@@ -42,7 +42,7 @@ type Entry struct {
 	SessionID int64
 	SQL       string
 	Binds     []Bind
-	Kind      Kind // by the first word, until the engine has told
+	Kind      Kind // by the first words, until the engine has told
 	State     State
 	InTx      bool // ran in a transaction
 	Effects   int  // how often it took lasting effect: 0 or 1
@@ -53,7 +53,7 @@ type Entry struct {
 
 type entry struct {
 	Entry
-	changes bool // a DML statement or a CALL: nobody wants it to run twice
+	changes bool // nobody wants it done twice; so it is until the engine has told otherwise
 }
 
 // Ledger returns what the server accepted, in that order.
@@ -91,15 +91,11 @@ func (s *Server) sum(sql string, count func(*entry) int) int {
 	return n
 }
 
-// Doubles returns the DML and CALL statements, each with its bind values, that
-// took lasting effect more than once.
+// Doubles returns the statements that changed data, each with its bind values, that took
+// lasting effect more than once. What changed data the engine has told: DML, and what is
+// not known to have only read. One that still runs outside a transaction counts as if it
+// had succeeded.
 func (s *Server) Doubles() []string {
-	return s.repeated(func(e *entry) int { return e.Effects })
-}
-
-// repeated returns the DML and CALL statements for which the counts add up to
-// more than one.
-func (s *Server) repeated(count func(*entry) int) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	counts := map[string]int{}
@@ -108,9 +104,13 @@ func (s *Server) repeated(count func(*entry) int) []string {
 		if !e.changes {
 			continue
 		}
+		n := e.Effects
+		if e.State == Running && !e.InTx {
+			n = 1
+		}
 		key := e.key()
 		before := counts[key]
-		counts[key] += count(e)
+		counts[key] += n
 		if before <= 1 && counts[key] > 1 {
 			list = append(list, key)
 		}
@@ -155,7 +155,7 @@ func (s *Server) enter(q *query) *entry {
 		Accepted:  q.started,
 		Parent:    q.parent,
 	}}
-	e.changes = changesData(q.sql)
+	e.changes = true
 	s.ledger = append(s.ledger, e)
 	return e
 }
@@ -176,14 +176,15 @@ func (s *Server) record(q *query) {
 		return
 	}
 	e.State, e.Kind = Succeeded, q.result.Kind
-	e.changes = e.changes || e.Kind.IsDML() // the engine knows better than the first word
+	e.changes = e.Kind.changesRows() || e.Kind == KindSelect && !q.result.ReadOnly
+	if e.Kind == KindMulti {
+		return // its children count
+	}
+	if change := q.result.transaction(e); change != NoChange {
+		s.recordTransaction(q, e, change)
+		return
+	}
 	switch e.Kind {
-	case KindMulti:
-		e.changes = false // its children count
-		return
-	case KindTCL:
-		s.recordTCL(q, e, ses)
-		return
 	case KindDDL:
 		if q.own {
 			break // the stage of a bulk bind is no business of the transaction
@@ -194,7 +195,7 @@ func (s *Server) record(q *query) {
 			s.commit(ses) // whatever it was and is
 		}
 	}
-	if ses.tx == nil && e.Kind.IsDML() && !ses.autocommit() {
+	if ses.tx == nil && e.Kind.changesRows() && !ses.autocommit() {
 		s.begin(ses)
 	}
 	if e.InTx = ses.tx != nil; e.InTx {
@@ -205,19 +206,27 @@ func (s *Server) record(q *query) {
 	}
 }
 
-func (s *Server) recordTCL(q *query, e *entry, ses *session) {
+// transaction is what a statement that succeeded did to its session's transaction.
+func (r *Result) transaction(e *entry) TransactionChange {
+	if r.Transaction != NoChange || e.Kind != KindTCL {
+		return r.Transaction
+	}
+	return tclOf(e.SQL)
+}
+
+func (s *Server) recordTransaction(q *query, e *entry, change TransactionChange) {
+	ses := q.session
 	e.Effects++
-	word := tclOf(e.SQL)
-	q.idle = ses.tx == nil && word != "BEGIN"
-	switch word {
-	case "BEGIN":
+	q.idle = ses.tx == nil && e.Kind == KindTCL && change != Begun
+	switch change {
+	case Begun:
 		e.InTx = true
 		if ses.tx == nil {
 			s.begin(ses)
 		}
-	case "COMMIT":
+	case Committed:
 		s.commit(ses)
-	case "ROLLBACK":
+	case RolledBack:
 		s.endTransaction(ses)
 	}
 }

@@ -15,6 +15,7 @@ type loginRequest struct {
 		LoginName     string         `json:"LOGIN_NAME"`
 		Password      string         `json:"PASSWORD"`
 		Authenticator string         `json:"AUTHENTICATOR"`
+		ClientAppID   string         `json:"CLIENT_APP_ID"`
 		Token         string         `json:"TOKEN"`
 		Parameters    map[string]any `json:"SESSION_PARAMETERS"`
 	} `json:"data"`
@@ -30,7 +31,7 @@ func (s *Server) countLogin(n int) {
 // logIn answers POST /session/v1/login-request.
 func (s *Server) logIn(in *incoming) *reply {
 	if err := s.authenticate(in.login); err != nil {
-		return s.loginFailed(err)
+		return s.loginFailed(in.login, err)
 	}
 	r, now := in.HTTP, time.Now()
 	params := maps.Clone(s.parameters)
@@ -40,7 +41,7 @@ func (s *Server) logIn(in *incoming) *reply {
 		text[upper(name)] = fmt.Sprint(value)
 	}
 	if err := checkParameters(params); err != nil {
-		return s.loginFailed(asError(err))
+		return s.loginFailed(in.login, asError(err))
 	}
 	ask := r.URL.Query().Get
 	ses := &session{
@@ -50,10 +51,14 @@ func (s *Server) logIn(in *incoming) *reply {
 		schema:   ask("schemaName"),
 		wh:       cmp.Or(ask("warehouse"), warehouse),
 		params:   params,
+		client:   in.login.Data.ClientAppID,
 		requests: map[string][]*query{},
 		tail:     make(chan struct{}),
 	}
 	close(ses.tail)
+	if err := s.admit(ses); err != nil {
+		return s.loginFailed(in.login, err)
+	}
 	s.mu.Lock()
 	s.lastSession++
 	ses.id = s.lastSession
@@ -64,7 +69,7 @@ func (s *Server) logIn(in *incoming) *reply {
 		Schema: ses.schema, Warehouse: ses.wh, Parameters: text,
 	})
 	if err != nil {
-		return s.loginFailed(asError(err))
+		return s.loginFailed(in.login, asError(err))
 	}
 	ses.engine, ses.opened, ses.lastUsed = engine, now, now
 
@@ -107,6 +112,9 @@ func (s *Server) authenticate(login *loginRequest) *Error {
 	if d.Token != "" {
 		s.secrets.add(d.Token)
 	}
+	if s.isDisabled() {
+		return &Error{Code: codeUserDisabled, Message: "User access disabled. Contact your local system administrator."}
+	}
 	byToken := d.Token != "" && d.Password == ""
 	switch {
 	case byToken && s.checkToken != nil:
@@ -128,11 +136,34 @@ func (s *Server) authenticate(login *loginRequest) *Error {
 	return &Error{Code: "390100", Message: "Incorrect username or password was specified."}
 }
 
-func (s *Server) loginFailed(err *Error) *reply {
+// loginFailed refuses a login as an account does: without an SQLState.
+func (s *Server) loginFailed(login *loginRequest, err *Error) *reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stats.LoginFailures++
-	return failure(err, "")
+	rep := refuse(err.Code, err.Message)
+	env := rep.json.(envelope)
+	env.Data = map[string]any{
+		"nextAction":    "RETRY_LOGIN",
+		"authnMethod":   authnMethod(login.Data.Authenticator),
+		"signInOptions": map[string]any{},
+	}
+	rep.json = env
+	return rep
+}
+
+// authnMethod names an authenticator as refusals do. Known from recordings are those of
+// passwords and of programmatic access tokens.
+func authnMethod(authenticator string) string {
+	switch upper(authenticator) {
+	case "", "SNOWFLAKE":
+		return "USERNAME_PASSWORD"
+	case "PROGRAMMATIC_ACCESS_TOKEN":
+		return "PAT"
+	case "SNOWFLAKE_JWT":
+		return "KEYPAIR"
+	}
+	return upper(authenticator)
 }
 
 type parameter struct {

@@ -28,6 +28,10 @@ type options struct {
 	chunkLife    time.Duration
 	detached     time.Duration
 	parameters   map[string]any
+	objects      objects
+	cancelOnEnd  bool
+	remember     time.Duration
+	byText       bool
 	allowRepeats bool
 	allowOpen    bool
 }
@@ -42,6 +46,11 @@ func defaults() options {
 		chunkRows:   10_000,
 		chunkLife:   6 * time.Hour,
 		parameters:  map[string]any{"TIMEZONE": "UTC", formatParameter: "ARROW"},
+		objects: objects{
+			databases:  []string{database, database + "." + schema},
+			warehouses: []string{warehouse},
+			roles:      []string{role, "ACCOUNTADMIN", "PUBLIC"},
+		},
 	}
 }
 
@@ -58,6 +67,7 @@ func (o *options) validate() error {
 		{o.latency < 0, "WithLatency: must not be negative"},
 		{o.chunkRows < 0, "WithChunkRows: must not be negative"},
 		{o.detached < 0, "WithDetachedTransactions: must not be negative"},
+		{o.remember < 0, "WithRequestMemory: must not be negative"},
 		{o.chunkLife <= 0, "WithChunkLife: must be positive"},
 		{checkParameters(o.parameters) != nil, "WithSessionParameter: " + formatParameter + " is ARROW or JSON"},
 	}
@@ -132,6 +142,24 @@ func WithDetachedTransactions(d time.Duration) Option {
 	return func(o *options) { o.detached = d }
 }
 
+// WithCancelOnEnd makes the end of a session cancel what runs in it, also where a policy
+// ([WithIdleTimeout], [WithMaxSessionLife]) or an administrator ([Server.AbortSessions],
+// [Server.EndSessions]) ends it. Snowflake's pages on session policies say this and its
+// opposite. A log-out cancels in any case, and tokens that expire never do. The default is
+// that running statements go on.
+func WithCancelOnEnd() Option { return func(o *options) { o.cancelOnEnd = true } }
+
+// WithRequestMemory sets for how long after a statement was accepted a request with the same
+// ID, in the same session, is known to be its repetition, which is answered with the first
+// one's result and not carried out. How long an account remembers is not known. The default,
+// 0, is for as long as the session.
+func WithRequestMemory(d time.Duration) Option { return func(o *options) { o.remember = d } }
+
+// WithRequestTexts makes a request a repetition only if it has the text of the earlier one
+// as well. The default is that the ID alone decides: with the ID of an earlier statement,
+// another text is not carried out but answered with the earlier one's result.
+func WithRequestTexts() Option { return func(o *options) { o.byText = true } }
+
 // WithInlineWait sets how long a request waits for the result of its statement
 // before it is answered with 333333, in progress, and the client has to ask again.
 // The default is Snowflake's, 45 s; with 0 no request waits.
@@ -163,8 +191,8 @@ func WithSessionParameter(name string, value any) Option {
 	return func(o *options) { o.parameters[upper(name)] = value }
 }
 
-// AllowRepeats lets the same DML statement, with the same bind values, be
-// accepted more than once without failing [Server.Check].
+// AllowRepeats lets the same statement, with the same bind values, take lasting effect
+// more than once without failing [Server.Check].
 func AllowRepeats() Option { return func(o *options) { o.allowRepeats = true } }
 
 // AllowOpenSessions lets sessions stay open without failing [Server.Check].

@@ -13,8 +13,17 @@ import (
 	"sync"
 )
 
-// formatParameter says in which format a session gets the rows of its queries.
+// formatParameter says in which format a session of gosnowflake gets the rows of its queries.
 const formatParameter = "GO_QUERY_RESULT_FORMAT"
+
+// formatParameters are the parameters of the clients that read Arrow, by the name with which
+// they log in. Other clients, such as those for Node and .NET, get JSON.
+var formatParameters = map[string]string{
+	"Go":              formatParameter,
+	"JDBC":            "JDBC_QUERY_RESULT_FORMAT",
+	"ODBC":            "ODBC_QUERY_RESULT_FORMAT",
+	"PythonConnector": "PYTHON_CONNECTOR_QUERY_RESULT_FORMAT",
+}
 
 const (
 	formatArrow = "arrow"
@@ -120,11 +129,16 @@ func (s *Server) wantsArrow(q *query, kind Kind) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	format := fmt.Sprint(q.session.params[formatParameter])
-	if format == "" {
-		format = fmt.Sprint(s.parameters[formatParameter])
+	name, arrow := formatParameters[q.session.client]
+	if !arrow {
+		return false
 	}
-	return strings.EqualFold(format, formatArrow)
+	for _, value := range []any{q.session.params[name], s.parameters[name]} {
+		if format, _ := value.(string); format != "" {
+			return strings.EqualFold(format, formatArrow)
+		}
+	}
+	return true
 }
 
 // partRows is how many rows part n holds.

@@ -101,6 +101,8 @@ type query struct {
 	state    sessionState // of the session when the statement was done
 	idle     bool         // a COMMIT or ROLLBACK that found no transaction
 
+	word     string    // the status that a test has set; see SetStatus
+	blocked  bool      // it waits for a lock
 	attached int       // requests that wait for its result
 	seen     time.Time // when the last of them ended
 
@@ -124,7 +126,7 @@ func (s *Server) runQuery(in *incoming) *reply {
 		s.mu.Unlock()
 		return refused
 	}
-	q := ses.accepted(in)
+	q := s.accepted(ses, in)
 	if q != nil {
 		s.stats.Repeats++
 	} else {
@@ -140,13 +142,12 @@ func (s *Server) runQuery(in *incoming) *reply {
 	return s.await(in, q)
 }
 
-// accepted finds the statement that an earlier request with this ID brought.
-// The text is compared too: with a request ID that the program set in the
-// context, gosnowflake sends the internal statements of a bulk bind under the
-// same ID.
-func (ses *session) accepted(in *incoming) *query {
+// accepted finds the statement that an earlier request with this ID brought. One that is
+// only described is no repetition of one that was carried out.
+func (s *Server) accepted(ses *session, in *incoming) *query {
 	for _, q := range ses.requests[in.RequestID] {
-		if q.sql == in.SQL && q.describe == in.query.DescribeOnly {
+		forgotten := s.remember > 0 && time.Since(q.started) >= s.remember
+		if !forgotten && q.describe == in.query.DescribeOnly && (q.sql == in.SQL || !s.byText) {
 			return q
 		}
 	}

@@ -87,10 +87,40 @@ func (q *query) running() bool {
 // belongsTo compares users as Snowflake does, in any case.
 func (q *query) belongsTo(user string) bool { return strings.EqualFold(q.user, user) }
 
+// SetStatus sets the word that the monitor answers for a statement, whatever becomes of it,
+// such as RESTARTED, DISCONNECTED, QUEUED, RESUMING_WAREHOUSE or NO_DATA; "" lets it tell
+// the truth again. By itself the server says RUNNING, BLOCKED of a statement that waits for
+// a lock, ABORTING of one that was cancelled and has not ended, SUCCESS and
+// FAILED_WITH_ERROR, which is also the word for one that was cancelled. SetStatus does
+// nothing for a query ID that is unknown.
+func (s *Server) SetStatus(queryID, word string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if q := s.queries[queryID]; q != nil {
+		q.word = word
+	}
+}
+
+func (q *query) statusWord() string {
+	switch {
+	case q.word != "":
+		return q.word
+	case q.running() && q.ctx.Err() != nil:
+		return "ABORTING"
+	case q.running() && q.blocked:
+		return "BLOCKED"
+	case q.running():
+		return "RUNNING"
+	case q.err == nil:
+		return "SUCCESS"
+	}
+	return "FAILED_WITH_ERROR"
+}
+
 func (q *query) status() map[string]any {
 	status := map[string]any{
 		"id":        q.id,
-		"status":    "RUNNING",
+		"status":    q.statusWord(),
 		"sqlText":   q.sql,
 		"startTime": q.started.UnixMilli(),
 		"endTime":   int64(0),
@@ -101,11 +131,9 @@ func (q *query) status() map[string]any {
 	}
 	status["endTime"] = q.ended.UnixMilli()
 	if q.err == nil {
-		status["status"] = "SUCCESS"
 		status["stats"] = map[string]int{"scanBytes": 0, "producedRows": q.result.written.rows}
 		return status
 	}
-	status["status"] = "FAILED_WITH_ERROR" // also of one that was cancelled
 	status["errorCode"], status["errorMessage"] = q.err.Code, q.err.Message
 	return status
 }
@@ -144,7 +172,8 @@ func (s *Server) data(q *query, base string) map[string]any {
 		"total":              res.written.rows,
 		"returned":           res.written.rows,
 		"queryResultFormat":  res.written.format,
-		"statementTypeId":    int64(res.Kind),
+		"statementTypeId":    statementType(res.Kind, q.sql),
+		"queryContext":       queryContext(q),
 		"finalDatabaseName":  q.state.database,
 		"finalSchemaName":    q.state.schema,
 		"finalWarehouseName": q.state.warehouse,
@@ -167,7 +196,7 @@ func (s *Server) data(q *query, base string) map[string]any {
 		var ids, types []string
 		for _, c := range q.children {
 			ids = append(ids, c.id)
-			types = append(types, strconv.Itoa(int(c.result.Kind)))
+			types = append(types, strconv.FormatInt(statementType(c.result.Kind, c.sql), 10))
 		}
 		data["resultIds"], data["resultTypes"] = strings.Join(ids, ","), strings.Join(types, ",")
 	}
@@ -177,4 +206,35 @@ func (s *Server) data(q *query, base string) map[string]any {
 		}
 	}
 	return data
+}
+
+// queryContext is what an account tells about the databases that a statement used; its
+// client sends it back with later statements.
+func queryContext(q *query) map[string]any {
+	return map[string]any{"entries": []map[string]any{{"id": 0, "timestamp": q.ended.UnixMicro(), "priority": 0}}}
+}
+
+// statementTypes are the narrower values of the kinds whose statements have several, by the
+// first words (SFStatementType of Snowflake's JDBC driver).
+var statementTypes = []struct {
+	first, second string
+	id            int64
+}{
+	{"ALTER", "SESSION", 0x4100},
+	{"USE", "DATABASE", 0x4301}, {"USE", "SCHEMA", 0x4302}, {"USE", "WAREHOUSE", 0x4303}, {"USE", "", 0x4300},
+	{"SHOW", "", 0x4400}, {"DESCRIBE", "", 0x4500}, {"DESC", "", 0x4500},
+	{"LIST", "", 0x4701}, {"LS", "", 0x4701},
+	{"GET", "", 0x7101}, {"PUT", "", 0x7102}, {"REMOVE", "", 0x7103}, {"RM", "", 0x7103},
+}
+
+func statementType(kind Kind, sql string) int64 {
+	if kind == KindSelect || kind == KindSCL {
+		w := append(words(sql, 2), "", "")
+		for _, t := range statementTypes {
+			if w[0] == t.first && (t.second == "" || w[1] == t.second) {
+				return t.id
+			}
+		}
+	}
+	return int64(kind)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
@@ -22,6 +23,13 @@ import (
 //   - INSERT, UPDATE, DELETE and MERGE answer their counts: 1, or for an INSERT
 //     the number of its tuples or of the values of an array bind.
 //   - Everything else answers its status row.
+//
+// What a statement has done, the ledger learns from the answer: a handler's counts of rows
+// are those of a change, and its rows for a SELECT, WITH, VALUES, SHOW, DESCRIBE, EXPLAIN or
+// LIST are those of a read. Without a handler such a statement has read if it calls nothing
+// but the plainest functions, such as COUNT and MAX. Of all else that has rows, such as CALL,
+// the ledger thinks that it may have done anything, unless the handler's Result says
+// ReadOnly.
 type Script struct {
 	mu    sync.RWMutex
 	rules []rule
@@ -76,12 +84,55 @@ type scriptSession struct {
 }
 
 func (s *scriptSession) Run(ctx context.Context, st *Statement) (*Result, error) {
+	var res *Result
 	if h := s.script.find(st.SQL); h != nil {
-		if res, err := h(ctx, st); res != nil || err != nil {
-			return res, err
+		var err error
+		if res, err = h(ctx, st); err != nil {
+			return nil, err
 		}
 	}
-	return s.answer(st), nil
+	handled := res != nil
+	if !handled {
+		res = s.answer(st)
+	}
+	told := *res // a handler may give out the same result twice
+	told.ReadOnly = told.ReadOnly || isQuery(st.SQL) && (handled || onlyReads(st.SQL))
+	return &told, nil
+}
+
+// calm are the words behind which a parenthesis opens no call of a function that could change
+// anything. Whatever is not here could.
+var calm = strings.Fields(`
+	COUNT SUM MIN MAX AVG COALESCE CURRENT_SESSION CURRENT_TRANSACTION CURRENT_TIMESTAMP CURRENT_DATE
+	LAST_QUERY_ID RESULT_SCAN TABLE
+	SELECT FROM JOIN AS IN EXISTS AND OR NOT WHERE ON BY OVER USING VALUES UNION ALL DISTINCT LIMIT`)
+
+// isQuery reports whether a statement begins as one that can only read, unless it calls
+// something.
+func isQuery(sql string) bool {
+	first := append(words(sql, 1), "")[0]
+	return slices.Contains([]string{"SELECT", "WITH", "VALUES", "(", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "LIST", "LS"}, first)
+}
+
+// onlyReads reports whether the script can be sure that a query changes nothing.
+func onlyReads(sql string) bool {
+	sure, before := true, sqltext.Token{}
+	tokens(sql, func(t sqltext.Token) bool {
+		sure = sure && !before.Is(";") && !t.Is("!") && !t.Is("->>")
+		if t.Is("(") {
+			switch before.Kind {
+			case sqltext.Word:
+				sure = sure && slices.Contains(calm, upper(before.Text))
+			case sqltext.QuotedName:
+				sure = false
+			default:
+				sure = sure && !before.Is(")")
+			}
+		}
+		before = t
+		return sure
+	})
+	return sure
 }
 
 func (s *scriptSession) Close() error { return nil }

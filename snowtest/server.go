@@ -40,6 +40,7 @@ type Server struct {
 
 	mu          sync.Mutex
 	isClosing   bool
+	disabled    bool // the user
 	lastSession int64
 	lastQuery   int64
 	open        map[int64]*session

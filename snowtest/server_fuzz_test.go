@@ -52,7 +52,7 @@ func FuzzServer(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, method uint8, path, auth string, body []byte) {
-		srv, err := snowtest.Start(snowtest.InMemory(), snowtest.WithInlineWait(10*time.Millisecond), snowtest.WithSessionParameter("CLIENT_TELEMETRY_ENABLED", true))
+		srv, err := snowtest.Start(snowtest.InMemory(), snowtest.WithInlineWait(10*time.Millisecond), snowtest.WithSessionParameter("CLIENT_TELEMETRY_ENABLED", true), snowtest.WithRole("r"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,12 +15,15 @@ const (
 	codeSessionGone    = "390111"
 	codeSessionExpired = "390112"
 	codeMasterExpired  = "390114"
+	codeNoToken        = "390101"
+	codeUserDisabled   = "390102" // the text is known, the code is not
 )
 
 var refusals = map[string]string{
 	codeSessionUnknown: "Session no longer exists.  New login required to access the service.",
 	codeSessionGone:    "Session no longer exists.  New login required to access the service.",
 	codeSessionExpired: "Your session has expired. Please login again.",
+	codeNoToken:        "Authorization header not found in the request data.",
 	codeMasterExpired:  "Authentication token has expired.  The user must authenticate again.",
 }
 
@@ -56,7 +59,7 @@ func (s *Server) ExpireMasterTokens(ids ...int64) {
 func (s *Server) AbortSessions(ids ...int64) { s.EndSessions(End{Code: codeSessionGone}, ids...) }
 
 // EndSessions ends these sessions (all open ones if none is named). A running
-// statement goes on; the open transaction is rolled back when it is done, or later: see
+// statement goes on, unless [WithCancelOnEnd] says otherwise; the open transaction is rolled back when it is done, or later: see
 // [WithDetachedTransactions].
 func (s *Server) EndSessions(how End, ids ...int64) {
 	if how == (End{}) {
@@ -75,6 +78,32 @@ func (s *Server) EndSessions(how End, ids ...int64) {
 	}
 }
 
+// DisableUser does what ALTER USER … SET DISABLED = TRUE does: it cancels all that the user
+// runs, ends their sessions, and refuses their logins until EnableUser. With which code an
+// account refuses them is not known.
+func (s *Server) DisableUser() {
+	s.mu.Lock()
+	s.disabled = true
+	for _, ses := range s.open {
+		s.cancelAll(ses)
+	}
+	s.mu.Unlock()
+	s.AbortSessions()
+}
+
+// EnableUser lets the user of [Server.DisableUser] log in again.
+func (s *Server) EnableUser() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.disabled = false
+}
+
+func (s *Server) isDisabled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.disabled
+}
+
 // session is one login. Its fields are guarded by the server's mu.
 type session struct {
 	id       int64
@@ -84,6 +113,7 @@ type session struct {
 	schema   string
 	wh       string
 	params   map[string]any
+	client   string // the program that logged in, such as Go or JavaScript
 	opened   time.Time
 	lastUsed time.Time
 	renewals int
@@ -186,6 +216,9 @@ func (s *Server) end(ses *session, how End, detach bool) <-chan struct{} {
 	}
 	ses.ended = &how
 	delete(s.open, ses.id)
+	if s.cancelOnEnd && how.Renewal != codeMasterExpired {
+		s.cancelAll(ses)
+	}
 	s.stats.SessionsEnded++
 	detach = detach && (ses.running > 0 || ses.tx != nil)
 	busy := ses.running > 0 || detach
@@ -217,8 +250,10 @@ func (s *Server) authorize(r *http.Request) (*session, *reply) {
 	now := time.Now()
 	t := s.tokens[bearer(r)]
 	switch {
+	case r.Header.Get("Authorization") == "":
+		return nil, unauthorized(codeNoToken)
 	case t == nil || t.master:
-		return nil, unknown()
+		return nil, unauthorized(codeSessionUnknown)
 	case t.session.ended != nil:
 		return nil, t.session.ended.refusal(false)
 	case !t.valid(now):
@@ -235,7 +270,7 @@ func (e *End) refusal(renewal bool) *reply {
 	case e.Status != 0:
 		return &reply{status: e.Status}
 	case e.Code == codeSessionUnknown:
-		return unknown()
+		return unauthorized(codeSessionUnknown)
 	case e.Code != "":
 		return refuse(e.Code, "")
 	}
@@ -254,9 +289,10 @@ func refuse(code, message string) *reply {
 	return &reply{json: rep}
 }
 
-// unknown refuses a token that the server does not know, which it does with HTTP 401 as well.
-func unknown() *reply {
-	rep := refuse(codeSessionUnknown, "")
+// unauthorized refuses a request whose token is missing, or not one of the server's, which it
+// does with HTTP 401 as well.
+func unauthorized(code string) *reply {
+	rep := refuse(code, "")
 	rep.status = http.StatusUnauthorized
 	return rep
 }

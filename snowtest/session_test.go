@@ -87,7 +87,8 @@ func TestTokenLogin(t *testing.T) {
 
 func TestLoginTellsTheSessionsDefaults(t *testing.T) {
 	infos := make(chan snowtest.SessionInfo, 1)
-	srv := snowtest.New(t, snowtest.WithEngine(openHook{snowtest.NewScript(), infos}))
+	srv := snowtest.New(t, snowtest.WithEngine(openHook{snowtest.NewScript(), infos}),
+		snowtest.WithDatabase("d", "s"), snowtest.WithWarehouse("w"), snowtest.WithRole("r"))
 	value := "tag"
 	db := open(t, srv, func(c *gosnowflake.Config) {
 		c.Database, c.Schema, c.Warehouse, c.Role = "D", "S", "W", "R"

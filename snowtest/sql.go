@@ -113,7 +113,7 @@ func kindOfSQL(sql string) Kind {
 	case "MERGE":
 		return KindMerge
 	case "COPY":
-		return KindDML
+		return kindOfCopy(sql)
 	case "COMMIT", "ROLLBACK":
 		return KindTCL
 	case "BEGIN":
@@ -137,17 +137,13 @@ func kindOfSQL(sql string) Kind {
 	return KindSelect
 }
 
-// changesData reports whether running the statement twice could do something
-// twice: DML, CALL and scripting blocks.
-func changesData(sql string) bool {
-	w := append(words(sql, 2), "", "")
-	switch w[0] {
-	case "CALL":
-		return true
-	case "EXECUTE":
-		return w[1] == "IMMEDIATE"
+// kindOfCopy tells a load from an unload by the target behind INTO.
+func kindOfCopy(sql string) Kind {
+	w := append(words(sql, 3), "", "")
+	if w[1] == "INTO" && (strings.HasPrefix(w[2], "@") || strings.HasPrefix(w[2], "'")) {
+		return KindUnload
 	}
-	return kindOfSQL(sql).IsDML() || isBlock(sql)
+	return KindCopy
 }
 
 // changedTable is the table, as the text names it, that an UPDATE, DELETE or MERGE
@@ -177,16 +173,18 @@ func changedTable(sql string) string {
 	return name.String()
 }
 
-// tclOf is BEGIN, COMMIT or ROLLBACK, or empty.
-func tclOf(sql string) string {
+// tclOf is what a transaction statement does.
+func tclOf(sql string) TransactionChange {
 	w := append(words(sql, 2), "", "")
 	switch {
 	case w[0] == "BEGIN" && !isBlock(sql), w[0] == "START" && w[1] == "TRANSACTION":
-		return "BEGIN"
-	case w[0] == "COMMIT", w[0] == "ROLLBACK":
-		return w[0]
+		return Begun
+	case w[0] == "COMMIT":
+		return Committed
+	case w[0] == "ROLLBACK":
+		return RolledBack
 	}
-	return ""
+	return NoChange
 }
 
 // alteredParameters returns what ALTER SESSION sets, by name in upper case; "" stands

@@ -80,7 +80,6 @@ func TestKindsAreGuessedByTheFirstWords(t *testing.T) {
 		"UPDATE t SET x = 1":                        snowtest.KindUpdate,
 		"DELETE FROM t":                             snowtest.KindDelete,
 		"MERGE INTO t USING s ON 1=1":               snowtest.KindMerge,
-		"COPY INTO t FROM @s":                       snowtest.KindDML,
 		"BEGIN":                                     snowtest.KindTCL,
 		"BEGIN;":                                    snowtest.KindTCL,
 		"BEGIN NAME n":                              snowtest.KindTCL,
@@ -88,6 +87,8 @@ func TestKindsAreGuessedByTheFirstWords(t *testing.T) {
 		"COMMIT":                                    snowtest.KindTCL,
 		"ROLLBACK":                                  snowtest.KindTCL,
 		"BEGIN INSERT INTO t VALUES (1); END;":      snowtest.KindSelect,
+		"COPY INTO t FROM @s":                       snowtest.KindCopy,
+		"COPY INTO @s FROM t":                       snowtest.KindUnload,
 		"USE ROLE r":                                snowtest.KindSCL,
 		"ALTER SESSION SET X = 1":                   snowtest.KindSCL,
 		"SET x = 1":                                 snowtest.KindSCL,
@@ -104,14 +105,15 @@ func TestKindsAreGuessedByTheFirstWords(t *testing.T) {
 	}
 }
 
-func TestOnlyDMLAndCallsChangeData(t *testing.T) {
+func TestScriptKnowsWhatOnlyReads(t *testing.T) {
 	for sql, want := range map[string]bool{
-		"INSERT INTO t VALUES (1)": true, "UPDATE t SET x = 1": true, "DELETE FROM t": true, "MERGE INTO t": true, "COPY INTO t": true,
-		"CALL p()": true, "EXECUTE IMMEDIATE 'x'": true, "BEGIN CALL p(); END;": true, "DECLARE x INT; BEGIN END;": true,
-		"SELECT 1": false, "SHOW TABLES": false, "CREATE TABLE t (x INT)": false, "BEGIN": false, "COMMIT": false, "USE ROLE r": false,
-		"EXECUTE TASK t": false, "": false,
+		"SELECT 1": true, "SELECT a, (b) FROM t WHERE x IN (1) AND (y OR z)": true, "SHOW TABLES": true, "VALUES (1), (2)": true,
+		"WITH c AS (SELECT 1) SELECT COUNT(*) FROM c": true, "SELECT * FROM TABLE(RESULT_SCAN('x'))": true, "(SELECT 1)": true,
+		"SELECT f(1)": false, `SELECT "COUNT"(1)`: false, "SELECT m!PREDICT(1)": false, "SELECT IDENTIFIER('f')(1)": false,
+		"SELECT 1 ->> INSERT INTO t SELECT * FROM $1": false, "SELECT 1; CALL p()": false, "SELECT s.NEXTVAL(1)": false,
+		"CALL p()": false, "EXECUTE IMMEDIATE 'x'": false, "BEGIN CALL p(); END;": false, "anything": false, "": false,
 	} {
-		if got := snowtest.ChangesData(sql); got != want {
+		if got := snowtest.OnlyReads(sql); got != want {
 			t.Errorf("%q: %v", sql, got)
 		}
 	}

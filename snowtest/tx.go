@@ -193,6 +193,7 @@ func (s *Server) lock(q *query) error {
 		if free {
 			s.hold(q.session.tx, q.sql)
 		}
+		q.blocked = !free
 		s.mu.Unlock()
 		if free {
 			return nil

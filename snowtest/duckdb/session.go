@@ -152,7 +152,7 @@ func (w *work) query(ctx context.Context) (*snowtest.Result, error) {
 			return nil, err
 		}
 	}
-	res := &snowtest.Result{Kind: snowtest.KindSelect}
+	res := &snowtest.Result{Kind: snowtest.KindSelect, ReadOnly: true}
 	var rows *resultRows
 	res.Columns, rows, err = openRows(ctx, w.conn, text, w.st.DescribeOnly)
 	if w.st.DescribeOnly {

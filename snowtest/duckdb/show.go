@@ -12,7 +12,7 @@ import (
 
 // textTable makes a result of texts.
 func textTable(names []string, rows [][]*string) *snowtest.Result {
-	res := &snowtest.Result{Kind: snowtest.KindSelect, Rows: rows}
+	res := &snowtest.Result{Kind: snowtest.KindSelect, ReadOnly: true, Rows: rows}
 	if rows == nil {
 		res.Rows = [][]*string{}
 	}
@@ -240,7 +240,7 @@ func (w *work) showObjects(ctx context.Context, l *listing) (*snowtest.Result, e
 		text = "SELECT " + unknown + "database_name AS name, 'N' AS is_default, " + current + " AS is_current, '' AS origin" + owner + ", '' AS comment, '' AS options, '1' AS retention_time" +
 			" FROM duckdb_databases() WHERE NOT internal AND " + w.where(l, "database_name")
 	}
-	res := &snowtest.Result{Kind: snowtest.KindSelect}
+	res := &snowtest.Result{Kind: snowtest.KindSelect, ReadOnly: true}
 	var err error
 	res.Columns, res.Rows, err = query(ctx, w.conn, text, w.st.DescribeOnly)
 	return res, err

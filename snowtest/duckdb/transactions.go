@@ -30,10 +30,13 @@ func (w *work) transaction(ctx context.Context) (*snowtest.Result, error) {
 	}
 	switch word {
 	case "COMMIT":
+		res.Transaction = snowtest.Committed
 		return res, w.commit(ctx)
 	case "ROLLBACK":
+		res.Transaction = snowtest.RolledBack
 		return res, w.rollback()
 	}
+	res.Transaction = snowtest.Begun
 	return res, w.begin(ctx)
 }
 
