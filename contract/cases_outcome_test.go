@@ -41,17 +41,23 @@ func TestRowsAffectedAreAsDirectly(t *testing.T) {
 		}
 		return snowtest.Count(kind, names, values)
 	}
+	loaded := snowtest.Rows([]string{"file", "status", "rows_parsed", "rows_loaded"}, []any{"a.csv.gz", "LOADED", 7, 7})
+	loaded.Kind = snowtest.KindCopy
+	unloaded := snowtest.Rows([]string{"rows_unloaded", "input_bytes", "output_bytes"}, []any{7, 70, 35})
+	unloaded.Kind = snowtest.KindUnload
 	for query, res := range map[string]*snowtest.Result{
-		"INSERT ALL INTO a INTO b SELECT 1":                                counts(snowtest.KindMultiInsert, "number of rows inserted into A", "number of rows inserted into B"),
+		"COPY INTO a FROM @s":               loaded,
+		"COPY INTO @s FROM a":               unloaded,
+		"INSERT ALL INTO a INTO b SELECT 1": counts(snowtest.KindMultiInsert, "number of rows inserted into A", "number of rows inserted into B"),
 		"insert /* x */ first when n > 0 then into a else into b select 1": counts(snowtest.KindMultiInsert, "number of rows inserted into A", "number of rows inserted into B"),
-		"INSERT INTO a SELECT 1":                                           counts(snowtest.KindInsert, "number of rows inserted"),
-		"INSERT OVERWRITE INTO a SELECT 1":                                 counts(snowtest.KindInsert, "number of rows inserted"),
-		"UPDATE a SET n = b.n FROM b":                                      counts(snowtest.KindUpdate, "number of rows updated", "number of multi-joined rows updated"),
-		"DELETE FROM a":                                                    counts(snowtest.KindDelete, "number of rows deleted"),
-		"MERGE INTO a USING b ON a.n = b.n WHEN MATCHED THEN DELETE":       counts(snowtest.KindMerge, "number of rows inserted", "number of rows updated"),
-		"WITH x AS (SELECT 1 AS n) DELETE FROM a USING x":                  counts(snowtest.KindDelete, "number of rows deleted"),
-		"SELECT 1 AS n ->> INSERT INTO a SELECT * FROM $1":                 counts(snowtest.KindInsert, "number of rows inserted"),
-		"SELECT n AS \"number of rows inserted\" FROM a":                   snowtest.Rows([]string{"number of rows inserted"}, []any{1500}),
+		"INSERT INTO a SELECT 1":                                     counts(snowtest.KindInsert, "number of rows inserted"),
+		"INSERT OVERWRITE INTO a SELECT 1":                           counts(snowtest.KindInsert, "number of rows inserted"),
+		"UPDATE a SET n = b.n FROM b":                                counts(snowtest.KindUpdate, "number of rows updated", "number of multi-joined rows updated"),
+		"DELETE FROM a":                                              counts(snowtest.KindDelete, "number of rows deleted"),
+		"MERGE INTO a USING b ON a.n = b.n WHEN MATCHED THEN DELETE": counts(snowtest.KindMerge, "number of rows inserted", "number of rows updated"),
+		"WITH x AS (SELECT 1 AS n) DELETE FROM a USING x":            counts(snowtest.KindDelete, "number of rows deleted"),
+		"SELECT 1 AS n ->> INSERT INTO a SELECT * FROM $1":           counts(snowtest.KindInsert, "number of rows inserted"),
+		"SELECT n AS \"number of rows inserted\" FROM a":             snowtest.Rows([]string{"number of rows inserted"}, []any{1500}),
 		"CALL p()":               snowtest.Rows([]string{"number of rows inserted"}, []any{"1500"}),
 		"CREATE TABLE x (n INT)": snowtest.Status(snowtest.KindDDL, "done"),
 		"USE ROLE r":             snowtest.Status(snowtest.KindSCL, "done"),
