@@ -86,8 +86,15 @@ func (s *Server) logIn(in *incoming) *reply {
 		"masterValidityInSeconds": int64(s.masterLife / time.Second),
 		"displayUserName":         ses.user,
 		"serverVersion":           "9.0.0",
-		"sessionId":               ses.id,
-		"parameters":              parameterList(ses.params),
+		"firstLogin":              false,
+		"healthCheckInterval":     45,
+		"newClientForUpgrade":     nil,
+		"responseData":            nil,
+		"idToken":                 nil, "idTokenValidityInSeconds": 0,
+		"mfaToken": nil, "mfaTokenValidityInSeconds": 0,
+		"remMeToken": nil, "remMeValidityInSeconds": 0,
+		"sessionId":  ses.id,
+		"parameters": parameterList(ses.params),
 		"sessionInfo": map[string]string{
 			"databaseName":  ses.database,
 			"schemaName":    ses.schema,
@@ -128,6 +135,8 @@ func (s *Server) authenticate(login *loginRequest) *Error {
 		return nil
 	case byToken && d.Token == s.token:
 		return nil
+	case byToken && d.Authenticator == "PROGRAMMATIC_ACCESS_TOKEN":
+		return &Error{Code: "394400", Message: "Programmatic access token is invalid."}
 	case byToken:
 		return &Error{Code: "390303", Message: "Invalid OAuth access token."}
 	case strings.EqualFold(d.LoginName, s.user) && d.Password == s.password:

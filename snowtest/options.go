@@ -45,7 +45,7 @@ func defaults() options {
 		inlineWait:  45 * time.Second,
 		chunkRows:   10_000,
 		chunkLife:   6 * time.Hour,
-		parameters:  map[string]any{"TIMEZONE": "UTC", formatParameter: "ARROW"},
+		parameters:  map[string]any{"TIMEZONE": "UTC", "AUTOCOMMIT": true, formatParameter: "ARROW"},
 		objects: objects{
 			databases:  []string{database, database + "." + schema},
 			warehouses: []string{warehouse},

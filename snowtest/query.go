@@ -410,6 +410,7 @@ func (q *query) inProgress() *reply {
 			"queryId":              q.id,
 			"getResultUrl":         "/queries/" + q.id + "/result",
 			"queryAbortsAfterSecs": 300,
+			"progressDesc":         nil,
 		},
 		Message: &message, Code: &code, Success: true,
 	}}

@@ -5,16 +5,34 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+	"time"
 )
 
+// rowType is a column as clients are told of it. What a type does not have is null.
 type rowType struct {
-	Name       string `json:"name"`
-	Type       string `json:"type"`
-	Precision  int64  `json:"precision"`
-	Scale      int64  `json:"scale"`
-	Length     int64  `json:"length"`
-	ByteLength int64  `json:"byteLength"`
-	Nullable   bool   `json:"nullable"`
+	Name       string  `json:"name"`
+	Database   string  `json:"database"`
+	Schema     string  `json:"schema"`
+	Table      string  `json:"table"`
+	Type       string  `json:"type"`
+	Precision  *int64  `json:"precision"`
+	Scale      *int64  `json:"scale"`
+	Length     *int64  `json:"length"`
+	ByteLength *int64  `json:"byteLength"`
+	Nullable   bool    `json:"nullable"`
+	Collation  *string `json:"collation"`
+}
+
+func rowTypeOf(c *Column) rowType {
+	t := rowType{Name: c.Name, Type: c.Type, Nullable: c.Nullable}
+	switch c.Type {
+	case "fixed", "time", "timestamp_ntz", "timestamp_ltz", "timestamp_tz":
+		t.Precision, t.Scale = &c.Precision, &c.Scale
+	case "real", "boolean", "date":
+	default:
+		t.Length, t.ByteLength = &c.Length, &c.ByteLength
+	}
+	return t
 }
 
 // fetchResult answers GET /queries/<id>/result, for every session of the user
@@ -125,8 +143,10 @@ func (q *query) status() map[string]any {
 		"startTime": q.started.UnixMilli(),
 		"endTime":   int64(0),
 		"stats":     map[string]int{"scanBytes": 0, "producedRows": 0},
+		"errorCode": "", "errorMessage": nil,
 	}
 	if q.running() {
+		status["state"] = "EXECUTING"
 		return status
 	}
 	status["endTime"] = q.ended.UnixMilli()
@@ -162,8 +182,8 @@ func (s *Server) outcome(in *incoming, q *query) *reply {
 func (s *Server) data(q *query, base string) map[string]any {
 	res := q.result
 	columns := make([]rowType, 0, len(res.Columns))
-	for _, c := range res.Columns {
-		columns = append(columns, rowType(c))
+	for i := range res.Columns {
+		columns = append(columns, rowTypeOf(&res.Columns[i]))
 	}
 	data := map[string]any{
 		"queryId":            q.id,
@@ -180,6 +200,9 @@ func (s *Server) data(q *query, base string) map[string]any {
 		"finalRoleName":      q.state.role,
 		"parameters":         q.state.params,
 		"numberOfBinds":      countPlaceholders(q.sql),
+		"arrayBindSupported": res.Kind.IsDML(),
+		"databaseProvider":   nil,
+		"sendResultTime":     time.Now().UnixMilli(),
 		"version":            1,
 	}
 	if res.written.format == formatArrow {
@@ -211,7 +234,7 @@ func (s *Server) data(q *query, base string) map[string]any {
 // queryContext is what an account tells about the databases that a statement used; its
 // client sends it back with later statements.
 func queryContext(q *query) map[string]any {
-	return map[string]any{"entries": []map[string]any{{"id": 0, "timestamp": q.ended.UnixMicro(), "priority": 0}}}
+	return map[string]any{"entries": []map[string]any{{"id": 0, "timestamp": q.ended.UnixMicro(), "priority": 0, "context": "c25vdw=="}}}
 }
 
 // statementTypes are the narrower values of the kinds whose statements have several, by the

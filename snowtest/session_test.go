@@ -62,7 +62,7 @@ func TestTokenLogin(t *testing.T) {
 		{"OAuth", nil, gosnowflake.AuthTypeOAuth, "", 0},
 		{"OAuth, another token", nil, gosnowflake.AuthTypeOAuth, "other", 390303},
 		{"PAT", nil, gosnowflake.AuthTypePat, "", 0},
-		{"PAT, another token", nil, gosnowflake.AuthTypePat, "other", 390303},
+		{"PAT, another token", nil, gosnowflake.AuthTypePat, "other", 394400},
 		{"key pair", nil, gosnowflake.AuthTypeJwt, "", 0},
 		{"accepted by the check", []snowtest.Option{snowtest.WithToken(func(string) error { return nil })}, gosnowflake.AuthTypeOAuth, "other", 0},
 		{"refused with a code", []snowtest.Option{snowtest.WithToken(func(string) error { return custom })}, gosnowflake.AuthTypeOAuth, "", 390318},

@@ -1,0 +1,131 @@
+package snowtest_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// This file compares the server's replies with those that gosnowflake ships as recordings
+// for its own tests (test_data/wiremock). They are read where the module lies.
+
+// recorded is a recorded exchange's reply.
+func recorded(t *testing.T, file string, n int) (status int, body map[string]any) {
+	t.Helper()
+	dir, err := osexec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/snowflakedb/gosnowflake/v2").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "test_data", "wiremock", "mappings", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list struct {
+		Mappings []struct {
+			Response struct {
+				Status   int            `json:"status"`
+				JSONBody map[string]any `json:"jsonBody"`
+			} `json:"response"`
+		} `json:"mappings"`
+	}
+	if err := json.Unmarshal(text, &list); err != nil {
+		t.Fatal(err)
+	}
+	return list.Mappings[n].Response.Status, list.Mappings[n].Response.JSONBody
+}
+
+// lacks lists what the recorded value has and the server's does not have, or has with
+// another type; null stands for any type.
+func lacks(path string, recorded, served any) (list []string) {
+	if path == "data.parameters[0].value" {
+		return nil // each parameter has a type of its own
+	}
+	switch r := recorded.(type) {
+	case nil:
+	case map[string]any:
+		s, ok := served.(map[string]any)
+		if !ok {
+			return []string{fmt.Sprintf("%s is %T, not an object", path, served)}
+		}
+		for key, value := range r {
+			own, has := s[key]
+			if !has {
+				list = append(list, path+"."+key+" is missing")
+			} else if own != nil {
+				list = append(list, lacks(path+"."+key, value, own)...)
+			}
+		}
+	case []any:
+		s, ok := served.([]any)
+		if !ok || len(r) > 0 && len(s) == 0 {
+			return []string{fmt.Sprintf("%s is %T, not a list of something", path, served)}
+		}
+		if len(r) > 0 {
+			list = append(list, lacks(path+"[0]", r[0], s[0])...)
+		}
+	default:
+		if fmt.Sprintf("%T", recorded) != fmt.Sprintf("%T", served) {
+			list = append(list, fmt.Sprintf("%s is %T, recorded is %T", path, served, recorded))
+		}
+	}
+	return list
+}
+
+func TestRepliesHaveTheFieldsOfRecordedOnes(t *testing.T) {
+	inMemory(t, func(t *testing.T, srv *snowtest.Server) {
+		slow(srv)
+		r := newRaw(t, srv)
+		refused := map[string]any{"data": map[string]any{"LOGIN_NAME": srv.User(), "TOKEN": "wrong", "AUTHENTICATOR": "PROGRAMMATIC_ACCESS_TOKEN"}}
+		refusal := r.send("POST", "/session/v1/login-request", refused)
+		login := r.logIn("JavaScript", "", nil)
+		query := func(sql, id string, async bool) rawReply {
+			return r.send("POST", "/queries/v1/query-request?requestId="+id, map[string]any{"sqlText": sql, "asyncExec": async})
+		}
+		one := query("SELECT 1", "r1", false)
+		running := query("INSERT INTO t VALUES (1)", "r2", true)
+		monitor := func(a rawReply) rawReply {
+			return r.send("GET", fmt.Sprint("/monitoring/queries/", a.Data["queryId"]), nil)
+		}
+		succeeded, goesOn := monitor(one), monitor(running)
+		r.send("POST", "/queries/v1/abort-request", map[string]any{"requestId": "r2"})
+		r.send("GET", fmt.Sprint("/queries/", running.Data["queryId"], "/result"), nil)
+		failed := monitor(running)
+		logout := r.send("POST", "/session?delete=true", nil)
+		for _, c := range []struct {
+			file   string
+			n      int
+			served rawReply
+			text   bool // code and message are alike, too
+		}{
+			{"auth/password/successful_flow.json", 0, login, true},
+			{"auth/pat/invalid_token.json", 0, refusal, true},
+			{"retry/redirection_retry_workflow.json", 3, one, true},
+			{"query/long_running_query.json", 0, running, true},
+			{"query/query_monitoring.json", 0, succeeded, false},
+			{"query/query_monitoring_running.json", 0, goesOn, true},
+			{"query/query_monitoring_error.json", 0, failed, true},
+			{"close_session.json", 0, logout, true},
+		} {
+			status, want := recorded(t, c.file, c.n)
+			for _, missing := range lacks("data", want["data"], any(c.served.Data)) {
+				t.Errorf("%s: %s", c.file, missing)
+			}
+			if c.served.Status != status || c.served.Success != want["success"] {
+				t.Errorf("%s: status %d, success %v", c.file, c.served.Status, c.served.Success)
+			}
+			text := func(v any) string { // null is no text
+				s, _ := v.(string)
+				return s
+			}
+			if c.text && (c.served.Code != text(want["code"]) || c.served.Message != text(want["message"])) {
+				t.Errorf("%s: %s %q, recorded is %v %q", c.file, c.served.Code, c.served.Message, want["code"], want["message"])
+			}
+		}
+	})
+}
