@@ -343,6 +343,10 @@ func (e *SessionError) Error() string {
 		what = "no login was tried"
 	case e.suspended:
 		what = "no login was tried, because the last one with these credentials was refused; change them, or wait"
+	case isShort(e.Err) && e.Class == ClassInDoubt:
+		what = fmt.Sprintf("statement %s ran, but not with all rows; look at its table before you run it again", e.QueryID)
+	case isShort(e.Err) && e.InTx:
+		what = "the transaction was ended because not all rows arrived, and the server rolls it back; run the whole transaction again"
 	case e.Class == ClassInDoubt && e.unsent:
 		what = "session lost inside a transaction, part of which may last; this statement did not run; look at the data before you repeat the transaction"
 	case e.Class == ClassInDoubt && e.QueryID != "":

@@ -31,6 +31,7 @@ const (
 	EventResumed          EventKind = "resumed"           // the statement QueryID was carried over from OldSessionID, in Duration
 	EventStateLost        EventKind = "state_lost"        // a session was lost with State that had been set in it
 	EventInDoubt          EventKind = "in_doubt"          // it is not known whether a statement ran; QueryID if it has one
+	EventRowsUncounted    EventKind = "rows_uncounted"    // the INSERT QueryID counted Count rows fewer than were bound, where as many of them are NULL
 	EventPingFailed       EventKind = "ping_failed"       // an idle session could not be asked whether it is alive; the Attempt-th time in a row
 	EventPingsLate        EventKind = "pings_late"        // SessionID, one of Count idle sessions, is asked Duration after its last use or ping: later than WithIdlePing says
 	EventPingsInTime      EventKind = "pings_in_time"     // idle sessions are asked in time again, after Duration
@@ -92,6 +93,7 @@ const (
 	keyAttempt    = "attempt"
 	keyAttempts   = "attempts"
 	keySessions   = "sessions"
+	keyRows       = "rows"
 	keyError      = "error"
 	keyUser       = "new_user"
 	keyRole       = "new_role"
@@ -118,6 +120,7 @@ var lines = map[EventKind]line{
 	EventResumed:          {slog.LevelInfo, "snowtether: a running statement was carried over to a new session; nothing needs doing", keyTook, ""},
 	EventStateLost:        {slog.LevelWarn, "snowtether: a session was lost with state that had been set in it; set it again where it matters", "", ""},
 	EventInDoubt:          {slog.LevelWarn, "snowtether: a statement's outcome is not known", "", ""},
+	EventRowsUncounted:    {slog.LevelWarn, "snowtether: an INSERT of array binds counted fewer rows than were bound, and so many of them are NULL; look whether they arrived", "", keyRows},
 	EventPingFailed:       {slog.LevelDebug, "snowtether: an idle session could not be asked whether it is alive", "", ""},
 	EventPingsLate:        {slog.LevelWarn, "snowtether: idle sessions are asked too late whether they are alive, and may end; make the interval of WithIdlePing longer if the session policy allows it, or keep fewer connections idle", keyUnasked, keySessions},
 	EventPingsInTime:      {slog.LevelInfo, "snowtether: idle sessions are asked in time again; nothing needs doing", keyLasted, ""},

@@ -28,6 +28,7 @@ type operation struct {
 	run     func(context.Context, *session) (any, error)        // it may be left behind, and then touches nothing but the session
 	resumed func(rows driver.Rows, queryID string) (any, error) // makes the outcome of rows that were carried over; nil: it cannot be
 	args    []driver.NamedValue
+	bulk    bulk // of an INSERT of array binds
 	nothing any  // the outcome of a ROLLBACK that need not be sent
 	async   bool // its outcome comes after it was accepted, through gosnowflake
 
@@ -56,6 +57,7 @@ func (c *conn) statement(ctx context.Context, name, query string) *operation {
 func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue) *operation {
 	op := c.statement(ctx, "exec", query)
 	op.args, op.nothing = args, driver.ResultNoRows
+	op.bulk = op.bulkOf(args)
 	return op
 }
 
@@ -162,6 +164,9 @@ func isQueryID(id string) bool {
 // send tries the operation once.
 func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operation) (t *try) {
 	s, now, native := c.session, c.connector.clock.Load(), c.connector.inner == nil
+	if op.bulk.rows > 0 {
+		defer seen.StopShortUploads()()
+	}
 	out, saw, left, err := s.watched(ctx, seen, op.run)
 	if saw.Shows() {
 		s.visible.Store(true)
@@ -174,7 +179,7 @@ func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operatio
 			c.connector.served(ctx)
 		}
 		t.fate = saw.Judge(transcript.Outcome{}, true)
-		return t
+		return c.checked(ctx, op, t, saw)
 	}
 	o := outcomeOf(err)
 	t.gone = o.Gone
@@ -194,7 +199,7 @@ func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operatio
 	if t.fate.Kind == transcript.Local && o.Network {
 		s.doubted.Store(true) // it cannot be sent with what the session has
 	}
-	return t
+	return c.checked(ctx, op, t, saw)
 }
 
 // wordOf is the fate of a statement of an inner driver that sends no HTTP at all, such

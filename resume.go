@@ -46,7 +46,9 @@ func (c *conn) carryOver(ctx context.Context, op *operation, t *try, s situation
 	rows, err := c.resume(ctx, op, t.fate.ID, t.err)
 	if err == nil {
 		if out, err = op.resumed(rows, t.fate.ID); err == nil {
-			return out, nil
+			if err = c.counts(ctx, op.bulk, out, t.fate.ID); err == nil {
+				return out, nil
+			}
 		}
 		if !errors.Is(err, errOutcome) {
 			err = fmt.Errorf("%w: %w", errOutcome, err)

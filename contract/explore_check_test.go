@@ -71,30 +71,13 @@ func (x *trial) checkLedger() {
 				want = bulk
 			}
 			if len(e.Binds) != 1 || max(1, len(e.Binds[0].Array)) != want {
-				x.wrongValues("%s took effect with the values %v", e.SQL, e.Binds)
+				x.wrong("%s took effect with the values %v", e.SQL, e.Binds)
 			}
 		}
 		if e.State == snowtest.Running {
 			x.wrong("still running: %s", e.SQL)
 		}
 	}
-}
-
-// emptied is a fault of gosnowflake's (v2.1.0, in all three of its storage clients):
-// when it repeats the upload of an array bind, it has read the stream of the values
-// already, and what it uploads is empty. Nothing outside it sees the stream.
-const emptied = "gosnowflake uploads an empty file when it repeats the upload of an array bind"
-
-// wrongValues is wrong, unless an upload was repeated.
-func (x *trial) wrongValues(format string, args ...any) {
-	seen := x.requests()
-	for i := range seen[:max(0, len(seen)-1)] {
-		if seen[i].kind == snowtest.RequestOther && seen[i].fault != nil && seen[i+1].kind == snowtest.RequestOther {
-			x.limit = emptied
-			return
-		}
-	}
-	x.wrong(format, args...)
 }
 
 // isForeign reports whether the error is gosnowflake's own about the session of an

@@ -240,7 +240,7 @@ func (x *trial) affected(want int64) func(sql.Result, error) error {
 		}
 		n, err := res.RowsAffected()
 		if err == nil && n != want {
-			x.wrongValues("%d rows affected, want %d", n, want)
+			x.wrong("%d rows affected, want %d", n, want)
 		}
 		return err
 	}

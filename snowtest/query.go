@@ -160,7 +160,7 @@ func (s *Server) newQuery(ses *session, in *incoming) *query {
 	q.async = in.Async
 	s.watchDetached(q)
 	if in.query.BindStage != "" {
-		binds, err := s.stagedBinds(ses, in.query.BindStage)
+		binds, err := s.stagedBinds(ses, in.SQL, in.query.BindStage)
 		q.binds = binds
 		if q.entry != nil {
 			q.entry.Binds = binds

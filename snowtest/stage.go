@@ -83,7 +83,7 @@ func (s *Server) store(target string, body []byte) *reply {
 
 // stagedBinds reads the bind values that gosnowflake uploaded as CSV files, one
 // column for each placeholder, and drops the files.
-func (s *Server) stagedBinds(ses *session, location string) ([]Bind, *Error) {
+func (s *Server) stagedBinds(ses *session, sql, location string) ([]Bind, *Error) {
 	key := stageKey(ses, location)
 	st := s.stages[key]
 	if st == nil {
@@ -95,7 +95,10 @@ func (s *Server) stagedBinds(ses *session, location string) ([]Bind, *Error) {
 		j, _ := strconv.Atoi(b)
 		return cmp.Or(cmp.Compare(i, j), cmp.Compare(a, b))
 	})
-	var binds []Bind
+	binds := make([]Bind, countPlaceholders(sql)) // also of files without a row
+	for i := range binds {
+		binds[i] = Bind{Type: "TEXT", Array: []*string{}}
+	}
 	for _, name := range names {
 		for _, row := range parseCSV(string(unpack(st.files[name]))) {
 			for len(binds) < len(row) {
@@ -149,7 +152,10 @@ func parseCSV(text string) [][]*string {
 			value := strings.ReplaceAll(strings.TrimSuffix(text[i+1:end], `"`), `""`, `"`)
 			field, i = &value, end
 		} else {
-			end := i + strings.IndexAny(text[i:]+"\n", ",\n")
+			end := len(text)
+			if n := strings.IndexAny(text[i:], ",\n"); n >= 0 {
+				end = i + n
+			}
 			if end > i {
 				value := text[i:end]
 				field = &value

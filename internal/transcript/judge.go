@@ -67,7 +67,7 @@ func (t Transcript) Judge(o Outcome, visible bool) Fate {
 		return Fate{Answered, o.QueryID} // what wraps gosnowflake hides the statement, not its error
 	case !visible:
 		return Fate{Kind: Open}
-	case own == notSent && (o.Gone || o.Network && t.dials > 0 || t.last() == answered):
+	case own == notSent && (o.Gone || o.Network && t.dials > 0 || t.short || t.last() == answered):
 		// The last: a statement that an array bind sends before the caller's was refused,
 		// and gosnowflake's error may hide by whom.
 		return Fate{Kind: NotRun}

@@ -21,11 +21,14 @@ type Recorder struct {
 	t        Transcript
 	room     [12]mark // for t.marks: all that most statements need
 	over     bool
-	ours     bool  // the request whose headers are being written is gosnowflake's
-	body     bool  // it has a body
-	size     int64 // of that length
-	requests int   // of which the headers were written
-	written  int   // of which the rest was, too
+	ours     bool               // the request whose headers are being written is gosnowflake's
+	body     bool               // it has a body
+	size     int64              // of that length
+	google   bool               // it brings a file to Google's store
+	file     int64              // how large the file of the present statement was at first; 0: none was sent
+	stop     context.CancelFunc // nil: nobody asks for uploads to be stopped
+	requests int                // of which the headers were written
+	written  int                // of which the rest was, too
 	pending  []pendingID
 	one      [1]pendingID // for pending
 	caller   caller
@@ -54,6 +57,17 @@ func New(ctx context.Context) *Recorder {
 		r.Context = httptrace.WithClientTrace(ctx, &r.trace)
 	}
 	return r
+}
+
+// StopShortUploads ends the statement, an array bind, as its caller could, at the moment in
+// which gosnowflake repeats the upload of a file to Google's store with fewer bytes than it
+// sent at first, or with none: it reads a buffer again that it has read (v2.1.0), and would
+// go on with what is there. Each file is a PUT of its own. Other stores' requests may differ
+// in length, and are not looked at. Call it before the statement is sent, and the function
+// that it returns when gosnowflake has returned.
+func (r *Recorder) StopShortUploads() (done func()) {
+	r.Context, r.stop = context.WithCancel(r.Context)
+	return r.stop
 }
 
 // Value is where gosnowflake and net/http look things up.
@@ -100,8 +114,11 @@ func (r *Recorder) add(m mark) (first bool) {
 	if r.over {
 		return false
 	}
-	if m.kind == reply {
+	switch m.kind {
+	case reply:
 		r.renewals.replies++
+	case lookup:
+		r.file = 0
 	}
 	m.at = time.Since(r.begun)
 	r.t.marks = append(r.t.marks, m)
@@ -115,6 +132,9 @@ func (r *Recorder) getConn(string) {
 		r.t.dials++
 	}
 }
+
+// digestHeader is what gosnowflake sends with a file to Google's store: the file's hash.
+const digestHeader = "X-Goog-Meta-Sfc-Digest"
 
 // wroteField reads one header of a request. Names differ in case between HTTP versions.
 // The token itself is not kept.
@@ -138,6 +158,12 @@ func (r *Recorder) wroteField(name string, values []string) {
 			r.body, r.size = true, n
 			r.mu.Unlock()
 		}
+	case len(digestHeader):
+		if strings.EqualFold(name, digestHeader) {
+			r.mu.Lock()
+			r.google = true
+			r.mu.Unlock()
+		}
 	case len("Transfer-Encoding"):
 		if strings.EqualFold(name, "Transfer-Encoding") {
 			r.mu.Lock()
@@ -159,9 +185,22 @@ func (r *Recorder) wroteHeaders() {
 	case r.ours:
 		m.kind = get
 	}
-	r.ours, r.body, r.size = false, false, 0
+	r.upload(m)
+	r.ours, r.body, r.size, r.google = false, false, 0, false
 	r.requests++
 	r.add(m)
+}
+
+// upload looks at the request whose headers were written.
+func (r *Recorder) upload(m mark) {
+	if r.stop == nil || r.over || !r.google {
+		return
+	}
+	if m.size == 0 || m.size < r.file {
+		r.t.short = true
+		r.stop()
+	}
+	r.file = max(r.file, m.size)
 }
 
 // wroteRequest gives a large body its time. Where a reply came before the end of the

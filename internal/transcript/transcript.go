@@ -58,6 +58,7 @@ type Transcript struct {
 	dials     int           // times that a network connection was looked for
 	end       time.Duration // when gosnowflake returned, or its caller left
 	abandoned bool          // the caller left, and gosnowflake goes on
+	short     bool          // an upload was about to be repeated with fewer bytes, and stopped
 }
 
 // String is the transcript's marks. It holds neither IDs nor tokens.
@@ -74,6 +75,9 @@ func (t Transcript) Unsent() bool { return t.dials > 0 && !t.Sent() && !t.abando
 
 // Transferred reports whether anything was sent elsewhere, as an upload is.
 func (t Transcript) Transferred() bool { return t.has(other) }
+
+// Short reports whether the repetition of an upload was stopped; see StopShortUploads.
+func (t Transcript) Short() bool { return t.short }
 
 // Sent reports whether any request was written.
 func (t Transcript) Sent() bool { return t.has(post) || t.has(get) || t.has(other) }

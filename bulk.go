@@ -1,0 +1,133 @@
+package snowtether
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/snowtether/snowtether/internal/transcript"
+)
+
+// This file is about array binds: that all rows that were bound arrive, or the caller hears
+// that they did not. gosnowflake v2.1.0 uploads nothing where the upload of a file to
+// Google's store is repeated, and then inserts what is there. That is prevented where it can
+// be seen (the upload is stopped, and the whole is made again), and the rows that the INSERT
+// counts are compared with those that were bound.
+
+// A bulk is what was bound of an INSERT whose rows are those of its array binds.
+type bulk struct {
+	rows  int // 0: it is none
+	nulls int // of a single column
+}
+
+// bulkOf reads an Exec's values. All have to be arrays of one length.
+func (op *operation) bulkOf(args []driver.NamedValue) (b bulk) {
+	for i := range args {
+		array := arrayOf(args[i].Value)
+		if !array.IsValid() || i > 0 && array.Len() != b.rows {
+			return bulk{}
+		}
+		if b.rows = array.Len(); len(args) == 1 {
+			b.nulls = nulls(array)
+		}
+	}
+	if b.rows == 0 || op.async || op.call != callStatement || op.text.PlainInsert() != len(args) {
+		return bulk{}
+	}
+	return b
+}
+
+// arrayOf is the slice in a value that gosnowflake.Array made, v2's or v1's: a pointer to a
+// slice of a type of gosnowflake's own, or a struct that holds a slice or a pointer to one.
+// It is invalid for any other value.
+func arrayOf(value any) reflect.Value {
+	switch value.(type) {
+	case nil, int64, float64, bool, string, []byte, time.Time:
+		return reflect.Value{}
+	}
+	v := reflect.ValueOf(value)
+	if v.Kind() == reflect.Pointer {
+		v = v.Elem()
+	}
+	if !v.IsValid() || !strings.HasPrefix(v.Type().PkgPath(), "github.com/snowflakedb/gosnowflake") {
+		return reflect.Value{}
+	}
+	if v.Kind() == reflect.Struct && v.Type().Name() == "interfaceArrayBinding" {
+		v = v.FieldByName("timezoneTypeArray")
+		for v.Kind() == reflect.Interface || v.Kind() == reflect.Pointer {
+			v = v.Elem()
+		}
+	}
+	if v.Kind() != reflect.Slice {
+		return reflect.Value{}
+	}
+	return v
+}
+
+func nulls(array reflect.Value) (n int) {
+	for i := range array.Len() {
+		switch e := array.Index(i); e.Kind() {
+		case reflect.Interface, reflect.Pointer, reflect.Slice:
+			if e.IsNil() {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// A shortError says that an INSERT ran and counted other rows than were bound.
+type shortError struct{ counted, bound int64 }
+
+func (e *shortError) Error() string {
+	return fmt.Sprintf("it inserted %d of %d rows that were bound", e.counted, e.bound)
+}
+
+func isShort(err error) bool {
+	_, ok := as[*shortError](err)
+	return ok
+}
+
+// counts compares what an INSERT has counted with what was bound. Whether an account counts
+// a NULL that is alone in its row, which in a stage's file is an empty line, is not known:
+// so many rows fewer are a line in the log.
+func (c *conn) counts(ctx context.Context, b bulk, out any, id string) error {
+	res, ok := out.(driver.Result)
+	if b.rows == 0 || !ok {
+		return nil
+	}
+	counted, err := res.RowsAffected()
+	missing := int64(b.rows) - counted
+	switch {
+	case err != nil || missing == 0:
+		return nil
+	case missing > 0 && missing <= int64(b.nulls):
+		c.connector.emit(ctx, Event{Kind: EventRowsUncounted, SessionID: c.session.id(), QueryID: id, Count: int(missing)})
+		return nil
+	}
+	return &shortError{counted, int64(b.rows)}
+}
+
+// errShortUpload is the upload of a file of array binds that was about to be repeated with
+// fewer bytes than it has.
+var errShortUpload = fmt.Errorf("the upload of the bound values broke off: %w", io.ErrUnexpectedEOF)
+
+// checked is a try of an array bind with what is known of its rows: an upload that was
+// stopped before the INSERT was sent is one that failed, and an INSERT that counts other
+// rows than were bound is in doubt.
+func (c *conn) checked(ctx context.Context, op *operation, t *try, saw transcript.Transcript) *try {
+	switch {
+	case op.bulk.rows == 0:
+	case saw.Short() && t.err != nil && t.fate.Kind == transcript.NotRun:
+		t.err = errShortUpload
+	case t.err == nil:
+		if t.err = c.counts(ctx, op.bulk, t.out, t.fate.ID); t.err != nil {
+			t.fate.Kind, t.out = transcript.Open, nil
+		}
+	}
+	return t
+}
