@@ -415,11 +415,17 @@ var errOutcome = errors.New("what was asked for was carried out, but its result 
 
 // rowsOf makes a query's outcome of the rows that were fetched. Those of a request
 // of several statements only say that it was carried out.
-func rowsOf(rows driver.Rows, _ string) (any, error) {
+func rowsOf(rows driver.Rows, id string) (any, error) {
 	if columns := rows.Columns(); len(columns) == 1 && strings.EqualFold(columns[0], manyStatements) {
-		return nil, errors.Join(errOutcome, rows.Close())
+		return nil, errors.Join(fmt.Errorf("%w: %s", errOutcome, childrenOf(id)), rows.Close())
 	}
 	return rows, nil
+}
+
+// childrenOf says how the results of the statements of one request are found, of which
+// gosnowflake drops the IDs where the request is fetched by its own.
+func childrenOf(id string) string {
+	return "find the statements of request " + id + " in the query history by that as their parent, and read their results with RESULT_SCAN"
 }
 
 // resultOf makes an Exec's result of the rows that were fetched: what gosnowflake would
@@ -430,7 +436,7 @@ func resultOf(rows driver.Rows, id string, text sqltext.Statement) (any, error) 
 	columns := rows.Columns()
 	res := &resumed{queryID: id}
 	if len(columns) == 1 && strings.EqualFold(columns[0], manyStatements) {
-		res.err = fmt.Errorf("snowtether: the statements of request %s were carried out, but how many rows they affected is not known: their session ended meanwhile", id)
+		res.err = fmt.Errorf("snowtether: the statements of request %s were carried out, but how many rows they affected is not known: their session ended meanwhile; %s", id, childrenOf(id))
 		return res, nil
 	}
 	if !text.Counts() {
