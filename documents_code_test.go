@@ -260,7 +260,7 @@ func TestEveryOptionIsInAnExample(t *testing.T) {
 		}
 	})
 	options, _ := settings(t)
-	for _, name := range append(options, "WithAttempts", "WithTxBackOff", "WithRepeatable") {
+	for _, name := range append(options, "WithTxAttempts", "WithTxBackOff", "WithTxRetryIf") {
 		if !strings.Contains(examples.String(), "snowtether."+name+"(") {
 			t.Errorf("no example has %s", name)
 		}

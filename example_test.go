@@ -165,9 +165,9 @@ func ExampleRunTx_options() {
 			attempts++
 			return errBusy
 		},
-		snowtether.WithAttempts(3),
+		snowtether.WithTxAttempts(3),
 		snowtether.WithTxBackOff(func() backoff.BackOff { return backoff.NewConstantBackOff(time.Millisecond) }),
-		snowtether.WithRepeatable(func(err error) bool { return errors.Is(err, errBusy) }),
+		snowtether.WithTxRetryIf(func(err error) bool { return errors.Is(err, errBusy) }),
 	)
 	fmt.Println(errors.Is(err, errBusy), "after", attempts, "attempts")
 	// Output: true after 3 attempts

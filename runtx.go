@@ -2,6 +2,7 @@ package snowtether
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ type Tx interface {
 //
 // RunTx begins, calls fn, and commits. If the session is lost before the COMMIT
 // was accepted, nothing of the transaction lasts, and the whole of it is run again
-// on another session: 5 times in all by default ([WithAttempts]), with a back-off
+// on another session: 5 times in all by default ([WithTxAttempts]), with a back-off
 // in between. What the lost session has left open on the server is ended before that,
 // as before every BEGIN, so that the repetition is not blocked by its locks. The whole is
 // also run again after a statement that Snowflake aborted because too many wait for the
@@ -84,6 +85,25 @@ func RunTx[T Tx](ctx context.Context, begin func(context.Context) (T, error), fn
 	}
 }
 
+// RunInTx is [RunTx] for database/sql's own transactions. db is a *sql.DB, a *sqlx.DB, a
+// *sql.Conn or what else begins them; opts are those of BeginTx, and may be nil.
+//
+//	err := snowtether.RunInTx(ctx, db, nil, func(tx *sql.Tx) error {
+//		_, err := tx.ExecContext(ctx, "INSERT INTO t VALUES (?)", 1)
+//		return err
+//	})
+func RunInTx(ctx context.Context, db Beginner, opts *sql.TxOptions, fn func(*sql.Tx) error, txOpts ...TxOption) error {
+	if v := reflect.ValueOf(db); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() || fn == nil {
+		return errors.New("snowtether: RunInTx: db and fn must not be nil")
+	}
+	return RunTx(ctx, func(ctx context.Context) (*sql.Tx, error) { return db.BeginTx(ctx, opts) }, fn, txOpts...)
+}
+
+// A Beginner is what [RunInTx] needs of a pool or a connection.
+type Beginner interface {
+	BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error)
+}
+
 func runOnce[T Tx](ctx context.Context, begin func(context.Context) (T, error), fn func(T) error) error {
 	tx, err := begin(ctx)
 	if err != nil {
@@ -127,7 +147,7 @@ func (e *beginError) Unwrap() error { return e.err }
 // released. Your statement … was aborted because the number of waiters for this
 // lock exceeds the 20 statements limit" (quoted in users' reports; the limit is in
 // Snowflake's knowledge base). For deadlocks no number is documented: see
-// WithRepeatable.
+// WithTxRetryIf.
 const codeTooManyWaiters = 625
 
 // A TxOption changes how [RunTx] runs a transaction.
@@ -163,9 +183,14 @@ func (s *txSettings) repeatable(err error) bool {
 	return s.also != nil && s.also(err)
 }
 
-// WithAttempts sets how many times at most [RunTx] runs the transaction. The default
+// WithTxAttempts sets how many times at most [RunTx] runs the transaction. The default
 // is 5; 1 means no repetition, and less is an error of RunTx.
-func WithAttempts(n int) TxOption { return func(s *txSettings) { s.attempts = n } }
+func WithTxAttempts(n int) TxOption { return func(s *txSettings) { s.attempts = n } }
+
+// WithAttempts is WithTxAttempts.
+//
+// Deprecated: use [WithTxAttempts]. This name goes with 0.1.0.
+func WithAttempts(n int) TxOption { return WithTxAttempts(n) }
 
 // WithTxBackOff sets how long [RunTx] waits between attempts; newBackOff is called
 // once for each call of RunTx. By default the waits grow by half each time, from
@@ -174,8 +199,13 @@ func WithTxBackOff(newBackOff func() backoff.BackOff) TxOption {
 	return func(s *txSettings) { s.newBackOff = newBackOff }
 }
 
-// WithRepeatable adds errors after which [RunTx] runs the transaction again: those
+// WithTxRetryIf adds errors after which [RunTx] runs the transaction again: those
 // for which also returns true, such as an error of fn's own or Snowflake's code for
 // a deadlock. It is never asked about an error that Is [ErrInDoubt]. By default
 // there are none.
-func WithRepeatable(also func(error) bool) TxOption { return func(s *txSettings) { s.also = also } }
+func WithTxRetryIf(also func(error) bool) TxOption { return func(s *txSettings) { s.also = also } }
+
+// WithRepeatable is WithTxRetryIf.
+//
+// Deprecated: use [WithTxRetryIf]. This name goes with 0.1.0.
+func WithRepeatable(also func(error) bool) TxOption { return WithTxRetryIf(also) }

@@ -147,16 +147,16 @@ func TestRunTxRollsBackAndPanicsOn(t *testing.T) {
 	})
 }
 
-// TestRunTxRepeatsAfterALockWait: 000625, and what WithRepeatable names.
+// TestRunTxRepeatsAfterALockWait: 000625, and what WithTxRetryIf names.
 func TestRunTxRepeatsAfterALockWait(t *testing.T) {
-	deadlock := snowtether.WithRepeatable(func(err error) bool { return number(err) == 999999 })
+	deadlock := snowtether.WithTxRetryIf(func(err error) bool { return number(err) == 999999 })
 	for _, tt := range []struct {
 		code string
 		opts []snowtether.TxOption
 		runs int
 	}{
 		{"000625", nil, 2}, {"999999", []snowtether.TxOption{deadlock}, 2}, {"999999", nil, 1},
-		{"000625", []snowtether.TxOption{snowtether.WithAttempts(1)}, 1},
+		{"000625", []snowtether.TxOption{snowtether.WithTxAttempts(1)}, 1},
 	} {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			db := pool(t, srv, 1)
@@ -182,9 +182,9 @@ func TestRunTxGivesUp(t *testing.T) {
 		runs int
 		took time.Duration
 	}{
-		"attempts": {[]snowtether.TxOption{snowtether.WithAttempts(3), snowtether.WithTxBackOff(func() backoff.BackOff { return backoff.NewConstantBackOff(time.Second) })}, 3, 2 * time.Second},
+		"attempts": {[]snowtether.TxOption{snowtether.WithTxAttempts(3), snowtether.WithTxBackOff(func() backoff.BackOff { return backoff.NewConstantBackOff(time.Second) })}, 3, 2 * time.Second},
 		"back-off": {[]snowtether.TxOption{snowtether.WithTxBackOff(func() backoff.BackOff { return &backoff.StopBackOff{} })}, 1, 0},
-		"context":  {[]snowtether.TxOption{snowtether.WithAttempts(99), snowtether.WithTxBackOff(func() backoff.BackOff { return backoff.NewConstantBackOff(time.Hour) })}, 1, time.Minute},
+		"context":  {[]snowtether.TxOption{snowtether.WithTxAttempts(99), snowtether.WithTxBackOff(func() backoff.BackOff { return backoff.NewConstantBackOff(time.Hour) })}, 1, time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
@@ -219,9 +219,13 @@ func TestRunTxRefusesBadInput(t *testing.T) {
 		for want, err := range map[string]error{
 			"must not be nil":    snowtether.RunTx(t.Context(), begin(db), nil),
 			"fn must not be nil": snowtether.RunTx(t.Context(), nil, ok),
-			"0 attempts":         snowtether.RunTx(t.Context(), begin(db), ok, snowtether.WithAttempts(0)),
+			"0 attempts":         snowtether.RunTx(t.Context(), begin(db), ok, snowtether.WithTxAttempts(0)),
 			"an option is nil":   snowtether.RunTx(t.Context(), begin(db), ok, nil),
 			"context canceled":   snowtether.RunTx(ended, begin(db), ok),
+			"db and fn":          snowtether.RunInTx(t.Context(), (*sql.DB)(nil), nil, ok),
+			"RunInTx: db and fn": snowtether.RunInTx(t.Context(), nil, nil, ok),
+			"fn must":            snowtether.RunInTx(t.Context(), db, nil, nil),
+			"-1 attempts":        snowtether.RunInTx(t.Context(), db, nil, ok, snowtether.WithAttempts(-1)),
 			"neither":            snowtether.RunTx(t.Context(), func(context.Context) (*sql.Tx, error) { return nil, nil }, ok),
 		} {
 			if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
@@ -232,6 +236,58 @@ func TestRunTxRefusesBadInput(t *testing.T) {
 			t.Errorf("%d transactions were begun", n)
 		}
 	})
+}
+
+// TestRunInTxIsTheShortForm: for pools of database/sql's and sqlx's, and for a connection.
+func TestRunInTxIsTheShortForm(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 2)
+		c, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		busy := errors.New("busy")
+		for i, on := range []snowtether.Beginner{db, sqlx.NewDb(db, "snowtether"), c} {
+			runs := 0
+			err := snowtether.RunInTx(t.Context(), on, &sql.TxOptions{}, func(tx *sql.Tx) error {
+				switch runs++; runs {
+				case 1:
+					srv.AbortSessions()
+				case 2:
+					return fmt.Errorf("once more: %w", busy)
+				}
+				_, err := tx.ExecContext(t.Context(), row(i))
+				return err
+			}, snowtether.WithTxRetryIf(func(err error) bool { return errors.Is(err, busy) }))
+			if err != nil || runs != 3 {
+				t.Errorf("%T: %v after %d runs", on, err, runs)
+			}
+		}
+		rowsLast(t, srv, 1, 0, 1, 2)
+	})
+}
+
+// The short form, for database/sql's own transactions.
+func ExampleRunInTx() {
+	srv, err := snowtest.Start()
+	if err != nil {
+		panic(err)
+	}
+	defer srv.Close()
+	db, err := sql.Open("snowtether", srv.DSN())
+	if err != nil {
+		panic(err)
+	}
+	defer db.Close()
+
+	ctx := context.Background()
+	err = snowtether.RunInTx(ctx, db, nil, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "INSERT INTO accounts VALUES (?, ?)", "alice", 100)
+		return err
+	})
+	fmt.Println(err)
+	// Output: <nil>
 }
 
 // A whole transaction that is run again when its session is lost.
@@ -345,7 +401,7 @@ func TestRunTxAsksNobodyAboutACommitInDoubt(t *testing.T) {
 			runs++
 			_, err := tx.ExecContext(t.Context(), insert)
 			return err
-		}, snowtether.WithRepeatable(func(error) bool { return true }))
+		}, snowtether.WithTxRetryIf(func(error) bool { return true }))
 		inDoubt(t, srv, insert, err, 1)
 		if runs != 1 {
 			t.Errorf("fn ran %d times", runs)
