@@ -91,6 +91,9 @@ func newConnector(cfg *gosnowflake.Config, opts []Option) (*Connector, error) {
 	if err := takeTetherParams(cfg, &s); err != nil {
 		return nil, err
 	}
+	if err := takeV1Params(cfg); err != nil {
+		return nil, err
+	}
 	if err := s.apply(opts); err != nil {
 		return nil, err
 	}

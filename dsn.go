@@ -53,6 +53,9 @@ func parseDSN(dsn string) (cfg *gosnowflake.Config, err error) {
 		}
 		return nil, errors.New("snowtether: the DSN cannot be parsed; check its percent-encoding; it should look like " + dsnForm)
 	}
+	if _, given := params["disableOCSPChecks"]; given {
+		delete(cfg.Params, "insecureMode") // v1 lets the newer name win
+	}
 	return cfg, nil
 }
 
@@ -130,7 +133,7 @@ var paramKinds = map[string][]string{
 		"singleAuthenticationPrompt", "enableSingleUseRefreshTokens", "passcodeInPassword", "serverSessionKeepAlive", "disableOCSPChecks", "ocspFailOpen",
 		"validateDefaultParameters", "clientRequestMfaToken", "clientStoreTemporaryCredential", "logQueryText", "logQueryParameters",
 		"disableQueryContextCache", "includeRetryReason", "disableConsoleLogin", "disableSamlURLCheck", "crlAllowCertificatesWithoutCrlURL",
-		"crlInMemoryCacheDisabled", "crlOnDiskCacheDisabled", "connectionDiagnosticsEnabled",
+		"crlInMemoryCacheDisabled", "crlOnDiskCacheDisabled", "connectionDiagnosticsEnabled", "insecureMode", "disableTelemetry",
 	},
 	isNumber: {"maxRetryCount", "crlDownloadMaxSize", "proxyPort"},
 	isTime: {
@@ -260,6 +263,31 @@ func takeTetherParams(cfg *gosnowflake.Config, s *settings) error {
 			return fmt.Errorf("snowtether: the parameter %s %w", name, err)
 		}
 		delete(cfg.Params, name)
+	}
+	return nil
+}
+
+// takeV1Params moves what only gosnowflake v1 knows to where v2 has it. v2 would make session
+// parameters of both. In connections.toml v1 reads their names without case and "_".
+func takeV1Params(cfg *gosnowflake.Config) error {
+	const insecure, silent, telemetry = "insecuremode", "disabletelemetry", "CLIENT_TELEMETRY_ENABLED"
+	for _, name := range slices.Sorted(maps.Keys(cfg.Params)) {
+		normal, value := strings.ReplaceAll(strings.ToLower(name), "_", ""), cfg.Params[name]
+		if normal != insecure && normal != silent || value == nil {
+			continue
+		}
+		on, err := parseBool(*value)
+		if err != nil {
+			return fmt.Errorf("snowtether: the parameter %s %w", shorten(name), err)
+		}
+		delete(cfg.Params, name)
+		switch given := slices.ContainsFunc(slices.Collect(maps.Keys(cfg.Params)), func(n string) bool { return strings.EqualFold(n, telemetry) }); {
+		case normal == insecure:
+			cfg.DisableOCSPChecks = cfg.DisableOCSPChecks || on
+		case on && !given:
+			no := "false"
+			cfg.Params[telemetry] = &no // what v2's change log names in its place
+		}
 	}
 	return nil
 }

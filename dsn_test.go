@@ -232,6 +232,62 @@ func TestTetherParametersAreAppliedAndTaken(t *testing.T) {
 	}
 }
 
+// What only gosnowflake v1 knows means what it means there, in a DSN, in a Config that v2 has
+// made of one, and in connections.toml. v2 would send it to Snowflake as session parameters.
+func TestParametersOfV1MeanWhatTheyMeanThere(t *testing.T) {
+	for _, tt := range []struct {
+		dsn            string
+		insecure, loud bool
+		configInsecure bool // where nothing tells an explicit "false" from none
+	}{
+		{"application=x", false, true, false},
+		{"insecureMode=true", true, true, true},
+		{"insecureMode=false", false, true, false},
+		{"insecuremode=true", true, true, true},
+		{"insecure_mode=TRUE", true, true, true},
+		{"insecureMode=true&disableOCSPChecks=false", false, true, true},
+		{"disableOCSPChecks=true&insecureMode=false", true, true, true},
+		{"disableTelemetry=true", false, false, false},
+		{"disableTelemetry=false", false, true, false},
+		{"disableTelemetry=true&insecureMode=true", true, false, true},
+		{"disableTelemetry=true&client_telemetry_enabled=true", false, true, false},
+	} {
+		check := func(how string, cfg *gosnowflake.Config, insecure bool) {
+			t.Helper()
+			if cfg.DisableOCSPChecks != insecure {
+				t.Errorf("%s, %s: DisableOCSPChecks is %v", tt.dsn, how, cfg.DisableOCSPChecks)
+			}
+			off := cfg.Params["CLIENT_TELEMETRY_ENABLED"]
+			if loud := off == nil || *off != "false"; loud != tt.loud {
+				t.Errorf("%s, %s: CLIENT_TELEMETRY_ENABLED is not as it should be", tt.dsn, how)
+			}
+			for name := range cfg.Params {
+				if name := strings.ReplaceAll(strings.ToLower(name), "_", ""); name == "insecuremode" || name == "disabletelemetry" {
+					t.Errorf("%s, %s: Snowflake would be sent %s", tt.dsn, how, name)
+				}
+			}
+		}
+		c, err := Driver{}.OpenConnector("u:p@acct/db?" + tt.dsn)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.dsn, err)
+		}
+		check("DSN", c.(*Connector).cfg, tt.insecure)
+		cfg, err := gosnowflake.ParseDSN("u:p@acct/db?" + tt.dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made, err := NewConnector(cfg)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.dsn, err)
+		}
+		check("Config", made.cfg, tt.configInsecure)
+	}
+
+	refuses(t, "hushuser:hushpass@acct/hushdb?insecureMode=hush", "insecureMode", "true or false")
+	refuses(t, "hushuser:hushpass@acct/hushdb?disableTelemetry=hush", "disableTelemetry", "true or false")
+	refuses(t, "hushuser:hushpass@acct/hushdb?insecure_mode=hush", "insecure_mode", "true or false")
+}
+
 // sessions notes the parameters of the sessions that are opened.
 type sessions struct {
 	*snowtest.Script
@@ -298,11 +354,14 @@ func TestAutoConfig(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write(fmt.Sprintf("[default]\naccount = \"acct\"\nuser = %q\npassword = %q\nhost = %q\nport = %q\nprotocol = \"http\"\ntetherHeartbeat = \"15m\"\ntetherKeepAlive = \"true\"\n",
+	write(fmt.Sprintf("[default]\naccount = \"acct\"\nuser = %q\npassword = %q\nhost = %q\nport = %q\nprotocol = \"http\"\ntetherHeartbeat = \"15m\"\ntetherKeepAlive = \"true\"\ninsecureMode = \"true\"\n",
 		srv.User(), srv.Password(), at.Hostname(), at.Port()))
 	params := logIn(t, seen, "autoConfig")
 	if got := params[strings.ToUpper(paramHeartbeat)]; got != "900" {
 		t.Errorf("tetherHeartbeat of connections.toml has no effect: %q, parameters %v", got, params)
+	}
+	if got, sent := params["INSECUREMODE"]; sent {
+		t.Errorf("insecureMode, which v1 knows, is sent to Snowflake: %q", got)
 	}
 
 	const start = "[default]\naccount = 'acct'\nuser = 'hushuser'\npassword = 'hushpass'\n"
