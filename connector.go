@@ -118,8 +118,8 @@ func newConnector(cfg *gosnowflake.Config, opts []Option) (*Connector, error) {
 // heartbeat, idle ping, token source, WithBeforeConnect, WithLoginGuard) cannot reach an inner
 // connector, so WrapConnector returns an error for them.
 func WrapConnector(inner driver.Connector, opts ...Option) (*Connector, error) {
-	if inner == nil {
-		return nil, errors.New("snowtether: the inner connector is nil")
+	if err := checkInner(inner); err != nil {
+		return nil, err
 	}
 	s := defaults()
 	if err := s.apply(opts); err != nil {

@@ -29,6 +29,11 @@ func (d Driver) Open(dsn string) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.single()
+}
+
+// single logs in and returns one connection, with which the connector ends.
+func (c *Connector) single() (driver.Conn, error) {
 	s, err := c.login(context.Background())
 	if err != nil {
 		_ = c.Close() // nothing is open

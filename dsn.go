@@ -7,14 +7,14 @@ import (
 	"maps"
 	"net/url"
 	"os"
-	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"unsafe"
 
 	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether/internal/bridge"
 )
 
 // This file reads what a program or a person wrote, a DSN, connections.toml or a
@@ -23,40 +23,53 @@ import (
 
 const dsnForm = "user:password@account/database/schema?warehouse=wh&role=r, with special characters percent-encoded"
 
-// parseDSN is gosnowflake's parser made safe. It refuses what gosnowflake would
-// read as something else, and neither panics nor repeats what it was given.
-func parseDSN(dsn string) (cfg *gosnowflake.Config, err error) {
-	if strings.TrimSpace(dsn) == "" {
-		return nil, errors.New("snowtether: the DSN is empty; it should look like " + dsnForm)
-	}
-	if dsn == "autoConfig" {
+// autoConfigDSN stands for connections.toml in place of a DSN.
+const autoConfigDSN = "autoConfig"
+
+// parseDSN reads a DSN, or connections.toml, as a gosnowflake Config.
+func parseDSN(dsn string) (*gosnowflake.Config, error) {
+	if dsn == autoConfigDSN {
 		return autoConfig()
 	}
-	defer func() {
-		if recover() != nil {
-			cfg, err = nil, errors.New("snowtether: the DSN cannot be parsed; it should look like "+dsnForm)
-		}
-	}()
-	params, err := checkDSN(dsn)
+	cfg, params, err := readDSN(dsn, gosnowflake.ParseDSN)
 	if err != nil {
 		return nil, err
-	}
-	if err := checkTypes(params); err != nil {
-		return nil, err
-	}
-	if cfg, err = gosnowflake.ParseDSN(dsn); err != nil {
-		if says := problem(err); says != "" {
-			return nil, errors.New("snowtether: " + says + "; the DSN should look like " + dsnForm)
-		}
-		if _, wrong := gosnowflake.ParseDSN("u:p@a/d?certRevocationCheckMode=" + url.QueryEscape(params["certRevocationCheckMode"])); params["certRevocationCheckMode"] != "" && wrong != nil {
-			return nil, errors.New("snowtether: the parameter certRevocationCheckMode must be DISABLED, ADVISORY or ENABLED")
-		}
-		return nil, errors.New("snowtether: the DSN cannot be parsed; check its percent-encoding; it should look like " + dsnForm)
 	}
 	if _, given := params["disableOCSPChecks"]; given {
 		delete(cfg.Params, "insecureMode") // v1 lets the newer name win
 	}
 	return cfg, nil
+}
+
+// readDSN is gosnowflake's parser made safe. It refuses what gosnowflake would
+// read as something else, and neither panics nor repeats what it was given. It returns the
+// DSN's parameters too, as they stand there.
+func readDSN[T any](dsn string, parse func(string) (T, error)) (read T, params map[string]string, err error) {
+	var none T
+	if strings.TrimSpace(dsn) == "" {
+		return none, nil, errors.New("snowtether: the DSN is empty; it should look like " + dsnForm)
+	}
+	defer func() {
+		if recover() != nil {
+			read, params, err = none, nil, errors.New("snowtether: the DSN cannot be parsed; it should look like "+dsnForm)
+		}
+	}()
+	if params, err = checkDSN(dsn); err != nil {
+		return none, nil, err
+	}
+	if err := checkTypes(params); err != nil {
+		return none, nil, err
+	}
+	if read, err = parse(dsn); err != nil {
+		if says := problem(err); says != "" {
+			return none, nil, errors.New("snowtether: " + says + "; the DSN should look like " + dsnForm)
+		}
+		if _, wrong := gosnowflake.ParseDSN("u:p@a/d?certRevocationCheckMode=" + url.QueryEscape(params["certRevocationCheckMode"])); params["certRevocationCheckMode"] != "" && wrong != nil {
+			return none, nil, errors.New("snowtether: the parameter certRevocationCheckMode must be DISABLED, ADVISORY or ENABLED")
+		}
+		return none, nil, errors.New("snowtether: the DSN cannot be parsed; check its percent-encoding; it should look like " + dsnForm)
+	}
+	return read, params, nil
 }
 
 // checkDSN looks at the DSN's structure, which gosnowflake reads from its end: an
@@ -195,27 +208,39 @@ const codeMissingTLSConfig = 260019
 // private field; reading the field keeps the file's meaning, search path and
 // permission checks gosnowflake's own. TestAutoConfig fails if a newer gosnowflake
 // moves it.
-func autoConfig() (cfg *gosnowflake.Config, err error) {
+func autoConfig() (*gosnowflake.Config, error) {
+	return readTOML(func(dsn string) (*gosnowflake.Config, error) {
+		inner, err := gosnowflake.SnowflakeDriver{}.OpenConnector(dsn)
+		if err != nil {
+			return nil, err
+		}
+		cfg, ok := bridge.Config[gosnowflake.Config](inner)
+		if !ok {
+			return nil, bridge.ErrElsewhere
+		}
+		return cloneConfig(cfg), nil
+	})
+}
+
+// readTOML has gosnowflake read connections.toml, and explains what is wrong with it.
+func readTOML[T any](parse func(string) (T, error)) (read T, err error) {
 	name := os.Getenv("SNOWFLAKE_DEFAULT_CONNECTION_NAME")
 	if name == "" {
 		name = "default"
 	}
+	var none T
 	defer func() {
 		if recover() != nil {
-			cfg, err = nil, fmt.Errorf("snowtether: autoConfig: the connection %s in connections.toml is not a table", shorten(name))
+			read, err = none, fmt.Errorf("snowtether: autoConfig: the connection %s in connections.toml is not a table", shorten(name))
 		}
 	}()
-	inner, err := gosnowflake.SnowflakeDriver{}.OpenConnector("autoConfig")
-	if err != nil {
-		return nil, fmt.Errorf("snowtether: autoConfig: %s", explainTOML(name, err))
+	switch read, err = parse(autoConfigDSN); {
+	case errors.Is(err, bridge.ErrElsewhere):
+		return none, fmt.Errorf("snowtether: autoConfig: %w", err)
+	case err != nil:
+		return none, fmt.Errorf("snowtether: autoConfig: %s", explainTOML(name, err))
 	}
-	v := reflect.New(reflect.TypeOf(inner)).Elem()
-	v.Set(reflect.ValueOf(inner))
-	field := v.FieldByName("cfg")
-	if !field.IsValid() || field.Type() != reflect.TypeFor[gosnowflake.Config]() {
-		return nil, errors.New("snowtether: autoConfig: this version of gosnowflake keeps its Config elsewhere")
-	}
-	return cloneConfig((*gosnowflake.Config)(unsafe.Pointer(field.UnsafeAddr()))), nil
+	return read, nil
 }
 
 // lastKey finds the name and not the value in an error of the TOML parser.
@@ -263,31 +288,6 @@ func takeTetherParams(cfg *gosnowflake.Config, s *settings) error {
 			return fmt.Errorf("snowtether: the parameter %s %w", name, err)
 		}
 		delete(cfg.Params, name)
-	}
-	return nil
-}
-
-// takeV1Params moves what only gosnowflake v1 knows to where v2 has it. v2 would make session
-// parameters of both. In connections.toml v1 reads their names without case and "_".
-func takeV1Params(cfg *gosnowflake.Config) error {
-	const insecure, silent, telemetry = "insecuremode", "disabletelemetry", "CLIENT_TELEMETRY_ENABLED"
-	for _, name := range slices.Sorted(maps.Keys(cfg.Params)) {
-		normal, value := strings.ReplaceAll(strings.ToLower(name), "_", ""), cfg.Params[name]
-		if normal != insecure && normal != silent || value == nil {
-			continue
-		}
-		on, err := parseBool(*value)
-		if err != nil {
-			return fmt.Errorf("snowtether: the parameter %s %w", shorten(name), err)
-		}
-		delete(cfg.Params, name)
-		switch given := slices.ContainsFunc(slices.Collect(maps.Keys(cfg.Params)), func(n string) bool { return strings.EqualFold(n, telemetry) }); {
-		case normal == insecure:
-			cfg.DisableOCSPChecks = cfg.DisableOCSPChecks || on
-		case on && !given:
-			no := "false"
-			cfg.Params[telemetry] = &no // what v2's change log names in its place
-		}
 	}
 	return nil
 }
