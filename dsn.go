@@ -268,6 +268,14 @@ func explainTOML(name string, err error) string {
 	return "connections.toml cannot be parsed; values stand in quotes"
 }
 
+func parseBool(v string) (bool, error) {
+	b, err := strconv.ParseBool(strings.ToLower(v))
+	if err != nil {
+		return false, errors.New("must be true or false")
+	}
+	return b, nil
+}
+
 // takeTetherParams moves the tether… parameters from cfg.Params, where
 // gosnowflake leaves what it does not know, into s. Left there they would be
 // sent to Snowflake as session parameters.

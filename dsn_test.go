@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/url"
 	"os"
@@ -128,6 +129,7 @@ func TestBadTetherParameterIsRefused(t *testing.T) {
 		"tetherAuthCooldown":   {[]string{"-1", "-1ns"}, "negative"},
 		"tetherMaxLogins":      {[]string{"0", "-1"}, "at least 1"},
 		"tetherChangedSession": {[]string{"", "hush", "drop"}, "keep, discard or error"},
+		"tetherLog":            {[]string{"", "hush", "true", "debug", "error"}, "off, warn or info"},
 	} {
 		for _, v := range bad.values {
 			refuses(t, good+name+"="+v, name, bad.right)
@@ -212,6 +214,9 @@ func TestTetherParametersAreAppliedAndTaken(t *testing.T) {
 		{"tetherResume", "FALSE", func(s *settings) any { return s.resume }, false},
 		{"tetherChangedSession", "Discard", func(s *settings) any { return s.changed }, DiscardChanged},
 		{"tetherChangedSession", "error", func(s *settings) any { return s.changed }, ErrorOnLoss},
+		{"tetherLog", "Off", func(s *settings) any { return s.logFrom > slog.LevelError }, true},
+		{"tetherLog", "warn", func(s *settings) any { return s.logFrom }, slog.LevelWarn},
+		{"tetherLog", "info", func(s *settings) any { return s.logFrom }, slog.LevelDebug},
 		{"tetherChangedSession", "keep", func(s *settings) any { return s.changed }, KeepChanged},
 		{"tether%4DaxLogins", "5", func(s *settings) any { return s.maxLogins }, 5},
 	} {

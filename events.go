@@ -3,6 +3,7 @@ package snowtether
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -168,14 +169,36 @@ func (c *Connector) queue(ctx context.Context, e Event) (emit func()) {
 	}
 }
 
-func (c *Connector) logger() *slog.Logger { return cmp.Or(c.settings.logger, slog.Default()) }
+// logger is where a line of this level goes.
+func (c *Connector) logger(level slog.Level) *slog.Logger {
+	if level < c.settings.logFrom {
+		return nowhere
+	}
+	return cmp.Or(c.settings.logger, slog.Default())
+}
+
+// parseLog reads tetherLog: the level from which lines are written.
+func parseLog(v string) (from slog.Level, err error) {
+	switch strings.ToLower(v) {
+	case "off":
+		return slog.LevelError + 1, nil
+	case "warn":
+		return slog.LevelWarn, nil
+	case "info":
+		return slog.LevelDebug, nil // what becomes of those is the handler's to say
+	}
+	return 0, errors.New("must be off, warn or info")
+}
+
+var nowhere = slog.New(slog.DiscardHandler)
 
 // write logs an event.
 func (c *Connector) write(ctx context.Context, e Event) {
-	l, logger := lines[e.Kind], c.logger()
+	l := lines[e.Kind]
 	if e.again {
 		l.level = slog.LevelDebug
 	}
+	logger := c.logger(l.level)
 	if !logger.Enabled(ctx, l.level) {
 		return
 	}

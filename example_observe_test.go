@@ -123,6 +123,22 @@ func ExampleWithLogger() {
 	// Output: level=INFO msg="snowtether: session was lost and has been replaced; nothing needs doing" event=reconnected reason=390111
 }
 
+// For a command-line tool, whose users see slog's default output: nothing but what is at Warn.
+func ExampleWithLogger_dsn() {
+	srv := start()
+	defer srv.Close()
+	db, err := sql.Open("snowtether", srv.DSN()+"&tetherLog=warn")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer db.Close()
+
+	_ = db.Ping()
+	srv.AbortSessions()
+	fmt.Println(db.Ping()) // a line at Info, which is not written
+	// Output: <nil>
+}
+
 // In your program: the provider of OpenTelemetry's SDK, with an exporter. With the
 // global provider, otel.SetMeterProvider, no option is needed.
 func ExampleWithMeterProvider() {

@@ -46,6 +46,7 @@ type settings struct {
 	changed        ChangedSession
 	harmless       []string // functions that the program vouches for
 	logger         *slog.Logger
+	logFrom        slog.Level // lines below it are not written
 	eventHook      func(Event)
 	loginGuard     LoginGuard
 	heedless       bool                 // of the server's load (load.go): in tests
@@ -63,6 +64,7 @@ func defaults() settings {
 		maxLogins:      8,
 		authCooldown:   30 * time.Second,
 		resume:         true,
+		logFrom:        slog.LevelDebug,
 		poolName:       DriverName,
 		now:            time.Now,
 	}
@@ -163,6 +165,10 @@ var dsnParams = map[string]func(s *settings, value string) error{
 		s.harmless = append(s.harmless, strings.Split(v, ",")...)
 		return nil
 	},
+	"tetherLog": func(s *settings, v string) (err error) {
+		s.logFrom, err = parseLog(v)
+		return err
+	},
 	"tetherPoolName": func(s *settings, v string) error {
 		s.poolName = v
 		return nil
@@ -182,14 +188,6 @@ func durationParam(field func(*settings) *time.Duration) func(*settings, string)
 		*field(s) = d
 		return nil
 	}
-}
-
-func parseBool(v string) (bool, error) {
-	b, err := strconv.ParseBool(strings.ToLower(v))
-	if err != nil {
-		return false, errors.New("must be true or false")
-	}
-	return b, nil
 }
 
 // WithKeepAlive sets CLIENT_SESSION_KEEP_ALIVE, which makes gosnowflake send a
@@ -336,7 +334,17 @@ func WithHarmlessFunctions(names ...string) Option {
 // slog.Default() at the time of each line. A reconnect that went well is logged at
 // Info, because nothing needs doing about it; a statement in doubt, a refused login
 // and the beginning of an outage are logged at Warn.
-func WithLogger(l *slog.Logger) Option { return func(s *settings) { s.logger = l } }
+//
+// DSN: tetherLog=off writes nothing to slog.Default(), warn what is at Warn and above, info,
+// the default, all that it takes. It is for command-line tools, whose users see that log. With
+// this option it has no effect, unless l is nil.
+func WithLogger(l *slog.Logger) Option {
+	return func(s *settings) {
+		if s.logger = l; l != nil {
+			s.logFrom = slog.LevelDebug
+		}
+	}
+}
 
 // WithEventHook sets a hook that is called with everything that happens to sessions
 // and logins, as it happens: see [EventKind]. It is called on the goroutine that the

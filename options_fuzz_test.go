@@ -39,6 +39,7 @@ func FuzzOptions(f *testing.F) {
 	f.Add(all, int64(0), int64(1), int64(1), int64(1), int64(1), int64(1), 1, 1, "x", "x", "CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY", "3600")
 	f.Add(all, -second, -second, -second, -second, -second, -second, 1001, 0, "x", "x", "tetherIdlePing", "9223372036s")
 	f.Add(uint32(1), int64(0), int64(0), int64(0), int64(0), int64(0), int64(0), 0, 0, "", "", "tetherConnectBudget", "9999999999999h")
+	f.Add(uint32(1), int64(0), int64(0), int64(0), int64(0), int64(0), int64(0), 0, 0, "", "", "tetherLog", "warn")
 	f.Fuzz(func(t *testing.T, which uint32, heartbeat, ping, first, longest, budget, cooldown int64, logins, changed int, name, statement, param, value string) {
 		value = strings.ReplaceAll(value, "§", fuzzSecret)
 		cfg := &gosnowflake.Config{Account: "acct", User: "u", Password: fuzzSecret, Params: map[string]*string{param: &value, "x": nil}}
