@@ -96,5 +96,5 @@
 //
 // # What it leaves out
 //
-// Structured types, GET of files from stages, browser and Okta logins, and TLS.
+// Structured types, GET of files from stages, and browser and Okta logins.
 package snowtest

@@ -14,6 +14,7 @@ type Option func(*options)
 type options struct {
 	engine       Engine
 	inMemory     bool
+	tls          bool
 	user         string
 	password     string
 	checkToken   func(string) error
@@ -60,6 +61,7 @@ func (o *options) validate() error {
 		text string
 	}{
 		{o.user == "" || o.password == "", "WithCredentials: user and password must not be empty"},
+		{o.tls && o.inMemory, "WithTLS: a server in memory has no TLS; leave one of WithTLS and InMemory out"},
 		{o.sessionLife <= 0 || o.masterLife <= 0, "WithTokenLife: both lives must be positive"},
 		{o.idle < 0, "WithIdleTimeout: must not be negative"},
 		{o.maxLife < 0, "WithMaxSessionLife: must not be negative"},

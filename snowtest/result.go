@@ -166,7 +166,7 @@ func (s *Server) outcome(in *incoming, q *query) *reply {
 	if q.idle && q.parent == "" {
 		return success(nil)
 	}
-	base := "http://" + in.HTTP.Host // of absolute URLs: the host that the client asked for
+	base := s.scheme() + "://" + in.HTTP.Host // of absolute URLs: the host that the client asked for
 	q.render.Do(func() { q.data = s.data(q, base) })
 	chunks := q.result.written.chunks
 	if len(chunks) == 0 {

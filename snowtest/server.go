@@ -24,6 +24,7 @@ type Server struct {
 	conns     connTracker
 	port      int
 	transport *http.Transport // nil when the server listens on loopback
+	secured   *secured        // nil without TLS
 	controls  controls
 	log       logBuffer
 	secrets   secrets
@@ -118,6 +119,13 @@ func Start(opts ...Option) (*Server, error) {
 		}
 		listener, s.port = l, l.Addr().(*net.TCPAddr).Port
 	}
+	if o.tls {
+		var err error
+		if s.secured, err = newSecured(); err != nil {
+			return nil, errors.Join(err, listener.Close())
+		}
+		listener = s.secured.listen(listener)
+	}
 	s.http = &http.Server{
 		Handler:   http.HandlerFunc(s.serve),
 		ConnState: s.conns.state,
@@ -193,17 +201,17 @@ func (s *Server) Close() error {
 	s.conns.open.Wait()
 	s.EndSessions(End{Code: codeSessionGone})
 	s.work.Wait()
-	s.closeErr = errors.Join(err, s.engine.Close(), s.spill.close())
+	s.closeErr = errors.Join(err, s.engine.Close(), s.spill.close(), s.secured.forget())
 	return s.closeErr
 }
 
-// URL returns the server's address, such as http://127.0.0.1:40123. It is empty in
-// memory.
+// URL returns the server's address, such as http://127.0.0.1:40123, or https with [WithTLS].
+// It is empty in memory.
 func (s *Server) URL() string {
 	if s.inMemory {
 		return ""
 	}
-	return "http://" + s.address()
+	return s.scheme() + "://" + s.address()
 }
 
 // DSN returns a DSN for sql.Open. It panics when the server is [InMemory], because no DSN
@@ -212,7 +220,10 @@ func (s *Server) DSN() string {
 	if s.inMemory {
 		panic("snowtest: an in-memory server has no DSN; open it with Server.Config and a connector")
 	}
-	params := url.Values{"account": {account}, "protocol": {"http"}}
+	params := url.Values{"account": {account}, "protocol": {s.scheme()}}
+	if s.secured != nil {
+		params.Set("tlsConfigName", s.secured.name)
+	}
 	return url.QueryEscape(s.user) + ":" + url.QueryEscape(s.password) + "@" +
 		s.address() + "/" + database + "/" + schema + "?" + params.Encode()
 }
@@ -240,9 +251,10 @@ func (s *Server) Config() *gosnowflake.Config {
 		Schema:   schema,
 		Host:     host,
 		Port:     s.port,
-		Protocol: "http",
+		Protocol: s.scheme(),
 		Params:   map[string]*string{},
 	}
+	cfg.TLSConfigName = s.TLSConfigName()
 	if s.transport != nil {
 		cfg.Transporter = s.transport
 	}

@@ -224,3 +224,13 @@ func TestASingleConnectionIsV1sToo(t *testing.T) {
 		t.Error("an unknown user is logged in")
 	}
 }
+
+// v1 has a register of TLS configurations of its own.
+func TestV1ReachesATestServerOverTLS(t *testing.T) {
+	srv := snowtest.New(t, snowtest.WithTLS())
+	if err := v1.RegisterTLSConfig(srv.TLSConfigName(), srv.TLSConfig()); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = v1.DeregisterTLSConfig(srv.TLSConfigName()) }()
+	open(t, srv, "")
+}
