@@ -15,6 +15,7 @@ type options struct {
 	engine       Engine
 	inMemory     bool
 	tls          bool
+	port         int
 	user         string
 	password     string
 	checkToken   func(string) error
@@ -61,6 +62,8 @@ func (o *options) validate() error {
 		text string
 	}{
 		{o.user == "" || o.password == "", "WithCredentials: user and password must not be empty"},
+		{o.port < 0 || o.port > 65535, "WithPort: must be from 1 to 65535, or 0 for any that is free"},
+		{o.port != 0 && o.inMemory, "WithPort: a server in memory has no port; leave one of WithPort and InMemory out"},
 		{o.tls && o.inMemory, "WithTLS: a server in memory has no TLS; leave one of WithTLS and InMemory out"},
 		{o.sessionLife <= 0 || o.masterLife <= 0, "WithTokenLife: both lives must be positive"},
 		{o.idle < 0, "WithIdleTimeout: must not be negative"},
@@ -92,6 +95,10 @@ func WithEngine(e Engine) Option { return func(o *options) { o.engine = e } }
 // Transporter reaches the server. No DSN can: [Server.DSN] panics, and [Server.URL]
 // is empty.
 func InMemory() Option { return func(o *options) { o.inMemory = true } }
+
+// WithPort sets the port on 127.0.0.1, from 1 to 65535. The default, 0, is any that is free,
+// which is right for tests. [Start] fails if the port is in use.
+func WithPort(n int) Option { return func(o *options) { o.port = n } }
 
 // WithCredentials sets the one user that can log in, and the password. The
 // defaults are what [Server.User] and [Server.Password] return.

@@ -113,7 +113,7 @@ func Start(opts ...Option) (*Server, error) {
 		s.transport = newMemoryTransport(l)
 		listener = l
 	} else {
-		l, err := net.Listen("tcp", host+":0")
+		l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(o.port)))
 		if err != nil {
 			return nil, err
 		}

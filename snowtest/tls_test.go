@@ -77,6 +77,12 @@ func TestACertificateIsTrustedByThoseWhoAreTold(t *testing.T) {
 		}
 		_ = resp.Body.Close()
 	}
+	srv.Disconnect()
+	if resp, err := told.Get(srv.URL()); err == nil {
+		_ = resp.Body.Close()
+		t.Error("the network is not cut")
+	}
+	srv.Reconnect()
 	srv.Control(func(*snowtest.Request) (snowtest.Fault, bool) { return snowtest.Fault{Drop: true}, true })
 	if resp, err := told.Get(srv.URL()); err == nil {
 		_ = resp.Body.Close()
@@ -109,6 +115,27 @@ func TestAServerWithoutTLSHasNoneOfIt(t *testing.T) {
 	}
 	if _, err := snowtest.Start(snowtest.WithTLS(), snowtest.InMemory()); err == nil || !strings.Contains(err.Error(), "WithTLS") {
 		t.Errorf("TLS in memory: %v", err)
+	}
+}
+
+// A server has the port that it is given, or says in one line why not.
+func TestAServerHasThePortThatItIsGiven(t *testing.T) {
+	first := snowtest.New(t)
+	port := first.Config().Port
+	if _, err := snowtest.Start(snowtest.WithPort(port)); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("a port in use: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second := snowtest.New(t, snowtest.WithPort(port))
+	if second.Config().Port != port {
+		t.Errorf("the port is %d, want %d", second.Config().Port, port)
+	}
+	for _, opts := range [][]snowtest.Option{{snowtest.WithPort(-1)}, {snowtest.WithPort(65536)}, {snowtest.WithPort(port), snowtest.InMemory()}} {
+		if _, err := snowtest.Start(opts...); err == nil || !strings.Contains(err.Error(), "WithPort") {
+			t.Errorf("a port that cannot be: %v", err)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package snowtest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -113,6 +114,9 @@ func (s *Server) Disconnect() {
 func (s *Server) Reconnect() { s.conns.cut.Store(false) }
 
 func reset(c net.Conn) {
+	if secured, ok := c.(*tls.Conn); ok {
+		c = secured.NetConn() // without a farewell
+	}
 	if tcp, ok := c.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
 	}

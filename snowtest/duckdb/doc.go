@@ -12,6 +12,13 @@
 // parameters. The engine needs cgo and nothing at run time: no extension is
 // loaded, and no statement can reach the file system.
 //
+// # For programs that are not Go tests
+//
+// The same as a program of its own, with a DSN to connect to and an HTTP interface to end
+// sessions, lose replies and cut the network with:
+//
+//	go run github.com/snowtether/snowtether/snowtest/duckdb/cmd/snowtest
+//
 // # How a statement is answered
 //
 // A statement is split into tokens, rewritten into DuckDB's dialect in one pass
