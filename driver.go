@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+
+	_ "github.com/snowtether/snowtether/internal/twice" // before gosnowflake
 )
 
 // DriverName is the name under which the driver is registered with database/sql.

@@ -22,7 +22,7 @@ var variables = []string{"GOSNOWFLAKE_SKIP_REGISTRATION", "GOSNOWFLAKE_SKIP_REGI
 func build(t *testing.T, name string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), name+".exe")
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./testdata/"+name).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", program, "./testdata/"+name).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -90,6 +90,17 @@ func TestItIsInitialisedBeforeGosnowflake(t *testing.T) {
 	}
 	if !slices.Contains(deps("github.com/snowflakedb/gosnowflake/v2"), "net/http") || !slices.Contains(deps("net/http"), "os") || skip > "net/http" {
 		t.Error("gosnowflake does not wait for net/http, or net/http for os, or it sorts before the package")
+	}
+
+	// And the package that looks whether both versions are there comes between the two.
+	const twice, vendored = "github.com/snowtether/snowtether/internal/twice", "vendor/golang.org/x/net/http/httpguts"
+	for _, path := range deps(twice) {
+		if path > vendored {
+			t.Errorf("%s needs %s, which sorts after %s", twice, path, vendored)
+		}
+	}
+	if !slices.Contains(deps("net/http"), vendored) || !slices.Contains(deps(twice), "runtime/debug") || !slices.Contains(deps("runtime/debug"), "os") || skip > "runtime/debug" {
+		t.Errorf("net/http does not wait for %s, or %s not for runtime/debug and os", vendored, twice)
 	}
 
 	out, err := run(t, build(t, "program"), []string{"GODEBUG=inittrace=1"}, "none")

@@ -1,3 +1,4 @@
+// The path cannot end in "/v1": the go command reads that as a major version, and refuses it.
 module github.com/snowtether/snowtether/takeover/gosnowflakev1
 
 go 1.25.0

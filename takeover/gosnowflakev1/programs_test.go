@@ -19,7 +19,7 @@ import (
 func build(t *testing.T, name string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), name+".exe")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./testdata/"+name).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", program, "./testdata/"+name).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return program
@@ -87,5 +87,26 @@ func TestAProgramOnV2WithADependencyOnV1Starts(t *testing.T) {
 	out, err := run(t, build(t, "mixed"), nil, srv.DSN())
 	if err != nil || !strings.Contains(out, "number 0\n") || strings.Contains(out, "set:") {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// Where both versions are in a program and neither package is, the panic says what to do, and
+// not only that a name is registered twice. With one of the variables the program starts.
+func TestBothVersionsWithoutTakeoverAreOneLineThatSaysWhatToDo(t *testing.T) {
+	program := build(t, "twice")
+	out, err := run(t, program, nil)
+	line, _, _ := strings.Cut(out, "\n")
+	if err == nil {
+		t.Error("it started")
+	}
+	for _, want := range []string{"panic: snowtether: ", "v1 and v2 are both in this program", "/takeover/gosnowflakev1", "GOSNOWFLAKE_SKIP_REGISTERATION=true", "GOSNOWFLAKE_SKIP_REGISTRATION=true"} {
+		if !strings.Contains(line, want) {
+			t.Errorf("the first line does not say %q:\n%s", want, out)
+		}
+	}
+	for _, name := range []string{"GOSNOWFLAKE_SKIP_REGISTRATION", "GOSNOWFLAKE_SKIP_REGISTERATION"} {
+		if out, err := run(t, program, []string{name + "=1"}); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
 	}
 }
