@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -21,30 +19,6 @@ import (
 func init() {
 	bridge.Open = openAround
 	bridge.Connect = func(c driver.Connector) (driver.Conn, error) { return c.(*Connector).single() }
-}
-
-// checkInner says what is wrong with an inner connector: it is nil, or gosnowflake v1's in a
-// version that was not tried. One that is inside another is not seen.
-func checkInner(inner driver.Connector) error {
-	v := reflect.ValueOf(inner)
-	if !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
-		return errors.New("snowtether: the inner connector is nil")
-	}
-	const v1 = "github.com/snowflakedb/gosnowflake"
-	t := v.Type()
-	if t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	info, ok := debug.ReadBuildInfo()
-	if t.PkgPath() != v1 || !ok {
-		return nil
-	}
-	for _, dep := range info.Deps {
-		if says := bridge.TooOld(dep.Version); dep.Path == v1 && dep.Replace == nil && says != "" {
-			return errors.New("snowtether: " + says)
-		}
-	}
-	return nil
 }
 
 // openAround is Driver.OpenConnector with another parser.

@@ -116,11 +116,10 @@ func newConnector(cfg *gosnowflake.Config, opts []Option) (*Connector, error) {
 // that meets a lost session is [ErrInDoubt]. A driver that sends no HTTP at all, such
 // as a mock, is believed. Options about the session itself (keep-alive,
 // heartbeat, idle ping, token source, WithBeforeConnect, WithLoginGuard) cannot reach an inner
-// connector, so WrapConnector returns an error for them, as for a connector that is nil or that
-// is gosnowflake v1's in a version before v1.19.1, the oldest that was tried.
+// connector, so WrapConnector returns an error for them.
 func WrapConnector(inner driver.Connector, opts ...Option) (*Connector, error) {
-	if err := checkInner(inner); err != nil {
-		return nil, err
+	if inner == nil {
+		return nil, errors.New("snowtether: the inner connector is nil")
 	}
 	s := defaults()
 	if err := s.apply(opts); err != nil {

@@ -24,7 +24,8 @@ var Open func(dsn string, parse Parse) (driver.Connector, error)
 // Connect logs in and returns one connection, with which the connector ends.
 var Connect func(driver.Connector) (driver.Conn, error)
 
-// OldestV1 is the oldest gosnowflake v1 that was tried.
+// OldestV1 is the oldest gosnowflake v1 that takeover/gosnowflakev1 was tried with; its go.mod
+// requires it, but a replace directive wins over that.
 const OldestV1 = "v1.19.1"
 
 // TooOld says what is wrong with a version of gosnowflake v1 that was not tried because it is
@@ -46,7 +47,7 @@ func TooOld(version string) string {
 	if n, ok := order(version); !ok || n >= oldest {
 		return ""
 	}
-	return "gosnowflake " + version + " is older than " + OldestV1 + ", the oldest version of v1 that was tried: go get github.com/snowflakedb/gosnowflake@" + OldestV1
+	return "gosnowflake " + version + " is older than " + OldestV1 + ", the oldest that was tried here: go get github.com/snowflakedb/gosnowflake@" + OldestV1
 }
 
 // ErrElsewhere is what a newer gosnowflake would give whose connector is built otherwise.
