@@ -169,12 +169,23 @@ func (c *Connector) queue(ctx context.Context, e Event) (emit func()) {
 	}
 }
 
-// logger is where a line of this level goes.
-func (c *Connector) logger(level slog.Level) *slog.Logger {
-	if level < c.settings.logFrom {
-		return nowhere
+// logger is where lines go, from the level of tetherLog.
+func (c *Connector) logger() *slog.Logger {
+	l := cmp.Or(c.settings.logger, slog.Default())
+	if c.settings.logFrom == slog.LevelDebug {
+		return l
 	}
-	return cmp.Or(c.settings.logger, slog.Default())
+	return slog.New(limited{l.Handler(), c.settings.logFrom})
+}
+
+// limited is a handler for lines from a level on. The driver derives no others from it.
+type limited struct {
+	slog.Handler
+	from slog.Level
+}
+
+func (h limited) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= h.from && h.Handler.Enabled(ctx, level)
 }
 
 // parseLog reads tetherLog: the level from which lines are written.
@@ -190,15 +201,12 @@ func parseLog(v string) (from slog.Level, err error) {
 	return 0, errors.New("must be off, warn or info")
 }
 
-var nowhere = slog.New(slog.DiscardHandler)
-
 // write logs an event.
 func (c *Connector) write(ctx context.Context, e Event) {
-	l := lines[e.Kind]
+	l, logger := lines[e.Kind], c.logger()
 	if e.again {
 		l.level = slog.LevelDebug
 	}
-	logger := c.logger(l.level)
 	if !logger.Enabled(ctx, l.level) {
 		return
 	}

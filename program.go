@@ -92,7 +92,7 @@ func (c *Connector) failed(what string, err error) {
 		err = errors.New(p.what)
 	}
 	c.post(&delivery{ctx: context.Background(), hooked: true, write: func(ctx context.Context) {
-		c.logger(slog.LevelError).LogAttrs(ctx, slog.LevelError, functionFailed, slog.String("function", what), slog.String("error", err.Error()))
+		c.logger().LogAttrs(ctx, slog.LevelError, functionFailed, slog.String("function", what), slog.String("error", err.Error()))
 	}})
 }
 
@@ -256,7 +256,7 @@ func (q *deliveries) pop(c *Connector) {
 	if n := q.dropped; n > 0 {
 		q.dropped = 0
 		q.queue = append(q.queue, &delivery{ctx: context.Background(), hooked: true, over: make(chan struct{}), write: func(ctx context.Context) {
-			c.logger(slog.LevelWarn).LogAttrs(ctx, slog.LevelWarn, eventsDropped, slog.Int("count", n))
+			c.logger().LogAttrs(ctx, slog.LevelWarn, eventsDropped, slog.Int("count", n))
 		}})
 	}
 }
