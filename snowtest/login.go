@@ -30,10 +30,10 @@ func (s *Server) countLogin(n int) {
 
 // logIn answers POST /session/v1/login-request.
 func (s *Server) logIn(in *incoming) *reply {
-	if err := s.authenticate(in.login); err != nil {
+	r, now := in.HTTP, time.Now()
+	if err := s.authenticate(in.login, r.URL.Query().Get("roleName")); err != nil {
 		return s.loginFailed(in.login, err)
 	}
-	r, now := in.HTTP, time.Now()
 	params := maps.Clone(s.parameters)
 	text := map[string]string{}
 	for name, value := range in.login.Data.Parameters {
@@ -114,7 +114,7 @@ func (s *Server) answered(ses *session) {
 	ses.unanswered = false
 }
 
-func (s *Server) authenticate(login *loginRequest) *Error {
+func (s *Server) authenticate(login *loginRequest, role string) *Error {
 	d := &login.Data
 	if d.Token != "" {
 		s.secrets.add(d.Token)
@@ -123,6 +123,9 @@ func (s *Server) authenticate(login *loginRequest) *Error {
 		return &Error{Code: codeUserDisabled, Message: "User access disabled. Contact your local system administrator."}
 	}
 	byToken := d.Token != "" && d.Password == ""
+	if s.checkLogin != nil {
+		return s.judge(login, role)
+	}
 	switch {
 	case byToken && s.checkToken != nil:
 		err := s.checkToken(d.Token)

@@ -68,7 +68,7 @@ func uppers(names []string) []string {
 // asks for the check, another database, schema or warehouse (390201). Without the check the
 // session begins without what does not exist.
 func (s *Server) admit(ses *session) *Error {
-	if !slices.Contains(s.objects.roles, upper(ses.role)) {
+	if s.checkLogin == nil && !slices.Contains(s.objects.roles, upper(ses.role)) {
 		return &Error{Code: codeNoRole, Message: fmt.Sprintf("Role '%s' specified in the connect string does not exist or not authorized. "+
 			"Contact your local system administrator, or attempt to login with another role, e.g. PUBLIC.", ses.role)}
 	}

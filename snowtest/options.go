@@ -19,6 +19,7 @@ type options struct {
 	user         string
 	password     string
 	checkToken   func(string) error
+	checkLogin   func(Login) error
 	sessionLife  time.Duration
 	masterLife   time.Duration
 	idle         time.Duration

@@ -52,6 +52,9 @@ func (s *Server) ownAnswer(q *query) func() (*Result, *Error) {
 	if m := abortTx.FindStringSubmatch(q.sql); m != nil {
 		return func() (*Result, *Error) { return s.abortTransaction(q, m[1]) }
 	}
+	if m := abortSession.FindStringSubmatch(q.sql); m != nil {
+		return func() (*Result, *Error) { return s.abortByID(q, m[1]) }
+	}
 	if m := resultScan.FindStringSubmatch(q.sql); m != nil {
 		return func() (*Result, *Error) { return s.scanResult(q, m[1]) }
 	}
