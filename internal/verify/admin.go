@@ -71,7 +71,7 @@ func (m *maker) user(ctx context.Context) (*account, error) {
 	cfg.Role, cfg.Warehouse, cfg.Database, cfg.Schema = "", "", "", ""
 	cfg.Params = maps.Clone(cfg.Params)
 	cfg.MaxRetryCount = 1
-	a := newAccount(&cfg)
+	a := newAccount(&cfg, nil)
 	a.base = m.admin.base
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -46,7 +46,7 @@ func Cleanup(ctx context.Context, o Options) (dropped []string, err error) {
 		if err := admissible(side.cfg, side.what); err != nil {
 			return dropped, err
 		}
-		a := newAccount(side.cfg)
+		a := newAccount(side.cfg, o.TLS)
 		s, loginErr := a.login(ctx, nil)
 		if loginErr != nil {
 			return dropped, errors.Join(err, loginErr)

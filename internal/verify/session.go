@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"database/sql/driver"
 	"encoding/json"
 	"errors"
@@ -46,8 +47,8 @@ type account struct {
 	sessions []*session
 }
 
-func newAccount(cfg *gosnowflake.Config) *account {
-	a := &account{cfg: cfg, base: newTransport(cfg), blank: newBlanker(
+func newAccount(cfg *gosnowflake.Config, trust *tls.Config) *account {
+	a := &account{cfg: cfg, base: newTransport(cfg, trust), blank: newBlanker(
 		cfg.Account, cfg.User, cfg.Database, cfg.Schema, cfg.Warehouse, cfg.Role, cfg.Region, cfg.Host, cfg.Application)}
 	a.url = fmt.Sprintf("%s://%s:%d", cfg.Protocol, cfg.Host, cfg.Port)
 	return a

@@ -3,6 +3,7 @@ package verify
 import (
 	"bytes"
 	"cmp"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -20,13 +21,14 @@ import (
 // and with one gosnowflake leaves proxy, TLS configuration and revocation checks to it.
 
 // newTransport goes through the proxy that the Config names, or the environment, with the
-// roots of the system. It checks certificates, and not whether one was revoked: see Unchecked.
-func newTransport(cfg *gosnowflake.Config) http.RoundTripper {
+// roots that it is given, or the system's. It checks certificates, and not whether one was revoked: see Unchecked.
+func newTransport(cfg *gosnowflake.Config, trust *tls.Config) http.RoundTripper {
 	if cfg.Transporter != nil {
 		return cfg.Transporter
 	}
 	return &http.Transport{
 		Proxy:               proxy(cfg),
+		TLSClientConfig:     trust.Clone(),
 		DialContext:         (&net.Dialer{Timeout: 30 * time.Second}).DialContext,
 		TLSHandshakeTimeout: 30 * time.Second,
 		MaxIdleConnsPerHost: 32,

@@ -11,6 +11,7 @@ package verify
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,6 +29,7 @@ const Prefix = "SNOWTETHER_VERIFY_"
 type Options struct {
 	Config *gosnowflake.Config // of the caller's own user; a copy is used
 	Admin  *gosnowflake.Config // of an administrator; nil leaves out what needs one
+	TLS    *tls.Config         // of connections to the account; nil is the system's roots
 	Only   []string            // names of checks; empty for all
 	Slow   bool                // also what takes an hour
 	// Progress is called as checks begin and end, from one goroutine at a time; nil for none.
@@ -129,14 +131,14 @@ func (r *run) open(ctx context.Context) error {
 	if err := admissible(r.Config, "the DSN"); err != nil {
 		return err
 	}
-	r.own = newAccount(r.Config)
+	r.own = newAccount(r.Config, r.TLS)
 	r.name = Prefix + time.Now().UTC().Format("20060102T150405") + "_" + rand.Text()[:8]
 	r.schema = name(r.Config.Database) + "." + r.name
 	if r.Admin != nil {
 		if err := admissible(r.Admin, "the administrator's DSN"); err != nil {
 			return err
 		}
-		r.admin = newAccount(r.Admin)
+		r.admin = newAccount(r.Admin, r.TLS)
 		if _, err := r.admin.login(ctx, nil); err != nil {
 			return fmt.Errorf("as the administrator: %w", err)
 		}
