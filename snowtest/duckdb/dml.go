@@ -17,11 +17,12 @@ func (w *work) dml(ctx context.Context) (*snowtest.Result, error) {
 		return nil, err
 	}
 	var changes []*change
+	r := w.rewriter()
 	if isArray && !w.st.DescribeOnly {
 		changes, err = w.arrayChanges(ctx, rows)
 	} else {
 		changes = make([]*change, 1)
-		changes[0], err = w.change(ctx, w.rewriter())
+		changes[0], err = w.change(ctx, r)
 	}
 	if err != nil {
 		return nil, err
@@ -34,6 +35,9 @@ func (w *work) dml(ctx context.Context) (*snowtest.Result, error) {
 			return nil, err
 		}
 		return describeOnly(snowtest.Count(first.kind, first.columns, counts)), stmt.Close()
+	}
+	if err := pause(ctx, r.wait); err != nil {
+		return nil, err
 	}
 	if !w.inTx && !w.autocommit() {
 		if err := w.begin(ctx); err != nil {

@@ -74,8 +74,8 @@ func (g *region) values(parenthesized bool) {
 // sequenceColumn is what SEQ4() reads from TABLE(GENERATOR(...)).
 const sequenceColumn = `"seq$"`
 
-// tableFunction reads TABLE(GENERATOR(ROWCOUNT => n)); DuckDB has none of the
-// others.
+// tableFunction reads TABLE(GENERATOR(ROWCOUNT => n, TIMELIMIT => seconds)); DuckDB has none
+// of the others.
 func (g *region) tableFunction() {
 	r := g.r
 	r.i += 2
@@ -93,7 +93,7 @@ func (g *region) tableFunction() {
 		case name.word("ROWCOUNT"):
 			rows = value
 		case name.word("TIMELIMIT"):
-			r.fail(unsupported("GENERATOR with TIMELIMIT"))
+			r.timeLimit(value)
 		default:
 			r.fail(r.unexpected(name))
 		}
