@@ -60,6 +60,7 @@ type recorder struct {
 	mu     sync.Mutex
 	login  *reply
 	staged bool
+	broken bool // a request of gosnowflake's was not answered, or not well
 }
 
 // RoundTrip sends a request and looks at what may be looked at.
@@ -69,6 +70,11 @@ func (rec *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 		rec.lookAtBinds(req)
 	}
 	res, err := rec.base.RoundTrip(req)
+	if err != nil || res.StatusCode >= 300 {
+		rec.mu.Lock()
+		rec.broken = true
+		rec.mu.Unlock()
+	}
 	if err != nil || path != loginPath {
 		return res, err
 	}
@@ -109,8 +115,10 @@ func (rec *recorder) answered() *reply {
 	return rec.login
 }
 
+// usedStage reports whether binds went through a stage, by requests that were all answered:
+// an upload that gosnowflake repeats may be an empty file.
 func (rec *recorder) usedStage() bool {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	return rec.staged
+	return rec.staged && !rec.broken
 }

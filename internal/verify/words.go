@@ -158,7 +158,7 @@ func askBinds(ctx context.Context, e *env) error {
 		return nil
 	}
 	if !s.rec.usedStage() {
-		e.skip("empty-line-is-a-row", "the values did not go through a stage")
+		e.skip("empty-line-is-a-row", "the values did not go through a stage, or not at the first try")
 		return nil
 	}
 	r, err := s.must(ctx, "SELECT COUNT(*) FROM "+e.table)

@@ -30,7 +30,10 @@ func TestMain(m *testing.M) {
 // A world is an account in memory, in virtual time.
 type world struct {
 	t   *testing.T
+	ctx context.Context // of runs
 	srv *snowtest.Server
+
+	disturbed bool // the request that a test waited for has come
 
 	handle func(pattern string, h snowtest.HandlerFunc) // of the script
 
@@ -96,7 +99,7 @@ func honest() []snowtest.Option {
 }
 
 func newWorld(t *testing.T, opts ...snowtest.Option) *world {
-	w := &world{t: t, users: map[string]*user{}, roles: map[string]string{}, sessions: map[int64]string{}, last: map[int64]string{}, codes: map[string]string{}}
+	w := &world{t: t, ctx: t.Context(), users: map[string]*user{}, roles: map[string]string{}, sessions: map[int64]string{}, last: map[int64]string{}, codes: map[string]string{}}
 	script := snowtest.NewScript()
 	w.srv = snowtest.New(t, append(opts, snowtest.InMemory(), snowtest.WithEngine(engine{script, w}), snowtest.WithLogins(w.check))...)
 	w.users[strings.ToUpper(w.srv.User())] = &user{password: w.srv.Password()}
