@@ -67,6 +67,8 @@ var contradictions = map[string]contradiction{
 	"renewal":                       faulty(snowtest.Fault{Code: "390111"}, kind(snowtest.RequestRenew)),
 	"gone-refused":                  {change: answersAfterLogout},
 	"transaction-without-warehouse": faulty(snowtest.Fault{Code: "000606"}, text("CURRENT_TRANSACTION")),
+	"described-without-warehouse":   faulty(snowtest.Fault{Code: "000606"}, text("^SELECT 2$")),
+	"commit-has-an-id":              faulty(succeeded, text("^COMMIT")),
 	"result-by-id":                  faulty(noResult, kind(snowtest.RequestResult)),
 	"children-by-id":                faulty(noResult, nth(snowtest.RequestResult, 2)),
 	"described-is-not-last":         {change: func(w *world) { w.countDescribed = true }},

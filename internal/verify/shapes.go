@@ -140,6 +140,7 @@ func askNoWarehouse(ctx context.Context, e *env, _ *session) error {
 	})
 	if err != nil {
 		e.skip("transaction-without-warehouse", "no session without a warehouse could be had")
+		e.skip("described-without-warehouse", "no session without a warehouse could be had")
 		return nil
 	}
 	r, err := s.run(ctx, "SELECT CURRENT_TRANSACTION()")
@@ -148,9 +149,14 @@ func askNoWarehouse(ctx context.Context, e *env, _ *session) error {
 	}
 	if r.text("finalWarehouseName") != "" {
 		e.skip("transaction-without-warehouse", "each session of this user has a warehouse")
+		e.skip("described-without-warehouse", "each session of this user has a warehouse")
 		return nil
 	}
 	e.settle("transaction-without-warehouse", r.Success, e.seen(askStatement, r), "success %t, code %s", r.Success, r.shownCode())
+	if r, err = s.submit(ctx, newID(), statement{SQLText: "SELECT 2", DescribeOnly: true}); err != nil {
+		return err
+	}
+	e.settle("described-without-warehouse", r.Success, e.seen(askStatement, r), "success %t, code %s", r.Success, r.shownCode())
 	return nil
 }
 

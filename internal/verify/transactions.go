@@ -23,6 +23,9 @@ func askTransactions(ctx context.Context, e *env) error {
 	if err := e.askCurrent(ctx, s); err != nil {
 		return err
 	}
+	if err := e.askCommit(ctx, s); err != nil {
+		return err
+	}
 	for _, sql := range []string{"BEGIN", e.insert("before")} {
 		if _, err := s.must(ctx, sql); err != nil {
 			return err
@@ -70,6 +73,21 @@ func (e *env) askBehindAbort(ctx context.Context, s *session) error {
 		"COMMIT: success %t, code %s, with a query ID: %t; rows from before the abort: %d", commit.Success, commit.shownCode(), commit.queryID() != "", before)
 	e.settle("insert-after-abort", insert.Success && behind == 1, e.seen(askStatement, insert),
 		"success %t, code %s; rows: %d", insert.Success, insert.shownCode(), behind)
+	return nil
+}
+
+// askCommit commits a transaction.
+func (e *env) askCommit(ctx context.Context, s *session) error {
+	for _, sql := range []string{"BEGIN", e.insert("committed")} {
+		if _, err := s.must(ctx, sql); err != nil {
+			return err
+		}
+	}
+	r, err := s.run(ctx, "COMMIT")
+	if err != nil {
+		return err
+	}
+	e.settle("commit-has-an-id", r.Success && r.queryID() != "", e.seen(askStatement, r), "success %t, with a query ID: %t", r.Success, r.queryID() != "")
 	return nil
 }
 
