@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 )
@@ -28,13 +29,14 @@ type Outcome struct {
 	Answer    string     `json:"answer"` // or why it was not asked; without a value or a name
 	Exchanges []Exchange `json:"exchanges,omitempty"`
 	Seconds   float64    `json:"seconds"` // that its check took
+	Credits   float64    `json:"credits"` // that its check is estimated to take of an XS warehouse
 }
 
 // A Report is what a run found. Nothing in it is a value, a token or a name.
 type Report struct {
 	Driver   string    `json:"driver"` // gosnowflake's version
 	Seconds  float64   `json:"seconds"`
-	Credits  float64   `json:"credits"` // an estimate, of an XS warehouse
+	Credits  float64   `json:"credits"` // an estimate: of an XS warehouse that was on all the time
 	Logins   int       `json:"logins"`
 	Outcomes []Outcome `json:"outcomes"` // in the order of Beliefs
 }
@@ -83,6 +85,7 @@ func (r *Report) Text(w io.Writer) error {
 	for _, v := range []Verdict{AsBelieved, Wrong, NotAsked} {
 		r.table(&b, v)
 	}
+	r.costs(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -101,6 +104,18 @@ func (r *Report) table(b *strings.Builder, v Verdict) {
 			replies = append(replies, x.String())
 		}
 		fmt.Fprintf(b, "| %s | %s | %s |\n", o.Belief.Name, cell(o.Answer), cell(strings.Join(replies, "; ")))
+	}
+}
+
+// costs says what each check took.
+func (r *Report) costs(b *strings.Builder) {
+	b.WriteString("\n| check | seconds | credits |\n|---|---|---|\n")
+	seen := map[string]bool{}
+	for _, o := range r.Outcomes {
+		if check := o.Belief.Check; o.Seconds > 0 && !seen[check] {
+			seen[check] = true
+			fmt.Fprintf(b, "| %s | %.0f | %.3f |\n", check, o.Seconds, o.Credits)
+		}
 	}
 }
 
@@ -139,37 +154,42 @@ func Plan(w io.Writer, o Options) error {
 		}
 	}
 	wait, credits := total(list)
-	fmt.Fprintf(&b, "Long checks run side by side: about %.0f minutes and %.2f credits of an XS warehouse in all.\nSafety rests on those marked with !.\n", wait.Minutes(), credits)
+	fmt.Fprintf(&b, "Long checks run side by side: about %.0f minutes and %.2f credits of an XS warehouse in all, and what it rests before it suspends itself.\nSafety rests on those marked with !.\n", wait.Minutes(), credits)
 	_, err = io.WriteString(w, b.String())
 	return err
 }
 
-// total is what checks cost together: the long ones run side by side, and so does the
-// warehouse's work.
+// total is what checks cost together. The long ones run side by side, and a warehouse that any
+// of them needs is on all the time.
 func total(list []check) (wait time.Duration, credits float64) {
-	var busy, long, short time.Duration
+	var long, short time.Duration
+	busy := false
 	for _, c := range list {
+		busy = busy || c.busy > 0
 		if c.wait < time.Minute {
 			short += c.wait
-			busy += c.busy
 		} else {
 			long = max(long, c.wait)
 		}
 	}
-	longest := time.Duration(0)
-	for _, c := range list {
-		if c.wait >= time.Minute {
-			longest = max(longest, c.busy)
-		}
+	wait = max(long, short)
+	if busy {
+		credits = wait.Hours()
 	}
-	return max(long, short), max(longest, busy).Hours()
+	return wait, credits
 }
+
+// rounded is a figure as people read it.
+func rounded(x float64) float64 { return math.Round(x*1000) / 1000 }
 
 func (r *run) report(list []check, took time.Duration) *Report {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	_, credits := total(list)
-	rep := &Report{Driver: driverVersion, Seconds: took.Seconds(), Credits: credits, Logins: int(r.own.logins.Load())}
+	if credits > 0 {
+		credits = took.Hours()
+	}
+	rep := &Report{Driver: driverVersion, Seconds: rounded(took.Seconds()), Credits: rounded(credits), Logins: int(r.own.logins.Load())}
 	if r.admin != nil {
 		rep.Logins += int(r.admin.logins.Load())
 	}

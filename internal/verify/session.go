@@ -10,10 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,15 +75,14 @@ func (e *refusedError) Error() string {
 	return fmt.Sprintf("the login was refused with code %s: %s", e.Code, e.Message)
 }
 
-// login opens a session. Results come as JSON, and change may alter the Config further.
+// login opens a session. Results come as JSON, and change may alter the Config further. The
+// DSN's session parameters are left out: what they would change is asked here, and gosnowflake's
+// heartbeat would renew the token behind verify's back.
 func (a *account) login(ctx context.Context, change func(*gosnowflake.Config)) (*session, error) {
 	cfg := *a.cfg
-	cfg.Params = maps.Clone(cfg.Params)
-	if cfg.Params == nil {
-		cfg.Params = map[string]*string{}
-	}
 	format := "JSON"
-	cfg.Params["GO_QUERY_RESULT_FORMAT"] = &format
+	cfg.Params = map[string]*string{"GO_QUERY_RESULT_FORMAT": &format}
+	cfg.ServerSessionKeepAlive, cfg.Tracing, cfg.LogQueryText, cfg.LogQueryParameters = false, "", false, false
 	rec := &recorder{base: a.base}
 	cfg.Transporter = rec
 	if change != nil {
@@ -103,9 +102,27 @@ func (a *account) login(ctx context.Context, change func(*gosnowflake.Config)) (
 	}
 	s := &session{account: a, conn: conn, rec: rec, id: in.text("sessionId"), token: in.text("token"), master: in.text("masterToken")}
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.sessions = append(a.sessions, s)
-	return s, nil
+	a.mu.Unlock()
+	if on, reported := s.autocommit(); reported && !on {
+		_, err = s.must(ctx, "ALTER SESSION SET AUTOCOMMIT = TRUE")
+	}
+	return s, err
+}
+
+// autocommit is what the login reported.
+func (s *session) autocommit() (on, reported bool) {
+	var params []struct {
+		Name  string `json:"name"`
+		Value any    `json:"value"`
+	}
+	_ = json.Unmarshal(s.rec.answered().Data["parameters"], &params)
+	for _, p := range params {
+		if strings.EqualFold(p.Name, "AUTOCOMMIT") {
+			return strings.EqualFold(fmt.Sprint(p.Value), "true"), true
+		}
+	}
+	return false, false
 }
 
 // closeAll logs every session out that is not over.

@@ -2,11 +2,9 @@ package verify
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/snowflakedb/gosnowflake/v2"
 )
@@ -32,17 +30,8 @@ func askShapes(ctx context.Context, e *env) error {
 
 // askLoginReply looks for AUTOCOMMIT among what the login reported.
 func (e *env) askLoginReply(s *session) {
-	var params []struct {
-		Name string `json:"name"`
-	}
-	in := s.rec.answered()
-	_ = json.Unmarshal(in.Data["parameters"], &params)
-	found := slices.ContainsFunc(params, func(p struct {
-		Name string `json:"name"`
-	}) bool {
-		return strings.EqualFold(p.Name, "AUTOCOMMIT")
-	})
-	e.settle("autocommit-reported", found, e.seen(askLogin, in), "AUTOCOMMIT is among the parameters that the login reports: %t", found)
+	_, found := s.autocommit()
+	e.settle("autocommit-reported", found, e.seen(askLogin, s.rec.answered()), "AUTOCOMMIT is among the parameters that the login reports: %t", found)
 }
 
 func askUnknownToken(ctx context.Context, e *env, s *session) error {

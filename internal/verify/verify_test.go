@@ -40,3 +40,34 @@ func TestAccountThatIsAsBelievedIsFoundSo(t *testing.T) {
 		})
 	}
 }
+
+// Neither the DSN's session parameters nor the user's own change what is asked.
+func TestParametersOfTheUserChangeNoAnswer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, append(honest(), snowtest.WithSessionParameter("AUTOCOMMIT", false), snowtest.WithSessionParameter("ABORT_DETACHED_QUERY", true))...)
+		on, off, arrow := "true", "false", "ARROW"
+		cfg := w.config()
+		cfg.ServerSessionKeepAlive = true
+		cfg.Params = map[string]*string{"client_session_keep_alive": &on, "AUTOCOMMIT": &off, "GO_QUERY_RESULT_FORMAT": &arrow}
+		report, err := verify.Run(t.Context(), verify.Options{Config: cfg, Only: []string{"shapes", "results", "detached"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if report.Count(verify.Wrong) > 0 || report.Count(verify.AsBelieved) < 10 {
+			_ = report.Text(t.Output())
+			t.Error("not as believed")
+		}
+		if n := w.srv.Stats().Heartbeats; n > 0 {
+			t.Errorf("%d heartbeats that nobody asked for", n)
+		}
+		altered := 0
+		for _, e := range w.srv.Ledger() {
+			if e.SQL == "ALTER SESSION SET AUTOCOMMIT = TRUE" {
+				altered++
+			}
+		}
+		if altered != w.srv.Stats().Logins {
+			t.Errorf("AUTOCOMMIT was switched on in %d of %d sessions", altered, w.srv.Stats().Logins)
+		}
+	})
+}
