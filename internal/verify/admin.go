@@ -21,10 +21,9 @@ import (
 // A maker makes things for one check, and drops them in the opposite order.
 type maker struct {
 	*env
-	admin   *session
-	name    string // of all of them
-	drops   []string
-	reasons []string // why something was not asked
+	admin *session
+	name  string // of all of them
+	drops []string
 }
 
 // byAdmin runs fn with a maker, and drops what it made, also when ctx has ended.
@@ -165,22 +164,39 @@ func (e *env) rest(ctx context.Context, user *account) error {
 	return nil
 }
 
-// askUsers takes one thing after another away from a throw-away user.
+// A loss is what a throw-away user loses, and the beliefs that this settles.
+type loss struct {
+	ask     func(context.Context, *maker, *account) error
+	beliefs []string
+}
+
+var losses = []loss{
+	{askPassword, []string{"old-password-refused", "password-keeps-sessions"}},
+	{askRole, []string{"revoked-role-refused"}},
+	{askNetwork, []string{"network-policy-refuses"}},
+	{askKey, []string{"unset-key-refused"}},
+	{askPAT, []string{"removed-token-refused"}},
+	{askDisabled, []string{"disabling-ends-sessions", "disabled-is-refused"}},
+}
+
+// askUsers takes one thing after another away from a throw-away user. What cannot be taken
+// keeps nothing else from being asked.
 func askUsers(ctx context.Context, e *env) error {
 	return e.byAdmin(ctx, "_U", func(m *maker) error {
 		user, err := m.user(ctx)
 		if err != nil {
 			return err
 		}
-		for _, ask := range []func(context.Context, *maker, *account) error{askPassword, askRole, askNetwork, askKey, askPAT, askDisabled} {
-			if err := ask(ctx, m, user); err != nil && ctx.Err() != nil {
-				return err
-			} else if err != nil {
-				m.reasons = append(m.reasons, err.Error())
+		for _, l := range losses {
+			err := l.ask(ctx, m, user)
+			if ctx.Err() != nil {
+				return ctx.Err()
 			}
-		}
-		if len(m.reasons) > 0 {
-			return errors.New(m.reasons[0])
+			for _, belief := range l.beliefs {
+				if err != nil {
+					m.skip(belief, err.Error())
+				}
+			}
 		}
 		return nil
 	})
