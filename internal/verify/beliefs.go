@@ -129,7 +129,7 @@ var Beliefs = []Belief{
 		"A statement whose caller has left runs on where its session has ended.",
 		"Confirmed by Snowflake's documentation of the function: one's own statements, whatever the role. Open in a test."},
 	{"empty-line-is-a-row", "A bulk bind of one column whose value is NULL, an empty line of its file, is a row.", "binds", false,
-		"gosnowflake loses rows without an error, with and without this driver; bind a second column.",
+		"Such rows are lost. The driver says so (`rows_uncounted`) and cannot do more; bind a second column.",
 		open},
 	{"running-is-not-final", "The status of a statement is no final word before it has ended.", "words", true,
 		"A statement that runs on is taken for one that has failed or ended, and its program sends it again.",

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -74,6 +75,26 @@ func at(list []string, i int) string {
 		return list[i]
 	}
 	return "none"
+}
+
+// TestBeliefsThatDocumentsNameExist: those after the word "belief".
+func TestBeliefsThatDocumentsNameExist(t *testing.T) {
+	found := 0
+	for _, file := range []string{document, "../../docs/adopting.md"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile("\\bbelief `([^`]+)`").FindAllStringSubmatch(string(text), -1) {
+			found++
+			if !slices.ContainsFunc(verify.Beliefs, func(b verify.Belief) bool { return b.Name == m[1] }) {
+				t.Errorf("%s names %s, which is no belief", file, m[1])
+			}
+		}
+	}
+	if found < 8 {
+		t.Errorf("only %d found", found)
+	}
 }
 
 // TestEveryBeliefIsComplete: each says what it means, and by whom it is confirmed; each check
