@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -28,7 +29,7 @@ type Outcome struct {
 	Verdict   Verdict    `json:"verdict"`
 	Answer    string     `json:"answer"` // or why it was not asked; without a value or a name
 	Exchanges []Exchange `json:"exchanges,omitempty"`
-	Seconds   float64    `json:"seconds"` // that its check took
+	Seconds   float64    `json:"seconds"` // that its check took; 0 if it was not among those asked for
 	Credits   float64    `json:"credits"` // that its check is estimated to take of an XS warehouse
 }
 
@@ -91,12 +92,12 @@ func (r *Report) Text(w io.Writer) error {
 }
 
 func (r *Report) table(b *strings.Builder, v Verdict) {
-	if r.Count(v) == 0 {
+	if !slices.ContainsFunc(r.Outcomes, func(o Outcome) bool { return o.Verdict == v && o.Seconds > 0 }) {
 		return
 	}
 	fmt.Fprintf(b, "\n| %s | answer | replies |\n|---|---|---|\n", v)
 	for _, o := range r.Outcomes {
-		if o.Verdict != v {
+		if o.Verdict != v || o.Seconds == 0 {
 			continue
 		}
 		var replies []string
@@ -107,8 +108,17 @@ func (r *Report) table(b *strings.Builder, v Verdict) {
 	}
 }
 
-// costs says what each check took.
+// costs says which checks were not asked for, and what the others took.
 func (r *Report) costs(b *strings.Builder) {
+	var left []string
+	for _, o := range r.Outcomes {
+		if o.Seconds == 0 && !slices.Contains(left, o.Belief.Check) {
+			left = append(left, o.Belief.Check)
+		}
+	}
+	if len(left) > 0 {
+		fmt.Fprintf(b, "\nChecks that were not asked for: %s.\n", strings.Join(left, ", "))
+	}
 	b.WriteString("\n| check | seconds | credits |\n|---|---|---|\n")
 	seen := map[string]bool{}
 	for _, o := range r.Outcomes {

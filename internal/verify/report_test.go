@@ -56,7 +56,7 @@ func TestReportHasNoNameAndNoValue(t *testing.T) {
 func TestReportIsForPeopleAndPrograms(t *testing.T) {
 	text, asJSON, report, _ := everything(t, func(w *world) { w.always(saying("done"), text("^COMMIT")) })
 	for _, want := range []string{
-		"**Wrong: idle-commit.** **Safety rests on it.**", "Believed: A COMMIT that finds no transaction", "| as believed |", "| not asked |",
+		"**Wrong: idle-commit.** **Safety rests on it.**", "Believed: A COMMIT that finds no transaction", "| as believed |", "Checks that were not asked for: policy.", "| detached | ",
 		"POST /queries/v1/query-request: 401, code 390104", "GET /queries/{id}/result: 200, code 000612", "“Session no longer exists.",
 		verify.Unchecked,
 	} {

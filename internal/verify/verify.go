@@ -236,7 +236,7 @@ func (r *run) one(ctx context.Context, c check) {
 			if !settled {
 				o = Outcome{Verdict: NotAsked, Answer: reason}
 			}
-			o.Belief, o.Seconds, o.Credits = b, rounded(time.Since(begun).Seconds()), rounded(c.credits())
+			o.Belief, o.Seconds, o.Credits = b, max(rounded(time.Since(begun).Seconds()), 0.001), rounded(c.credits())
 			r.outcomes[b.Name] = o
 		}
 	}
