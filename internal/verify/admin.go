@@ -62,7 +62,11 @@ func (m *maker) make(ctx context.Context, kind, name, rest string) error {
 // user makes a throw-away user, and returns who can log in as that user.
 func (m *maker) user(ctx context.Context) (*account, error) {
 	password := "Aa1!" + rand.Text()
-	if err := m.make(ctx, "USER", m.name, "TYPE = LEGACY_SERVICE PASSWORD = '"+password+"'"); err != nil {
+	err := m.make(ctx, "USER", m.name, "TYPE = LEGACY_SERVICE PASSWORD = '"+password+"'")
+	if err != nil { // of a type that an account may not have any more
+		err = m.make(ctx, "USER", m.name, "PASSWORD = '"+password+"'")
+	}
+	if err != nil {
 		return nil, err
 	}
 	cfg := *m.admin.cfg

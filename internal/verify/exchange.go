@@ -2,6 +2,7 @@ package verify
 
 import (
 	"encoding/json"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -111,7 +112,7 @@ type reply struct {
 	Code    string
 	Message string
 	Data    map[string]json.RawMessage // empty also where data was no object
-	Foreign bool                       // it was not of Snowflake's form
+	html    bool                       // it was not of Snowflake's form
 }
 
 // read takes a reply apart.
@@ -124,7 +125,7 @@ func read(status int, body []byte) *reply {
 		Data    json.RawMessage `json:"data"`
 	}
 	if json.Unmarshal(body, &envelope) != nil {
-		r.Foreign = true
+		r.html = true
 		return r
 	}
 	r.Success = envelope.Success
@@ -163,7 +164,14 @@ func (r *reply) queryID() string {
 // refused reports whether the reply says that the session or its token is not good: HTTP 401
 // or a code of 39xxxx.
 func (r *reply) refused() bool {
-	return r.Status == 401 || len(r.Code) == 6 && strings.HasPrefix(r.Code, "39")
+	return r.Status == http.StatusUnauthorized || len(r.Code) == 6 && strings.HasPrefix(r.Code, "39")
+}
+
+// foreign reports whether the reply says nothing of what Snowflake makes of the request: it is a
+// gateway's, or puts the client off. HTTP 401 is an answer, whatever its form.
+func (r *reply) foreign() bool {
+	return r.Status >= 500 || r.Status == http.StatusTooManyRequests || r.Status == http.StatusRequestTimeout ||
+		r.html && r.Status != http.StatusUnauthorized
 }
 
 // inProgress reports whether the statement runs on.

@@ -194,7 +194,7 @@ func (a *account) send(ctx context.Context, q question) (*reply, error) {
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/snowflake")
 	req.Header.Set("User-Agent", "Go/"+driverVersion+" snowtether-verify")
-	res, err := a.base.RoundTrip(req)
+	res, err := (&http.Client{Transport: a.base}).Do(req)
 	if err != nil {
 		return nil, unanswered(ctx)
 	}
@@ -203,7 +203,11 @@ func (a *account) send(ctx context.Context, q question) (*reply, error) {
 	if err != nil {
 		return nil, unanswered(ctx)
 	}
-	return read(res.StatusCode, text), nil
+	r := read(res.StatusCode, text)
+	if r.foreign() {
+		return nil, fmt.Errorf("a request was answered HTTP %d by something that is not Snowflake, or cannot answer now", r.Status)
+	}
+	return r, nil
 }
 
 // unanswered is the error of a request that brought no answer. The network's own is not shown:
@@ -334,6 +338,9 @@ func (s *session) monitor(ctx context.Context, queryID string) (progress, error)
 	})
 	if err != nil {
 		return progress{}, err
+	}
+	if r.refused() {
+		return progress{}, errors.New("the session from which a status was asked has ended")
 	}
 	p := progress{reply: r}
 	var queries []struct {
