@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"database/sql/driver"
 	"encoding/json"
 	"errors"
@@ -35,25 +34,6 @@ const (
 	logoutPath    = "/session"
 )
 
-// An account is who is asked, as one user.
-type account struct {
-	cfg   *gosnowflake.Config
-	base  http.RoundTripper
-	url   string
-	blank *blanker
-
-	logins   atomic.Int64 // that were sent
-	mu       sync.Mutex
-	sessions []*session
-}
-
-func newAccount(cfg *gosnowflake.Config, trust *tls.Config) *account {
-	a := &account{cfg: cfg, base: newTransport(cfg, trust), blank: newBlanker(
-		cfg.Account, cfg.User, cfg.Database, cfg.Schema, cfg.Warehouse, cfg.Role, cfg.Region, cfg.Host, cfg.Application)}
-	a.url = fmt.Sprintf("%s://%s:%d", cfg.Protocol, cfg.Host, cfg.Port)
-	return a
-}
-
 // A session is one login.
 type session struct {
 	*account
@@ -66,50 +46,6 @@ type session struct {
 	token    string
 	master   string
 	over     bool // logged out here, or known to be gone
-}
-
-// A refusedError is a login that Snowflake refused.
-type refusedError struct{ Exchange }
-
-func (e *refusedError) Error() string {
-	return fmt.Sprintf("the login was refused with code %s: %s", e.Code, e.Message)
-}
-
-// login opens a session. Results come as JSON, and change may alter the Config further. The
-// DSN's session parameters are left out: what they would change is asked here, and gosnowflake's
-// heartbeat would renew the token behind verify's back.
-func (a *account) login(ctx context.Context, change func(*gosnowflake.Config)) (*session, error) {
-	cfg := *a.cfg
-	format := "JSON"
-	cfg.Params = map[string]*string{"GO_QUERY_RESULT_FORMAT": &format}
-	cfg.ServerSessionKeepAlive, cfg.LogQueryText, cfg.LogQueryParameters = false, false, false
-	//lint:ignore SA1019 gosnowflake still reads it, and its log has names in it
-	cfg.Tracing = ""
-	rec := &recorder{base: a.base}
-	cfg.Transporter = rec
-	if change != nil {
-		change(&cfg)
-	}
-	a.logins.Add(1)
-	conn, err := gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, cfg).Connect(ctx)
-	in := rec.answered()
-	if err != nil {
-		if in != nil && !in.Success && in.Code != "" {
-			return nil, &refusedError{a.blank.exchange("POST "+loginPath, in)}
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, errors.New("the login failed, and not by an answer of Snowflake's: " + a.blank.blank(err.Error()))
-	}
-	s := &session{account: a, conn: conn, rec: rec, id: in.text("sessionId"), token: in.text("token"), master: in.text("masterToken")}
-	a.mu.Lock()
-	a.sessions = append(a.sessions, s)
-	a.mu.Unlock()
-	if on, reported := s.autocommit(); reported && !on {
-		_, err = s.must(ctx, "ALTER SESSION SET AUTOCOMMIT = TRUE")
-	}
-	return s, err
 }
 
 // autocommit is what the login reported.
@@ -125,19 +61,6 @@ func (s *session) autocommit() (on, reported bool) {
 		}
 	}
 	return false, false
-}
-
-// closeAll logs every session out that is not over.
-func (a *account) closeAll(ctx context.Context) {
-	a.mu.Lock()
-	sessions := a.sessions
-	a.sessions = nil
-	a.mu.Unlock()
-	var wg sync.WaitGroup
-	for _, s := range sessions {
-		wg.Go(func() { s.close(ctx) })
-	}
-	wg.Wait()
 }
 
 // close logs the session out, which cancels what runs in it, and lets gosnowflake clean up.

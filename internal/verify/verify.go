@@ -176,19 +176,6 @@ func (r *run) close(ctx context.Context) error {
 	return err
 }
 
-// drop drops something, in a new session where its own has gone: a session policy of the
-// user's may be shorter than a run.
-func (a *account) drop(ctx context.Context, s *session, statement string) error {
-	_, err := s.must(ctx, statement)
-	if err == nil {
-		return nil
-	}
-	if s, err = a.login(ctx, nil); err == nil {
-		_, err = s.must(ctx, statement)
-	}
-	return err
-}
-
 // name writes a name as statements need it. One that is not plain is quoted.
 func name(text string) string {
 	plain := text != "" && strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_$") == "" &&
@@ -348,15 +335,4 @@ func (e *env) count(ctx context.Context, s *session, mark string) (int, error) {
 		return n, nil
 	}
 	return 0, errors.New("a count was answered with no number")
-}
-
-// closeOthers ends all sessions but one.
-func (a *account) closeOthers(ctx context.Context, but *session) {
-	a.mu.Lock()
-	a.sessions = slices.DeleteFunc(a.sessions, func(s *session) bool { return s == but })
-	a.mu.Unlock()
-	a.closeAll(ctx)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.sessions = append(a.sessions, but)
 }

@@ -1,7 +1,9 @@
 package verify_test
 
 import (
+	"database/sql"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,6 +70,50 @@ func TestParametersOfTheUserChangeNoAnswer(t *testing.T) {
 		}
 		if altered != w.srv.Stats().Logins {
 			t.Errorf("AUTOCOMMIT was switched on in %d of %d sessions", altered, w.srv.Stats().Logins)
+		}
+	})
+}
+
+// A bystander is the same user's, in another session with a transaction open: it is not touched,
+// no matter what is ended around it. Nor is a login of the caller's or the administrator's own
+// ever refused, or either of them altered.
+func TestOthersAreLeftAlone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, append(honest(), snowtest.WithTokenLife(5*time.Hour, 10*time.Hour))...)
+		db := sql.OpenDB(gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *w.config()))
+		defer func() { _ = db.Close() }()
+		bystander, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = bystander.Close() }()
+		do := func(sql string) {
+			t.Helper()
+			if _, err := bystander.ExecContext(t.Context(), sql); err != nil {
+				t.Errorf("%s: %v", sql, err)
+			}
+		}
+		const insert = "INSERT INTO bystander VALUES (1)"
+		do("BEGIN")
+		do(insert)
+		w.run(verify.Options{Only: withoutPolicy(), Admin: &gosnowflake.Config{}})
+		do("COMMIT")
+		if n := w.srv.Effects(insert); n != 1 {
+			t.Errorf("the bystander's row lasts %d times", n)
+		}
+		for _, name := range w.refused {
+			if !strings.HasPrefix(name, verify.Prefix) {
+				t.Error("a login of the caller's own was refused")
+			}
+		}
+		for _, e := range w.srv.Ledger() {
+			words := strings.Fields(e.SQL)
+			switch {
+			case len(words) < 3, !slices.Contains([]string{"ALTER", "DROP", "CREATE", "GRANT", "REVOKE"}, words[0]), words[1] == "SESSION",
+				strings.Contains(e.SQL, "TEMPORARY STAGE SYSTEM$BIND"), strings.Contains(e.SQL, verify.Prefix):
+			default:
+				t.Errorf("it makes, changes or drops what is not its own: %s", e.SQL)
+			}
 		}
 	})
 }

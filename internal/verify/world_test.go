@@ -42,6 +42,7 @@ type world struct {
 	roles    map[string]string // role to the user that has it
 	sessions map[int64]string  // to their users, in upper case
 	last     map[int64]string  // query IDs, by session
+	refused  []string          // users, one for each refused login
 
 	// How it differs from what is believed.
 	codes          map[string]string // of refused logins
@@ -161,6 +162,7 @@ func (w *world) check(l snowtest.Login) error {
 	if code == "" {
 		return nil
 	}
+	w.refused = append(w.refused, strings.ToUpper(l.User))
 	if other := w.codes[code]; other != "" {
 		code = other
 	}

@@ -1,0 +1,116 @@
+package verify
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/snowflakedb/gosnowflake/v2"
+)
+
+// This file is who is asked: an account as one user, their logins and the sessions to close.
+
+// An account is who is asked, as one user.
+type account struct {
+	cfg   *gosnowflake.Config
+	base  http.RoundTripper
+	url   string
+	blank *blanker
+
+	logins   atomic.Int64 // that were sent
+	mu       sync.Mutex
+	sessions []*session
+}
+
+func newAccount(cfg *gosnowflake.Config, trust *tls.Config) *account {
+	a := &account{cfg: cfg, base: newTransport(cfg, trust), blank: newBlanker(
+		cfg.Account, cfg.User, cfg.Database, cfg.Schema, cfg.Warehouse, cfg.Role, cfg.Region, cfg.Host, cfg.Application)}
+	a.url = fmt.Sprintf("%s://%s:%d", cfg.Protocol, cfg.Host, cfg.Port)
+	return a
+}
+
+// A refusedError is a login that Snowflake refused.
+type refusedError struct{ Exchange }
+
+func (e *refusedError) Error() string {
+	return fmt.Sprintf("the login was refused with code %s: %s", e.Code, e.Message)
+}
+
+// login opens a session. Results come as JSON, and change may alter the Config further. The
+// DSN's session parameters are left out: what they would change is asked here, and gosnowflake's
+// heartbeat would renew the token behind verify's back.
+func (a *account) login(ctx context.Context, change func(*gosnowflake.Config)) (*session, error) {
+	cfg := *a.cfg
+	format := "JSON"
+	cfg.Params = map[string]*string{"GO_QUERY_RESULT_FORMAT": &format}
+	cfg.ServerSessionKeepAlive, cfg.LogQueryText, cfg.LogQueryParameters = false, false, false
+	//lint:ignore SA1019 gosnowflake still reads it, and its log has names in it
+	cfg.Tracing = ""
+	rec := &recorder{base: a.base}
+	cfg.Transporter = rec
+	if change != nil {
+		change(&cfg)
+	}
+	a.logins.Add(1)
+	conn, err := gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, cfg).Connect(ctx)
+	in := rec.answered()
+	if err != nil {
+		if in != nil && !in.Success && in.Code != "" {
+			return nil, &refusedError{a.blank.exchange("POST "+loginPath, in)}
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, errors.New("the login failed, and not by an answer of Snowflake's: " + a.blank.blank(err.Error()))
+	}
+	s := &session{account: a, conn: conn, rec: rec, id: in.text("sessionId"), token: in.text("token"), master: in.text("masterToken")}
+	a.mu.Lock()
+	a.sessions = append(a.sessions, s)
+	a.mu.Unlock()
+	if on, reported := s.autocommit(); reported && !on {
+		_, err = s.must(ctx, "ALTER SESSION SET AUTOCOMMIT = TRUE")
+	}
+	return s, err
+}
+
+// closeAll logs every session out that is not over.
+func (a *account) closeAll(ctx context.Context) {
+	a.mu.Lock()
+	sessions := a.sessions
+	a.sessions = nil
+	a.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, s := range sessions {
+		wg.Go(func() { s.close(ctx) })
+	}
+	wg.Wait()
+}
+
+// closeOthers ends all sessions but one.
+func (a *account) closeOthers(ctx context.Context, but *session) {
+	a.mu.Lock()
+	a.sessions = slices.DeleteFunc(a.sessions, func(s *session) bool { return s == but })
+	a.mu.Unlock()
+	a.closeAll(ctx)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sessions = append(a.sessions, but)
+}
+
+// drop drops something, in a new session where its own has gone: a session policy of the
+// user's may be shorter than a run.
+func (a *account) drop(ctx context.Context, s *session, statement string) error {
+	_, err := s.must(ctx, statement)
+	if err == nil {
+		return nil
+	}
+	if s, err = a.login(ctx, nil); err == nil {
+		_, err = s.must(ctx, statement)
+	}
+	return err
+}
