@@ -4,6 +4,7 @@ import (
 	"context"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -94,6 +95,7 @@ var contradictions = map[string]contradiction{
 	"request-id-twice":              told(snowtest.WithRequestMemory(time.Millisecond)),
 	"request-id-while-running":      told(snowtest.WithRequestMemory(3 * time.Second)),
 	"request-id-minutes":            told(snowtest.WithRequestMemory(2 * time.Minute)),
+	"request-id-uncounted":          {change: uncountedIsForgotten},
 	"request-id-other-text":         told(snowtest.WithRequestTexts()),
 	"request-id-other-session":      {change: knownEverywhere},
 	"detached-is-listed":            told(snowtest.WithDetachedTransactions(0)),
@@ -159,6 +161,18 @@ func knownEverywhere(w *world) {
 			first = req.SessionID
 		}
 		return saying("1"), req.SessionID != first
+	})
+}
+
+// uncountedIsForgotten answers the second sending as another statement's.
+func uncountedIsForgotten(w *world) {
+	sent := 0
+	w.srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+		w.srv.KeepControl()
+		if strings.Contains(req.SQL, "'uncounted', 1") && req.RetryCount == 0 {
+			sent++
+		}
+		return saying("1"), sent == 2 && strings.Contains(req.SQL, "'uncounted', 1")
 	})
 }
 

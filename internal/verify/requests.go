@@ -24,7 +24,8 @@ func askRequests(ctx context.Context, e *env) error {
 		return err
 	}
 	var wg sync.WaitGroup
-	var errs [4]error
+	var errs [5]error
+	wg.Go(func() { errs[4] = e.askUncounted(ctx, s) })
 	wg.Go(func() { errs[0] = e.askTwice(ctx, s, other) })
 	wg.Go(func() { errs[1] = e.askOtherText(ctx, s) })
 	wg.Go(func() { errs[2] = e.askWhileRunning(ctx) })
@@ -35,9 +36,21 @@ func askRequests(ctx context.Context, e *env) error {
 	return errors.Join(errs[:]...)
 }
 
-// repeat sends a statement under a request ID, and reports the ID that it got.
-func (s *session) repeat(ctx context.Context, requestID, sql string) (*reply, error) {
-	r, err := s.submit(ctx, requestID, statement{SQLText: sql})
+// A request is a statement under an ID, which can be sent again as gosnowflake sends it again:
+// with the same body, and counted in the URL.
+type request struct {
+	id string
+	st statement
+}
+
+func (s *session) newRequest(sql string) *request {
+	return &request{newID(), statement{SQLText: sql, SequenceID: s.sequence.Add(1)}}
+}
+
+// sendTo sends the request, and waits for its result.
+func (q request) sendTo(ctx context.Context, s *session, repetition int) (*reply, error) {
+	q.st.repetition = repetition
+	r, err := s.submit(ctx, q.id, q.st)
 	if err != nil {
 		return nil, err
 	}
@@ -45,12 +58,12 @@ func (s *session) repeat(ctx context.Context, requestID, sql string) (*reply, er
 }
 
 func (e *env) askTwice(ctx context.Context, s, other *session) error {
-	id, sql := newID(), e.insert("twice")
-	first, err := s.repeat(ctx, id, sql)
+	q := s.newRequest(e.insert("twice"))
+	first, err := q.sendTo(ctx, s, 0)
 	if err != nil {
 		return err
 	}
-	second, err := s.repeat(ctx, id, sql)
+	second, err := q.sendTo(ctx, s, 1)
 	if err != nil {
 		return err
 	}
@@ -61,7 +74,7 @@ func (e *env) askTwice(ctx context.Context, s, other *session) error {
 	same := first.queryID() != "" && first.queryID() == second.queryID()
 	e.settle("request-id-twice", rows == 1 && same, e.seen(askStatement, first, second), "the same query ID: %t; rows: %d", same, rows)
 
-	third, err := other.repeat(ctx, id, sql)
+	third, err := q.sendTo(ctx, other, 0)
 	if err != nil {
 		return err
 	}
@@ -74,13 +87,35 @@ func (e *env) askTwice(ctx context.Context, s, other *session) error {
 	return nil
 }
 
-func (e *env) askOtherText(ctx context.Context, s *session) error {
-	id := newID()
-	first, err := s.repeat(ctx, id, e.insert("this"))
+// askUncounted sends a request again as a program would that only knows its ID.
+func (e *env) askUncounted(ctx context.Context, s *session) error {
+	q := s.newRequest(e.insert("uncounted"))
+	first, err := q.sendTo(ctx, s, 0)
 	if err != nil {
 		return err
 	}
-	second, err := s.repeat(ctx, id, e.insert("that"))
+	q.st.SequenceID = s.sequence.Add(1)
+	second, err := q.sendTo(ctx, s, 0)
+	if err != nil {
+		return err
+	}
+	rows, err := e.count(ctx, s, "uncounted")
+	if err != nil {
+		return err
+	}
+	same := first.queryID() != "" && first.queryID() == second.queryID()
+	e.settle("request-id-uncounted", rows == 1 && same, e.seen(askStatement, second), "the same query ID: %t; rows: %d", same, rows)
+	return nil
+}
+
+func (e *env) askOtherText(ctx context.Context, s *session) error {
+	q := s.newRequest(e.insert("this"))
+	first, err := q.sendTo(ctx, s, 0)
+	if err != nil {
+		return err
+	}
+	q.st.SQLText = e.insert("that")
+	second, err := q.sendTo(ctx, s, 0)
 	if err != nil {
 		return err
 	}
@@ -99,14 +134,14 @@ func (e *env) askWhileRunning(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	id, sql := newID(), e.slow("running", 20*time.Second)
+	q := s.newRequest(e.slow("running", 20*time.Second))
 	var replies [2]*reply
 	var errs [2]error
 	var wg sync.WaitGroup
 	for i, wait := range []time.Duration{0, 5 * time.Second} {
 		wg.Go(func() {
 			if errs[i] = pause(ctx, wait); errs[i] == nil {
-				replies[i], errs[i] = s.repeat(ctx, id, sql)
+				replies[i], errs[i] = q.sendTo(ctx, s, i)
 			}
 		})
 	}
@@ -129,18 +164,18 @@ func (e *env) askLater(ctx context.Context, belief, mark string, at ...time.Dura
 	if err != nil {
 		return err
 	}
-	id, sql := newID(), e.insert(mark)
+	q := s.newRequest(e.insert(mark))
 	begun := time.Now()
-	first, err := s.repeat(ctx, id, sql)
+	first, err := q.sendTo(ctx, s, 0)
 	if err != nil {
 		return err
 	}
 	replies, known, answer := []*reply{first}, first.Success, ""
-	for _, after := range at {
+	for i, after := range at {
 		if err := pause(ctx, time.Until(begun.Add(after))); err != nil {
 			return err
 		}
-		r, err := s.repeat(ctx, id, sql)
+		r, err := q.sendTo(ctx, s, i+1)
 		if err != nil {
 			return err
 		}

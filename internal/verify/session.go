@@ -149,16 +149,25 @@ type statement struct {
 	SequenceID   int64          `json:"sequenceId"`
 	DescribeOnly bool           `json:"describeOnly,omitempty"`
 	Parameters   map[string]any `json:"parameters,omitempty"`
+
+	repetition int // as gosnowflake counts them in the URL; 0 for the first sending
 }
 
 // submit sends a statement under a request ID, and does not wait longer than the server does.
 func (s *session) submit(ctx context.Context, requestID string, st statement) (*reply, error) {
-	st.SequenceID = s.sequence.Add(1)
+	if st.SequenceID == 0 {
+		st.SequenceID = s.sequence.Add(1)
+	}
 	return s.renewing(ctx, func(token string) (*reply, error) {
-		return s.send(ctx, question{
-			method: http.MethodPost, path: queryPath, token: token, body: st,
-			query: url.Values{"requestId": {requestID}, "request_guid": {newID()}},
-		})
+		query := url.Values{
+			"requestId": {requestID}, "request_guid": {newID()},
+			"clientStartTime": {strconv.FormatInt(time.Now().UnixMilli(), 10)},
+		}
+		if st.repetition > 0 {
+			query.Set("retryCount", strconv.Itoa(st.repetition))
+			query.Set("retryReason", "0")
+		}
+		return s.send(ctx, question{method: http.MethodPost, path: queryPath, token: token, body: st, query: query})
 	})
 }
 
