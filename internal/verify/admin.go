@@ -117,7 +117,7 @@ var pastimes = []pastime{
 	{"described-counts", func(ctx context.Context, s *session) (*reply, error) {
 		return s.submit(ctx, newID(), statement{SQLText: "SELECT 2", DescribeOnly: true})
 	}},
-	{"statement-counts", func(ctx context.Context, s *session) (*reply, error) { return s.run(ctx, "SELECT 1") }},
+	{"statement-counts", func(ctx context.Context, s *session) (*reply, error) { return s.try(ctx, "SELECT 1") }},
 }
 
 // rest lets four sessions of a user with a policy of 5 minutes do their pastimes for 8.
@@ -143,14 +143,14 @@ func (e *env) rest(ctx context.Context, user *account) error {
 					return
 				}
 			}
-			last[i], errs[i] = s.run(ctx, "SELECT 3")
+			last[i], errs[i] = s.try(ctx, "SELECT 3")
 		})
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	r, err := resting.run(ctx, "SELECT 3")
+	r, err := resting.try(ctx, "SELECT 3")
 	if err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ func (e *env) vanish(ctx context.Context, beside *session, w vanishing) error {
 		return err
 	}
 	begun := time.Now()
-	r, err := s.submit(ctx, newID(), statement{SQLText: e.slow(w.mark, detachedRuns)})
+	r, err := alive(s.submit(ctx, newID(), statement{SQLText: e.slow(w.mark, detachedRuns)}))
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func pollStatus(ctx context.Context, s *session, id string) error {
 // pollResult asks for the result until there is one; the server holds each such request.
 func pollResult(ctx context.Context, s *session, id string) error {
 	for end := time.Now().Add(detachedMost); time.Now().Before(end); {
-		r, err := s.result(ctx, id)
+		r, err := alive(s.result(ctx, id))
 		if err != nil || !r.inProgress() {
 			return err
 		}

@@ -133,7 +133,7 @@ func (e *env) askPolled(ctx context.Context, beside *session) error {
 		e.skip("carried-over", "the statement ended with its session")
 		return nil
 	}
-	r, err := beside.result(ctx, id)
+	r, err := alive(beside.result(ctx, id))
 	if err != nil {
 		return err
 	}

@@ -88,7 +88,7 @@ func askPassword(ctx context.Context, m *maker, user *account) error {
 		return err
 	}
 	m.settleLogin("old-password-refused", x, "390100")
-	r, err := s.run(ctx, "SELECT 1")
+	r, err := s.try(ctx, "SELECT 1")
 	if err != nil {
 		return err
 	}
@@ -195,7 +195,7 @@ func askDisabled(ctx context.Context, m *maker, user *account) error {
 	if err := m.alter(ctx, "SET DISABLED = TRUE"); err != nil {
 		return err
 	}
-	r, err := s.run(ctx, "SELECT 1")
+	r, err := s.try(ctx, "SELECT 1")
 	if err != nil {
 		return err
 	}

@@ -131,3 +131,25 @@ func TestProgressSaysWhatRunsAndForHowLong(t *testing.T) {
 		}
 	})
 }
+
+// A policy of the user's own that is shorter than the checks ends sessions of theirs: of what
+// they are told then, nothing is taken for an answer.
+func TestSessionThatAPolicyEndsIsNoContradiction(t *testing.T) {
+	for _, d := range []time.Duration{2 * time.Second, 40 * time.Second, 2 * time.Minute, 4 * time.Minute} {
+		bubble(t, func(t *testing.T) {
+			w := newWorld(t, append(honest(), snowtest.AllowOpenSessions(), snowtest.WithMaxSessionLife(d))...)
+			report, err := verify.Run(t.Context(), verify.Options{Config: w.config(), Slow: true})
+			if err != nil {
+				t.Error(err)
+			}
+			for _, o := range report.Outcomes {
+				if o.Verdict == verify.Wrong {
+					t.Errorf("%v: %s is %s: %s", d, o.Belief.Name, o.Verdict, o.Answer)
+				}
+			}
+			if left := w.left(); len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}

@@ -54,7 +54,7 @@ func (q request) sendTo(ctx context.Context, s *session, repetition int) (*reply
 	if err != nil {
 		return nil, err
 	}
-	return s.finish(ctx, r)
+	return alive(s.finish(ctx, r))
 }
 
 func (e *env) askTwice(ctx context.Context, s, other *session) error {
@@ -226,6 +226,9 @@ func (e *env) askExpired(ctx context.Context) error {
 	renewal, err := s.renew(ctx)
 	if err != nil {
 		return err
+	}
+	if r.Code != "390112" && renewal.refused() {
+		return errEnded
 	}
 	e.settle("expired-token", r.Code == "390112" && renewal.Success, append(e.seen(askStatement, r), e.seen(askRenewal, renewal)...),
 		"HTTP %d, code %s; then renewed: %t", r.Status, r.shownCode(), renewal.Success)

@@ -44,11 +44,11 @@ func askResults(ctx context.Context, e *env) error {
 }
 
 func (e *env) askByID(ctx context.Context, beside *session, insert, selected *reply) error {
-	i, err := beside.result(ctx, insert.queryID())
+	i, err := alive(beside.result(ctx, insert.queryID()))
 	if err != nil {
 		return err
 	}
-	r, err := beside.result(ctx, selected.queryID())
+	r, err := alive(beside.result(ctx, selected.queryID()))
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (e *env) askChildren(ctx context.Context, beside *session, three *reply) er
 			good = false
 			continue
 		}
-		r, err := beside.result(ctx, id)
+		r, err := alive(beside.result(ctx, id))
 		if err != nil {
 			return err
 		}

@@ -197,13 +197,30 @@ func (s *session) start(ctx context.Context, sql string) (string, error) {
 	return r.queryID(), nil
 }
 
+// errEnded is the error of a check whose own session has ended, for example by a policy of the
+// user's: nothing that it is told then is an answer.
+var errEnded = errors.New("the session of the check has ended meanwhile; a policy of the user's may be shorter than it takes")
+
 // run carries a statement out and waits for its end.
 func (s *session) run(ctx context.Context, sql string) (*reply, error) {
+	return alive(s.try(ctx, sql))
+}
+
+// try is run where a refusal of the session is an answer.
+func (s *session) try(ctx context.Context, sql string) (*reply, error) {
 	r, err := s.submit(ctx, newID(), statement{SQLText: sql})
 	if err != nil {
 		return nil, err
 	}
 	return s.finish(ctx, r)
+}
+
+// alive makes an error of a refusal of the session.
+func alive(r *reply, err error) (*reply, error) {
+	if err == nil && r.refused() {
+		return nil, errEnded
+	}
+	return r, err
 }
 
 // must is run, for what has to succeed for a check to go on.
@@ -272,7 +289,7 @@ func (s *session) monitor(ctx context.Context, queryID string) (progress, error)
 		return progress{}, err
 	}
 	if r.refused() {
-		return progress{}, errors.New("the session from which a status was asked has ended")
+		return progress{}, errEnded
 	}
 	p := progress{reply: r}
 	var queries []struct {

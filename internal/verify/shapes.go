@@ -107,7 +107,7 @@ func askLoggedOut(ctx context.Context, e *env, _ *session) error {
 	if _, err := s.logout(ctx); err != nil {
 		return err
 	}
-	r, err := s.run(ctx, "SELECT 1")
+	r, err := s.try(ctx, "SELECT 1")
 	if err != nil {
 		return err
 	}

@@ -68,7 +68,7 @@ func (e *env) askCancelled(ctx context.Context, s, beside *session) error {
 	if err != nil {
 		return err
 	}
-	r, err := beside.result(ctx, id)
+	r, err := alive(beside.result(ctx, id))
 	if err != nil {
 		return err
 	}
