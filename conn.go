@@ -146,7 +146,7 @@ func (c *conn) probe(ctx context.Context) (unsent bool, _ error) {
 	defer c.forget()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	seen := transcript.New(gosnowflake.WithDescribeOnly(transcript.Without(ctx)))
+	seen := transcript.New(transcript.With(transcript.Without(ctx), transcript.Describe, true))
 	defer bound(seen, cancel)()
 	_, saw, _, err := c.session.watched(ctx, seen, func(ctx context.Context, s *session) (any, error) {
 		if _, ok := s.conn.Conn.(gosnowflake.SnowflakeConnection); !ok {

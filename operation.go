@@ -1,13 +1,12 @@
 package snowtether
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/internal/transcript"
@@ -24,7 +23,8 @@ const maxReplace = 3
 type operation struct {
 	name    string
 	call    call
-	text    sqltext.Statement                                   // empty where it is none of the caller's own
+	text    sqltext.Statement                                   // empty where it is none of the caller's own, or is not run
+	whole   sqltext.Statement                                   // text, also where gosnowflake is told not to run it
 	run     func(context.Context, *session) (any, error)        // it may be left behind, and then touches nothing but the session
 	resumed func(rows driver.Rows, queryID string) (any, error) // makes the outcome of rows that were carried over; nil: it cannot be
 	args    []driver.NamedValue
@@ -41,16 +41,21 @@ type operation struct {
 
 // statement is an operation with a text of the caller's.
 func (c *conn) statement(ctx context.Context, name, query string) *operation {
-	op := &operation{name: name, text: c.connector.reader.Read(query), async: isSet(ctx, asyncKey)}
-	switch {
-	case isSet(ctx, describeKey):
+	op := &operation{name: name, whole: c.connector.reader.Read(query), async: c.session.isSet(ctx, transcript.Async)}
+	if op.runs(); c.session.isSet(ctx, transcript.Describe) {
 		op.call = callFetch
+	}
+	return op
+}
+
+// runs makes it an operation whose text is run.
+func (op *operation) runs() {
+	switch op.text, op.call = op.whole, callStatement; {
 	case op.text.IsBegin():
 		op.call = callBegin
 	case op.text.IsRollback():
 		op.call = callRollback
 	}
-	return op
 }
 
 // exec is a statement that returns a result.
@@ -64,7 +69,7 @@ func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue)
 // query is a statement that returns rows.
 func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue) *operation {
 	op := c.statement(ctx, "query", query)
-	if fetches(ctx) {
+	if c.session.fetches(ctx) {
 		op.call, op.text = callFetch, sqltext.Statement{}
 	}
 	if op.args = args; op.call == callRollback {
@@ -134,8 +139,7 @@ func (c *conn) do(ctx context.Context, op *operation) (out any, failed error) {
 	if failed == nil || !isRetry(failed) {
 		if seen == nil { // nothing was sent
 			seen = transcript.New(ctx)
-			_ = seen.Value(queryIDKey)
-			seen.End(false)
+			seen.Expect(c.session.told(ctx, transcript.QueryID))
 		}
 		seen.Tell(ctx)
 	}
@@ -168,8 +172,12 @@ func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operatio
 		defer seen.StopShortUploads()()
 	}
 	out, saw, left, err := s.watched(ctx, seen, op.run)
-	if saw.Shows() {
+	if d := saw.Dialect(); d != nil && saw.Shows() {
+		s.dialect.Store(d)
 		s.visible.Store(true)
+	}
+	if op.call == callFetch && !saw.Idle() {
+		op.runs() // what the caller put into the context did not reach gosnowflake
 	}
 	// What wraps gosnowflake may show one statement and hide another.
 	t = &try{out: out, err: err, left: left, visible: s.visible.Load() && (native || !saw.Silent())}
@@ -183,8 +191,12 @@ func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operatio
 	}
 	o := outcomeOf(err)
 	t.gone = o.Gone
-	if s.silent && saw.Silent() {
+	switch {
+	case s.silent && saw.Silent():
 		t.fate = wordOf(o)
+		return t
+	case s.stranger():
+		t.fate = strangersWord(o, saw, op.does().Commits())
 		return t
 	}
 	o.Local = o.Local || native && !o.Gone
@@ -214,6 +226,20 @@ func wordOf(o transcript.Outcome) transcript.Fate {
 	return transcript.Fate{Kind: transcript.Local}
 }
 
+// strangersWord is the fate of a statement of an inner driver that sends HTTP and is no
+// gosnowflake that is known: of what it sends nothing can be read. Its own errors are the
+// caller's, but where they may be a loss; those of one that speaks as gosnowflake does,
+// such as a copy of it under another name, may all be.
+func strangersWord(o transcript.Outcome, saw transcript.Transcript, commits bool) transcript.Fate {
+	switch {
+	case o.Local && saw.Silent():
+		return transcript.Fate{Kind: transcript.Local}
+	case o.Gone || o.Network || commits || saw.Shows():
+		return transcript.Fate{Kind: transcript.Open}
+	}
+	return transcript.Fate{Kind: transcript.Answered}
+}
+
 // situation is what the decision about a try rests on.
 func (c *conn) situation(ctx context.Context, op *operation, t *try) situation {
 	s := situation{call: op.call, fate: t.fate.Kind, gone: t.gone, left: ctx.Err() != nil, tx: c.txState()}
@@ -234,7 +260,8 @@ func (c *conn) situation(ctx context.Context, op *operation, t *try) situation {
 	if op.call != callStatement || isPanic(t.err) {
 		return s
 	}
-	s.text.repeatable = text.Repeatable() || t.gone && text.GoesWithSession()
+	// What a text does is known of Snowflake's SQL.
+	s.text.repeatable = (text.Repeatable() || t.gone && text.GoesWithSession()) && !c.session.stranger()
 	s.text.begins = text.After(sqltext.State{AutocommitOff: c.autocommitOff}, true).InTx
 	s.text.carriable = op.resumed != nil && c.connector.settings.resume && !text.Has(sqltext.FileTransfer)
 	return s
@@ -404,7 +431,7 @@ func (c *conn) failure(ctx context.Context, op *operation, t *try, s situation, 
 	case inDoubt:
 		fail.Class, fail.unsent = ClassInDoubt, !v.ran
 	}
-	if id, ok := ctx.Value(requestIDKey).(gosnowflake.UUID); ok && !op.ours() {
+	if id, ok := c.session.told(ctx, transcript.RequestID).(fmt.Stringer); ok && !op.ours() {
 		fail.RequestID = id.String()
 	}
 	if ctx.Err() != nil {
@@ -456,27 +483,29 @@ func (c *conn) ask(ctx context.Context, op *operation, t *try) (next bool) {
 	return err == nil
 }
 
-// The keys under which gosnowflake looks for what the caller wants of one statement
-// (util.go). A test fails if a newer one looks elsewhere.
-const (
-	requestIDKey = gosnowflake.ContextKey("SNOWFLAKE_REQUEST_ID")
-	queryIDKey   = gosnowflake.ContextKey("QUERY_ID_CHANNEL")
-	fetchKey     = gosnowflake.ContextKey("SF_FETCH_RESULT_BY_ID") // a query ID, whose result is to be fetched
-	describeKey  = gosnowflake.ContextKey("DESCRIBE_ONLY")
-	asyncKey     = gosnowflake.ContextKey("ASYNC_MODE_QUERY")
-)
+// told is what the caller has put into ctx for the session's gosnowflake, under its own
+// keys: another version's do nothing there.
+func (s *session) told(ctx context.Context, key transcript.Key) any {
+	return cmp.Or(s.dialect.Load(), transcript.V2).Get(ctx, key)
+}
 
 // isSet reports whether the caller has switched something on for one statement.
-func isSet(ctx context.Context, key gosnowflake.ContextKey) bool {
-	on, _ := ctx.Value(key).(bool)
+func (s *session) isSet(ctx context.Context, key transcript.Key) bool {
+	on, _ := s.told(ctx, key).(bool)
 	return on
 }
 
 // fetches reports whether a query with this context runs nothing and fetches a result
 // by its ID. An Exec or an Arrow stream with the same context is run.
-func fetches(ctx context.Context) bool {
-	id, _ := ctx.Value(fetchKey).(string)
+func (s *session) fetches(ctx context.Context) bool {
+	id, _ := s.told(ctx, transcript.Fetch).(string)
 	return id != ""
+}
+
+// stranger reports whether the session is one of an inner driver that speaks HTTP and in
+// which no gosnowflake was seen.
+func (s *session) stranger() bool {
+	return s.dialect.Load() == nil && !s.silent && !s.conn.snowflake.IsValid()
 }
 
 // doubt says aloud that a statement is in doubt, if it is.

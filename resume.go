@@ -234,12 +234,12 @@ func (c *conn) fetch(ctx context.Context, w *waiting, zone string) (driver.Rows,
 		return nil, err
 	}
 	// Rows go on with the context that they were asked for with: it ends only if there are none.
-	asking, cancel := context.WithCancelCause(context.WithValue(ctx, fetchKey, w.id))
+	asking, cancel := context.WithCancelCause(transcript.With(ctx, transcript.Fetch, w.id))
 	timer := time.AfterFunc(fetchTimeout, func() { cancel(context.DeadlineExceeded) })
 	fetched, saw, left, err := c.session.watched(asking, transcript.New(asking), func(ctx context.Context, s *session) (any, error) {
 		return s.conn.full.QueryContext(ctx, noStatement, nil)
 	})
-	if saw.Silent() && !left && !c.session.silent {
+	if !saw.Idle() && !left && !c.session.silent {
 		// What wraps gosnowflake has not passed the ID on: this was sent as a statement.
 		cancel(nil)
 		if rows, ok := fetched.(driver.Rows); ok {

@@ -32,19 +32,20 @@ type session struct {
 	used      atomic.Int64 // when something was last sent on its own network connections, by the wall clock
 	doubted   atomic.Bool  // a statement on it failed, and nobody knows why
 	principal principal
-	state     sqltext.State                 // when it was set up
-	visible   atomic.Bool                   // gosnowflake's requests can be seen
-	silent    bool                          // its login did nothing that an HTTP client does: a mock
-	detached  bool                          // it is being used, and will be closed, in the background
-	kept      bool                          // it is not logged out
-	inTx      bool                          // it was given up with a transaction that may be open
-	dead      atomic.Pointer[error]         // why, once it was found dead
-	vanished  atomic.Bool                   // it was found dead when it was to be logged out
-	runsOn    bool                          // a request of several statements, or a procedure, may still run in it
-	busy      atomic.Pointer[leftover]      // what a caller left behind, until somebody has seen it over
-	carried   atomic.Pointer[chan struct{}] // closed when what is carried over from it has ended; nil: nothing is
-	alive     bool                          // one of them was running when it was last asked
-	under     []string                      // way: the query IDs of its asynchronous statements, the last hundred
+	state     sqltext.State                      // when it was set up
+	visible   atomic.Bool                        // gosnowflake's requests can be seen
+	dialect   atomic.Pointer[transcript.Dialect] // of the gosnowflake inside; nil while none was seen
+	silent    bool                               // its login did nothing that an HTTP client does: a mock
+	detached  bool                               // it is being used, and will be closed, in the background
+	kept      bool                               // it is not logged out
+	inTx      bool                               // it was given up with a transaction that may be open
+	dead      atomic.Pointer[error]              // why, once it was found dead
+	vanished  atomic.Bool                        // it was found dead when it was to be logged out
+	runsOn    bool                               // a request of several statements, or a procedure, may still run in it
+	busy      atomic.Pointer[leftover]           // what a caller left behind, until somebody has seen it over
+	carried   atomic.Pointer[chan struct{}]      // closed when what is carried over from it has ended; nil: nothing is
+	alive     bool                               // one of them was running when it was last asked
+	under     []string                           // way: the query IDs of its asynchronous statements, the last hundred
 	closing   sync.Once
 	leaving   atomic.Bool // it is being logged out
 
@@ -126,7 +127,8 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config, in func()
 		return nil, err
 	}
 	s := &session{connector: c, conn: asInner(conn), watcher: w, address: address, opened: time.Now(), kept: kept, order: c.clock.Add(1), principal: who, prepared: map[*prepared]struct{}{}}
-	s.visible.Store(saw.Sent())
+	s.dialect.Store(dialectOf(saw, s.conn, cfg != nil))
+	s.visible.Store(saw.Sent() && saw.Dialect() != nil)
 	s.silent = cfg == nil && saw.Silent() && !s.conn.snowflake.IsValid()
 	s.heard(s.order)
 	s.rest()
@@ -160,6 +162,19 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config, in func()
 		c.keeping.Do(func() { c.spawn(c.keep) })
 	}
 	return s, nil
+}
+
+// dialectOf is the dialect of a session's gosnowflake.
+func dialectOf(login transcript.Transcript, conn inner, native bool) *transcript.Dialect {
+	switch {
+	case native:
+		return transcript.V2
+	case login.Dialect() != nil:
+		return login.Dialect()
+	case conn.snowflake.IsValid():
+		return transcript.DialectOf(conn.snowflake.Type())
+	}
+	return nil
 }
 
 // stateAfterSetUp is the state in which a session starts. What the server has reported
@@ -308,7 +323,7 @@ func (s *session) refresh() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout/2)
 	defer cancel()
 	for pause := 100 * time.Millisecond; ; pause *= 2 {
-		seen := transcript.New(gosnowflake.WithDescribeOnly(ctx))
+		seen := transcript.New(transcript.With(ctx, transcript.Describe, true))
 		_, _, left, err := s.watched(ctx, seen, func(ctx context.Context, s *session) (any, error) { return nil, s.conn.execSimple(ctx, "SELECT 1") })
 		gone := hasEnded(err)
 		s.vanished.Store(gone)

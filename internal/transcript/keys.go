@@ -5,46 +5,114 @@ import (
 	"net/http/httptrace"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/snowflakedb/gosnowflake/v2"
 )
 
-// gosnowflake's context keys, by their text. Those of v2 are of an exported type,
-// those of v1 of an unexported one: both are strings that are defined in a package
-// named as below.
+// A Key is something that gosnowflake looks up in a statement's context (util.go): the text
+// of its key there. The keys of v2 are of an exported type, those of v1 of an unexported
+// one; both types are strings that are defined in a package named as below.
+type Key string
+
+// The keys that mean something to a statement's fate.
 const (
-	keyRequestID = "SNOWFLAKE_REQUEST_ID"     // util.go
-	keyQueryID   = "QUERY_ID_CHANNEL"         // util.go
-	keyTruncated = "TRUNCATED_RESPONSE_RETRY" // util.go, v2 alone
+	RequestID Key = "SNOWFLAKE_REQUEST_ID"
+	QueryID   Key = "QUERY_ID_CHANNEL"
+	Fetch     Key = "SF_FETCH_RESULT_BY_ID" // a query ID, whose result is to be fetched
+	Describe  Key = "DESCRIBE_ONLY"
+	Async     Key = "ASYNC_MODE_QUERY"
+	truncated Key = "TRUNCATED_RESPONSE_RETRY" // v2 alone
 )
 
 // Packages are gosnowflake's, v2 and v1.
 var packages = [...]string{"github.com/snowflakedb/gosnowflake/v2", "github.com/snowflakedb/gosnowflake"}
-
-// SnowflakeKey reports whether a context key is one of gosnowflake's, and its text.
-func SnowflakeKey(key any) (text string, ok bool) {
-	t := reflect.TypeOf(key)
-	if t == nil || t.Kind() != reflect.String {
-		return "", false
-	}
-	if known, _ := lastType.Load().(reflect.Type); t != known {
-		if !IsSnowflake(t) {
-			return "", false
-		}
-		lastType.Store(t)
-	}
-	return reflect.ValueOf(key).String(), true
-}
 
 // IsSnowflake reports whether a type is one of gosnowflake's.
 func IsSnowflake(t reflect.Type) bool {
 	return t.PkgPath() == packages[0] || t.PkgPath() == packages[1]
 }
 
-// lastType is the type of the last key that was one: a program has one gosnowflake, as a
-// rule, and asks some forty times a statement.
-var lastType atomic.Value
+// A Dialect is in which type one version of gosnowflake has its keys.
+type Dialect struct {
+	t    reflect.Type
+	keys map[Key]any
+}
+
+// V2 is that of the gosnowflake that this module requires.
+var V2 = newDialect(reflect.TypeFor[gosnowflake.ContextKey]())
+
+func newDialect(t reflect.Type) *Dialect {
+	d := &Dialect{t, map[Key]any{}}
+	for _, key := range []Key{RequestID, QueryID, Fetch, Describe, Async} {
+		d.keys[key] = reflect.ValueOf(key).Convert(t).Interface()
+	}
+	return d
+}
+
+// Get is what a caller has put into ctx for this gosnowflake, or nil.
+func (d *Dialect) Get(ctx context.Context, key Key) any { return ctx.Value(d.keys[key]) }
+
+// dialects are those whose keys have been seen. v1's type can be had in no other way: v1
+// asks for its keys at each login, in the context that it is given.
+var dialects atomic.Pointer[[]*Dialect]
+
+func init() { dialects.Store(&[]*Dialect{V2}) }
+
+// DialectOf is the dialect of the gosnowflake that a type is of, or nil if that is none, or
+// has not asked for anything yet.
+func DialectOf(t reflect.Type) *Dialect {
+	if !IsSnowflake(t) {
+		return nil
+	}
+	for _, d := range *dialects.Load() {
+		if d.t.PkgPath() == t.PkgPath() {
+			return d
+		}
+	}
+	return nil
+}
+
+// keyOf reads a context key, if it is one of gosnowflake's. It is called some forty times a
+// statement: a type is looked into when it is seen for the first time.
+func keyOf(key any) (text Key, d *Dialect) {
+	t := reflect.TypeOf(key)
+	if t == nil || t.Kind() != reflect.String {
+		return "", nil
+	}
+	all := dialects.Load()
+	for _, d := range *all {
+		if d.t == t {
+			return Key(reflect.ValueOf(key).String()), d
+		}
+	}
+	if !IsSnowflake(t) {
+		return "", nil
+	}
+	d = newDialect(t)
+	more := append(slices.Clip(*all), d)
+	dialects.CompareAndSwap(all, &more) // if another was quicker, the next look-up learns it
+	return Key(reflect.ValueOf(key).String()), d
+}
+
+// With puts something into ctx for whichever gosnowflake asks for it.
+func With(ctx context.Context, key Key, value any) context.Context { return with{ctx, key, value} }
+
+type with struct {
+	context.Context
+	key   Key
+	value any
+}
+
+func (w with) Value(key any) any {
+	if text, d := keyOf(key); d != nil && text == w.key {
+		return w.value
+	}
+	return w.Context.Value(key)
+}
 
 // isLookUp reports whether it is gosnowflake that looks the request ID up, for a
 // statement or a renewal. Others may do so too: its own log, a tracing wrapper, a
@@ -115,7 +183,7 @@ func Without(ctx context.Context) context.Context { return without{ctx} }
 type without struct{ context.Context }
 
 func (w without) Value(key any) any {
-	if _, ok := SnowflakeKey(key); ok {
+	if _, d := keyOf(key); d != nil {
 		return nil
 	}
 	return w.Context.Value(key)

@@ -77,39 +77,60 @@ func (r *Recorder) StopShortUploads() (done func()) {
 // to another. The query-ID channel is a fresh one each time, because gosnowflake closes
 // it after each reply.
 func (r *Recorder) Value(key any) any {
-	if text, ok := SnowflakeKey(key); ok {
-		switch text {
-		case keyRequestID:
-			if isLookUp() && !r.note(lookup) {
-				return nil
-			}
-			return r.Context.Value(key)
-		case keyQueryID:
-			own, _ := r.Context.Value(key).(chan<- string)
-			return r.channel(own)
-		case keyTruncated:
-			v := r.Context.Value(key)
-			if v == nil {
-				r.note(cut)
-			}
-			return v
+	text, d := keyOf(key)
+	if d == nil {
+		v := r.Context.Value(key)
+		if v == nil && isTraceKey(key) {
+			return &r.trace
 		}
-		return r.Context.Value(key)
+		return v
+	}
+	switch text {
+	case RequestID:
+		if isLookUp() && !r.lookedUp(d) {
+			return nil
+		}
+	case QueryID:
+		own, _ := r.Context.Value(key).(chan<- string)
+		return r.channel(own)
 	}
 	v := r.Context.Value(key)
-	if v == nil && isTraceKey(key) {
-		return &r.trace
+	switch {
+	case text == truncated && v == nil:
+		r.note(cut)
+	case text == Describe && v == true, text == Fetch && v != nil:
+		r.idles()
 	}
 	return v
 }
 
-// note writes a mark down, and reports whether it is the first.
-func (r *Recorder) note(kind byte) (first bool) {
+// lookedUp notes a look-up of the request ID, and reports whether it is the first.
+func (r *Recorder) lookedUp(d *Dialect) (first bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.add(mark{kind: kind})
+	if !r.over {
+		r.t.dialect = d
+	}
+	return r.add(mark{kind: lookup})
 }
 
+// idles notes that gosnowflake was told to run nothing.
+func (r *Recorder) idles() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.over {
+		r.t.idle = true
+	}
+}
+
+// note writes a mark down.
+func (r *Recorder) note(kind byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.add(mark{kind: kind})
+}
+
+// add writes a mark down, and reports whether it is the first.
 func (r *Recorder) add(m mark) (first bool) {
 	if r.over {
 		return false

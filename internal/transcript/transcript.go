@@ -59,6 +59,8 @@ type Transcript struct {
 	end       time.Duration // when gosnowflake returned, or its caller left
 	abandoned bool          // the caller left, and gosnowflake goes on
 	short     bool          // an upload was about to be repeated with fewer bytes, and stopped
+	dialect   *Dialect      // of the gosnowflake that looked the request ID up; nil: none did
+	idle      bool          // it was told to run nothing: to describe, or to fetch by an ID
 }
 
 // String is the transcript's marks. It holds neither IDs nor tokens.
@@ -85,6 +87,12 @@ func (t Transcript) Sent() bool { return t.has(post) || t.has(get) || t.has(othe
 // Shows reports whether a request of gosnowflake's was seen, and so whether the traffic
 // of this session can be.
 func (t Transcript) Shows() bool { return t.has(post) || t.has(get) }
+
+// Dialect is that of the gosnowflake that began the statement, or nil if none was seen to.
+func (t Transcript) Dialect() *Dialect { return t.dialect }
+
+// Idle reports whether gosnowflake was told to run nothing.
+func (t Transcript) Idle() bool { return t.idle }
 
 // Silent reports whether nothing at all was seen that an HTTP client or gosnowflake does.
 func (t Transcript) Silent() bool { return len(t.marks) == 0 && t.dials == 0 }
