@@ -183,13 +183,6 @@ func (a adapter) CheckNamedValue(nv *driver.NamedValue) error {
 
 var errNotSnowflake = errors.New("snowtether: the inner driver is not gosnowflake and cannot do this")
 
-func (a adapter) GetQueryStatus(ctx context.Context, queryID string) (*gosnowflake.SnowflakeQueryStatus, error) {
-	if c, ok := a.Conn.(gosnowflake.SnowflakeConnection); ok {
-		return c.GetQueryStatus(ctx, queryID)
-	}
-	return nil, errNotSnowflake
-}
-
 func (a adapter) AddTelemetryData(ctx context.Context, at time.Time, data map[string]string) error {
 	if c, ok := a.Conn.(gosnowflake.SnowflakeConnection); ok {
 		return c.AddTelemetryData(ctx, at, data)

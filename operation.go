@@ -1,7 +1,6 @@
 package snowtether
 
 import (
-	"cmp"
 	"context"
 	"database/sql/driver"
 	"errors"
@@ -212,32 +211,6 @@ func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operatio
 		s.doubted.Store(true) // it cannot be sent with what the session has
 	}
 	return c.checked(ctx, op, t, saw)
-}
-
-// wordOf is the fate of a statement of an inner driver that sends no HTTP at all, such
-// as a mock: its word is all there is.
-func wordOf(o transcript.Outcome) transcript.Fate {
-	switch {
-	case o.Gone && o.QueryID == "":
-		return transcript.Fate{Kind: transcript.NotRun}
-	case o.Gone || o.Network:
-		return transcript.Fate{Kind: transcript.Open, ID: o.QueryID}
-	}
-	return transcript.Fate{Kind: transcript.Local}
-}
-
-// strangersWord is the fate of a statement of an inner driver that sends HTTP and is no
-// gosnowflake that is known: of what it sends nothing can be read. Its own errors are the
-// caller's, but where they may be a loss; those of one that speaks as gosnowflake does,
-// such as a copy of it under another name, may all be.
-func strangersWord(o transcript.Outcome, saw transcript.Transcript, commits bool) transcript.Fate {
-	switch {
-	case o.Local && saw.Silent():
-		return transcript.Fate{Kind: transcript.Local}
-	case o.Gone || o.Network || commits || saw.Shows():
-		return transcript.Fate{Kind: transcript.Open}
-	}
-	return transcript.Fate{Kind: transcript.Answered}
 }
 
 // situation is what the decision about a try rests on.
@@ -481,31 +454,6 @@ func (c *conn) ask(ctx context.Context, op *operation, t *try) (next bool) {
 		t.err, t.gone, t.fate = err, true, transcript.Fate{Kind: transcript.NotRun}
 	}
 	return err == nil
-}
-
-// told is what the caller has put into ctx for the session's gosnowflake, under its own
-// keys: another version's do nothing there.
-func (s *session) told(ctx context.Context, key transcript.Key) any {
-	return cmp.Or(s.dialect.Load(), transcript.V2).Get(ctx, key)
-}
-
-// isSet reports whether the caller has switched something on for one statement.
-func (s *session) isSet(ctx context.Context, key transcript.Key) bool {
-	on, _ := s.told(ctx, key).(bool)
-	return on
-}
-
-// fetches reports whether a query with this context runs nothing and fetches a result
-// by its ID. An Exec or an Arrow stream with the same context is run.
-func (s *session) fetches(ctx context.Context) bool {
-	id, _ := s.told(ctx, transcript.Fetch).(string)
-	return id != ""
-}
-
-// stranger reports whether the session is one of an inner driver that speaks HTTP and in
-// which no gosnowflake was seen.
-func (s *session) stranger() bool {
-	return s.dialect.Load() == nil && !s.silent && !s.conn.snowflake.IsValid()
 }
 
 // doubt says aloud that a statement is in doubt, if it is.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -303,88 +302,6 @@ func isZone(name string) bool {
 	return strings.IndexFunc(name, func(r rune) bool {
 		return !(r == '/' || r == '_' || r == '-' || r == '+' || r >= '0' && r <= '9' || r|0x20 >= 'a' && r|0x20 <= 'z')
 	}) < 0
-}
-
-type queryState int
-
-const (
-	unsaid queryState = iota
-	vague             // a word that says neither that it has ended nor that it runs
-	running
-	succeeded
-	ended
-)
-
-// status asks how far the statement is.
-func (c *conn) status(ctx context.Context, id string) (queryState, error) {
-	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
-	defer cancel()
-	asked, _, err := c.session.call(ctx, transcript.Without(ctx), func(ctx context.Context, s *session) (any, error) {
-		return statusOf(ctx, s, id)
-	})
-	state, _ := asked.(queryState)
-	if err != nil {
-		state = stateOf(err)
-	}
-	return state, err
-}
-
-// statusOf asks how far a statement is.
-func statusOf(ctx context.Context, s *session, id string) (queryState, error) {
-	status, err := s.conn.full.GetQueryStatus(ctx, id)
-	switch {
-	case err != nil:
-		return stateOf(err), err
-	case status == nil || status.EndTime == 0:
-		return vague, nil // RESTARTED, which gosnowflake takes for a success
-	}
-	return succeeded, nil
-}
-
-// alive are the status words that show that a statement is alive, final those that end
-// it. Any other word means: go on waiting, but not for ever.
-var (
-	alive = []string{"[RUNNING]", "[QUEUED]", "[QUEUED_REPAIRING_WAREHOUSE]", "[RESUMING_WAREHOUSE]", "[NO_DATA]", "[BLOCKED]"}
-	final = []string{"[FAILED_WITH_ERROR]", "[FAILED_WITH_INCIDENT]", "[ABORTED]"}
-)
-
-// stateOf reads what GetQueryStatus makes of a statement that has not succeeded.
-func stateOf(err error) queryState {
-	said, _ := sferr.Of(err)
-	has := func(words []string) bool {
-		return slices.ContainsFunc(words, func(word string) bool { return strings.HasSuffix(said.Message, word) })
-	}
-	switch said.Number {
-	case gosnowflake.ErrQueryIsRunning, gosnowflake.ErrQueryReportedError:
-		switch {
-		case has(alive):
-			return running
-		case has(final):
-			return ended
-		}
-		return vague
-	case gosnowflake.ErrQueryStatus:
-		if len(said.Args) != 2 {
-			return unsaid
-		}
-		if code, err := strconv.Atoi(fmt.Sprint(said.Args[0])); err == nil && code != 0 {
-			return ended
-		}
-		return vague
-	}
-	return unsaid
-}
-
-// ownError is the error that the statement itself ended with, as gosnowflake
-// would have returned it to a caller whose session had lived.
-func ownError(err error, id string) error {
-	said, _ := sferr.Of(err)
-	if said.Number == gosnowflake.ErrQueryStatus {
-		if code, atoiErr := strconv.Atoi(fmt.Sprint(said.Args[0])); atoiErr == nil {
-			return &gosnowflake.SnowflakeError{Number: code, Message: fmt.Sprint(said.Args[1]), QueryID: id, IncludeQueryID: true}
-		}
-	}
-	return err
 }
 
 var errAbandoned = errors.New("the connection was given up when its caller left")

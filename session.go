@@ -164,19 +164,6 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config, in func()
 	return s, nil
 }
 
-// dialectOf is the dialect of a session's gosnowflake.
-func dialectOf(login transcript.Transcript, conn inner, native bool) *transcript.Dialect {
-	switch {
-	case native:
-		return transcript.V2
-	case login.Dialect() != nil:
-		return login.Dialect()
-	case conn.snowflake.IsValid():
-		return transcript.DialectOf(conn.snowflake.Type())
-	}
-	return nil
-}
-
 // stateAfterSetUp is the state in which a session starts. What the server has reported
 // of AUTOCOMMIT counts, because a hook, the user or the account can have switched it
 // off as well. Whatever is not known to be on is off.

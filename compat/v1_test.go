@@ -36,7 +36,7 @@ func v1Connector(srv *snowtest.Server) driver.Connector {
 
 // connectors are the ways in which v1 is given to WrapConnector.
 var connectors = map[string]func(driver.Connector) driver.Connector{
-	"bare":    func(c driver.Connector) driver.Connector { return c },
+	"bare": func(c driver.Connector) driver.Connector { return c },
 	"otelsql": func(c driver.Connector) driver.Connector {
 		c, err := otelsql.WrapDriver(fixed{c}).(driver.DriverContext).OpenConnector("")
 		if err != nil {

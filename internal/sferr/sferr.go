@@ -8,11 +8,9 @@ package sferr
 
 import (
 	"errors"
-	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
-	"sync"
 
 	"github.com/snowflakedb/gosnowflake/v2"
 )
@@ -37,7 +35,9 @@ func Of(err error) (said Said, ok bool) {
 	var v2 *gosnowflake.SnowflakeError
 	if errors.As(err, &v2) {
 		said = Said{Number: v2.Number, QueryID: v2.QueryID, SQLState: v2.SQLState, Message: v2.Message, Args: v2.MessageArgs}
-	} else if said, ok = ofV1(err); !ok {
+	} else if v1 := inV1(err); v1.IsValid() {
+		said = readV1(v1)
+	} else {
 		return Said{}, false
 	}
 	if said.QueryID == "-1" {
@@ -77,66 +77,3 @@ func (s Said) Own() bool { return s.Number >= 260000 && s.Number <= 279999 }
 // AboutSession reports whether the number is about a session or a login, and never about
 // a statement.
 func (s Said) AboutSession() bool { return s.Number >= 390000 && s.Number <= 399999 }
-
-// v1Path is the package path of gosnowflake v1.
-const v1Path = "github.com/snowflakedb/gosnowflake"
-
-// ofV1 looks for v1's error in the chain.
-func ofV1(err error) (said Said, ok bool) {
-	for err != nil {
-		v := reflect.ValueOf(err)
-		if v.Kind() == reflect.Pointer && !v.IsNil() && isV1(v.Type().Elem()) {
-			return readV1(v.Elem()), true
-		}
-		switch e := err.(type) {
-		case interface{ Unwrap() error }:
-			err = e.Unwrap()
-		case interface{ Unwrap() []error }:
-			for _, one := range e.Unwrap() {
-				if said, ok = ofV1(one); ok {
-					return said, true
-				}
-			}
-			return Said{}, false
-		default:
-			return Said{}, false
-		}
-	}
-	return Said{}, false
-}
-
-// v1Fields are the fields that are read, and their types.
-var v1Fields = map[string]reflect.Type{
-	"Number": reflect.TypeFor[int](), "SQLState": reflect.TypeFor[string](), "QueryID": reflect.TypeFor[string](),
-	"Message": reflect.TypeFor[string](), "MessageArgs": reflect.TypeFor[[]any](),
-}
-
-var checked sync.Map // reflect.Type → bool
-
-// isV1 reports whether a type is v1's error with the fields that are expected.
-func isV1(t reflect.Type) bool {
-	if t.Name() != "SnowflakeError" || t.PkgPath() != v1Path {
-		return false
-	}
-	if known, ok := checked.Load(t); ok {
-		return known.(bool)
-	}
-	as := t.Kind() == reflect.Struct
-	for name, want := range v1Fields {
-		if !as {
-			break
-		}
-		f, there := t.FieldByName(name)
-		as = there && f.Type == want
-	}
-	checked.Store(t, as)
-	return as
-}
-
-func readV1(v reflect.Value) Said {
-	text := func(name string) string { return v.FieldByName(name).String() }
-	args, _ := v.FieldByName("MessageArgs").Interface().([]any)
-	return Said{
-		Number: int(v.FieldByName("Number").Int()), SQLState: text("SQLState"), QueryID: text("QueryID"), Message: text("Message"), Args: args,
-	}
-}
