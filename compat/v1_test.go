@@ -14,6 +14,7 @@ import (
 
 	"github.com/XSAM/otelsql"
 	v1 "github.com/snowflakedb/gosnowflake"
+	v2 "github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether"
 	"github.com/snowtether/snowtether/snowtest"
@@ -26,8 +27,10 @@ import (
 type transport struct{ http.RoundTripper }
 
 // v1Connector makes v1's connector to the server.
-func v1Connector(srv *snowtest.Server) driver.Connector {
-	cfg := srv.Config()
+func v1Connector(srv *snowtest.Server) driver.Connector { return v1To(srv.Config()) }
+
+// v1To makes v1's connector to where v2's would go.
+func v1To(cfg *v2.Config) driver.Connector {
 	return v1.NewConnector(v1.SnowflakeDriver{}, v1.Config{
 		Account: cfg.Account, User: cfg.User, Password: cfg.Password, Host: cfg.Host, Port: cfg.Port, Protocol: cfg.Protocol,
 		Transporter: transport{cfg.Transporter}, DisableTelemetry: true,

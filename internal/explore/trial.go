@@ -1,4 +1,4 @@
-package contract_test
+package explore
 
 import (
 	"context"
@@ -16,20 +16,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/snowflakedb/gosnowflake/v2"
-
 	"github.com/snowtether/snowtether"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
 // This file runs one sequence, in a bubble of virtual time with a server of its own.
-
-func init() {
-	// gosnowflake logs to stderr what it is about to return anyway.
-	if err := gosnowflake.GetLogger().SetLogLevel("off"); err != nil {
-		panic(err)
-	}
-}
 
 // The times of a trial. All but stuck are virtual.
 const (
@@ -42,6 +33,7 @@ const (
 
 // A trial is one operation under one sequence of faults.
 type trial struct {
+	in   *Inner
 	kind *kind
 	seq  sequence
 
@@ -89,8 +81,8 @@ func (x *trial) wrong(format string, args ...any) {
 }
 
 // try runs one sequence.
-func try(t *testing.T, k *kind, seq sequence) (x *trial) {
-	x = &trial{kind: k, seq: seq}
+func try(t *testing.T, in *Inner, k *kind, seq sequence) (x *trial) {
+	x = &trial{in: in, kind: k, seq: seq}
 	alarm := time.AfterFunc(stuck, func() {
 		stacks := make([]byte, 1<<20)
 		fmt.Fprintf(os.Stderr, "%s\n", stacks[:runtime.Stack(stacks, true)])
@@ -170,7 +162,7 @@ func (x *trial) open() error {
 	if x.kind.pooled {
 		opts = append(opts, snowtether.WithChangedSession(snowtether.ErrorOnLoss))
 	}
-	c, err := snowtether.NewConnector(cfg, opts...)
+	c, err := x.in.Connector(cfg, opts...)
 	if err != nil {
 		return err
 	}

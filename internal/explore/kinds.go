@@ -1,4 +1,4 @@
-package contract_test
+package explore
 
 import (
 	"context"
@@ -6,8 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-
-	"github.com/snowflakedb/gosnowflake/v2"
+	"time"
 
 	"github.com/snowtether/snowtether"
 	"github.com/snowtether/snowtether/snowtest"
@@ -38,6 +37,7 @@ const (
 	bound   = "INSERT INTO t VALUES (?)"
 	numbers = "SELECT n FROM numbers"
 	setting = "USE SCHEMA elsewhere"
+	update  = "UPDATE t SET n = n + 1"
 )
 
 // bulk is how many values an array bind has; it is above the server's threshold.
@@ -78,8 +78,8 @@ var transactions = []*kind{
 	{name: "RunTx", inTx: true, repeats: true, writes: []string{insertA, insertB}, run: runTx},
 	{name: "RunTx, polled", inTx: true, repeats: true, slow: "^INSERT", writes: []string{insertA}, run: runTx},
 	{
-		name: "RunTx behind its own locks", inTx: true, repeats: true, writes: []string{caseUpdate, insertB}, run: runTx,
-		server: []snowtest.Option{caseStays},
+		name: "RunTx behind its own locks", inTx: true, repeats: true, writes: []string{update, insertB}, run: runTx,
+		server: []snowtest.Option{snowtest.WithDetachedTransactions(5 * time.Minute)},
 	},
 	{name: "RunTx, endless context", inTx: true, repeats: true, endless: true, writes: []string{insertA}, run: runTx},
 }
@@ -124,10 +124,10 @@ var foreign = []*kind{
 	{name: "exec, query ID", writes: []string{insertA}, run: withQueryID},
 	{name: "exec, polled, query ID", slow: "^INSERT", writes: []string{insertA}, run: withQueryID},
 	{name: "asynchronous exec", own: true, writes: []string{insertA}, run: func(ctx context.Context, x *trial) error {
-		return x.affected(1)(x.db.ExecContext(gosnowflake.WithAsyncMode(ctx), insertA))
+		return x.affected(1)(x.db.ExecContext(x.in.AsyncMode(ctx), insertA))
 	}},
 	{name: "asynchronous query", own: true, run: func(ctx context.Context, x *trial) error {
-		return x.numbers(x.db.QueryContext(gosnowflake.WithAsyncMode(ctx), numbers))
+		return x.numbers(x.db.QueryContext(x.in.AsyncMode(ctx), numbers))
 	}},
 	{name: "several statements", writes: []string{insertA, insertB}, run: several},
 	{name: "several statements, polled", slow: "^INSERT", writes: []string{insertA, insertB}, run: several},
@@ -158,7 +158,7 @@ func arrayBind(ctx context.Context, x *trial) error {
 	for i := range values {
 		values[i] = i
 	}
-	array, err := gosnowflake.Array(&values)
+	array, err := x.in.Array(&values)
 	if err != nil {
 		return err
 	}
@@ -216,11 +216,11 @@ func runTx(ctx context.Context, x *trial) error {
 
 func withQueryID(ctx context.Context, x *trial) error {
 	x.ids = make(chan string, 1)
-	return exec(gosnowflake.WithQueryIDChan(ctx, x.ids), x)
+	return exec(x.in.QueryIDChan(ctx, x.ids), x)
 }
 
 func several(ctx context.Context, x *trial) error {
-	res, err := x.db.ExecContext(gosnowflake.WithMultiStatement(ctx, 2), insertA+"; "+insertB)
+	res, err := x.db.ExecContext(x.in.MultiStatement(ctx, 2), insertA+"; "+insertB)
 	if err != nil {
 		return err
 	}

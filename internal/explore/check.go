@@ -1,4 +1,4 @@
-package contract_test
+package explore
 
 import (
 	"context"
@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether"
 	"github.com/snowtether/snowtether/snowtest"
@@ -85,8 +83,7 @@ func (x *trial) checkLedger() {
 // accepted, and says nothing about what became of that.
 func (x *trial) isForeign(err error) bool {
 	var ours *snowtether.SessionError
-	var theirs *gosnowflake.SnowflakeError
-	return x.kind.own && errors.As(err, &theirs) && !errors.As(err, &ours) && theirs.Number/1000 == 390
+	return x.kind.own && !errors.As(err, &ours) && x.in.Number(err)/1000 == 390
 }
 
 // isOwn reports whether the statement is one of the operation's.
@@ -258,6 +255,11 @@ func (x *trial) excuse() string {
 	for _, u := range unavoidable {
 		if u.holds(x) {
 			return u.reason
+		}
+	}
+	for _, l := range x.in.Limits {
+		if (l.Kind == "" || l.Kind == x.kind.name) && l.Holds(x.err) {
+			return l.Reason
 		}
 	}
 	return ""

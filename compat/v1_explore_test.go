@@ -1,0 +1,44 @@
+package compat
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	v1 "github.com/snowflakedb/gosnowflake"
+	v2 "github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/internal/explore"
+)
+
+var exploring = explore.Flags()
+
+func init() {
+	// v1 logs to stderr what it is about to return anyway.
+	if err := v1.GetLogger().SetLogLevel("off"); err != nil {
+		panic(err)
+	}
+}
+
+// TestEverySequenceWithGosnowflakeV1 is TestEverySequence of package contract with v1 inside.
+func TestEverySequenceWithGosnowflakeV1(t *testing.T) {
+	explore.Run(t, &explore.Inner{
+		Connector: func(cfg *v2.Config, opts ...snowtether.Option) (*snowtether.Connector, error) {
+			return snowtether.WrapConnector(v1To(cfg), opts...)
+		},
+		QueryIDChan: v1.WithQueryIDChan,
+		AsyncMode:   v1.WithAsyncMode,
+		MultiStatement: func(ctx context.Context, n int) context.Context {
+			ctx, _ = v1.WithMultiStatement(ctx, n) // it has no error
+			return ctx
+		},
+		Array: func(values *[]int) (any, error) { return v1.Array(values), nil },
+		Number: func(err error) int {
+			if own := new(v1.SnowflakeError); errors.As(err, &own) {
+				return own.Number
+			}
+			return 0
+		},
+	}, exploring)
+}
