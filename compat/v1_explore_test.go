@@ -3,6 +3,7 @@ package compat
 import (
 	"context"
 	"errors"
+	"io"
 	"testing"
 
 	v1 "github.com/snowflakedb/gosnowflake"
@@ -15,14 +16,17 @@ import (
 var exploring = explore.Flags()
 
 func init() {
-	// v1 logs to stderr what it is about to return anyway.
-	if err := v1.GetLogger().SetLogLevel("off"); err != nil {
-		panic(err)
-	}
+	v1.GetLogger().SetOutput(io.Discard) // it logs to stderr what it is about to return anyway
 }
 
 // TestEverySequenceWithGosnowflakeV1 is TestEverySequence of package contract with v1 inside.
 func TestEverySequenceWithGosnowflakeV1(t *testing.T) {
+	number := func(err error) int {
+		if own := new(v1.SnowflakeError); errors.As(err, &own) {
+			return own.Number
+		}
+		return 0
+	}
 	explore.Run(t, &explore.Inner{
 		Connector: func(cfg *v2.Config, opts ...snowtether.Option) (*snowtether.Connector, error) {
 			return snowtether.WrapConnector(v1To(cfg), opts...)
@@ -34,11 +38,11 @@ func TestEverySequenceWithGosnowflakeV1(t *testing.T) {
 			return ctx
 		},
 		Array: func(values *[]int) (any, error) { return v1.Array(values), nil },
-		Number: func(err error) int {
-			if own := new(v1.SnowflakeError); errors.As(err, &own) {
-				return own.Number
-			}
-			return 0
-		},
+		Number: number,
+		Limits: []explore.Limit{{
+			Reason: "v1 overlooks that its question where to upload an array bind was refused: it uploads nothing and sends the INSERT, which Snowflake refuses; a session that has really ended refuses it as gone",
+			Kind:   "array bind through a stage",
+			Holds:  func(err error) bool { return number(err) == 2003 },
+		}},
 	}, exploring)
 }
