@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -44,13 +45,14 @@ type Connector struct {
 	recent     recent
 	metrics    *metrics
 
-	programs   programs
-	deliveries deliveries
-	fruitless  atomic.Int64 // logins since a statement was last carried out
-	cut        atomic.Bool  // a statement could not be sent, and none was answered since
-	vain       atomic.Pointer[vain]
-	in         atomic.Bool   // a login has succeeded
-	untold     atomic.Uint32 // what connections have lost that are closed, and the next user is to be told of (ErrorOnLoss)
+	programs    programs
+	deliveries  deliveries
+	fruitless   atomic.Int64 // logins since a statement was last carried out
+	cut         atomic.Bool  // a statement could not be sent, and none was answered since
+	vain        atomic.Pointer[vain]
+	in          atomic.Bool   // a login has succeeded
+	versionTold atomic.Bool   // which gosnowflake is inside was looked at
+	untold      atomic.Uint32 // what connections have lost that are closed, and the next user is to be told of (ErrorOnLoss)
 
 	// The order in which things happened: sessions opened, heard of, found dead. A
 	// session not heard of since suspectSince has to prove at its next checkout that
@@ -118,8 +120,8 @@ func newConnector(cfg *gosnowflake.Config, opts []Option) (*Connector, error) {
 // heartbeat, idle ping, token source, WithBeforeConnect, WithLoginGuard) cannot reach an inner
 // connector, so WrapConnector returns an error for them.
 func WrapConnector(inner driver.Connector, opts ...Option) (*Connector, error) {
-	if inner == nil {
-		return nil, errors.New("snowtether: the inner connector is nil")
+	if v := reflect.ValueOf(inner); inner == nil || v.Kind() == reflect.Pointer && v.IsNil() {
+		return nil, errors.New("snowtether: the inner connector is nil; give it one, such as gosnowflake.NewConnector makes")
 	}
 	s := defaults()
 	if err := s.apply(opts); err != nil {

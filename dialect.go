@@ -3,6 +3,10 @@ package snowtether
 import (
 	"cmp"
 	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"slices"
 
 	"github.com/snowtether/snowtether/internal/transcript"
 )
@@ -73,4 +77,44 @@ func strangersWord(o transcript.Outcome, saw transcript.Transcript, commits bool
 		return transcript.Fate{Kind: transcript.Open}
 	}
 	return transcript.Fate{Kind: transcript.Answered}
+}
+
+// oldestTried is the oldest gosnowflake v1 that the tests were run with.
+var oldestTried = [3]int{1, 14, 1}
+
+// older reports whether a version is older than the oldest that was tried. Of one that is no
+// release of v1's, or is not known, nobody can say so.
+func older(version string) bool {
+	var v [3]int
+	if n, err := fmt.Sscanf(version, "v%d.%d.%d", &v[0], &v[1], &v[2]); n != len(v) || err != nil {
+		return false
+	}
+	return slices.Compare(v[:], oldestTried[:]) < 0
+}
+
+// versionIn is the version of a module in a program, or "" where that is not known.
+func versionIn(program *debug.BuildInfo, module string) string {
+	for _, dep := range program.Deps {
+		if dep.Path == module && dep.Replace == nil {
+			return dep.Version
+		}
+	}
+	return ""
+}
+
+// tellVersion has it logged, once for each connector, that the gosnowflake inside is older
+// than what was tried.
+func (c *Connector) tellVersion(d *transcript.Dialect) {
+	if c.inner == nil || d == nil || c.versionTold.Swap(true) {
+		return
+	}
+	program, ok := debug.ReadBuildInfo()
+	if !ok {
+		return
+	}
+	if version := versionIn(program, d.Module()); older(version) {
+		c.post(&delivery{ctx: context.Background(), hooked: true, write: func(ctx context.Context) {
+			c.logger().LogAttrs(ctx, slog.LevelWarn, versionOld, slog.String("version", version))
+		}})
+	}
 }

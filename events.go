@@ -148,6 +148,7 @@ const nothingNeedsDoing = "; nothing needs doing"
 const (
 	functionFailed = "snowtether: a function of the program's panicked or did not return; that is not logged again"
 	eventsDropped  = "snowtether: events were dropped, because the log handler or the event hook is too slow"
+	versionOld     = "snowtether: the gosnowflake v1 inside is older than v1.14.1, and was not tried; require v1.19.1"
 )
 
 // emit makes an event known. It is not called with a lock held: whoever waits for

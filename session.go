@@ -129,6 +129,7 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config, in func()
 	s := &session{connector: c, conn: asInner(conn), watcher: w, address: address, opened: time.Now(), kept: kept, order: c.clock.Add(1), principal: who, prepared: map[*prepared]struct{}{}}
 	s.dialect.Store(dialectOf(saw, s.conn, cfg != nil))
 	s.visible.Store(saw.Sent() && saw.Dialect() != nil)
+	c.tellVersion(s.dialect.Load())
 	s.silent = cfg == nil && saw.Silent() && !s.conn.snowflake.IsValid()
 	s.heard(s.order)
 	s.rest()

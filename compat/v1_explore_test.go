@@ -37,7 +37,7 @@ func TestEverySequenceWithGosnowflakeV1(t *testing.T) {
 			ctx, _ = v1.WithMultiStatement(ctx, n) // it has no error
 			return ctx
 		},
-		Array: func(values *[]int) (any, error) { return v1.Array(values), nil },
+		Array:  func(values *[]int) (any, error) { return v1.Array(values), nil },
 		Number: number,
 		Limits: []explore.Limit{{
 			Reason: "v1 overlooks that its question where to upload an array bind was refused: it uploads nothing and sends the INSERT, which Snowflake refuses; a session that has really ended refuses it as gone",

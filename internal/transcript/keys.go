@@ -53,6 +53,9 @@ func newDialect(t reflect.Type) *Dialect {
 	return d
 }
 
+// Module is the path of that version's module.
+func (d *Dialect) Module() string { return d.t.PkgPath() }
+
 // Get is what a caller has put into ctx for this gosnowflake, or nil.
 func (d *Dialect) Get(ctx context.Context, key Key) any { return ctx.Value(d.keys[key]) }
 
