@@ -209,3 +209,40 @@ func TestOrdinaryErrorOfV1IsTheStatementsOwn(t *testing.T) {
 		}
 	})
 }
+
+// blind is a transport that sends its requests without their contexts.
+type blind struct{ http.RoundTripper }
+
+func (b blind) RoundTrip(r *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer context.AfterFunc(r.Context(), cancel)()
+	return b.RoundTripper.RoundTrip(r.WithContext(ctx))
+}
+
+// TestHiddenTrafficOfV1IsNoProof: behind such a transport every statement that meets a lost
+// session is in doubt, and none runs twice.
+func TestHiddenTrafficOfV1IsNoProof(t *testing.T) {
+	for use, run := range uses {
+		for _, f := range faults {
+			t.Run(use+"/"+f.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					srv := snowtest.New(t, snowtest.InMemory(), snowtest.AllowRepeats(), snowtest.AllowOpenSessions())
+					cfg := srv.Config()
+					cfg.Transporter = blind{cfg.Transporter}
+					db := open(t, v1To(cfg))
+					f.strike(srv)
+					ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+					defer cancel()
+					err := run(ctx, db)
+					n, doubt := srv.Effects(insert), errors.Is(err, snowtether.ErrInDoubt)
+					if n > 1 || err == nil && n != 1 || err != nil && !doubt && n != 0 {
+						t.Errorf("took effect %d times: %v", n, err)
+					}
+					if lost := snowtether.Classify(errors.Unwrap(err)) == snowtether.ClassSessionLost; lost && use != "RunTx" && !doubt {
+						t.Errorf("its session was lost: %v", err)
+					}
+				})
+			})
+		}
+	}
+}
