@@ -3,8 +3,10 @@ package compat
 import (
 	"context"
 	"errors"
+	"flag"
 	"io"
 	"testing"
+	"time"
 
 	v1 "github.com/snowflakedb/gosnowflake"
 	v2 "github.com/snowflakedb/gosnowflake/v2"
@@ -13,9 +15,13 @@ import (
 	"github.com/snowtether/snowtether/internal/explore"
 )
 
-var exploring = explore.Flags()
+var exploring explore.Options
 
 func init() {
+	flag.IntVar(&exploring.Faults, "explore.faults", 1, "how many faults a sequence of TestEverySequence has at most: 1, 2 or 3")
+	flag.DurationVar(&exploring.For, "explore.for", time.Hour, "for how long TestEverySequence runs sequences of three faults, after all others; it needs a -timeout that is longer")
+	flag.Uint64Var(&exploring.Seed, "explore.seed", 0, "the order of the sequences of three faults; 0 takes one of its own")
+	flag.StringVar(&exploring.Only, "explore.only", "", `the one sequence to run, by its name: "exec/1:lost after; 2:390114"`)
 	v1.GetLogger().SetOutput(io.Discard) // it logs to stderr what it is about to return anyway
 }
 
@@ -44,5 +50,5 @@ func TestEverySequenceWithGosnowflakeV1(t *testing.T) {
 			Kind:   "array bind through a stage",
 			Holds:  func(err error) bool { return number(err) == 2003 },
 		}},
-	}, exploring)
+	}, &exploring)
 }

@@ -6,7 +6,6 @@ package explore
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -45,16 +44,6 @@ type Options struct {
 	For    time.Duration // for how long sequences of three faults are run, after all others
 	Seed   uint64        // the order of those; 0 takes one of its own
 	Only   string        // the one sequence to run, by its name
-}
-
-// Flags registers the options as flags of the test.
-func Flags() *Options {
-	o := new(Options)
-	flag.IntVar(&o.Faults, "explore.faults", 1, "how many faults a sequence of TestEverySequence has at most: 1, 2 or 3")
-	flag.DurationVar(&o.For, "explore.for", time.Hour, "for how long TestEverySequence runs sequences of three faults, after all others; it needs a -timeout that is longer")
-	flag.Uint64Var(&o.Seed, "explore.seed", 0, "the order of the sequences of three faults; 0 takes one of its own")
-	flag.StringVar(&o.Only, "explore.only", "", `the one sequence to run, by its name: "exec/1:lost after; 2:390114"`)
-	return o
 }
 
 // reach is how many of an operation's requests can be struck.
