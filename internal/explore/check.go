@@ -68,7 +68,11 @@ func (x *trial) checkLedger() {
 			if x.kind.name == "array bind through a stage" {
 				want = bulk
 			}
-			if len(e.Binds) != 1 || max(1, len(e.Binds[0].Array)) != want {
+			switch {
+			case len(e.Binds) == 1 && max(1, len(e.Binds[0].Array)) == want:
+			case x.in.Short != "" && inDoubt(x.err):
+				x.limit = x.in.Short
+			default:
 				x.wrong("%s took effect with the values %v", e.SQL, e.Binds)
 			}
 		}
