@@ -103,7 +103,7 @@ func ownError(err error, id string) error {
 // GetQueryStatus asks the gosnowflake inside, behind what wraps it and says so.
 func (a adapter) GetQueryStatus(ctx context.Context, queryID string) (*gosnowflake.SnowflakeQueryStatus, error) {
 	conn := a.Conn
-	for range maxWrappers {
+	for n := 0; conn != nil && n < maxWrappers; n++ {
 		if c, ok := conn.(gosnowflake.SnowflakeConnection); ok {
 			return c.GetQueryStatus(ctx, queryID)
 		}
