@@ -70,7 +70,7 @@ func (x *trial) checkLedger() {
 			}
 			switch {
 			case len(e.Binds) == 1 && max(1, len(e.Binds[0].Array)) == want:
-			case x.in.Short != "" && inDoubt(x.err):
+			case x.in.Short != "" && (inDoubt(x.err) || x.left() && isContext(x.err)):
 				x.limit = x.in.Short
 			default:
 				x.wrong("%s took effect with the values %v", e.SQL, e.Binds)

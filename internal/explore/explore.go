@@ -28,7 +28,7 @@ type Inner struct {
 	Array          func(values *[]int) (any, error)
 	Number         func(err error) int // of its own error, or 0
 	Limits         []Limit             // of this gosnowflake
-	Short          string              // why an array bind may insert fewer rows than were bound, and is in doubt; "": it never does
+	Short          string              // why an array bind may insert fewer rows than were bound, and its error says that it may have run; "": it never does
 }
 
 // A Limit is a reason why programs get errors, although only sessions had died, that
