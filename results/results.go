@@ -158,7 +158,7 @@ func (e *Error) Unwrap() error { return e.Err }
 var (
 	// ErrGone is in the error when Snowflake does not have the result: it keeps a result for 24
 	// hours, for the user who ran the query. The query has to be run again.
-	ErrGone = errors.New("Snowflake does not have this result (it keeps one for 24 hours, for the user who ran the query): run the query again")
+	ErrGone = errors.New("the result is gone: Snowflake keeps one for 24 hours, for the user who ran the query; run the query again")
 
 	// ErrNotArrow is in the error of [Read] when the result came as JSON: that of SHOW, DESCRIBE or
 	// CALL, or of any query of a session whose parameter GO_QUERY_RESULT_FORMAT is JSON. [Rows]

@@ -83,10 +83,13 @@ func (s *source) start(ctx context.Context, from int64, ahead int, limit time.Du
 	s.parts = make(chan *part, ahead)
 	s.downloads.Go(func() {
 		defer close(s.parts)
-		for _, b := range s.batches {
+		for i, b := range s.batches {
 			rows := int64(b.GetRowCount())
 			if from >= rows {
 				from -= rows
+				if i == 0 {
+					forget(b)
+				}
 				continue
 			}
 			p := &part{batch: b, skip: from, done: make(chan struct{})}
@@ -151,6 +154,8 @@ func (s *source) close() {
 			p.release()
 		}
 		s.downloads.Wait()
+	} else if len(s.batches) > 0 {
+		forget(s.batches[0])
 	}
 	if s.now != nil {
 		s.now.release()
@@ -158,6 +163,17 @@ func (s *source) close() {
 	}
 	s.batches = nil
 	_ = s.rows.Close()
+}
+
+// forget releases what the first part holds, if it came with the reply and is not wanted. With a
+// context that has ended nothing is downloaded.
+func forget(b *arrowbatches.ArrowBatch) {
+	ended, cancel := context.WithCancel(gosnowflake.WithHigherPrecision(arrowContext(context.Background())))
+	cancel()
+	if records, err := b.WithContext(ended).Fetch(); err == nil {
+		p := part{records: *records}
+		p.release()
+	}
 }
 
 func (p *part) release() {
