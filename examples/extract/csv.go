@@ -13,6 +13,8 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/decimal128"
+
+	"github.com/snowtether/snowtether/results"
 )
 
 // This file writes CSV, with the names of the columns in the first line.
@@ -25,16 +27,16 @@ const null = `\N`
 type csvWriter struct {
 	buf     *bufio.Writer // the csv.Writer's own
 	csv     *csv.Writer
-	columns []column
+	columns []results.Column
 	rows    int64
 }
 
-func newCSV(w io.Writer, columns []column) (writer, error) {
+func newCSV(w io.Writer, columns []results.Column) (writer, error) {
 	buf := bufio.NewWriterSize(w, 1<<18)
 	out := &csvWriter{buf: buf, csv: csv.NewWriter(buf), columns: columns}
 	names := make([]string, len(columns))
 	for i, c := range columns {
-		names[i] = c.name
+		names[i] = c.Name
 	}
 	return out, out.csv.Write(names)
 }
@@ -56,7 +58,7 @@ func (w *csvWriter) write(b *batch) error {
 				continue
 			}
 			if line[i] = text(row); line[i] == null {
-				return fmt.Errorf(`row %d, column %s: the text \N would be read as NULL; write Parquet, or replace it in the query`, w.rows, w.columns[i].name)
+				return fmt.Errorf(`row %d, column %s: the text \N would be read as NULL; write Parquet, or replace it in the query`, w.rows, w.columns[i].Name)
 			}
 		}
 		if len(line) == 1 && line[0] == "" {
@@ -81,11 +83,11 @@ func (w *csvWriter) close() error {
 // texts gives the values of a column as text. A value that is NULL is not asked
 // for.
 func (b *batch) texts(i int) (func(row int) string, error) {
-	c := b.columns[i]
-	switch c.kind {
+	c := b.Columns[i]
+	switch c.Type {
 	case "FIXED":
 		numbers, err := b.numbers(i)
-		return func(row int) string { return decimalText(numbers(row), c.scale) }, err
+		return func(row int) string { return decimalText(numbers(row), c.Scale) }, err
 	case "TIME":
 		clocks, err := b.clocks(i)
 		return func(row int) string { return time.Time{}.Add(clocks(row)).Format("15:04:05.999999999") }, err
@@ -108,7 +110,7 @@ func (b *batch) texts(i int) (func(row int) string, error) {
 	case *array.Binary:
 		return func(row int) string { return strings.ToUpper(hex.EncodeToString(values.Value(row))) }, nil
 	}
-	return nil, c.unexpected(b.Column(i))
+	return nil, unexpected(c, b.Column(i))
 }
 
 // decimalText places the point of a decimal. decimal128's own ToString takes the

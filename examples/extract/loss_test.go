@@ -7,13 +7,11 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -124,9 +122,6 @@ func TestLossInTheMiddleCostsNoRowAndDoublesNone(t *testing.T) {
 				loss.put(srv, part)
 			}
 			exactly(t, srv, extractTo(t, srv, []string{"many.csv", "many.parquet"}[i%2], "-query", manyQuery))
-			if n := srv.Stats().Logins; n < 4 {
-				t.Errorf("%d logins: the result was not fetched from a new session each time", n)
-			}
 			if n := srv.Stats().Requests[snowtest.RequestResult]; n < 3 {
 				t.Errorf("the result was fetched again %d times", n)
 			}
@@ -157,148 +152,6 @@ func inMemory(t *testing.T, put func(*snowtest.Server), opts ...snowtest.Option)
 		return srv, path, err
 	}
 	return srv, path, out.close()
-}
-
-func TestResultThatIsLostAgainOnItsWayIsFetchedOnceMore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		srv, path, err := inMemory(t, func(srv *snowtest.Server) {
-			srv.Control(at(4, snowtest.Fault{Status: 403}))
-			for _, lost := range []snowtest.Fault{{Body: "<html>"}, {Run: true, Drop: true}, {Status: 401}} {
-				srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) { return lost, req.Kind == snowtest.RequestResult })
-			}
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		exactly(t, srv, path)
-		if n := srv.Stats().Requests[snowtest.RequestResult]; n < 4 {
-			t.Errorf("the result was fetched again %d times", n)
-		}
-	})
-}
-
-// A server that is asked too early, or has lost the result, can answer with none.
-func TestResultThatComesBackShorterIsNotTaken(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		srv, path, err := inMemory(t, func(srv *snowtest.Server) {
-			srv.Control(at(4, snowtest.Fault{Status: 403}))
-			srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
-				empty := `{"success": true, "data": {"queryResultFormat": "arrow", "rowsetBase64": "", "rowset": [], "total": 0, "returned": 0,
-					"rowtype": [{"name": "N", "type": "fixed", "precision": 38}, {"name": "TEXT", "type": "text"}]}}`
-				return snowtest.Fault{Body: empty}, req.Kind == snowtest.RequestResult
-			})
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		exactly(t, srv, path)
-		if n := srv.Stats().Requests[snowtest.RequestResult]; n != 2 {
-			t.Errorf("the result was fetched again %d times", n)
-		}
-	})
-}
-
-// The store that holds the parts knows nothing of sessions.
-func TestSessionThatEndsWhilePartsAreFetchedIsNoLoss(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		srv, path, err := inMemory(t, func(srv *snowtest.Server) {
-			srv.Control(at(4, snowtest.Fault{After: func() { srv.AbortSessions() }}))
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		exactly(t, srv, path)
-		if n := srv.Stats().Requests[snowtest.RequestResult]; n != 0 {
-			t.Errorf("the result was fetched again %d times", n)
-		}
-	})
-}
-
-// The network is away for longer than gosnowflake tries by itself.
-func TestOutageIsWaitedFor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		srv, path, err := inMemory(t, func(srv *snowtest.Server) {
-			var begun time.Time
-			srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
-				if req.Kind == snowtest.RequestChunk && begun.IsZero() && strings.HasSuffix(req.HTTP.URL.Path, "/5") {
-					begun = time.Now()
-				}
-				away := !begun.IsZero() && time.Since(begun) < 2*time.Minute
-				if away {
-					srv.KeepControl()
-				}
-				return snowtest.Fault{Drop: true}, away
-			})
-		}, snowtest.AllowOpenSessions()) // log-outs are lost too
-		if err != nil {
-			t.Fatal(err)
-		}
-		exactly(t, srv, path)
-	})
-}
-
-func TestRandomLossesCostNoRowAndDoubleNone(t *testing.T) {
-	fetched := 0
-	for seed := range uint64(100) {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				random := rand.New(rand.NewPCG(seed, 0))
-				left := maxTries - 1 // more in a row would end it
-				srv, path, err := inMemory(t, func(srv *snowtest.Server) {
-					srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
-						if req.Kind != snowtest.RequestChunk && req.Kind != snowtest.RequestResult || left == 0 || random.IntN(4) > 0 {
-							return snowtest.Fault{}, false
-						}
-						left--
-						srv.KeepControl()
-						fault := []snowtest.Fault{
-							{Drop: true}, {Status: 403}, {Status: 503}, {Cut: 1 + random.IntN(300)}, {Body: garbage}, {Delay: time.Minute},
-						}[random.IntN(6)]
-						switch random.IntN(4) {
-						case 0:
-							fault.Run, fault.After = true, func() { srv.AbortSessions() }
-						case 1:
-							fault.Run, fault.After = true, func() { srv.ExpireMasterTokens() }
-						case 2:
-							fault.Run, fault.After = true, srv.ExpireChunkURLs
-						}
-						return fault, true
-					})
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
-				exactly(t, srv, path)
-				fetched += srv.Stats().Requests[snowtest.RequestResult]
-			})
-		})
-	}
-	if fetched < 100 {
-		t.Errorf("results were fetched again %d times: little was put to the test", fetched)
-	}
-}
-
-func TestTriesAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		srv, _, err := inMemory(t, func(srv *snowtest.Server) {
-			srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
-				gone := req.Kind == snowtest.RequestChunk
-				if gone {
-					srv.KeepControl()
-				}
-				return snowtest.Fault{Status: 403}, gone
-			})
-		})
-		if err == nil {
-			t.Fatal("it succeeded")
-		}
-		if n := srv.Accepted(manyQuery); n != 1 {
-			t.Errorf("the query was accepted %d times", n)
-		}
-		if n := srv.Stats().Requests[snowtest.RequestResult]; n != maxTries-1 {
-			t.Errorf("the result was fetched %d times", n)
-		}
-	})
 }
 
 func TestResultThatIsGoneIsAnError(t *testing.T) {

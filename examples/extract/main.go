@@ -153,6 +153,9 @@ func (j *job) run(ctx context.Context, dsn string, stdout, stderr io.Writer) int
 		fmt.Fprintln(stderr, "extract: -out:", err)
 		return 2
 	}
+	for _, name := range target.remains() {
+		fmt.Fprintf(stderr, "extract: an earlier run, which was killed or still writes, has left %s; remove it unless it is in use\n", name)
+	}
 	_ = gosnowflake.GetLogger().SetLogLevel("off") // it logs each error that it returns as well
 
 	bar := newProgress(stderr)
@@ -183,8 +186,8 @@ func (j *job) run(ctx context.Context, dsn string, stdout, stderr io.Writer) int
 		fmt.Fprintln(stderr, "extract:", err)
 		return 1
 	}
-	took := time.Since(out.begun)
-	fmt.Fprintf(stdout, "%s: %d rows in %.1fs, %.0f rows/s\n", j.out, out.rows, took.Seconds(), float64(out.rows)/took.Seconds())
+	query, rows := out.there.Sub(out.begun), time.Since(out.there)
+	fmt.Fprintf(stdout, "%s: %d rows in %.1fs, %.0f rows/s, after %.1fs for the query\n", j.out, out.rows, rows.Seconds(), float64(out.rows)/rows.Seconds(), query.Seconds())
 	return 0
 }
 

@@ -3,9 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"io"
 	"io/fs"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -362,13 +365,18 @@ func TestProgressIsALineEveryFewSecondsWithoutATerminal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		p := newProgress(&out)
+		for second := range 12 {
+			p.running(time.Duration(second) * time.Second)
+			time.Sleep(time.Second)
+		}
 		p.start(1000)
 		for range 4 {
 			time.Sleep(3 * time.Second)
 			p.add(100)
 		}
 		p.finish()
-		want := "extract: 200 of 1000 rows, 33 rows/s, 24s left\nextract: 400 of 1000 rows, 33 rows/s, 18s left\n"
+		want := "extract: running the query … 1 s\nextract: running the query … 6 s\nextract: running the query … 11 s\n" +
+			"extract: 200 of 1000 rows, 33 rows/s, 24s left\nextract: 400 of 1000 rows, 33 rows/s, 18s left\n"
 		if out.String() != want {
 			t.Errorf("got %q, want %q", &out, want)
 		}
@@ -387,4 +395,52 @@ func TestContextThatEndsStopsTheReading(t *testing.T) {
 	if names := list(t, dir); len(names) > 0 {
 		t.Errorf("it left %v", names)
 	}
+}
+
+// TestWhatAnEarlierKillLeftBehindIsNamed: and not removed, for its run may still go on.
+func TestWhatAnEarlierKillLeftBehindIsNamed(t *testing.T) {
+	srv := snowtest.New(t)
+	handleMany(srv)
+	dir := t.TempDir()
+	for _, name := range []string{".many.csv.ABCDEFGH.tmp", ".other.csv.ABCDEFGH.tmp", ".many.csv.tmp"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var stdout, stderr bytes.Buffer
+	if status := run(t.Context(), []string{"-query", manyQuery, "-out", filepath.Join(dir, "many.csv")}, srv.DSN(), &stdout, &stderr); status != 0 {
+		t.Fatalf("status %d: %s", status, &stderr)
+	}
+	text := stderr.String()
+	if !strings.Contains(text, "has left "+filepath.Join(dir, ".many.csv.ABCDEFGH.tmp")+";") || strings.Count(text, "has left") != 1 || len(list(t, dir)) != 4 {
+		t.Errorf("it says %q, and there are %v", text, list(t, dir))
+	}
+	if !strings.Contains(stdout.String(), " rows/s, after ") {
+		t.Errorf("it says %q", &stdout)
+	}
+}
+
+// refusing is a network in which nobody listens.
+type refusing struct{}
+
+func (refusing) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+}
+
+func TestWrongHostIsToldWithinTwentySeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := snowtest.New(t, snowtest.InMemory()).Config()
+		cfg.Transporter = refusing{}
+		connector, err := snowtether.NewConnector(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		db := sql.OpenDB(connector)
+		defer db.Close()
+		began := time.Now()
+		err = readAll(t.Context(), db, []string{manyQuery}, &output{open: newCSV, file: io.Discard, progress: newProgress(io.Discard)})
+		if took := time.Since(began); err == nil || took > 20*time.Second {
+			t.Errorf("after %v: %v", took, err)
+		}
+	})
 }

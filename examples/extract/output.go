@@ -4,6 +4,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"github.com/snowtether/snowtether/results"
 )
 
 // This file is where the rows of all readers come together.
@@ -15,7 +17,7 @@ type writer interface {
 }
 
 // A format begins a file, as soon as the columns are known.
-type format func(w io.Writer, columns []column) (writer, error)
+type format func(w io.Writer, columns []results.Column) (writer, error)
 
 // formats are told by the ending of the file's name.
 var formats = map[string]format{".csv": newCSV, ".parquet": newParquet}
@@ -26,6 +28,7 @@ type output struct {
 	file     io.Writer
 	progress *progress
 	begun    time.Time // the statements were sent
+	there    time.Time // their results were
 
 	mu      sync.Mutex
 	w       writer // nil until the columns are known
@@ -40,7 +43,7 @@ func (o *output) wait(readers int) { o.waiting = readers }
 // begin is called by each reader when its result is there. One without rows does
 // not know the scales of times: it does not decide what the file looks like unless
 // all are without.
-func (o *output) begin(columns []column, total int64) (err error) {
+func (o *output) begin(columns []results.Column, total int64) (err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.waiting--
@@ -51,6 +54,7 @@ func (o *output) begin(columns []column, total int64) (err error) {
 	}
 	o.total += total
 	if o.waiting == 0 {
+		o.there = time.Now()
 		o.progress.start(o.total)
 	}
 	return nil

@@ -12,6 +12,8 @@ import (
 	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/compress"
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
+
+	"github.com/snowtether/snowtether/results"
 )
 
 // This file writes Parquet.
@@ -25,14 +27,14 @@ type parquetWriter struct {
 	file   *pqarrow.FileWriter
 }
 
-func newParquet(w io.Writer, columns []column) (writer, error) {
+func newParquet(w io.Writer, columns []results.Column) (writer, error) {
 	fields := make([]arrow.Field, len(columns))
 	for i, c := range columns {
-		t, err := c.arrowType()
+		t, err := arrowType(c)
 		if err != nil {
 			return nil, err
 		}
-		fields[i] = arrow.Field{Name: c.name, Type: t, Nullable: true}
+		fields[i] = arrow.Field{Name: c.Name, Type: t, Nullable: true}
 	}
 	schema := arrow.NewSchema(fields, nil)
 	properties := parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Snappy), parquet.WithMaxRowGroupLength(rowGroup),
@@ -60,17 +62,17 @@ func (w *parquetWriter) write(b *batch) error {
 func (w *parquetWriter) close() error { return w.file.Close() }
 
 // arrowType is what a column becomes, whatever form its parts come in.
-func (c column) arrowType() (arrow.DataType, error) {
+func arrowType(c results.Column) (arrow.DataType, error) {
 	unit := arrow.Nanosecond
 	switch {
-	case c.scale <= 3:
+	case c.Scale <= 3:
 		unit = arrow.Millisecond
-	case c.scale <= 6:
+	case c.Scale <= 6:
 		unit = arrow.Microsecond
 	}
-	switch c.kind {
+	switch c.Type {
 	case "FIXED":
-		return &arrow.Decimal128Type{Precision: int32(c.precision), Scale: int32(c.scale)}, nil
+		return &arrow.Decimal128Type{Precision: int32(c.Precision), Scale: int32(c.Scale)}, nil
 	case "REAL":
 		return arrow.PrimitiveTypes.Float64, nil
 	case "TEXT", "VARIANT", "OBJECT", "ARRAY":
@@ -91,13 +93,13 @@ func (c column) arrowType() (arrow.DataType, error) {
 	case "TIMESTAMP_LTZ", "TIMESTAMP_TZ": // instants; Parquet has no place for the offset of each
 		return &arrow.TimestampType{Unit: unit, TimeZone: "UTC"}, nil
 	}
-	return nil, fmt.Errorf("column %s: Parquet has no type for Snowflake's %s; cast it to VARCHAR in the query", c.name, c.kind)
+	return nil, fmt.Errorf("column %s: Parquet has no type for Snowflake's %s; cast it to VARCHAR in the query", c.Name, c.Type)
 }
 
 // values converts a column of the batch.
 func (b *batch) values(i int, to arrow.DataType) (arrow.Array, error) {
 	from := b.Column(i)
-	if arrow.TypeEqual(from.DataType(), to) && b.columns[i].kind != "TIME" {
+	if arrow.TypeEqual(from.DataType(), to) && b.Columns[i].Type != "TIME" {
 		from.Retain()
 		return from, nil
 	}
@@ -126,14 +128,14 @@ func (b *batch) values(i int, to arrow.DataType) (arrow.Array, error) {
 			t := b.stamp(i, row)
 			if unit == arrow.Nanosecond && (t.Before(earliest) || t.After(latest)) {
 				return fmt.Errorf("column %s: %s cannot be written in nanoseconds, which reach from 1677 to 2262; cast the column to %s(6) in the query",
-					b.columns[i].name, t.Format(time.RFC3339Nano), b.columns[i].kind)
+					b.Columns[i].Name, t.Format(time.RFC3339Nano), b.Columns[i].Type)
 			}
 			stamp, err := arrow.TimestampFromTime(t, unit)
 			out.Append(stamp)
 			return err
 		}
 	default:
-		return nil, b.columns[i].unexpected(from)
+		return nil, unexpected(b.Columns[i], from)
 	}
 	for row := range rows {
 		if from.IsNull(row) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 )
 
 // This file writes a file that appears under its name only when it is complete.
@@ -42,6 +43,23 @@ func createTarget(path string) (*target, error) {
 		return nil, fmt.Errorf("no file can be created in the directory %s: %w", filepath.Dir(path), errors.Unwrap(err))
 	}
 	return &target{path: path, tmp: tmp}, nil
+}
+
+// remains are the temporary files of earlier runs for the same file. One of them may
+// belong to a run that still goes on, so they are only named.
+func (t *target) remains() (names []string) {
+	entries, err := os.ReadDir(filepath.Dir(t.path))
+	if err != nil {
+		return nil // it is only a hint
+	}
+	for _, e := range entries {
+		name := filepath.Join(filepath.Dir(t.path), e.Name())
+		rest, ours := strings.CutPrefix(e.Name(), "."+filepath.Base(t.path)+".")
+		if ours && len(rest) == len("ABCDEFGH.tmp") && strings.HasSuffix(rest, ".tmp") && name != t.tmp.Name() {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func (t *target) Write(p []byte) (int, error) { return t.tmp.Write(p) }

@@ -18,6 +18,7 @@ import (
 	"github.com/apache/arrow-go/v18/parquet/file"
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 
+	"github.com/snowtether/snowtether/results"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -244,7 +245,9 @@ func TestEmptyResultHasItsColumns(t *testing.T) {
 
 // Without rows, the scale of a time is not known.
 func TestPartitionWithoutRowsDoesNotDecideTheTypes(t *testing.T) {
-	kind := func(scale int) []column { return []column{{name: "T", kind: "TIMESTAMP_NTZ", scale: scale}} }
+	kind := func(scale int) []results.Column {
+		return []results.Column{{Name: "T", Type: "TIMESTAMP_NTZ", Scale: scale}}
+	}
 	for _, test := range []struct {
 		rows [2]int64
 		want string
