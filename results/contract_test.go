@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os/exec"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,7 +15,6 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/snowflakedb/gosnowflake/v2"
 
-	"github.com/snowtether/snowtether"
 	"github.com/snowtether/snowtether/results"
 	"github.com/snowtether/snowtether/snowtest"
 )
@@ -51,54 +49,6 @@ func TestFunctionIsCalledOnceAtATime(t *testing.T) {
 		}))
 		if err != nil {
 			t.Error(err)
-		}
-	})
-}
-
-func TestWhatIsNoReadIsRefusedAndNothingIsSent(t *testing.T) {
-	inBubble(t, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
-		for _, text := range []string{
-			"", " ; ", "-- nothing", "DROP TABLE t", "INSERT INTO t VALUES (1)", "SELECT 1; DROP TABLE t", "SELECT 1; SELECT 2", "CALL p()",
-			"BEGIN SELECT 1; END", "WITH p AS PROCEDURE () RETURNS INT AS 'x' CALL p()", "SELECT 1 ->> INSERT INTO t SELECT * FROM $1",
-			"USE ROLE r", "PUT file:///x @y", "COMMIT", "EXECUTE IMMEDIATE 'SELECT 1'", "secret-Word",
-		} {
-			fn := func(results.Batch) error { t.Errorf("%q: there are rows", text); return nil }
-			err := results.Read(t.Context(), db, results.SQL(text), fn)
-			rows, rowsErr := results.Rows(t.Context(), db, results.SQL(text))
-			if rowsErr == nil {
-				t.Errorf("%q: Rows takes it", text)
-				rows.Close()
-			}
-			if err == nil || !strings.HasPrefix(err.Error(), "results: SQL takes ") || strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), "secret") {
-				t.Errorf("%q: %v", text, err)
-			}
-		}
-		if n := len(srv.Stats().Requests); n > 0 {
-			t.Errorf("the server got %d kinds of requests", n)
-		}
-	})
-}
-
-func TestWrongSettingsAreOneLineThatSaysWhatIsRight(t *testing.T) {
-	inBubble(t, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
-		fn := func(results.Batch) error { return nil }
-		q := results.SQL(manyQuery)
-		for says, err := range map[string]error{
-			"Ahead(-1)":      results.Read(t.Context(), db, q, fn, results.Ahead(-1)),
-			"PartTimeout":    results.Read(t.Context(), db, q, fn, results.PartTimeout(0)),
-			"a function":     results.Read(t.Context(), db, q, nil),
-			"pool is nil":    results.Read(t.Context(), nil, q, fn),
-			"option 1 is":    results.Read(t.Context(), db, q, fn, nil),
-			"SQL or From":    results.Read(t.Context(), db, results.Query{}, fn),
-			"ID of a query":  results.Read(t.Context(), db, results.From("x y", 0), fn),
-			"first row is 0": results.Read(t.Context(), db, results.From("01b2c3d4-0000-0000-0000-000000000000", -1), fn),
-		} {
-			if err == nil || !strings.Contains(err.Error(), says) || !strings.HasPrefix(err.Error(), "results: ") || strings.Contains(err.Error(), "\n") {
-				t.Errorf("%s: %v", says, err)
-			}
-		}
-		if n := len(srv.Stats().Requests); n > 0 {
-			t.Errorf("the server got %d kinds of requests", n)
 		}
 	})
 }
@@ -305,17 +255,6 @@ func TestResultThatComesBackShorterIsNotTaken(t *testing.T) {
 	})
 }
 
-func TestJSONIsRefusedBeforeAnythingIsDelivered(t *testing.T) {
-	inBubble(t, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
-		for _, text := range []string{manyQuery, "SHOW TABLES"} {
-			err := results.Read(t.Context(), db, results.SQL(text), func(results.Batch) error { t.Error("there are rows"); return nil })
-			if !errors.Is(err, results.ErrNotArrow) || srv.Accepted(text) != 1 {
-				t.Errorf("%s, accepted %d times: %v", text, srv.Accepted(text), err)
-			}
-		}
-	}, snowtest.WithSessionParameter("GO_QUERY_RESULT_FORMAT", "JSON"))
-}
-
 func TestCancellationEndsTheReadingAtOnce(t *testing.T) {
 	for _, moment := range []string{"while the query runs", "while a part is downloaded", "between two tries"} {
 		t.Run(moment, func(t *testing.T) {
@@ -432,51 +371,6 @@ func TestPanicOfTheFunctionLeavesNothingBehind(t *testing.T) {
 	}, snowtest.AllowRepeats())
 }
 
-func TestEmptyResultHasColumnsAndNoRows(t *testing.T) {
-	inBubble(t, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
-		srv.Handle("FROM nothing", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
-			return &snowtest.Result{Kind: snowtest.KindSelect, Columns: []snowtest.Column{{Name: "N", Type: "fixed", Precision: 10, Scale: 2}}}, nil
-		})
-		var columns []results.Column
-		err := results.Read(t.Context(), db, results.SQL("SELECT * FROM nothing"), func(results.Batch) error { t.Error("there are rows"); return nil },
-			results.OnProgress(func(p results.Progress) { columns = p.Columns }))
-		if got := fmt.Sprint(columns); err != nil || got != "[{N FIXED 10 2 false}]" {
-			t.Errorf("%s, %v", got, err)
-		}
-	})
-}
-
-func TestArgumentsAreBound(t *testing.T) {
-	inBubble(t, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
-		var bound string
-		srv.Handle("FROM bound", func(_ context.Context, st *snowtest.Statement) (*snowtest.Result, error) {
-			for i := 1; i <= len(st.Binds); i++ {
-				bound += fmt.Sprint(*st.Binds[i-1].Value, ";")
-			}
-			return snowtest.Rows([]string{"N"}, []any{1}), nil
-		})
-		q := results.SQL("SELECT * FROM bound WHERE a = ? AND b = ? AND c = ?", 5, "x", sql.NullString{String: "y", Valid: true})
-		if err := results.Read(t.Context(), db, q, func(results.Batch) error { return nil }); err != nil || bound != "5;x;y;" {
-			t.Errorf("%q, %v", bound, err)
-		}
-	})
-}
-
-// TestDriverDoesNotImportResults: Arrow's compute, which results needs, doubles a binary.
-func TestDriverDoesNotImportResults(t *testing.T) {
-	for _, pkg := range []string{"github.com/snowtether/snowtether", "github.com/snowtether/snowtether/snowtest"} {
-		deps, err := exec.CommandContext(t.Context(), "go", "list", "-deps", pkg).Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, dep := range strings.Fields(string(deps)) {
-			if strings.HasSuffix(dep, "/results") || strings.Contains(dep, "/arrow/compute") || strings.HasSuffix(dep, "/arrowbatches") {
-				t.Errorf("%s imports %s", pkg, dep)
-			}
-		}
-	}
-}
-
 // With gosnowflake's own pool, too, a result is fetched again; the query is gosnowflake's business.
 func TestPlainPoolSurvivesALossInTheMiddle(t *testing.T) {
 	for _, b := range breaks {
@@ -488,5 +382,3 @@ func TestPlainPoolSurvivesALossInTheMiddle(t *testing.T) {
 		})
 	}
 }
-
-var _ = snowtether.DriverName

@@ -41,6 +41,7 @@ type reader struct {
 	total int64       // -1: not known
 
 	tries   int  // without a row
+	stale   bool // the connection did not give the result: whatever it was, the next try gets another
 	unknown bool // the server said nothing about the query when it was asked last
 	since   time.Time
 	pause   *backoff.ExponentialBackOff
@@ -104,7 +105,7 @@ func (r *reader) try() (Batch, error) {
 	}
 	if r.src == nil {
 		if err := r.open(); err != nil {
-			r.discard() // whatever it was, the next try gets another session
+			r.stale = true
 			return Batch{}, err
 		}
 	}
@@ -136,6 +137,10 @@ func (r *reader) again(cause error) error {
 	r.tries++
 	if r.tries >= maxTries && time.Since(r.since) >= minPatience {
 		return fmt.Errorf("given up after %d tries without a row: %w", r.tries, cause)
+	}
+	if r.stale {
+		r.discard()
+		r.stale = false
 	}
 	r.report(cause)
 	timer := time.NewTimer(r.pause.NextBackOff())
@@ -304,7 +309,8 @@ func (r *reader) report(cause error) {
 	if r.onProgress == nil {
 		return
 	}
-	p := Progress{QueryID: r.id, Running: r.first == nil, Rows: r.row - r.q.row, Total: r.total, Elapsed: time.Since(r.begun), Fetches: r.fetches, Again: cause}
+	p := Progress{QueryID: r.id, Running: r.first == nil, Rows: r.row, Total: r.total, Fetches: r.fetches, Again: cause}
+	p.Elapsed = time.Since(r.begun)
 	if r.first != nil {
 		p.Columns = r.first.columns
 	}

@@ -82,7 +82,7 @@ type Column struct {
 type Progress struct {
 	QueryID     string        // empty while it is not known
 	Running     bool          // the query is, or a connection is waited for
-	Rows, Total int64         // handed out, and of the result; Total is -1 while it is not known
+	Rows, Total int64         // before the next one, and of the result; Total is -1 while it is not known
 	Columns     []Column      // nil while they are not known
 	Elapsed     time.Duration // since the reading began
 	Fetches     int           // times that the result was fetched, the first time included
@@ -100,8 +100,7 @@ type settings struct {
 }
 
 // Ahead sets how many parts of the result are downloaded before they are wanted; the default is 3.
-// With the part that is being read, parts+1 are in memory. Snowflake makes the first parts small
-// and later ones larger, up to some 20 MB each, compressed less.
+// With the part that is being read, parts+1 are in memory. How large a part is, Snowflake decides.
 func Ahead(parts int) Option {
 	return func(s *settings) error {
 		if parts < 0 || parts > 1000 {

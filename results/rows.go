@@ -6,7 +6,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"io"
-	"reflect"
 )
 
 // This file is the row-wise form: a real *sql.Rows over the batches.
@@ -24,20 +23,25 @@ func Rows(ctx context.Context, db *sql.DB, q Query, opts ...Option) (*sql.Rows, 
 	if err != nil {
 		return nil, err
 	}
+	opened := false
+	defer func() {
+		if !opened { // also where the program's OnProgress panics
+			r.close()
+		}
+	}()
 	rows, err := r.rows()
 	if err != nil {
-		r.close()
 		return nil, r.fail(err)
 	}
 	// What is already open goes on after Close, which ends the goroutine of this pool of one.
 	pool := sql.OpenDB(&one{rows: rows})
 	defer pool.Close()
-	opened, err := pool.QueryContext(r.ctx, "")
+	list, err := pool.QueryContext(r.ctx, "")
 	if err != nil {
-		r.close()
 		return nil, r.fail(err)
 	}
-	return opened, nil
+	opened = true
+	return list, nil
 }
 
 // rows are the reader's rows: from batches, or as they come where the result is JSON.
@@ -89,13 +93,10 @@ var (
 // take makes a batch the one whose rows come next.
 func (b *batched) take(next Batch) error {
 	values := make([]func(int) driver.Value, len(next.Columns))
-	for i, c := range next.Columns {
+	for i := range values {
 		var err error
 		if values[i], err = next.value(i, b.ColumnTypeScanType(i)); err != nil {
 			return err
-		}
-		if values[i] == nil {
-			return c.unexpected(next.original.Column(i))
 		}
 	}
 	b.batch, b.values, b.row = next, values, 0
@@ -177,6 +178,3 @@ func (o *one) Close() error                                 { return nil }
 func (o *one) QueryContext(context.Context, string, []driver.NamedValue) (driver.Rows, error) {
 	return o.rows, nil
 }
-
-// scansInto reports whether a column's values are of this type.
-func scansInto[T any](t reflect.Type) bool { return t == reflect.TypeFor[T]() }

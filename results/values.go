@@ -16,8 +16,10 @@ import (
 
 // This file gives the values of a column as plain rows would.
 
-// value gives the values of a column for its rows that are not NULL; it is nil for a form that is
-// not known. The scan type tells a program's WithHigherPrecision.
+// The scan types of numbers where the program asks for WithHigherPrecision.
+var bigInt, bigFloat = reflect.TypeFor[*big.Int](), reflect.TypeFor[*big.Float]()
+
+// value gives the values of a column for its rows that are not NULL.
 func (b *Batch) value(i int, scan reflect.Type) (func(row int) driver.Value, error) {
 	c := b.Columns[i]
 	switch {
@@ -71,9 +73,9 @@ func (b *Batch) numbers(i int, scan reflect.Type) (func(row int) driver.Value, e
 		return nil, c.unexpected(b.original.Column(i))
 	}
 	switch {
-	case scansInto[*big.Int](scan):
+	case scan == bigInt:
 		return func(row int) driver.Value { return big.NewInt(integer(row)) }, nil
-	case scansInto[*big.Float](scan):
+	case scan == bigFloat:
 		return func(row int) driver.Value { return quotient(big.NewInt(integer(row)), c.Scale) }, nil
 	case c.Scale == 0:
 		return func(row int) driver.Value { return strconv.FormatInt(integer(row), 10) }, nil
@@ -84,9 +86,9 @@ func (b *Batch) numbers(i int, scan reflect.Type) (func(row int) driver.Value, e
 // wide gives the values of a NUMBER that comes as a decimal.
 func wide(value func(int) decimal128.Num, scale int, scan reflect.Type) func(row int) driver.Value {
 	switch {
-	case scansInto[*big.Int](scan):
+	case scan == bigInt:
 		return func(row int) driver.Value { return value(row).BigInt() }
-	case scansInto[*big.Float](scan):
+	case scan == bigFloat:
 		return func(row int) driver.Value { return quotient(value(row).BigInt(), scale) }
 	}
 	return func(row int) driver.Value { return point(value(row).BigInt().String(), scale) }
