@@ -123,31 +123,61 @@ func (b *Batch) times(i int) (arrow.Array, error) {
 	case "TIMESTAMP_TZ":
 		to.TimeZone = "UTC"
 	}
+	instants, err := instantsOf(c, b.original.Column(i))
+	if err != nil {
+		return nil, err
+	}
 	builder := array.NewTimestampBuilder(pool, to)
 	defer builder.Release()
 	rows := int(b.original.NumRows())
 	builder.Reserve(rows)
 	for row := range rows {
-		t, ok := timestamp(b.original, b.part, c, i, row, b.zone)
-		switch {
-		case !ok:
+		if b.original.Column(i).IsNull(row) {
 			builder.AppendNull()
-		case to.Unit == arrow.Millisecond:
-			builder.Append(arrow.Timestamp(t.UnixMilli()))
-		case to.Unit == arrow.Microsecond:
-			builder.Append(arrow.Timestamp(t.UnixMicro()))
-		case t.Before(earliest) || t.After(latest):
+			continue
+		}
+		value, ok := instants(row)
+		if !ok {
+			t, _ := timestamp(b.original, b.part, c, i, row, b.zone)
 			return nil, fmt.Errorf("column %s: %s does not fit into nanoseconds, which reach from 1677 to 2262; cast the column to %s(6) in the query, or read with OriginalTimestamps",
 				c.Name, t.Format(time.RFC3339Nano), c.Type)
-		default:
-			builder.Append(arrow.Timestamp(t.UnixNano()))
 		}
+		builder.Append(value)
 	}
 	return builder.NewArray(), nil
 }
 
-// What 64 bits of nanoseconds can hold.
-var earliest, latest = time.Unix(0, math.MinInt64), time.Unix(0, math.MaxInt64)
+// instantsOf gives the values of a column of timestamps in its unit, without a detour over
+// time.Time. It is false where one does not fit.
+func instantsOf(c Column, column arrow.Array) (func(row int) (arrow.Timestamp, bool), error) {
+	digits := 3 * int(c.unit()) // of the unit: milli-, micro- or nanoseconds
+	values := column
+	if parts, ok := column.(*array.Struct); ok {
+		values = parts.Field(0)
+		if c.Type != "TIMESTAMP_TZ" || parts.NumField() == 3 { // seconds, and a fraction of nanoseconds
+			fractions, ok := parts.Field(1).(*array.Int32)
+			seconds, both := values.(*array.Int64)
+			if !ok || !both {
+				return nil, c.unexpected(column)
+			}
+			up, down := int64(math.Pow10(digits)), int64(math.Pow10(9-digits))
+			return func(row int) (arrow.Timestamp, bool) {
+				whole, fraction := seconds.Value(row), int64(fractions.Value(row))/down
+				at := whole*up + fraction
+				return arrow.Timestamp(at), whole > math.MinInt64/up && whole < math.MaxInt64/up
+			}, nil
+		}
+	}
+	numbers, ok := values.(*array.Int64)
+	if !ok {
+		return nil, c.unexpected(column)
+	}
+	factor := int64(math.Pow10(digits - c.Scale))
+	return func(row int) (arrow.Timestamp, bool) {
+		v := numbers.Value(row)
+		return arrow.Timestamp(v * factor), v <= math.MaxInt64/factor && v >= math.MinInt64/factor
+	}, nil
+}
 
 // clockValues converts a column of TIME, which gosnowflake v2.1.0 calls nanoseconds, whatever they
 // are.

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/jmoiron/sqlx"
 	"github.com/snowflakedb/gosnowflake/v2"
@@ -308,6 +309,12 @@ func TestTimesOfBatchesAreArrowsOwn(t *testing.T) {
 				switch values := b.Column(i).(type) {
 				case *array.Time64, *array.Timestamp:
 					got[c.Name] += values.DataType().String() + " " + values.ValueStr(0) + "; "
+				}
+				for row := range int(b.NumRows()) {
+					stamps, _ := b.Column(i).(*array.Timestamp)
+					if at, ok := b.Timestamp(i, row); ok && !stamps.Value(row).ToTime(stamps.DataType().(*arrow.TimestampType).Unit).Equal(at) {
+						t.Errorf("%s: %v is %s", c.Name, at, stamps.ValueStr(row))
+					}
 				}
 				at, ok := b.Timestamp(i, 0)
 				if _, stamp := b.Column(i).(*array.Timestamp); ok != (stamp && b.Column(i).IsValid(0)) {
