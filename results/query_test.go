@@ -8,6 +8,9 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether/results"
 	"github.com/snowtether/snowtether/snowtest"
@@ -135,4 +138,32 @@ func TestWrongQueryLeavesItsSessionInThePool(t *testing.T) {
 			t.Errorf("%d logins, accepted %d times", n, srv.Accepted("SELECT * FROM missing"))
 		}
 	}, snowtest.AllowRepeats())
+}
+
+// TestFromWaitsForAQueryThatStillRuns: perhaps another process has sent it.
+func TestFromWaitsForAQueryThatStillRuns(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
+		srv.Handle("FROM slow", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
+			time.Sleep(3 * time.Minute)
+			return snowtest.Rows([]string{"N"}, []any{1}), nil
+		})
+		ids := make(chan string, 1)
+		sent := make(chan error, 1)
+		go func() {
+			sent <- results.Read(gosnowflake.WithQueryIDChan(t.Context(), ids), db, results.SQL("SELECT * FROM slow"), func(results.Batch) error { return nil })
+		}()
+		began, rows, running := time.Now(), int64(0), 0
+		err := results.Read(t.Context(), db, results.From(<-ids, 0), func(b results.Batch) error { rows += b.NumRows(); return nil },
+			results.OnProgress(func(p results.Progress) {
+				if p.Running {
+					running++
+				}
+			}))
+		if took := time.Since(began); err != nil || <-sent != nil || rows != 1 || took < time.Minute || took > 4*time.Minute || running < 60 {
+			t.Errorf("after %v, %d reports and %d rows: %v", took, running, rows, err)
+		}
+		if n := srv.Accepted("SELECT * FROM slow"); n != 1 {
+			t.Errorf("the query was accepted %d times", n)
+		}
+	})
 }
