@@ -162,6 +162,9 @@ var breaks = []struct {
 	{"the tokens and the URLs have expired", true, func(srv *snowtest.Server, part int) {
 		srv.Control(at(part, snowtest.Fault{Run: true, Status: 403, After: func() { srv.ExpireChunkURLs(); srv.ExpireMasterTokens() }}))
 	}},
+	{"the session's token and the URLs have expired", true, func(srv *snowtest.Server, part int) {
+		srv.Control(at(part, snowtest.Fault{Run: true, Status: 403, After: func() { srv.ExpireChunkURLs(); srv.ExpireSessionTokens() }}))
+	}},
 	{"the session is gone", false, func(srv *snowtest.Server, part int) {
 		srv.Control(at(part, snowtest.Fault{After: func() { srv.AbortSessions() }}))
 	}},

@@ -99,7 +99,8 @@ type settings struct {
 	onProgress func(Progress)
 }
 
-// Ahead sets how many parts of the result are downloaded before they are wanted; the default is 3.
+// Ahead sets how many parts of the result are downloaded before they are wanted, from 0 to 1000; the
+// default is 3.
 // With the part that is being read, parts+1 are in memory. How large a part is, Snowflake decides.
 func Ahead(parts int) Option {
 	return func(s *settings) error {
@@ -111,12 +112,12 @@ func Ahead(parts int) Option {
 	}
 }
 
-// PartTimeout bounds the download of one part; the default is 2 minutes. A part that takes longer
+// PartTimeout bounds the download of one part, to 24 hours at most; the default is 2 minutes. A part that takes longer
 // is given up and fetched anew, with twice the time at each new try, at most 8 times d.
 func PartTimeout(d time.Duration) Option {
 	return func(s *settings) error {
-		if d <= 0 {
-			return fmt.Errorf("PartTimeout(%v): the time must be positive", d)
+		if d <= 0 || d > 24*time.Hour {
+			return fmt.Errorf("PartTimeout(%v): the time must be positive, and at most 24h", d)
 		}
 		s.limit = d
 		return nil
