@@ -3,6 +3,7 @@ package results_test
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -166,4 +167,33 @@ func TestFromWaitsForAQueryThatStillRuns(t *testing.T) {
 			t.Errorf("the query was accepted %d times", n)
 		}
 	})
+}
+
+// forgetful is a connector around gosnowflake's whose connections lose the ID that a result is to be
+// fetched by.
+type forgetful struct{ driver.Connector }
+
+func (f forgetful) Connect(ctx context.Context) (driver.Conn, error) {
+	c, err := f.Connector.Connect(ctx)
+	return forgetting{c}, err
+}
+
+type forgetting struct{ driver.Conn }
+
+func (f forgetting) QueryContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Rows, error) {
+	return f.Conn.(driver.QueryerContext).QueryContext(context.WithValue(ctx, gosnowflake.ContextKey("SF_FETCH_RESULT_BY_ID"), nil), text, args)
+}
+
+// TestQueryIsNotRunAgainWhereItsResultCannotBeFetched: by a wrapper that loses the context.
+func TestQueryIsNotRunAgainWhereItsResultCannotBeFetched(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server, _ *sql.DB) {
+		db := sql.OpenDB(forgetful{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())})
+		defer db.Close()
+		srv.Control(at(5, snowtest.Fault{Status: 403}))
+		y := &tally{t: t}
+		err := results.Read(t.Context(), db, results.SQL(manyQuery), y.take)
+		if n := srv.Accepted(manyQuery); err == nil || n != 1 {
+			t.Errorf("accepted %d times, %d rows: %v", n, y.next, err)
+		}
+	}, snowtest.AllowRepeats())
 }

@@ -206,11 +206,15 @@ func (r *reader) fetch() (*source, error) {
 	return src, err
 }
 
+// noStatement stands where a fetch has a text, which gosnowflake does not send. Sent all the same, by
+// what drops the context with the ID in it, it is no statement, and the query does not run again.
+const noStatement = "results fetches a result by its ID"
+
 // ask sends the query, or asks for its result.
 func (r *reader) ask() (rows driver.Rows, _ error) {
-	asked := arrowContext(r.ctx)
+	asked, q := arrowContext(r.ctx), r.q
 	if r.id != "" {
-		asked = gosnowflake.WithFetchResultByID(asked, r.id)
+		asked, q = gosnowflake.WithFetchResultByID(asked, r.id), Query{text: noStatement}
 	}
 	var failed error
 	err := r.conn.Raw(func(c any) error {
@@ -219,12 +223,12 @@ func (r *reader) ask() (rows driver.Rows, _ error) {
 			failed = backoff.Permanent(fmt.Errorf("the pool's connections are a %T: they must be snowtether's or gosnowflake's", c))
 			return nil
 		}
-		args, err := r.q.named(c)
+		args, err := q.named(c)
 		if err != nil {
 			failed = backoff.Permanent(err)
 			return nil
 		}
-		rows, failed = conn.QueryContext(asked, r.q.text, args)
+		rows, failed = conn.QueryContext(asked, q.text, args)
 		return nil
 	})
 	return rows, cmp.Or(failed, err)
