@@ -41,7 +41,8 @@ func (r *rewriter) call(name token) (piece string, variant bool) {
 	} else {
 		r.fail(compileError("002140", "42601", "Unknown function %s.", c.name))
 	}
-	return piece, variantFunctions[c.name]
+	is := resultOf[c.name]
+	return piece, is != nil && is.typ.semi()
 }
 
 // sameFunctions mean in DuckDB what they mean in Snowflake. A function that is
@@ -66,9 +67,22 @@ var macroFunctions = func() map[string]bool {
 	return names
 }()
 
-// variantFunctions yield a VARIANT, an OBJECT or an ARRAY.
-var variantFunctions = wordSet(`PARSE_JSON TRY_PARSE_JSON OBJECT_CONSTRUCT OBJECT_CONSTRUCT_KEEP_NULL ARRAY_CONSTRUCT
-	ARRAY_AGG GET_PATH GET TO_VARIANT TO_OBJECT TO_ARRAY SPLIT`)
+// resultOf says what some functions yield, besides what DuckDB knows.
+var resultOf = func() map[string]*static {
+	m := map[string]*static{}
+	for typ, functions := range map[string]string{
+		"VARIANT":       "PARSE_JSON TRY_PARSE_JSON GET_PATH GET TO_VARIANT",
+		"OBJECT":        "OBJECT_CONSTRUCT OBJECT_CONSTRUCT_KEEP_NULL TO_OBJECT AS_OBJECT",
+		"ARRAY":         "ARRAY_CONSTRUCT ARRAY_AGG TO_ARRAY SPLIT OBJECT_KEYS AS_ARRAY",
+		"TIMESTAMP_LTZ": "CURRENT_TIMESTAMP GETDATE LOCALTIMESTAMP SYSTIMESTAMP",
+		"TIMESTAMP_TZ":  "TO_TIMESTAMP_TZ TRY_TO_TIMESTAMP_TZ",
+	} {
+		for name := range wordSet(functions) {
+			m[name] = &static{typ: sfType{name: typ}}
+		}
+	}
+	return m
+}()
 
 func (c *call) read() {
 	r := c.r

@@ -193,7 +193,7 @@ func (t sfType) cast(expr string, variant, try bool) string {
 	case t.semi():
 		return "sf_variant(" + expr + ")"
 	case castMacros[t.duck()] != "":
-		return prefix + castMacros[t.duck()] + "(" + expr + ")"
+		return t.cut(prefix + castMacros[t.duck()] + "(" + expr + ")")
 	case variant:
 		expr = "sf_text(" + expr + ")"
 	case isName(expr):
@@ -203,6 +203,22 @@ func (t sfType) cast(expr string, variant, try bool) string {
 	return fn + "(" + expr + " AS " + t.duck() + ")"
 }
 
+// cut drops the digits after the second that the type does not keep.
+func (t sfType) cut(expr string) string {
+	if !t.loses() {
+		return expr
+	}
+	return fmt.Sprintf("sf_cut_%s(%s, %d)", castMacros[t.base()], expr, pow10(6-t.arg(9)))
+}
+
+func pow10(n int) int {
+	v := 1
+	for range n {
+		v *= 10
+	}
+	return v
+}
+
 // isName reports whether an expression is a name and no more.
 func isName(expr string) bool {
 	return expr != "" && !isDigit(expr[0]) && strings.IndexFunc(expr, func(c rune) bool {
@@ -210,25 +226,18 @@ func isName(expr string) bool {
 	}) < 0
 }
 
-// castType reads the type of a cast.
-func (r *rewriter) castType() sfType {
-	typ := r.dataType()
-	if typ.loses() {
-		r.fail(unsupported("CAST to %s", typ.declared()))
-	}
-	return typ
-}
-
 // castCall reads CAST(x AS type) after its first word.
 func (r *rewriter) castCall(try bool) (string, bool) {
 	r.expectOp("(")
 	expr := r.region(func(t token) bool { return t.word("AS") })
+	from := r.is
 	variant := strings.HasPrefix(expr, "sf_get(") || strings.HasPrefix(expr, "parse_json(")
 	if !r.accept("AS") {
 		r.fail(r.unexpected(r.peek()))
 		return "", false
 	}
-	typ := r.castType()
+	typ := r.dataType()
 	r.expectOp(")")
+	r.cast = &static{typ: typ, notNull: !try && from != nil && from.notNull}
 	return typ.cast(expr, variant, try), typ.semi()
 }

@@ -58,7 +58,8 @@ func (w *work) insert(ctx context.Context, r *rewriter) *change {
 		r.fail(r.unexpected(r.peek()))
 		return c
 	}
-	target, list := r.objectName().sql(), "*"
+	table := r.objectName()
+	target, list := table.sql(), "*"
 	c.head = "INSERT INTO " + target
 	if r.peek().is("(") && !r.at(1).word("SELECT", "WITH") && !r.at(1).is("(") {
 		list = strings.Join(r.columnNames(), ", ")
@@ -67,7 +68,7 @@ func (w *work) insert(ctx context.Context, r *rewriter) *change {
 	if r.err != nil {
 		return c
 	}
-	columns, _, err := query(ctx, w.conn, "SELECT "+list+" FROM "+target, true)
+	columns, err := w.columnsOf(ctx, table, list)
 	if err != nil {
 		r.fail(err)
 		return c
@@ -92,6 +93,20 @@ func (w *work) insert(ctx context.Context, r *rewriter) *change {
 	}
 	c.text = c.head + " VALUES (" + strings.Join(rows, "), (") + ")"
 	return c
+}
+
+// columnsOf describes columns of a table that is changed: all, or those of a list.
+func (w *work) columnsOf(ctx context.Context, table object, list string) ([]snowtest.Column, error) {
+	columns, _, err := query(ctx, w.conn, "SELECT "+list+" FROM "+table.sql(), true)
+	if err != nil {
+		return nil, err
+	}
+	o := &outline{sources: []source{{object: table, alias: table.name}}}
+	for _, c := range columns {
+		o.items = append(o.items, outlineItem{column: []string{c.Name}})
+	}
+	w.described(ctx, columns, o)
+	return columns, nil
 }
 
 // row reads one row of VALUES, for these columns.
@@ -119,7 +134,7 @@ func (w *work) target(ctx context.Context, r *rewriter, stop string) (text, alia
 		return "", "", nil
 	}
 	text, alias = name.sql(), quoteIdent(name.name)
-	columns, _, err := query(ctx, w.conn, "SELECT * FROM "+text, true)
+	columns, err := w.columnsOf(ctx, name, "*")
 	if err != nil {
 		r.fail(err)
 	}
@@ -275,6 +290,8 @@ func assigned(c snowtest.Column, expr string) string {
 		return "sf_binary(" + expr + ")"
 	case c.Type == "text" && !isText(expr):
 		return "sf_text(" + expr + ")"
+	case fewerDigits(c):
+		return sfType{name: strings.ToUpper(c.Type), args: []int{int(c.Scale)}}.cast(expr, false, false)
 	case c.Type == "date" || c.Type == "time" || strings.HasPrefix(c.Type, "timestamp"):
 		return "sf_time_text(" + expr + ", '" + timeTypes[c.Type] + "')"
 	case c.Type == "fixed" && c.Precision == 38 && c.Scale == 0 && !(len(expr) <= 18 && strings.Trim(expr, "0123456789") == ""):
@@ -283,7 +300,24 @@ func assigned(c snowtest.Column, expr string) string {
 	return expr
 }
 
-var timeTypes = map[string]string{"date": "DATE", "time": "TIME", "timestamp_ntz": "TIMESTAMP", "timestamp_ltz": "TIMESTAMPTZ"}
+var timeTypes = map[string]string{"date": "DATE", "time": "TIME", "timestamp_ntz": "TIMESTAMP", "timestamp_ltz": "TIMESTAMPTZ", "timestamp_tz": "TIMESTAMPTZ"}
+
+// fewerDigits reports whether a column of times keeps fewer digits after the second
+// than DuckDB does.
+func fewerDigits(c snowtest.Column) bool {
+	return (c.Type == "time" || strings.HasPrefix(c.Type, "timestamp")) && c.Scale < 6
+}
+
+// kindOf gives what DuckDB has of a column's type.
+func kindOf(c snowtest.Column) string {
+	switch c.Type {
+	case "array", "object":
+		return "variant"
+	case "timestamp_tz":
+		return "timestamp_ltz"
+	}
+	return c.Type
+}
 
 // converted gives the query of an INSERT, its columns converted where that is
 // needed.
@@ -297,7 +331,7 @@ func (w *work) converted(ctx context.Context, text string, target []snowtest.Col
 	for i, c := range source {
 		names[i] = "c" + strconv.Itoa(i)
 		items[i] = names[i]
-		if i < len(target) && c.Type != target[i].Type {
+		if i < len(target) && (kindOf(c) != kindOf(target[i]) || fewerDigits(target[i])) {
 			items[i] = assigned(target[i], names[i])
 			change = change || items[i] != names[i]
 		}

@@ -51,6 +51,12 @@ CREATE MACRO sf_timestamptz(x) AS CASE
 CREATE MACRO sf_try_timestamp(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_try_read_time(sf_text(x), 'TIMESTAMP') AS TIMESTAMP) ELSE sf_timestamp(x) END;
 CREATE MACRO sf_try_timestamptz(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_try_read_time(sf_text(x), 'TIMESTAMPTZ') AS TIMESTAMPTZ) ELSE sf_timestamptz(x) END;
 
+-- Times with fewer digits: what is beyond is cut off. The unit counts microseconds.
+CREATE MACRO sf_cut_units(us, unit) AS us - system.main."%"(system.main."%"(us, unit) + unit, unit);
+CREATE MACRO sf_cut_timestamp(x, unit) AS make_timestamp(sf_cut_units(epoch_us(x), unit));
+CREATE MACRO sf_cut_timestamptz(x, unit) AS timezone('UTC', make_timestamp(sf_cut_units(epoch_us(x), unit)));
+CREATE MACRO sf_cut_time(x, unit) AS CAST(make_timestamp(sf_cut_units(epoch_us(x), unit)) AS TIME);
+
 -- Arithmetic. The quotient of two decimals is exact, rounded half away from
 -- zero, with six digits more than the dividend, but not more than twelve. DuckDB's
 -- is a double. The CASE of its type leaves room for 26 digits before the point, and

@@ -30,6 +30,12 @@ type rewriter struct {
 	generators int           // TABLE(GENERATOR(...)) in the statement
 	wait       time.Duration // what SYSTEM$WAIT asks for
 	deferred   bool          // the text is kept: a view, or a column's default
+
+	top     *region // the outermost
+	outline *outline
+	is      *static  // of the region that was read last, if it was one operand
+	column  []string // and if that was a column
+	cast    *static  // what CAST has just made
 }
 
 func (s *session) rewriter(src string, toks []token, st *snowtest.Statement, now time.Time) *rewriter {
@@ -126,18 +132,26 @@ type region struct {
 	from    bool // inside a FROM clause
 	with    bool // among the names of a WITH clause
 	lastOp  string
+	is      *static  // what is known of the operand that comes, and then of the last
+	column  []string // the last operand is this column
 }
 
 // region rewrites up to a closing bracket, the end, or a token at which stop
 // says so.
 func (r *rewriter) region(stop func(token) bool) string {
 	g := &region{r: r}
+	if r.top == nil {
+		r.top = g
+	}
 	for r.err == nil {
 		t := r.peek()
 		if t.kind == tEOF || t.is(")") || t.is("]") || t.is("}") || stop != nil && stop(t) {
 			break
 		}
 		g.next(t)
+	}
+	if r.is, r.column = nil, nil; len(g.out) == 1 {
+		r.is, r.column = g.is, g.column
 	}
 	return strings.Join(g.out, " ")
 }
@@ -149,6 +163,7 @@ func (r *rewriter) regionUntil(end int) string {
 func (g *region) push(piece string) {
 	g.out = append(g.out, piece)
 	g.operand, g.wrapped, g.lastOp = false, false, ""
+	g.is, g.column = nil, nil
 }
 
 func (g *region) next(t token) {
@@ -156,9 +171,11 @@ func (g *region) next(t token) {
 	switch t.kind {
 	case tNumber:
 		r.i++
+		g.is = literalOf(t)
 		g.addOperand(g.number(t), false)
 	case tString:
 		r.i++
+		g.is = literalOf(t)
 		g.addOperand(quoteString(t.text), false)
 	case tHex:
 		r.i++
@@ -191,20 +208,24 @@ func (g *region) number(t token) string {
 func (g *region) addOperand(piece string, variant bool) {
 	r := g.r
 	literal := strings.HasPrefix(piece, "'")
+	is, column := g.is, g.column
 	for r.err == nil {
 		t := r.peek()
 		switch {
 		case t.is("::"):
 			r.i++
-			typ := r.castType()
+			typ := r.dataType()
 			if r.err != nil {
 				return
 			}
+			is, column = &static{typ: typ, notNull: is != nil && is.notNull}, nil
 			piece, variant = typ.cast(piece, variant, false), typ.semi()
 		case t.is(":") && (r.at(1).ident()):
+			is, column = nil, nil
 			r.i++
 			piece, variant = "sf_get("+piece+", "+quoteString(r.path())+")", true
 		case t.is("["):
+			is, column = nil, nil
 			piece, variant = "sf_get("+piece+", "+quoteString(joinPath([]string{r.subscript()}))+")", true
 		default:
 			wrap := g.concat && !t.is("*") && !t.is("/") && !t.is("%")
@@ -213,6 +234,9 @@ func (g *region) addOperand(piece string, variant bool) {
 			}
 			g.push(piece)
 			g.operand, g.wrapped, g.concat = true, wrap, false
+			if !wrap {
+				g.is, g.column = is, column
+			}
 			return
 		}
 		literal = false
@@ -274,6 +298,7 @@ func (g *region) op(t token) {
 		r.i++
 		inner := r.region(nil)
 		r.expectOp(")")
+		g.is, g.column = r.is, r.column
 		g.addOperand("("+inner+")", false)
 	case "||":
 		r.i++
@@ -308,6 +333,9 @@ func (g *region) op(t token) {
 		r.i++
 		g.push(t.text)
 		g.lastOp = t.text
+		if t.text == "," && g.from {
+			g.tableSource()
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package duckdb
 import (
 	"context"
 	"database/sql/driver"
+	"time"
 
 	duck "github.com/duckdb/duckdb-go/v2"
 
@@ -93,6 +94,18 @@ func (r *resultRows) columns() ([]snowtest.Column, error) {
 		}
 	}
 	return columns, nil
+}
+
+// reshape writes times with the digits that their columns have.
+func (r *resultRows) reshape(columns []snowtest.Column, zone *time.Location) {
+	if r == nil {
+		return
+	}
+	for i, c := range columns {
+		if w := timeWriter(c, zone); w != nil {
+			r.write[i] = w
+		}
+	}
 }
 
 func (r *resultRows) close() {

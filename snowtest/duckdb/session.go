@@ -155,6 +155,10 @@ func (w *work) query(ctx context.Context) (*snowtest.Result, error) {
 	res := &snowtest.Result{Kind: snowtest.KindSelect, ReadOnly: true}
 	var rows *resultRows
 	res.Columns, rows, err = openRows(ctx, w.conn, text, w.st.DescribeOnly)
+	if err == nil {
+		w.described(ctx, res.Columns, r.outline)
+		rows.reshape(res.Columns, w.zone())
+	}
 	if w.st.DescribeOnly {
 		return res, err
 	}

@@ -9,6 +9,9 @@ import (
 // tableSource checks what follows FROM or JOIN.
 func (g *region) tableSource() {
 	r := g.r
+	if g == r.top && r.outline != nil {
+		r.outline.sources = append(r.outline.sources, r.source())
+	}
 	switch t := r.peek(); {
 	case t.kind == tString:
 		r.fail(r.unexpected(t))

@@ -104,7 +104,11 @@ func (w *work) createTable(r *rewriter, f createFlags) (*definition, object) {
 			if names != nil {
 				head += " (" + strings.Join(names, ", ") + ")"
 			}
-			return w.statements(head+" AS "+text, note)(ctx)
+			notes, err := w.queryNotes(ctx, query, name, r.outline)
+			if err != nil {
+				return err
+			}
+			return w.statements(append([]string{head + " AS " + text, note}, notes...)...)(ctx)
 		}}, name
 	}
 	var statements, defs []string
@@ -135,6 +139,29 @@ func (w *work) createTable(r *rewriter, f createFlags) (*definition, object) {
 		statements = append(statements, "INSERT INTO "+name.sql()+" "+query)
 	}
 	return &definition{run: w.statements(statements...)}, name
+}
+
+// queryNotes keeps the types of a query's columns, where DuckDB has no such types, for the
+// table that is made of it.
+func (w *work) queryNotes(ctx context.Context, text string, table object, o *outline) ([]string, error) {
+	columns, _, err := query(ctx, w.conn, text, true)
+	if err != nil {
+		return nil, err
+	}
+	w.described(ctx, columns, o)
+	var notes []string
+	for _, c := range columns {
+		typ := sfType{name: strings.ToUpper(c.Type)}
+		switch {
+		case c.Type == "array" || c.Type == "object" || c.Type == "timestamp_tz" && c.Scale == 9:
+		case timeTypes[c.Type] != "" && c.Type != "date" && c.Scale < 9:
+			typ.args = []int{int(c.Scale)}
+		default:
+			continue
+		}
+		notes = append(notes, "COMMENT ON COLUMN "+table.sql()+"."+quoteIdent(c.Name)+" IS "+quoteString(joinNote(typ.declared(), "")))
+	}
+	return notes, nil
 }
 
 // widened gives whole numbers of a query that makes a table the type NUMBER:

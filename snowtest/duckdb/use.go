@@ -2,6 +2,7 @@ package duckdb
 
 import (
 	"context"
+	"time"
 
 	"github.com/snowtether/snowtether/snowtest"
 )
@@ -88,4 +89,12 @@ func (s *session) setPath(ctx context.Context) error {
 func (s *session) setTimeZone(ctx context.Context, zone string) error {
 	_, err := exec(ctx, s.conn, "SET TimeZone = "+quoteString(zone))
 	return err
+}
+
+// zone gives the session's time zone, for what DuckDB does not write itself.
+func (s *session) zone() *time.Location {
+	if zone, err := time.LoadLocation(s.param("TIMEZONE")); err == nil {
+		return zone
+	}
+	return time.UTC
 }

@@ -10,6 +10,7 @@ import (
 	"math/big"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	duck "github.com/duckdb/duckdb-go/v2"
@@ -79,13 +80,13 @@ func columnOf(name string, info duck.TypeInfo) (snowtest.Column, converter, erro
 		return col, dateText, nil
 	case duck.TYPE_TIME:
 		col.Type, col.Scale = "time", 9
-		return col, timeText, nil
+		return col, timeWriter(col, nil), nil
 	case duck.TYPE_TIMESTAMP, duck.TYPE_TIMESTAMP_S, duck.TYPE_TIMESTAMP_MS, duck.TYPE_TIMESTAMP_NS:
 		col.Type, col.Scale = "timestamp_ntz", 9
-		return col, timestampText, nil
+		return col, timeWriter(col, nil), nil
 	case duck.TYPE_TIMESTAMP_TZ:
 		col.Type, col.Scale = "timestamp_ltz", 9
-		return col, timestampText, nil
+		return col, timeWriter(col, nil), nil
 	case duck.TYPE_STRUCT:
 		if isVariant(info) {
 			col.Type = "variant"
@@ -242,28 +243,38 @@ func dateText(dst []byte, v driver.Value) ([]byte, error) {
 	return strconv.AppendInt(dst, t.Unix()/86400, 10), nil
 }
 
-func timeText(dst []byte, v driver.Value) ([]byte, error) {
-	t, ok := v.(time.Time)
-	if !ok {
-		return dst, wrongType(v)
+// timeWriter writes times and timestamps with the digits of their column: seconds
+// since midnight or since 1970. Before 1970 the seconds are rounded down and the
+// fraction still counts upwards: so gosnowflake's extractTimestamp reads them. A
+// TIMESTAMP_TZ has the offset of the session's time zone. Other types have no such writer.
+func timeWriter(c snowtest.Column, zone *time.Location) converter {
+	if c.Type != "time" && !strings.HasPrefix(c.Type, "timestamp") {
+		return nil
 	}
-	return fraction(dst, int64(t.Hour()*3600+t.Minute()*60+t.Second()), t.Nanosecond()), nil
+	return func(dst []byte, v driver.Value) ([]byte, error) {
+		t, ok := v.(time.Time)
+		if !ok {
+			return dst, wrongType(v)
+		}
+		sec := t.Unix()
+		if c.Type == "time" {
+			sec = int64(t.Hour()*3600 + t.Minute()*60 + t.Second())
+		}
+		dst = fraction(dst, sec, t.Nanosecond(), int(c.Scale))
+		if c.Type == "timestamp_tz" {
+			_, offset := t.In(zone).Zone()
+			dst = strconv.AppendInt(append(dst, ' '), int64(offset/60+1440), 10)
+		}
+		return dst, nil
+	}
 }
 
-// timestampText writes seconds since 1970 with nine digits of fraction. Before
-// 1970 the seconds are rounded down and the fraction still counts upwards: so
-// gosnowflake's extractTimestamp reads them.
-func timestampText(dst []byte, v driver.Value) ([]byte, error) {
-	t, ok := v.(time.Time)
-	if !ok {
-		return dst, wrongType(v)
+func fraction(dst []byte, sec int64, nsec, digits int) []byte {
+	dst = strconv.AppendInt(dst, sec, 10)
+	if digits > 0 {
+		dst = append(dst, '.')
 	}
-	return fraction(dst, t.Unix(), t.Nanosecond()), nil
-}
-
-func fraction(dst []byte, sec int64, nsec int) []byte {
-	dst = append(strconv.AppendInt(dst, sec, 10), '.')
-	for unit := 100_000_000; unit > 0; unit /= 10 {
+	for unit := 100_000_000; digits > 0; unit, digits = unit/10, digits-1 {
 		dst = append(dst, byte('0'+nsec/unit%10))
 	}
 	return dst

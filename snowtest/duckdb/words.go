@@ -44,6 +44,13 @@ func (g *region) word(t token) {
 		r.i++
 		g.with = false
 		g.push("SELECT")
+		if g == r.top {
+			if r.outline == nil {
+				r.outline = &outline{}
+			} else {
+				g.untraced()
+			}
+		}
 		g.selectList()
 		return
 	case "CASE":
@@ -61,6 +68,9 @@ func (g *region) word(t token) {
 		return
 	case "MINUS":
 		r.i++
+		if g == r.top {
+			g.untraced()
+		}
 		g.push("EXCEPT")
 		return
 	case "RLIKE", "REGEXP":
@@ -80,6 +90,7 @@ func (g *region) word(t token) {
 			return
 		}
 	case "FROM", "JOIN":
+		g.joined(t)
 		r.i++
 		distinct := r.at(-2).word("DISTINCT") && r.at(-3).word("IS", "NOT")
 		g.push(t.text)
@@ -124,10 +135,28 @@ func (g *region) word(t token) {
 			g.from = false
 		}
 		g.with = g.with || t.text == "WITH"
+		if g == r.top && t.word("WITH", "UNION", "INTERSECT", "EXCEPT", "USING") {
+			g.untraced()
+		}
 		g.push(t.text)
 		return
 	}
 	g.name()
+}
+
+// untraced gives up on where the columns come from.
+func (g *region) untraced() { g.r.outline = &outline{vague: true} }
+
+// joined notes what a join of the outermost SELECT does to its columns.
+func (g *region) joined(t token) {
+	r := g.r
+	if g != r.top || r.outline == nil || t.text != "JOIN" {
+		return
+	}
+	for i := -1; r.at(i).word("LEFT", "RIGHT", "FULL", "OUTER", "NATURAL", "INNER", "CROSS"); i-- {
+		r.outline.outer = r.outline.outer || r.at(i).word("LEFT", "RIGHT", "FULL")
+		r.outline.vague = r.outline.vague || r.at(i).word("NATURAL")
+	}
 }
 
 // name reads a qualified name and what it stands for: a column or a table, a
@@ -169,6 +198,10 @@ func (g *region) name() {
 			return
 		}
 		piece, variant := r.call(last)
+		g.is = resultOf[last.text]
+		if r.cast != nil {
+			g.is, r.cast = r.cast, nil
+		}
 		g.addOperand(piece, variant)
 		return
 	case len(parts) == 1 && last.kind == tWord && contextWord(last.text):
@@ -183,8 +216,14 @@ func (g *region) name() {
 		return
 	}
 	piece := joinName(parts)
+	g.column = nil
+	for _, p := range parts {
+		g.column = append(g.column, p.text)
+	}
 	if star {
+		names := g.column
 		g.push(piece + ".*")
+		g.column = names
 		return
 	}
 	g.addOperand(piece, false)
@@ -237,6 +276,7 @@ func (g *region) selectList() {
 		if r.err == nil && r.i != exprEnd {
 			r.fail(r.unexpected(r.peek()))
 		}
+		g.noteItem(piece)
 		r.i = max(r.i, end)
 		if alias != "" {
 			piece += " AS " + quoteIdent(alias)
@@ -250,6 +290,19 @@ func (g *region) selectList() {
 		}
 		g.push(",")
 	}
+}
+
+// noteItem adds the item that was read to the outline of the outermost SELECT.
+func (g *region) noteItem(piece string) {
+	r := g.r
+	if g != r.top || r.outline.vague {
+		return
+	}
+	item := outlineItem{is: r.is, column: r.column, star: piece == "*" || strings.HasSuffix(piece, ".*")}
+	if strings.HasPrefix(piece, "*") && piece != "*" || strings.Contains(piece, ".* ") {
+		r.outline.vague = true // EXCLUDE and its like
+	}
+	r.outline.items = append(r.outline.items, item)
 }
 
 // itemEnd finds the end of the item that begins here.
