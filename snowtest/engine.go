@@ -52,10 +52,12 @@ type Statement struct {
 	DescribeOnly bool   // only the columns are wanted, nothing may be carried out
 	QueryID      string
 	SessionID    int64
+	QueryTag     string // of this statement alone, as gosnowflake's WithQueryTag sets it
 }
 
 // A Bind is one bind value as gosnowflake sends it.
 type Bind struct {
+	Name   string    // of a named bind, such as :name; empty for one that is counted
 	Type   string    // FIXED, REAL, TEXT, BOOLEAN, DATE, TIME, TIMESTAMP_NTZ, TIMESTAMP_LTZ, TIMESTAMP_TZ, BINARY, …
 	Value  *string   // nil for NULL
 	Array  []*string // the values of an array bind; nil for a single value

@@ -51,6 +51,15 @@ type parts struct {
 	chunks []chunk
 }
 
+// size is how many bytes the rows have before compression.
+func (p *parts) size() int {
+	n := len(p.first)
+	for _, c := range p.chunks {
+		n += c.size
+	}
+	return n
+}
+
 // chunk is a part that the client fetches. It stands in the server's spill file.
 type chunk struct {
 	rows, size int // size before compression

@@ -47,6 +47,9 @@ func (q *queryRequest) binds() ([]Bind, error) {
 	for _, name := range names {
 		raw := q.Bindings[name]
 		b := Bind{Type: raw.Type, Format: raw.Format}
+		if _, err := strconv.Atoi(name); err != nil {
+			b.Name = name
+		}
 		var err error
 		if strings.HasPrefix(strings.TrimSpace(string(raw.Value)), "[") {
 			err = json.Unmarshal(raw.Value, &b.Array)
@@ -82,6 +85,7 @@ type query struct {
 	session   *session
 	user      string
 	sql       string
+	tag       string // of this statement alone
 	binds     []Bind
 	describe  bool
 	async     bool
@@ -158,6 +162,7 @@ func (s *Server) accepted(ses *session, in *incoming) *query {
 func (s *Server) newQuery(ses *session, in *incoming) *query {
 	q := s.accept(s.base, ses, in.SQL, in.Binds, in.query.DescribeOnly, "", in.RequestID)
 	q.async = in.Async
+	q.tag, _ = in.query.Parameters["QUERY_TAG"].(string)
 	s.watchDetached(q)
 	if in.query.BindStage != "" {
 		binds, err := s.stagedBinds(ses, in.SQL, in.query.BindStage)
@@ -261,7 +266,7 @@ func (s *Server) run(q *query) {
 	err := s.lock(q)
 	if err == nil {
 		res, err = q.session.engine.Run(q.ctx, &Statement{
-			SQL: q.sql, Binds: q.binds, DescribeOnly: q.describe, QueryID: q.id, SessionID: q.session.id,
+			SQL: q.sql, Binds: q.binds, DescribeOnly: q.describe, QueryID: q.id, SessionID: q.session.id, QueryTag: q.tag,
 		})
 	}
 	switch {
@@ -317,6 +322,7 @@ func (s *Server) runAll(q *query, parts []string) {
 		s.mu.Lock()
 		child := s.accept(q.ctx, q.session, sql, binds[:n:n], q.describe, q.id, "")
 		q.children = append(q.children, child)
+		child.tag = q.tag
 		s.mu.Unlock()
 		binds = binds[n:]
 		s.run(child)

@@ -151,7 +151,8 @@ func (q *query) status() map[string]any {
 	}
 	status["endTime"] = q.ended.UnixMilli()
 	if q.err == nil {
-		status["stats"] = map[string]int{"scanBytes": 0, "producedRows": q.result.written.rows}
+		// What was scanned is not known: what was sent is the least of it.
+		status["stats"] = map[string]int{"scanBytes": q.result.written.size(), "producedRows": q.result.written.rows}
 		return status
 	}
 	status["errorCode"], status["errorMessage"] = q.err.Code, q.err.Message

@@ -12,6 +12,7 @@ type call struct {
 	distinct string // "DISTINCT " or empty
 	args     []string
 	toks     [][]token // the arguments as the client wrote them
+	is       []*static // what is known of them
 	within   string    // what stands in WITHIN GROUP (...)
 	nulls    string    // IGNORE NULLS or RESPECT NULLS
 	over     string    // the window, with OVER; empty for none
@@ -38,6 +39,8 @@ func (r *rewriter) call(name token) (piece string, variant bool) {
 		piece = f(c)
 	} else if sameFunctions[c.name] || macroFunctions[c.name] {
 		piece = c.write(c.name)
+	} else if fn := r.s.routine(object{name: c.name}, len(c.args)); fn != nil && fn.table == nil {
+		return r.expand(fn, c.args), fn.returns.semi()
 	} else {
 		r.fail(compileError("002140", "42601", "Unknown function %s.", c.name))
 	}
@@ -95,9 +98,10 @@ func (c *call) read() {
 		start := r.i
 		if r.peek().is("*") && (r.at(1).is(")") || r.at(1).is(",")) {
 			r.i++
-			c.args = append(c.args, "*")
+			c.arg("*", nil)
 		} else {
-			c.args = append(c.args, r.region(func(t token) bool { return t.is(",") }))
+			text := r.region(func(t token) bool { return t.is(",") })
+			c.arg(text, r.is)
 		}
 		c.toks = append(c.toks, r.toks[min(start, len(r.toks)):min(r.i, len(r.toks))])
 		if !r.acceptOp(",") {
@@ -124,6 +128,22 @@ func (c *call) read() {
 			return
 		}
 	}
+}
+
+func (c *call) arg(text string, is *static) { c.args, c.is = append(c.args, text), append(c.is, is) }
+
+// element writes an argument as JSON text. Where its type is known, the text does not hold
+// the argument more than once: constants nest.
+func (c *call) element(i int) string {
+	switch is := c.is[i]; {
+	case is != nil && is.typ.semi():
+		return "struct_extract(" + c.args[i] + ", 'json_')"
+	case is != nil && is.typ.base() == "DECIMAL":
+		return "CAST(" + c.args[i] + " AS VARCHAR)"
+	case is != nil && is.typ.base() == "VARCHAR":
+		return "CAST(system.main.to_json(" + c.args[i] + ") AS VARCHAR)"
+	}
+	return "sf_element(" + c.args[i] + ")"
 }
 
 // readWindow reads what follows OVER. FIRST_VALUE, LAST_VALUE and NTH_VALUE look

@@ -114,6 +114,9 @@ func (w *work) create(r *rewriter) *definition {
 		break
 	}
 	what := r.take()
+	if what.word("FUNCTION") {
+		return w.createFunction(r, f)
+	}
 	if !what.word("TABLE", "VIEW", "SCHEMA", "DATABASE", "SEQUENCE") {
 		if what.kind == tWord {
 			r.fail(unsupported("CREATE %s", what.text))
@@ -317,6 +320,9 @@ var knownOptions = wordSet(`DATA_RETENTION_TIME_IN_DAYS MAX_DATA_EXTENSION_TIME_
 
 func (w *work) drop(r *rewriter) *definition {
 	what := r.take()
+	if what.word("FUNCTION") {
+		return w.dropFunction(r)
+	}
 	if !what.word("TABLE", "VIEW", "SCHEMA", "DATABASE", "SEQUENCE") {
 		r.fail(unsupported("DROP %s", what.text))
 		return nil

@@ -40,10 +40,11 @@ type Engine struct {
 	started   time.Time
 	lockWait  time.Duration
 
-	mu    sync.Mutex // guards admin
-	admin *sql.Conn
-	names atomic.Int64 // for objects that the engine makes itself
-	txs   atomic.Int64
+	mu       sync.Mutex // guards admin and routines
+	admin    *sql.Conn
+	routines map[string]*routine
+	names    atomic.Int64 // for objects that the engine makes itself
+	txs      atomic.Int64
 
 	lockWaits atomic.Int64 // how often a statement met another's change and waited
 }
@@ -70,7 +71,7 @@ func WithLockWait(d time.Duration) Option { return func(e *Engine) { e.lockWait 
 
 // New starts an engine. It needs no network and, without [WithPath], no files.
 func New(opts ...Option) (*Engine, error) {
-	e := &Engine{started: time.Now(), lockWait: 20 * time.Second}
+	e := &Engine{started: time.Now(), lockWait: 20 * time.Second, routines: map[string]*routine{}}
 	for _, o := range opts {
 		o(e)
 	}

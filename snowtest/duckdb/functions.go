@@ -13,7 +13,7 @@ func init() {
 	rewrites = map[string]func(*call) string{
 		"AVG": average, "LISTAGG": listagg, "ARRAY_AGG": arrayAgg, "MEDIAN": median, "PERCENTILE_CONT": percentile,
 		"COUNT": count, "APPROX_COUNT_DISTINCT": countDistinct, "HLL": countDistinct,
-		"CONCAT": concat, "CONCAT_WS": concatWS, "GREATEST": extreme, "LEAST": extreme, "DECODE": decode, "HASH": hash,
+		"RANDSTR": randstr, "CONCAT": concat, "CONCAT_WS": concatWS, "GREATEST": extreme, "LEAST": extreme, "DECODE": decode, "HASH": hash,
 		"OBJECT_CONSTRUCT": objectConstruct, "OBJECT_CONSTRUCT_KEEP_NULL": objectConstruct, "ARRAY_CONSTRUCT": arrayConstruct, "ARRAY_TO_STRING": arrayToString,
 		"GET_PATH": getPath, "GET": getPath, "TYPEOF": func(c *call) string { return c.write("sf_typeof") },
 		"SEQ1": sequence, "SEQ2": sequence, "SEQ4": sequence, "SEQ8": sequence, "UNIFORM": uniform,
@@ -162,6 +162,24 @@ func concatWS(c *call) string {
 	return "(" + strings.Join(parts, " || sf_text("+c.args[0]+") || ") + ")"
 }
 
+// maxLargeText is the longest text there is; a session gets maxText unless it asks for more.
+const maxLargeText = 134217728
+
+func randstr(c *call) string {
+	if !c.want(2, 2) {
+		return ""
+	}
+	limit := maxText
+	if strings.EqualFold(c.r.s.param("ENABLE_LARGE_VARCHAR_AND_BINARY_IN_RESULT"), "true") {
+		limit = maxLargeText
+	}
+	if n, err := strconv.Atoi(c.args[0]); err == nil && n > limit {
+		c.r.fail(sfError("100067", "54000", "The data length in result column %s is not supported by this version of the client. Actual length %d exceeds supported length of %d.",
+			c.name, n, limit))
+	}
+	return c.write(c.name)
+}
+
 // extreme is NULL as soon as one argument is.
 func extreme(c *call) string {
 	if !c.want(1, len(c.args)) {
@@ -203,13 +221,13 @@ func objectConstruct(c *call) string {
 		c.r.fail(unsupported("%s with these arguments", c.name))
 		return ""
 	}
-	pair := "sf_pair"
-	if c.name == "OBJECT_CONSTRUCT_KEEP_NULL" {
-		pair = "sf_pair_null"
-	}
 	pairs := make([]string, 0, len(c.args)/2)
 	for i := 0; i < len(c.args); i += 2 {
-		pairs = append(pairs, pair+"("+c.args[i]+", "+c.args[i+1]+")")
+		element := c.element(i + 1)
+		if c.name == "OBJECT_CONSTRUCT_KEEP_NULL" {
+			element = "COALESCE(" + element + ", 'null')"
+		}
+		pairs = append(pairs, "sf_pair("+c.args[i]+", "+element+")")
 	}
 	return "sf_object([" + strings.Join(pairs, ", ") + "]::VARCHAR[])"
 }
@@ -217,8 +235,8 @@ func objectConstruct(c *call) string {
 // arrayConstruct refuses NULL, which would be an undefined element: JSON has none.
 func arrayConstruct(c *call) string {
 	elements := make([]string, len(c.args))
-	for i, a := range c.args {
-		elements[i] = "COALESCE(sf_element(" + a + "), sf_undefined())"
+	for i := range c.args {
+		elements[i] = "COALESCE(" + c.element(i) + ", sf_undefined())"
 	}
 	return "sf_array(array_to_string([" + strings.Join(elements, ", ") + "]::VARCHAR[], ','))"
 }

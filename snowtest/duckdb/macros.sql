@@ -196,10 +196,9 @@ CREATE MACRO parse_json(s) AS sf_box(CASE
 CREATE MACRO try_parse_json(s) AS sf_box(sf_try_json(s));
 CREATE MACRO to_json(x) AS struct_extract(x, 'json_');
 CREATE MACRO sf_get(x, path) AS sf_box(sf_json_at(struct_extract(x, 'json_'), path));
-CREATE MACRO sf_pair(k, x) AS CAST(system.main.to_json(CAST(k AS VARCHAR)) AS VARCHAR) || ':' || sf_element(x);
-CREATE MACRO sf_pair_null(k, x) AS CAST(system.main.to_json(CAST(k AS VARCHAR)) AS VARCHAR) || ':' || COALESCE(sf_element(x), 'null');
-CREATE MACRO sf_object(pairs) AS sf_box(sf_json('{' || array_to_string(pairs, ',') || '}'));
-CREATE MACRO sf_array(elements) AS sf_box('[' || COALESCE(elements, '') || ']');
+CREATE MACRO sf_pair(k, element) AS CAST(system.main.to_json(CAST(k AS VARCHAR)) AS VARCHAR) || ':' || element;
+CREATE MACRO sf_object(pairs) AS {'json_': CAST(sf_json('{' || COALESCE(array_to_string(pairs, ','), '') || '}') AS VARCHAR)};
+CREATE MACRO sf_array(elements) AS {'json_': CAST('[' || COALESCE(elements, '') || ']' AS VARCHAR)};
 CREATE MACRO sf_to_array(x) AS sf_box(CASE
   WHEN NOT sf_is_variant(x) OR system.main.left(sf_element(x), 1) NOT IN ('[', 'n') THEN '[' || sf_element(x) || ']'
   WHEN sf_element(x) <> 'null' THEN sf_element(x) END);
@@ -210,6 +209,26 @@ CREATE MACRO split(s, d) AS sf_box(system.main.to_json(CASE WHEN d = '' THEN [s]
 CREATE MACRO array_size(x) AS CASE WHEN json_type(struct_extract(x, 'json_')) = 'ARRAY' THEN CAST(json_array_length(struct_extract(x, 'json_')) AS INTEGER) END;
 CREATE MACRO object_keys(x) AS sf_box(system.main.to_json(json_keys(struct_extract(x, 'json_'))));
 CREATE MACRO sf_texts(x) AS json_extract_string(struct_extract(x, 'json_'), '$[*]');
+CREATE MACRO sf_kind(x) AS json_type(struct_extract(x, 'json_'));
+CREATE MACRO sf_is_whole(x) AS sf_kind(x) IN ('UBIGINT', 'BIGINT', 'HUGEINT', 'UHUGEINT') OR sf_kind(x) = 'DOUBLE' AND regexp_full_match(struct_extract(x, 'json_'), '-?[0-9]+');
+CREATE MACRO sf_is_number(x) AS sf_kind(x) IN ('UBIGINT', 'BIGINT', 'HUGEINT', 'UHUGEINT', 'DOUBLE');
+CREATE MACRO is_array(x) AS sf_kind(x) = 'ARRAY';
+CREATE MACRO is_object(x) AS sf_kind(x) = 'OBJECT';
+CREATE MACRO is_boolean(x) AS sf_kind(x) = 'BOOLEAN';
+CREATE MACRO is_varchar(x) AS sf_kind(x) = 'VARCHAR';
+CREATE MACRO is_char(x) AS sf_kind(x) = 'VARCHAR';
+CREATE MACRO is_integer(x) AS sf_is_whole(x);
+CREATE MACRO is_decimal(x) AS sf_is_number(x);
+CREATE MACRO as_array(x) AS CASE WHEN is_array(x) THEN x END;
+CREATE MACRO as_object(x) AS CASE WHEN is_object(x) THEN x END;
+CREATE MACRO as_boolean(x) AS CASE WHEN is_boolean(x) THEN CAST(sf_text(x) AS BOOLEAN) END;
+CREATE MACRO as_varchar(x) AS CASE WHEN is_varchar(x) THEN sf_text(x) END;
+CREATE MACRO as_char(x) AS as_varchar(x);
+CREATE MACRO as_integer(x) AS CASE WHEN sf_is_whole(x) THEN sf_whole(x) END;
+CREATE MACRO as_number(x) AS CASE WHEN sf_is_number(x) THEN sf_whole(x) END;
+CREATE MACRO as_decimal(x) AS as_number(x);
+CREATE MACRO as_double(x) AS CASE WHEN sf_is_number(x) THEN CAST(sf_text(x) AS DOUBLE) END;
+CREATE MACRO as_real(x) AS as_double(x);
 CREATE MACRO is_null_value(x) AS json_type(struct_extract(x, 'json_')) = 'NULL';
 CREATE MACRO sf_typeof(x) AS CASE json_type(struct_extract(x, 'json_'))
   WHEN 'VARCHAR' THEN 'VARCHAR' WHEN 'BOOLEAN' THEN 'BOOLEAN' WHEN 'NULL' THEN 'NULL_VALUE' WHEN 'OBJECT' THEN 'OBJECT'
@@ -224,18 +243,32 @@ CREATE MACRO sf_type_name(data_type, declared) AS CASE
   ELSE COALESCE(map_extract_value(MAP {
     'INTEGER': 'NUMBER', 'BIGINT': 'NUMBER', 'SMALLINT': 'NUMBER', 'TINYINT': 'NUMBER', 'HUGEINT': 'NUMBER', 'VARCHAR': 'TEXT', 'DOUBLE': 'FLOAT',
     'TIMESTAMP': 'TIMESTAMP_NTZ', 'TIMESTAMP WITH TIME ZONE': 'TIMESTAMP_LTZ', 'BLOB': 'BINARY', 'STRUCT(json_ VARCHAR)': 'VARIANT'}, data_type), data_type) END;
+-- The columns of INFORMATION_SCHEMA's own views, which a test compares with the views.
+CREATE MACRO sf_info_own() AS TABLE
+  SELECT v, unnest(string_split(c, ' ')) AS c, unnest(range(1, system.main.len(string_split(c, ' ')) + 1)) AS n FROM (VALUES
+    ('COLUMNS', 'TABLE_CATALOG TABLE_SCHEMA TABLE_NAME COLUMN_NAME ORDINAL_POSITION COLUMN_DEFAULT IS_NULLABLE DATA_TYPE NUMERIC_PRECISION NUMERIC_SCALE COMMENT'),
+    ('DATABASES', 'DATABASE_NAME DATABASE_OWNER'), ('SCHEMATA', 'CATALOG_NAME SCHEMA_NAME SCHEMA_OWNER'),
+    ('SEQUENCES', 'SEQUENCE_CATALOG SEQUENCE_SCHEMA SEQUENCE_NAME SEQUENCE_OWNER DATA_TYPE START_VALUE INCREMENT'),
+    ('TABLES', 'TABLE_CATALOG TABLE_SCHEMA TABLE_NAME TABLE_OWNER TABLE_TYPE COMMENT'),
+    ('VIEWS', 'TABLE_CATALOG TABLE_SCHEMA TABLE_NAME TABLE_OWNER COMMENT')) AS own(v, c);
 CREATE MACRO sf_info_tables(db) AS TABLE
   SELECT database_name AS TABLE_CATALOG, schema_name AS TABLE_SCHEMA, table_name AS TABLE_NAME, 'SYSADMIN' AS TABLE_OWNER,
     'BASE TABLE' AS TABLE_TYPE, NULLIF(split_part(comment, chr(31), 3), '') AS COMMENT
   FROM duckdb_tables() WHERE database_name = db
   UNION ALL
-  SELECT database_name, schema_name, view_name, 'SYSADMIN', 'VIEW', comment FROM duckdb_views() WHERE database_name = db AND NOT internal;
+  SELECT database_name, schema_name, view_name, 'SYSADMIN', 'VIEW', comment FROM duckdb_views() WHERE database_name = db AND NOT internal
+  UNION ALL SELECT db, 'INFORMATION_SCHEMA', v, NULL, 'VIEW', NULL FROM sf_info_own() WHERE n = 1;
 CREATE MACRO sf_info_views(db) AS TABLE
   SELECT database_name AS TABLE_CATALOG, schema_name AS TABLE_SCHEMA, view_name AS TABLE_NAME, 'SYSADMIN' AS TABLE_OWNER, comment AS COMMENT
   FROM duckdb_views() WHERE database_name = db AND NOT internal;
 CREATE MACRO sf_info_schemata(db) AS TABLE
   SELECT database_name AS CATALOG_NAME, schema_name AS SCHEMA_NAME, 'SYSADMIN' AS SCHEMA_OWNER
-  FROM duckdb_schemas() WHERE database_name = db AND schema_name NOT IN ('main', 'information_schema', 'pg_catalog');
+  FROM duckdb_schemas() WHERE database_name = db AND schema_name NOT IN ('main', 'information_schema', 'pg_catalog')
+  UNION ALL SELECT db, 'INFORMATION_SCHEMA', NULL;
+CREATE MACRO sf_info_sequences(db) AS TABLE
+  SELECT database_name AS SEQUENCE_CATALOG, schema_name AS SEQUENCE_SCHEMA, sequence_name AS SEQUENCE_NAME, 'SYSADMIN' AS SEQUENCE_OWNER,
+    'NUMBER' AS DATA_TYPE, CAST(start_value AS VARCHAR) AS START_VALUE, CAST(increment_by AS VARCHAR) AS "INCREMENT"
+  FROM duckdb_sequences() WHERE database_name = db AND NOT starts_with(sequence_name, 'identity$');
 CREATE MACRO sf_info_databases(db) AS TABLE
   SELECT database_name AS DATABASE_NAME, 'SYSADMIN' AS DATABASE_OWNER
   FROM duckdb_databases() WHERE NOT internal AND database_name NOT IN ('memory', 'temp', 'system', 'snowflake$');
@@ -246,4 +279,7 @@ CREATE MACRO sf_info_columns(db) AS TABLE
     CASE WHEN c.data_type = 'HUGEINT' THEN 38 WHEN starts_with(c.data_type, 'DECIMAL') THEN CAST(c.numeric_precision AS BIGINT) END AS NUMERIC_PRECISION,
     CASE WHEN c.data_type = 'HUGEINT' THEN 0 WHEN starts_with(c.data_type, 'DECIMAL') THEN CAST(c.numeric_scale AS BIGINT) END AS NUMERIC_SCALE,
     NULLIF(split_part(c.comment, chr(31), 2), '') AS COMMENT
-  FROM duckdb_columns() c WHERE c.database_name = db AND NOT c.internal;
+  FROM duckdb_columns() c WHERE c.database_name = db AND NOT c.internal
+  UNION ALL SELECT db, 'INFORMATION_SCHEMA', v, c, CAST(n AS BIGINT), NULL, 'YES', CASE WHEN c IN ('ORDINAL_POSITION', 'NUMERIC_PRECISION', 'NUMERIC_SCALE') THEN 'NUMBER' ELSE 'TEXT' END,
+    CASE WHEN c IN ('ORDINAL_POSITION', 'NUMERIC_PRECISION', 'NUMERIC_SCALE') THEN 18 END, CASE WHEN c IN ('ORDINAL_POSITION', 'NUMERIC_PRECISION', 'NUMERIC_SCALE') THEN 0 END, NULL
+  FROM sf_info_own();

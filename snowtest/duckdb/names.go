@@ -84,6 +84,18 @@ func (r *rewriter) objectName() object {
 	return object{}
 }
 
+// objectOf makes an object of the parts of its name, at most three.
+func objectOf(parts []token) object {
+	o := object{name: parts[len(parts)-1].text}
+	if len(parts) > 1 {
+		o.schema = parts[len(parts)-2].text
+	}
+	if len(parts) > 2 {
+		o.database = parts[len(parts)-3].text
+	}
+	return o
+}
+
 // identified gives the object that the argument of IDENTIFIER names.
 func (r *rewriter) identified(value string) object {
 	name, ok := unquoted(value)

@@ -72,6 +72,9 @@ func (r *rewriter) source() source {
 	if len(parts) == 0 || len(parts) > 3 || r.at(i).is("(") || r.at(i).is(".") {
 		return source{}
 	}
+	if len(parts) == 1 && r.peek().word("DUAL") {
+		return source{}
+	}
 	s := source{alias: parts[len(parts)-1]}
 	s.object.name = s.alias
 	if len(parts) > 1 {

@@ -1,6 +1,7 @@
 package duckdb
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +31,9 @@ type rewriter struct {
 	generators int           // TABLE(GENERATOR(...)) in the statement
 	wait       time.Duration // what SYSTEM$WAIT asks for
 	deferred   bool          // the text is kept: a view, or a column's default
+
+	params map[string]string // of the function whose body this is
+	calls  int               // how many functions this one is called by
 
 	top     *region // the outermost
 	outline *outline
@@ -318,9 +322,9 @@ func (g *region) op(t token) {
 		}
 		g.push(t.text)
 	case "[":
-		r.fail(unsupported("ARRAY constant"))
+		g.arrayConstant()
 	case "{":
-		r.fail(unsupported("OBJECT constant"))
+		g.objectConstant()
 	case "@":
 		r.fail(unsupported("stage in a query"))
 	case "->", "=>", ":=":
@@ -337,6 +341,49 @@ func (g *region) op(t token) {
 			g.tableSource()
 		}
 	}
+}
+
+// arrayConstant reads [a, b]. A subscript follows an operand, and is read there.
+func (g *region) arrayConstant() {
+	r := g.r
+	r.i++
+	c := &call{r: r, name: "ARRAY_CONSTRUCT"}
+	for r.err == nil && !r.peek().is("]") {
+		text := r.region(func(t token) bool { return t.is(",") })
+		c.arg(text, r.is)
+		if !r.acceptOp(",") {
+			break
+		}
+	}
+	r.expectOp("]")
+	text := arrayConstruct(c)
+	g.is = resultOf[c.name]
+	g.addOperand(text, true)
+}
+
+// objectConstant reads {'key': value}.
+func (g *region) objectConstant() {
+	r := g.r
+	r.i++
+	c := &call{r: r, name: "OBJECT_CONSTRUCT"}
+	for r.err == nil && !r.peek().is("}") {
+		key := r.take()
+		if key.kind != tString {
+			r.fail(unsupported("OBJECT constant with a key that is not a string"))
+			return
+		}
+		r.expectOp(":")
+		c.arg(quoteString(key.text), nil)
+		text := r.region(func(t token) bool { return t.is(",") })
+		c.arg(text, r.is)
+		if !r.acceptOp(",") {
+			break
+		}
+	}
+	r.expectOp("}")
+	text := objectConstruct(c)
+	g.is = resultOf[c.name]
+	g.addOperand(text, true)
 }
 
 // interval rewrites x + INTERVAL '1 day'. A DATE stays a DATE if the interval
@@ -384,15 +431,19 @@ func (g *region) interval(sign string) {
 // bind gives the value of a placeholder: ? counts up, :n names its number.
 func (r *rewriter) bind(t token) string {
 	n := r.nextBind
-	if t.text != "" {
-		v, err := strconv.Atoi(t.text)
-		if err != nil || v < 1 {
-			r.fail(r.unexpected(t))
-			return ""
-		}
-		n = v - 1
-	} else {
+	switch v, err := strconv.Atoi(t.text); {
+	case t.text == "":
 		r.nextBind++
+	case err == nil && v > 0:
+		n = v - 1
+	case err == nil:
+		r.fail(r.unexpected(t))
+		return ""
+	default:
+		n = slices.IndexFunc(r.binds, func(b snowtest.Bind) bool { return strings.EqualFold(b.Name, t.text) })
+		if n < 0 {
+			n = len(r.binds)
+		}
 	}
 	if r.bindText != nil && n < len(r.bindText) {
 		return r.bindText[n]
@@ -401,7 +452,7 @@ func (r *rewriter) bind(t token) string {
 		if r.describe {
 			return "NULL"
 		}
-		r.fail(compileError("002049", "42601", "Bind variable ? not set."))
+		r.fail(compileError("002049", "42601", "Bind variable %s not set.", r.src[t.start:t.end]))
 		return ""
 	}
 	b := r.binds[n]

@@ -29,6 +29,7 @@ type session struct {
 	txID        int64
 	lastQueryID string
 	unread      *resultRows // of the last query, until somebody has read them all
+	history     []*historyEntry
 }
 
 // A work is one statement on its way.
@@ -50,6 +51,7 @@ func (s *session) Run(ctx context.Context, st *snowtest.Statement) (*snowtest.Re
 		return nil, sfError("000900", "42601", "SQL compilation error:\nEmpty SQL statement.")
 	}
 	w := &work{session: s, st: st, toks: toks, now: time.Now()}
+	entry := s.remember(w)
 	limit, limited := s.statementTimeout()
 	if limited {
 		var cancel context.CancelFunc
@@ -60,6 +62,7 @@ func (s *session) Run(ctx context.Context, st *snowtest.Statement) (*snowtest.Re
 	if !st.DescribeOnly && st.QueryID != "" {
 		s.lastQueryID = st.QueryID
 	}
+	entry.end(ctx, st.SQL, err)
 	if err != nil && s.inTx {
 		// Some failures leave DuckDB's transaction intact, others do not.
 		_, aborted := exec(context.Background(), s.conn, "SELECT 1")

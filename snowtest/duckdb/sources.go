@@ -19,6 +19,10 @@ func (g *region) tableSource() {
 		r.fail(unsupported("stage in a query"))
 	case t.word("VALUES"):
 		g.values(false)
+	case t.word("DUAL") && !r.at(1).is(".") && !r.at(1).is("("):
+		r.i++
+		g.push("(SELECT 1 AS " + quoteIdent("dual$") + ")")
+		g.operand = true
 	}
 }
 
@@ -77,17 +81,17 @@ func (g *region) values(parenthesized bool) {
 // sequenceColumn is what SEQ4() reads from TABLE(GENERATOR(...)).
 const sequenceColumn = `"seq$"`
 
-// tableFunction reads TABLE(GENERATOR(ROWCOUNT => n, TIMELIMIT => seconds)); DuckDB has none
-// of the others.
+// tableFunction reads TABLE(GENERATOR(ROWCOUNT => n, TIMELIMIT => s)) and the table
+// functions that clients define; DuckDB has none of the others.
 func (g *region) tableFunction() {
 	r := g.r
 	r.i += 2
 	if !r.peek().word("GENERATOR") || !r.at(1).is("(") {
-		r.fail(unsupported("table function %s", r.peek().text))
+		g.namedTableFunction()
 		return
 	}
 	r.i += 2
-	rows := ""
+	rows, limit := "", 0.0
 	for r.err == nil && !r.peek().is(")") {
 		name := r.take()
 		r.expectOp("=>")
@@ -96,7 +100,7 @@ func (g *region) tableFunction() {
 		case name.word("ROWCOUNT"):
 			rows = value
 		case name.word("TIMELIMIT"):
-			r.timeLimit(value)
+			limit = r.timeLimit(value)
 		default:
 			r.fail(r.unexpected(name))
 		}
@@ -105,12 +109,30 @@ func (g *region) tableFunction() {
 	r.expectOp(")")
 	r.expectOp(")")
 	if rows == "" {
-		rows = "0"
+		rows = strconv.Itoa(int(limit * 1000)) // how many come within the time is not defined
 	}
 	g.push("(SELECT range AS " + sequenceColumn + " FROM system.main.range(CAST(" + rows + " AS BIGINT)))")
 }
 
-var informationViews = wordSet("TABLES COLUMNS SCHEMATA VIEWS DATABASES")
+// namedTableFunction reads a table function of INFORMATION_SCHEMA or of a client's.
+func (g *region) namedTableFunction() {
+	r := g.r
+	o := r.objectName()
+	c := &call{r: r, name: o.name}
+	c.read()
+	r.expectOp(")")
+	switch fn := r.s.routine(o, len(c.args)); {
+	case r.err != nil:
+	case o.schema == informationSchemaName && o.name == "QUERY_HISTORY_BY_SESSION" && len(c.args) == 0:
+		g.push(r.s.queryHistory())
+	case fn != nil && fn.table != nil:
+		g.push(r.expand(fn, c.args))
+	default:
+		r.fail(unsupported("table function %s", o))
+	}
+}
+
+var informationViews = wordSet("TABLES COLUMNS SCHEMATA VIEWS DATABASES SEQUENCES")
 
 // informationSchema gives the view of a database's INFORMATION_SCHEMA.
 func (r *rewriter) informationSchema(parts []token) string {

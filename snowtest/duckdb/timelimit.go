@@ -5,13 +5,15 @@ import (
 	"time"
 )
 
-// timeLimit lets the statement last for the seconds of GENERATOR(TIMELIMIT => n). An account
-// generates as many rows as it can in that time; here there are those of ROWCOUNT, or none.
-func (r *rewriter) timeLimit(value string) {
-	n, err := strconv.Atoi(value)
+// timeLimit lets the statement last for the seconds of GENERATOR(TIMELIMIT => n), and gives
+// them. An account generates as many rows as it can in that time; here there are those of
+// ROWCOUNT, or 1,000 a second.
+func (r *rewriter) timeLimit(value string) float64 {
+	n, err := strconv.ParseFloat(value, 64)
 	if err != nil || n < 0 || n > maxWait {
 		r.fail(unsupported("GENERATOR with this TIMELIMIT"))
-		return
+		return 0
 	}
-	r.wait += time.Duration(n) * time.Second
+	r.wait += scaleDuration(n, time.Second)
+	return n
 }

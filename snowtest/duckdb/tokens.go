@@ -17,7 +17,7 @@ const (
 	tString           // a string literal; text is its value
 	tHex              // X'4142'; text is the hex digits
 	tNumber           // a number literal
-	tBind             // ? or :1; text is empty or the number
+	tBind             // ?, :1 or :name; text is empty, the number or the name
 	tVar              // $name or $1; text is what follows the $, in upper case
 	tOp               // an operator or a punctuation mark
 )
@@ -136,12 +136,9 @@ func (z *tokenizer) operator(t sqltext.Token) error {
 	switch {
 	case rest[0] == '?':
 		return z.add(tBind, "", t.Start, t.Start+1)
-	case rest[0] == ':' && digit && (t.Start == 0 || z.src[t.Start-1] != ':'):
-		end := t.Start + 1
-		for end < len(z.src) && isDigit(z.src[end]) {
-			end++
-		}
-		return z.add(tBind, z.src[t.Start+1:end], t.Start, end)
+	case rest[0] == ':' && z.bindsHere(t.Start):
+		end := scanWord(z.src, t.Start+1)
+		return z.add(tBind, strings.ToUpper(z.src[t.Start+1:end]), t.Start, end)
 	case rest[0] == '.' && digit && !afterOperand(z.toks, t.Start):
 		fraction, _, _ := strings.Cut(z.scan.Next().Text, ".") // for the scanner, .5 is two tokens
 		n := 1 + len(fraction)
@@ -158,6 +155,24 @@ func (z *tokenizer) operator(t sqltext.Token) error {
 		return syntaxError(z.src, t.Start, rest[:1])
 	}
 	return z.add(tOp, rest[:n], t.Start, t.Start+n)
+}
+
+// bindsHere reports whether the colon at offset i begins a placeholder: what follows is a
+// number or a name, and what stands before is neither a variant nor the key of an object.
+func (z *tokenizer) bindsHere(i int) bool {
+	if i+1 >= len(z.src) || !isLetter(z.src[i+1]) && !isDigit(z.src[i+1]) {
+		return false
+	}
+	if len(z.toks) == 0 {
+		return true
+	}
+	switch last := z.toks[len(z.toks)-1]; last.kind {
+	case tWord:
+		return keywords[last.text] || last.text == "CASE"
+	case tOp:
+		return last.text != ")" && last.text != "]" && last.text != "}" && last.text != ":"
+	}
+	return false
 }
 
 // afterOperand reports whether a dot at offset i qualifies a name, as in t.1.

@@ -1,6 +1,7 @@
 package duckdb
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -79,8 +80,10 @@ func (w *work) moveTo(ctx context.Context, target object) error {
 // among the macros.
 func (s *session) setPath(ctx context.Context) error {
 	path := macroSchema
-	if s.database != "" && s.schema != "" {
-		path = quoteIdent(s.database) + "." + quoteIdent(s.schema) + "," + path
+	if s.database != "" {
+		// Without a schema, that of DuckDB's which nobody sees, so that OTHER.T is found.
+		schema := cmp.Or(s.schema, "main")
+		path = quoteIdent(s.database) + "." + quoteIdent(schema) + "," + path
 	}
 	_, err := exec(ctx, s.conn, "SET search_path = "+quoteString(path))
 	return err

@@ -17,7 +17,7 @@ const maxDepth = 1000
 // canonicalJSON writes a document as a VARIANT keeps it: without white space and
 // with the keys of an object in order, so that equal documents are equal texts.
 func canonicalJSON(text string) (string, error) {
-	d := json.NewDecoder(strings.NewReader(text))
+	d := json.NewDecoder(strings.NewReader(doubleQuotes(text)))
 	d.UseNumber()
 	var b strings.Builder
 	err := writeJSON(&b, d, 0)
@@ -33,6 +33,34 @@ func canonicalJSON(text string) (string, error) {
 		return "", errors.New("unexpected end of input")
 	}
 	return b.String(), nil
+}
+
+// doubleQuotes writes strings in single quotes, which Snowflake reads too, as JSON's.
+func doubleQuotes(text string) string {
+	if !strings.Contains(text, "'") {
+		return text
+	}
+	var b strings.Builder
+	quote := byte(0) // the one that the string began with
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		switch {
+		case c == '\\' && quote != 0 && i+1 < len(text):
+			i++
+			if text[i] != '\'' {
+				b.WriteByte(c)
+			}
+			c = text[i]
+		case quote == 0 && (c == '\'' || c == '"'):
+			quote, c = c, '"'
+		case c == quote:
+			quote, c = 0, '"'
+		case quote == '\'' && c == '"':
+			b.WriteByte('\\')
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
 }
 
 func writeJSON(b *strings.Builder, d *json.Decoder, depth int) error {

@@ -194,7 +194,15 @@ func (g *region) name() {
 		return
 	case !star && r.peek().is("("):
 		if len(parts) > 1 || last.kind != tWord {
-			r.fail(compileError("002140", "42601", "Unknown function %s.", strings.ToUpper(r.text(start, r.i))))
+			c := &call{r: r, name: last.text}
+			if c.read(); r.err != nil {
+				return
+			}
+			if fn := r.s.routine(objectOf(parts), len(c.args)); fn != nil && fn.table == nil {
+				g.addOperand(r.expand(fn, c.args), fn.returns.semi())
+				return
+			}
+			r.fail(compileError("002140", "42601", "Unknown function %s.", strings.ToUpper(r.text(start, start+2*len(parts)-1))))
 			return
 		}
 		piece, variant := r.call(last)
@@ -204,6 +212,9 @@ func (g *region) name() {
 		}
 		g.addOperand(piece, variant)
 		return
+	case len(parts) == 1 && r.params[strings.ToUpper(last.text)] != "" && !r.peek().is("("):
+		g.addOperand(r.params[strings.ToUpper(last.text)], false)
+		return
 	case len(parts) == 1 && last.kind == tWord && contextWord(last.text):
 		piece, _ := r.contextFunction(last.text)
 		g.addOperand(piece, false)
@@ -211,7 +222,7 @@ func (g *region) name() {
 	case len(parts) > 1 && last.word("NEXTVAL") && !star:
 		g.addOperand("nextval("+quoteString(joinName(parts[:len(parts)-1]))+")", false)
 		return
-	case g.from && len(parts) > 1 && parts[len(parts)-2].word("INFORMATION_SCHEMA"):
+	case g.from && len(parts) > 1 && parts[len(parts)-2].ident() && parts[len(parts)-2].text == informationSchemaName:
 		g.addOperand(r.informationSchema(parts), false)
 		return
 	}

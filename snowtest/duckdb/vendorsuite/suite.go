@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"go/ast"
@@ -18,6 +19,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	_ "github.com/snowflakedb/gosnowflake/v2" // the driver that furnish uses
 
 	"github.com/snowtether/snowtether/snowtest"
 	"github.com/snowtether/snowtether/snowtest/duckdb"
@@ -153,6 +156,9 @@ func (b *binary) runOne(ctx context.Context, name string, limit time.Duration) o
 		return outcome{Name: name, Class: ours, Why: err.Error()}
 	}
 	defer srv.Close()
+	if err := furnish(ctx, srv); err != nil {
+		return outcome{Name: name, Class: ours, Why: err.Error()}
+	}
 	home, err := os.MkdirTemp(b.work, "home")
 	if err != nil {
 		return outcome{Name: name, Class: ours, Why: err.Error()}
@@ -171,6 +177,17 @@ func (b *binary) runOne(ctx context.Context, name string, limit time.Duration) o
 	o := judge(name, string(output), err)
 	o.Seconds = time.Since(began).Seconds()
 	return o
+}
+
+// furnish makes what every account has from the start and the suite's tests rely on.
+func furnish(ctx context.Context, srv *snowtest.Server) error {
+	db, err := sql.Open("snowflake", srv.DSN())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	_, err = db.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS SNOWFLAKE_SAMPLE_DATA")
+	return err
 }
 
 // environment is what the suite's driver_test.go reads, and nothing else of its names.

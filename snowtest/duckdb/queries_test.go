@@ -1,0 +1,92 @@
+package duckdb_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// Queries that pipelines send and that were refused before.
+func TestQueriesOfPipelines(t *testing.T) {
+	c := newClient(t)
+	c.runAll("CREATE TABLE t (a INT, v VARIANT)", "INSERT INTO t SELECT 1, {'k': [1, 2, {'z': 'q'}]}", "CREATE SEQUENCE s",
+		"CREATE FUNCTION plus(x INT, y INT) RETURNS INT AS 'x + y'",
+		"CREATE OR REPLACE FUNCTION upto(n INT) RETURNS TABLE (i INT, twice INT) LANGUAGE SQL AS $$ SELECT a * n, plus(a, n) FROM t $$")
+	for query, want := range map[string]string{
+		"SELECT 1 FROM dual WHERE 1 = 0":                              "",
+		"SELECT 2 FROM DUAL d":                                        "2",
+		"SELECT {'a': 1, 'b': {'c': [1, 'x', TRUE]}}:b.c[1]::VARCHAR": "x",
+		"SELECT [1, 2][1]::INT, [], {}":                               "2|[]|{}",
+		"SELECT v:k[2]:z::VARCHAR FROM t":                             "q",
+		"SELECT as_array(v), as_array(v:k)[0], as_integer(v:k[0]), as_varchar(v:k[2].z), as_varchar(v:k[0]), is_object(v) FROM t": "NULL|1|1|q|NULL|1",
+		`SELECT parse_json('{\'s\': \'it\\\'s "x"\'}'):s::VARCHAR`:                                                                `it's "x"`,
+		"SELECT DISTINCT 'x' FROM TABLE(GENERATOR(TIMELIMIT => 0.002))":                                                           "x",
+		"SELECT count(*) FROM TABLE(GENERATOR(ROWCOUNT => 3, TIMELIMIT => 0.002))":                                                   "3",
+		"SELECT plus(2, plus(3, 4)), db.public.plus(1, a) FROM t":                                                                 "9|2",
+		"SELECT * FROM TABLE(upto(5))":                                                                                            "5|6",
+		"SELECT schema_name FROM \"INFORMATION_SCHEMA\".schemata ORDER BY 1":                                                      "INFORMATION_SCHEMA;PUBLIC",
+		"SELECT sequence_name, start_value FROM information_schema.sequences":                                                     "S|1",
+		"SELECT table_schema FROM information_schema.columns WHERE table_schema = 'INFORMATION_SCHEMA' LIMIT 1":                   "INFORMATION_SCHEMA",
+	} {
+		c.want(query, want)
+	}
+	c.wantCode("SELECT plus(1)", "002140/42601")
+	c.runAll("DROP FUNCTION plus(INT, INT)")
+	c.wantCode("SELECT plus(1, 2)", "002140/42601")
+	c.wantCode("CREATE FUNCTION f() RETURNS INT LANGUAGE JAVASCRIPT AS 'return 1'", "000002/0A000")
+}
+
+// INFORMATION_SCHEMA lists its own views, with the columns that they have.
+func TestInformationSchemaListsItself(t *testing.T) {
+	c := newClient(t)
+	for _, view := range []string{"COLUMNS", "DATABASES", "SCHEMATA", "SEQUENCES", "TABLES", "VIEWS"} {
+		columns := strings.Split(names(c.run("SELECT * FROM information_schema."+view)), "|")
+		c.want("SELECT column_name FROM information_schema.columns WHERE table_schema = 'INFORMATION_SCHEMA' AND table_name = '"+view+"' ORDER BY ordinal_position",
+			strings.Join(columns, ";"))
+	}
+}
+
+// A bind has a number or a name, wherever a value can stand.
+func TestBindsAreNumberedOrNamed(t *testing.T) {
+	c := newClient(t)
+	named := func(name, value string) snowtest.Bind {
+		return snowtest.Bind{Name: name, Type: "FIXED", Value: &value}
+	}
+	c.run("CREATE TABLE t (a INT, b INT)")
+	c.run("INSERT INTO t VALUES (:x, :y)", named("x", "1"), named("y", "2"))
+	c.want("SELECT :y, :Y, a FROM t WHERE a = :x AND b IN (:y)", "2|2|1", named("x", "1"), named("y", "2"))
+	c.want("SELECT :2, :1", "2|1", bind("FIXED", "1"), bind("FIXED", "2"))
+	c.wantCode("SELECT :z", "002049/42601", named("x", "1"))
+}
+
+// QUERY_HISTORY_BY_SESSION shows what the session has run, the newest first, with the
+// tag of the statement or of the session.
+func TestQueryHistoryShowsTheSession(t *testing.T) {
+	c := newClient(t)
+	c.runAll("ALTER SESSION SET QUERY_TAG = 'nightly'", "CREATE TABLE t (a INT)")
+	_, _ = c.try("SELECT nope FROM t")
+	c.want("SELECT query_text, query_tag, execution_status, error_code FROM TABLE(information_schema.query_history_by_session()) WHERE query_text NOT LIKE 'ALTER%' AND execution_status <> 'RUNNING'",
+		"SELECT nope FROM t|nightly|FAILED_WITH_ERROR|000904;CREATE TABLE t (a INT)|nightly|SUCCESS|NULL")
+	st := &snowtest.Statement{SQL: "SELECT query_tag FROM TABLE(INFORMATION_SCHEMA.QUERY_HISTORY_BY_SESSION()) LIMIT 1", QueryID: "x", QueryTag: "once"}
+	res, err := c.s.Run(t.Context(), st)
+	if err != nil || text(res) != "once" {
+		t.Errorf("%v, %v", res, err)
+	}
+}
+
+// Texts have a largest length, which a session can raise.
+func TestRandomTextsHaveALargestLength(t *testing.T) {
+	c := newClient(t)
+	c.wantCode("SELECT randstr(20000000, random())", "100067/54000")
+	c.run("ALTER SESSION SET ENABLE_LARGE_VARCHAR_AND_BINARY_IN_RESULT = TRUE")
+	c.want("SELECT length(randstr(20000000, random()))", "20000000")
+}
+
+// Without a current schema, names that are qualified with one are still found.
+func TestNamesResolveAfterTheCurrentSchemaWasDropped(t *testing.T) {
+	c := newClient(t)
+	c.runAll("CREATE SCHEMA other", "CREATE TABLE other.t1 (a INT)", "CREATE SCHEMA here", "DROP SCHEMA here")
+	c.want("SELECT count(*) FROM other.t1", "0")
+	c.wantCode("CREATE TABLE t2 (a INT)", "090106/22000")
+}

@@ -1,0 +1,156 @@
+package duckdb
+
+import (
+	"context"
+	"strings"
+)
+
+// This file keeps the functions that clients define in SQL. A call is replaced by the
+// function's body, its arguments in place of the parameters.
+
+// A routine is a function of a schema.
+type routine struct {
+	name    object
+	params  []*columnDef
+	returns sfType
+	table   []*columnDef // the columns of a table function
+	body    string
+}
+
+// createFunction reads CREATE FUNCTION name(a type, …) RETURNS type | TABLE (…) AS 'body'.
+func (w *work) createFunction(r *rewriter, f createFlags) *definition {
+	o, err := r.objectName().in(w.session)
+	if err != nil {
+		r.fail(err)
+	}
+	fn := &routine{name: o}
+	if r.peek().is("(") && r.at(1).is(")") {
+		r.i += 2
+	} else {
+		fn.params = r.columnDefs()
+	}
+	if !r.accept("RETURNS") {
+		r.fail(r.unexpected(r.peek()))
+	}
+	if r.accept("TABLE") {
+		fn.table = r.columnDefs()
+	} else if r.err == nil {
+		fn.returns = r.dataType()
+	}
+	for r.err == nil && !r.accept("AS") {
+		switch t := r.take(); {
+		case t.word("LANGUAGE") && !r.peek().word("SQL"):
+			r.fail(unsupported("CREATE FUNCTION in %s", r.peek().text))
+		case t.kind == tEOF:
+			r.fail(r.unexpected(t))
+		case t.word("COMMENT"):
+			r.acceptOp("=")
+			r.take()
+		}
+	}
+	body := r.take()
+	if body.kind != tString {
+		r.fail(r.unexpected(body))
+	}
+	fn.body = body.text
+	for _, p := range append(fn.params, fn.table...) {
+		if !p.typed || p.standard != "" {
+			r.fail(unsupported("CREATE FUNCTION with a parameter that has no type, or a default"))
+		}
+	}
+	return &definition{run: func(context.Context) error { return w.e.addRoutine(fn, f) }, done: "Function " + o.name + " successfully created.",
+		exists: ifExists(f.ifNotExists, o.name+" already exists, statement succeeded.")}
+}
+
+func ifExists(clause bool, message string) string {
+	if clause {
+		return message
+	}
+	return ""
+}
+
+func (e *Engine) addRoutine(fn *routine, f createFlags) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	key := fn.key()
+	if e.routines[key] != nil && !f.replace {
+		return compileError("002002", "42710", "Object '%s' already exists.", fn.name.name)
+	}
+	e.routines[key] = fn
+	return nil
+}
+
+// key tells functions of one name apart by the number of their parameters.
+func (fn *routine) key() string { return routineKey(fn.name, len(fn.params)) }
+
+func routineKey(o object, params int) string { return o.String() + strings.Repeat(",", params) }
+
+// dropFunction reads DROP FUNCTION [IF EXISTS] name(type, …).
+func (w *work) dropFunction(r *rewriter) *definition {
+	missing := r.accept("IF") && r.accept("EXISTS")
+	o, err := r.objectName().in(w.session)
+	if err != nil {
+		r.fail(err)
+	}
+	n := 0
+	r.expectOp("(")
+	for ; r.err == nil && !r.peek().is(")"); n++ {
+		r.dataType()
+		r.acceptOp(",")
+	}
+	r.expectOp(")")
+	return &definition{done: o.name + " successfully dropped.", missing: ifExists(missing, "Drop statement executed successfully ("+o.name+" already dropped)."),
+		run: func(context.Context) error {
+			w.e.mu.Lock()
+			defer w.e.mu.Unlock()
+			if w.e.routines[routineKey(o, n)] == nil {
+				return domainNotExists("Function", o.name)
+			}
+			delete(w.e.routines, routineKey(o, n))
+			return nil
+		}}
+}
+
+// routine finds the function that a call means.
+func (s *session) routine(o object, params int) *routine {
+	full, err := o.in(s)
+	if err != nil {
+		return nil
+	}
+	s.e.mu.Lock()
+	defer s.e.mu.Unlock()
+	return s.e.routines[routineKey(full, params)]
+}
+
+// maxCalls bounds how deep functions call each other.
+const maxCalls = 16
+
+// expand writes a call of a routine.
+func (r *rewriter) expand(fn *routine, args []string) string {
+	toks, err := tokenize(fn.body)
+	if err != nil {
+		r.fail(err)
+		return ""
+	}
+	if r.calls >= maxCalls {
+		r.fail(unsupported("function %s that calls itself", fn.name.name))
+		return ""
+	}
+	sub := &rewriter{src: fn.body, toks: toks, s: r.s, now: r.now, describe: r.describe, calls: r.calls + 1, params: map[string]string{}}
+	for i, p := range fn.params {
+		sub.params[strings.ToUpper(p.name)] = p.typ.cast(args[i], false, false)
+	}
+	text, err := sub.all()
+	if err != nil {
+		r.fail(err)
+	}
+	if fn.table == nil {
+		return fn.returns.cast("("+text+")", false, false)
+	}
+	var names, items []string
+	for _, c := range fn.table {
+		names = append(names, quoteIdent(c.name))
+		items = append(items, c.typ.cast(quoteIdent(c.name), false, false)+" AS "+quoteIdent(c.name))
+	}
+	return "(SELECT " + strings.Join(items, ", ") + " FROM (" + text + ") AS " + quoteIdent("body$") + "(" + strings.Join(names, ", ") + "))"
+}
