@@ -147,7 +147,7 @@ func TestDescribeAndShow(t *testing.T) {
 	}
 	c.want("SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = 'PUBLIC' ORDER BY 1", "OTHER|BASE TABLE;T|BASE TABLE;W|VIEW")
 	c.want("SELECT column_name, data_type FROM db.information_schema.columns WHERE table_name = 'T' AND ordinal_position IN (1, 4, 11) ORDER BY ordinal_position", "ID|NUMBER;S|TEXT;TZ|TIMESTAMP_TZ")
-	c.want("SELECT schema_name FROM information_schema.schemata", "PUBLIC")
+	c.want("SELECT schema_name FROM information_schema.schemata ORDER BY 1", "INFORMATION_SCHEMA;PUBLIC")
 	c.wantCode("DESCRIBE TABLE nope", "002003/42S02")
 	// An empty list would say that there is such a schema.
 	for _, q := range []string{"SHOW TABLES IN nope", "SHOW VIEWS IN SCHEMA db.nope", "SHOW SCHEMAS IN DATABASE nope", "SHOW COLUMNS IN DATABASE nope"} {

@@ -172,6 +172,9 @@ func (e *Engine) OpenSession(ctx context.Context, info snowtest.SessionInfo) (sn
 	if err == nil {
 		err = s.setTimeZone(ctx, s.param("TIMEZONE"))
 	}
+	if err == nil {
+		err = s.setFormats(ctx)
+	}
 	if err != nil {
 		s.conn.Close()
 		return nil, translate(ctx, "", err)

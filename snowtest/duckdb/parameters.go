@@ -24,7 +24,7 @@ var parameters = []parameter{
 	{"CLIENT_SESSION_KEEP_ALIVE", "false", "BOOLEAN", false},
 	{"CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY", "3600", "NUMBER", false},
 	{"DATE_INPUT_FORMAT", "AUTO", "STRING", true},
-	{"DATE_OUTPUT_FORMAT", "YYYY-MM-DD", "STRING", true},
+	{"DATE_OUTPUT_FORMAT", "YYYY-MM-DD", "FORMAT", false},
 	{"DEFAULT_NULL_ORDERING", "LAST", "STRING", true},
 	{"ERROR_ON_NONDETERMINISTIC_MERGE", "true", "BOOLEAN", true},
 	{"ERROR_ON_NONDETERMINISTIC_UPDATE", "false", "BOOLEAN", true},
@@ -37,14 +37,14 @@ var parameters = []parameter{
 	{"STATEMENT_TIMEOUT_IN_SECONDS", "172800", "NUMBER", false},
 	{"TIMESTAMP_DAY_IS_ALWAYS_24H", "false", "BOOLEAN", true},
 	{"TIMESTAMP_INPUT_FORMAT", "AUTO", "STRING", true},
-	{"TIMESTAMP_LTZ_OUTPUT_FORMAT", "", "STRING", true},
-	{"TIMESTAMP_NTZ_OUTPUT_FORMAT", "YYYY-MM-DD HH24:MI:SS.FF3", "STRING", true},
-	{"TIMESTAMP_OUTPUT_FORMAT", "YYYY-MM-DD HH24:MI:SS.FF3 TZHTZM", "STRING", true},
+	{"TIMESTAMP_LTZ_OUTPUT_FORMAT", "", "FORMAT", false},
+	{"TIMESTAMP_NTZ_OUTPUT_FORMAT", "YYYY-MM-DD HH24:MI:SS.FF3", "FORMAT", false},
+	{"TIMESTAMP_OUTPUT_FORMAT", "YYYY-MM-DD HH24:MI:SS.FF3 TZHTZM", "FORMAT", false},
 	{"TIMESTAMP_TYPE_MAPPING", "TIMESTAMP_NTZ", "STRING", true},
 	{"TIMESTAMP_TZ_OUTPUT_FORMAT", "", "STRING", true},
 	{"TIMEZONE", "UTC", "STRING", false},
 	{"TIME_INPUT_FORMAT", "AUTO", "STRING", true},
-	{"TIME_OUTPUT_FORMAT", "HH24:MI:SS", "STRING", true},
+	{"TIME_OUTPUT_FORMAT", "HH24:MI:SS", "FORMAT", false},
 	{"TRANSACTION_ABORT_ON_ERROR", "false", "BOOLEAN", true},
 	{"TWO_DIGIT_CENTURY_START", "1970", "NUMBER", true},
 	{"WEEK_OF_YEAR_POLICY", "0", "NUMBER", true},
@@ -106,6 +106,10 @@ func checkParameter(name, value string) error {
 	case "NUMBER":
 		if _, err := strconv.ParseInt(value, 10, 64); err != nil {
 			return bad()
+		}
+	case "FORMAT":
+		if _, ok := writeTime(time.Unix(0, 0), value); !ok {
+			return unsupported("%s = %s", name, value)
 		}
 	}
 	return nil
@@ -178,6 +182,9 @@ func (w *work) alterSession(ctx context.Context) (*snowtest.Result, error) {
 	}
 	for _, name := range unset {
 		delete(w.params, name)
+	}
+	if slices.ContainsFunc(outputFormats, func(f string) bool { _, ok := changed[f]; return ok }) || changed["TIMESTAMP_OUTPUT_FORMAT"] != "" {
+		return res, w.setFormats(ctx)
 	}
 	return res, nil
 }

@@ -90,3 +90,17 @@ func TestNamesResolveAfterTheCurrentSchemaWasDropped(t *testing.T) {
 	c.want("SELECT count(*) FROM other.t1", "0")
 	c.wantCode("CREATE TABLE t2 (a INT)", "090106/22000")
 }
+
+// Dates and times become text in the formats that the session has set.
+func TestTimesAreWrittenInTheSessionsFormats(t *testing.T) {
+	c := newClient(t)
+	const query = "SELECT '2024-02-03'::DATE::VARCHAR, '10:11:12.5'::TIME || '', '2024-02-03 13:11:12.5'::TIMESTAMP_NTZ::TEXT, to_varchar('2024-02-03 10:11:12.5 +00:00'::TIMESTAMP_LTZ)"
+	const standard = "2024-02-03|10:11:12|2024-02-03 13:11:12.500|2024-02-03 10:11:12.500 +0000"
+	c.want(query, standard)
+	c.runAll("ALTER SESSION SET DATE_OUTPUT_FORMAT = 'DD.MM.YY' TIME_OUTPUT_FORMAT = 'HH24:MI:SS.FF3'",
+		`ALTER SESSION SET TIMESTAMP_NTZ_OUTPUT_FORMAT = 'DY MON YYYY"at"HH12:MI AM' TIMESTAMP_OUTPUT_FORMAT = 'YYYY-MM-DDTHH24:MI:SS.FF TZH:TZM'`)
+	c.want(query, "03.02.24|10:11:12.500|Sat Feb 2024at01:11 PM|2024-02-03T10:11:12.500000000 +00:00")
+	c.run("ALTER SESSION UNSET DATE_OUTPUT_FORMAT, TIME_OUTPUT_FORMAT, TIMESTAMP_NTZ_OUTPUT_FORMAT, TIMESTAMP_OUTPUT_FORMAT")
+	c.want(query, standard)
+	c.wantCode("ALTER SESSION SET TIME_OUTPUT_FORMAT = 'HH24 o''clock'", "000002/0A000")
+}

@@ -23,7 +23,12 @@ type scalar struct {
 // does nil.
 var scalars = map[string]scalar{
 	"sf_divide": {2, func(a []string) (any, error) { return divide(a[0], a[1]) }},
-	"sf_format": {2, func(a []string) (any, error) { return formatText(a[0], a[1]), nil }},
+	"sf_format": {3, func(a []string) (any, error) {
+		if text, ok := formatted(a[0], a[1], a[2]); ok {
+			return text, nil
+		}
+		return formatText(a[0], a[1]), nil
+	}},
 	"sf_read_time": {2, func(a []string) (any, error) {
 		if text, ok := readTime(a[0], a[1]); ok {
 			return text, nil
