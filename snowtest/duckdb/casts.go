@@ -63,6 +63,9 @@ func (r *rewriter) dataType() sfType {
 		}
 		r.expectOp(")")
 	}
+	if n, ok := typ.length(); ok && (n < 1 || n > maxLargeText) {
+		r.fail(compileError("001424", "22000", "invalid length for VARCHAR: %d; it must be between 1 and %d", n, maxLargeText))
+	}
 	if typ.base() == "DECIMAL" {
 		if p, s := typ.decimal(); p < 1 || p > 38 || s < 0 || s > p {
 			r.fail(compileError("002015", "42601", "invalid precision or scale: %s", typ.declared()))
@@ -98,7 +101,7 @@ func (t sfType) length() (int, bool) {
 	}
 	switch {
 	case len(t.args) > 0:
-		return t.args[0], t.args[0] < maxText
+		return t.args[0], t.args[0] != maxText
 	case t.name == "CHAR" || t.name == "CHARACTER" || t.name == "NCHAR":
 		return 1, true
 	}

@@ -30,6 +30,8 @@ type change struct {
 	table *bindTable // of an INSERT with array binds
 
 	head, row string // of an INSERT with one row of VALUES
+
+	fleeting bool // carried out again, it might write something else
 }
 
 // change reads the statement.
@@ -45,7 +47,17 @@ func (w *work) change(ctx context.Context, r *rewriter) (*change, error) {
 	default:
 		c = w.merge(ctx, r)
 	}
+	for _, name := range []string{"random(", "randstr(", "uuid", "nextval(", "now("} {
+		c.fleeting = c.fleeting || strings.Contains(strings.ToLower(c.text), name)
+	}
 	return c, r.end()
+}
+
+// fleetingDefaults reports whether a table has columns whose default differs from row to
+// row, or from time to time.
+func (w *work) fleetingDefaults(ctx context.Context, table object) bool {
+	columns, err := w.columns(ctx, table)
+	return err != nil || slices.ContainsFunc(columns, func(c column) bool { return strings.ContainsAny(c.standard, "(") })
 }
 
 func (w *work) insert(ctx context.Context, r *rewriter) *change {
@@ -61,6 +73,7 @@ func (w *work) insert(ctx context.Context, r *rewriter) *change {
 	table := r.objectName()
 	target, list := table.sql(), "*"
 	c.head = "INSERT INTO " + target
+	c.fleeting = w.fleetingDefaults(ctx, table)
 	if r.peek().is("(") && !r.at(1).word("SELECT", "WITH") && !r.at(1).is("(") {
 		list = strings.Join(r.columnNames(), ", ")
 		c.head += " (" + list + ")"
@@ -185,7 +198,7 @@ func (w *work) update(ctx context.Context, r *rewriter) *change {
 }
 
 func (w *work) merge(ctx context.Context, r *rewriter) *change {
-	c := &change{kind: snowtest.KindMerge}
+	c := &change{kind: snowtest.KindMerge, fleeting: true}
 	if !r.accept("INTO") {
 		r.fail(r.unexpected(r.peek()))
 		return c

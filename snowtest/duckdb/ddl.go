@@ -142,6 +142,21 @@ func (w *work) create(r *rewriter) *definition {
 	default:
 		def, name = w.createDatabase(r, f)
 	}
+	if r.err != nil {
+		return def
+	}
+	run := def.run
+	def.run = func(ctx context.Context) error {
+		err := run(ctx)
+		if err == nil {
+			made := name
+			if what.text == "SCHEMA" {
+				made.database = def.use.database
+			}
+			w.e.noteCreated(what.text, made, w.now)
+		}
+		return err
+	}
 	label := what.text[:1] + strings.ToLower(what.text[1:])
 	short := name.name
 	def.done = label + " " + short + " successfully created."

@@ -63,6 +63,7 @@ func (w *work) dml(ctx context.Context) (*snowtest.Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	w.done(changes)
 	return snowtest.Count(first.kind, first.columns, counts), nil
 }
 

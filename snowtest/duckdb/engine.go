@@ -40,12 +40,14 @@ type Engine struct {
 	started   time.Time
 	lockWait  time.Duration
 
-	mu       sync.Mutex // guards admin and routines
+	mu       sync.Mutex // guards admin, routines and created
 	admin    *sql.Conn
 	routines map[string]*routine
+	created  map[string]time.Time
 	names    atomic.Int64 // for objects that the engine makes itself
 	txs      atomic.Int64
 
+	changes   atomic.Int64 // committed, by any session
 	lockWaits atomic.Int64 // how often a statement met another's change and waited
 }
 
@@ -71,7 +73,7 @@ func WithLockWait(d time.Duration) Option { return func(e *Engine) { e.lockWait 
 
 // New starts an engine. It needs no network and, without [WithPath], no files.
 func New(opts ...Option) (*Engine, error) {
-	e := &Engine{started: time.Now(), lockWait: 20 * time.Second, routines: map[string]*routine{}}
+	e := &Engine{started: time.Now(), lockWait: 20 * time.Second, routines: map[string]*routine{}, created: map[string]time.Time{}}
 	for _, o := range opts {
 		o(e)
 	}

@@ -27,10 +27,7 @@ func compileError(code, state, format string, args ...any) *snowtest.Error {
 
 // syntaxError says where in the statement the unexpected text stands.
 func syntaxError(src string, at int, unexpected string) *snowtest.Error {
-	line, pos := 1, at
-	if n := strings.Count(src[:at], "\n"); n > 0 {
-		line, pos = n+1, at-strings.LastIndexByte(src[:at], '\n')-1
-	}
+	line, pos := place(src, at)
 	return compileError("001003", "42000", "syntax error line %d at position %d unexpected '%s'.", line, pos, unexpected)
 }
 
@@ -164,10 +161,36 @@ func translate(ctx context.Context, src string, err error) error {
 		if strings.Contains(text, "%") {
 			text = fmt.Sprintf(text, args...)
 		}
+		if r.code == "000904" && len(args) > 0 {
+			text = located(src, fmt.Sprint(args[0]), text)
+		}
 		return &snowtest.Error{Code: r.code, SQLState: r.state, Message: text}
 	}
 	first, _, _ := strings.Cut(msg, "\n")
 	return sfError("000603", "XX000", "SQL execution internal error:\n%s", first)
+}
+
+// located says where in the statement an unknown name stands: at its first use that is no
+// call and no qualifier.
+func located(src, name, text string) string {
+	toks, _ := tokenize(src) // of a statement that was read before
+	for i, t := range toks {
+		if !t.ident() || !strings.EqualFold(t.text, name) || i+1 < len(toks) && (toks[i+1].is("(") || toks[i+1].is(".")) {
+			continue
+		}
+		at := t.start
+		for ; i >= 2 && toks[i-1].is(".") && toks[i-2].ident(); i -= 2 {
+			at = toks[i-2].start
+		}
+		line, pos := place(src, at)
+		return strings.Replace(text, "error line 1 at position 0", fmt.Sprintf("error line %d at position %d", line, pos), 1)
+	}
+	return text
+}
+
+// place gives the line and the position in it of an offset.
+func place(src string, at int) (line, pos int) {
+	return strings.Count(src[:at], "\n") + 1, at - strings.LastIndexByte(src[:at], '\n') - 1
 }
 
 // spelled writes a name from one of DuckDB's messages as Snowflake does: an

@@ -1,6 +1,9 @@
 package duckdb
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // HasDatabase reports whether the catalog has the database, or if schema is not empty, the
 // schema in it. The server asks when a login names one; names are written as in a DSN.
@@ -17,4 +20,23 @@ func (e *Engine) HasDatabase(database, schema string) bool {
 	}
 	defer func() { _ = rows.Close() }()
 	return rows.Next()
+}
+
+// noteCreated keeps when an object was created, where DuckDB has no place for it.
+func (e *Engine) noteCreated(kind string, o object, at time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.created[kind+" "+o.String()] = at
+}
+
+// createdOn gives when an object was created, in the text form of a result: at the latest
+// when the engine was started.
+func (e *Engine) createdOn(kind string, o object) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	at, ok := e.created[kind+" "+o.String()]
+	if !ok {
+		at = e.started
+	}
+	return string(fraction(nil, at.Unix(), at.Nanosecond()/1000*1000, 9))
 }

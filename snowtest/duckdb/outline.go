@@ -222,8 +222,7 @@ func (s *static) describe(c *snowtest.Column) {
 		} else if s.notNull && s.typ.args == nil && s.length > 0 {
 			c.Length = int64(s.length)
 		}
-		c.ByteLength = min(4*c.Length, maxText)
-		c.ByteLength = max(c.ByteLength, c.Length)
+		c.ByteLength = max(min(4*c.Length, maxText), c.Length)
 	case c.Type == "binary" && base == "BLOB":
 		c.Length = int64(s.typ.arg(maxBinary))
 		c.ByteLength = c.Length

@@ -51,6 +51,24 @@ var parameters = []parameter{
 	{"WEEK_START", "0", "NUMBER", true},
 }
 
+// stored are parameters that are kept and reported, and change nothing here.
+var stored = wordSet(`ABORT_DETACHED_QUERY ENABLE_UNLOAD_PHYSICAL_TYPE_OPTIMIZATION GEOGRAPHY_OUTPUT_FORMAT GEOMETRY_OUTPUT_FORMAT
+	JDBC_TREAT_DECIMAL_AS_INT JDBC_TREAT_TIMESTAMP_NTZ_AS_UTC JDBC_USE_SESSION_TIMEZONE LOG_LEVEL METRIC_LEVEL TRACE_LEVEL
+	PYTHON_CONNECTOR_QUERY_RESULT_FORMAT SEARCH_PATH SIMULATED_DATA_SHARING_CONSUMER STATEMENT_QUEUED_TIMEOUT_IN_SECONDS STRICT_JSON_OUTPUT
+	TRANSACTION_DEFAULT_ISOLATION_LEVEL UNSUPPORTED_DDL_ACTION USE_CACHED_RESULT S3_STAGE_VPCE_DNS_NAME NOORDER_SEQUENCE_AS_DEFAULT
+	BIND_NULL_VALUE_USE_NULL_DATATYPE MULTI_STATEMENT_COUNT`)
+
+// switches are the beginnings of parameters that Snowflake does not document and clients
+// set, and the end of one kind of them.
+var switches = []string{"CLIENT_", "ENABLE_", "FEATURE_", "FORCE_", "IGNORE_"}
+
+// isParameter reports whether an account can have a parameter of this name.
+func isParameter(name string) bool {
+	_, known := findParameter(name)
+	return known || stored[name] || strings.HasSuffix(name, "_QUERY_RESULT_FORMAT") ||
+		slices.ContainsFunc(switches, func(s string) bool { return strings.HasPrefix(name, s) })
+}
+
 func findParameter(name string) (parameter, bool) {
 	i := slices.IndexFunc(parameters, func(p parameter) bool { return p.name == name })
 	if i < 0 {
@@ -160,8 +178,11 @@ func (w *work) alterSession(ctx context.Context) (*snowtest.Result, error) {
 	if w.st.DescribeOnly {
 		return describeOnly(res), nil
 	}
-	for name, value := range changed {
-		if err := checkParameter(name, value); err != nil {
+	for _, name := range append(sortedKeys(changed), unset...) {
+		if !isParameter(name) {
+			return nil, compileError("001420", "22023", "invalid property '%s' for 'SESSION'", name)
+		}
+		if err := checkParameter(name, changed[name]); err != nil && !slices.Contains(unset, name) {
 			return nil, err
 		}
 	}

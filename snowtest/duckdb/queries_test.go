@@ -104,3 +104,41 @@ func TestTimesAreWrittenInTheSessionsFormats(t *testing.T) {
 	c.want(query, standard)
 	c.wantCode("ALTER SESSION SET TIME_OUTPUT_FORMAT = 'HH24 o''clock'", "000002/0A000")
 }
+
+// An error names the place of an unknown column; it failed before: all were at position 0.
+func TestUnknownNamesHaveAPlace(t *testing.T) {
+	c := newClient(t)
+	c.run("CREATE TABLE t (a INT)")
+	for query, want := range map[string]string{
+		"SELECT nope FROM t":                       "error line 1 at position 7\ninvalid identifier 'NOPE'",
+		"SELECT a,\n  nope(1), t.nope\nFROM t":     "Unknown function NOPE",
+		"SELECT a,\n  x.a\nFROM t x WHERE x.b = 1": "error line 3 at position 15\ninvalid identifier 'B'",
+	} {
+		if _, err := c.try(query); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", query, err, want)
+		}
+	}
+}
+
+// A session parameter that no account has is refused, and changes nothing.
+func TestUnknownSessionParametersAreRefused(t *testing.T) {
+	c := newClient(t)
+	c.wantCode("ALTER SESSION SET QUERY_TAGG = 'x'", "001420/22023")
+	c.wantCode("ALTER SESSION SET QUERY_TAG = 'x', NOPE = 1", "001420/22023")
+	c.wantCode("ALTER SESSION UNSET NOPE", "001420/22023")
+	c.runAll("ALTER SESSION SET USE_CACHED_RESULT = FALSE", "ALTER SESSION SET GO_QUERY_RESULT_FORMAT = 'JSON'")
+	c.want("SELECT count(*) FROM TABLE(information_schema.query_history_by_session()) WHERE query_tag <> ''", "0")
+}
+
+// SHOW says when each object was created; it failed before: only tables had a time.
+func TestShowSaysWhenObjectsWereCreated(t *testing.T) {
+	c := newClient(t)
+	c.runAll("CREATE SCHEMA s1", "CREATE DATABASE d1", "USE SCHEMA db.public", "CREATE VIEW v AS SELECT 1 AS a", "CREATE SEQUENCE q", "CREATE TABLE t (a INT)")
+	for _, what := range []string{"SCHEMAS", "DATABASES", "VIEWS", "SEQUENCES", "TABLES"} {
+		for _, row := range c.run("SHOW " + what).Rows {
+			if row[0] == nil {
+				t.Errorf("SHOW %s: %s has no created_on", what, *row[1])
+			}
+		}
+	}
+}

@@ -27,6 +27,9 @@ type session struct {
 	used        bool // the transaction has carried out a statement
 	broken      bool // DuckDB has given the transaction up
 	txID        int64
+	changes     []*change // of the transaction, while they can be carried out again
+	fleeting    bool      // they cannot
+	changesAt   int64     // what had been committed by all sessions when it began
 	lastQueryID string
 	unread      *resultRows // of the last query, until somebody has read them all
 	history     []*historyEntry
@@ -66,7 +69,7 @@ func (s *session) Run(ctx context.Context, st *snowtest.Statement) (*snowtest.Re
 	if err != nil && s.inTx {
 		// Some failures leave DuckDB's transaction intact, others do not.
 		_, aborted := exec(context.Background(), s.conn, "SELECT 1")
-		s.broken = aborted != nil
+		s.broken = aborted != nil && !s.restored()
 	}
 	if errors.Is(err, errConflict) {
 		return nil, lockError(st.QueryID)

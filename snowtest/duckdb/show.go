@@ -204,8 +204,7 @@ func (w *work) where(l *listing, name string) string {
 	return text
 }
 
-// showObjects lists tables, views, schemas, databases and sequences. What the
-// engine did not note, such as when a schema was created, is NULL.
+// showObjects lists tables, views, schemas, databases and sequences.
 func (w *work) showObjects(ctx context.Context, l *listing) (*snowtest.Result, error) {
 	const created = "TRY_CAST(split_part(comment, chr(31), 1) AS TIMESTAMPTZ) AS created_on, "
 	const unknown = "CAST(NULL AS TIMESTAMPTZ) AS created_on, "
@@ -243,7 +242,30 @@ func (w *work) showObjects(ctx context.Context, l *listing) (*snowtest.Result, e
 	res := &snowtest.Result{Kind: snowtest.KindSelect, ReadOnly: true}
 	var err error
 	res.Columns, res.Rows, err = query(ctx, w.conn, text, w.st.DescribeOnly)
+	w.fillCreated(strings.TrimSuffix(l.what, "S"), res)
 	return res, err
+}
+
+// fillCreated says of each object when it was created, where DuckDB does not know.
+func (w *work) fillCreated(kind string, res *snowtest.Result) {
+	at := map[string]int{}
+	for i, c := range res.Columns {
+		at[c.Name] = i
+	}
+	for _, row := range res.Rows {
+		if row[0] != nil {
+			continue
+		}
+		o := object{name: *row[at["name"]]}
+		if i, ok := at["database_name"]; ok {
+			o.database = *row[i]
+		}
+		if i, ok := at["schema_name"]; ok {
+			o.schema = *row[i]
+		}
+		text := w.e.createdOn(kind, o)
+		row[0] = &text
+	}
 }
 
 // rowCounts writes an expression that gives the number of rows of each table of

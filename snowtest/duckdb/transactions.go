@@ -48,6 +48,7 @@ func (s *session) begin(ctx context.Context) error {
 		return err
 	}
 	s.inTx, s.used, s.broken, s.txID = true, false, false, s.e.txs.Add(1)
+	s.changes, s.fleeting, s.changesAt = nil, false, s.e.changes.Load()
 	return nil
 }
 
@@ -64,6 +65,7 @@ func (s *session) commit(ctx context.Context) error {
 		return sfError("000603", "25P02", "%s", "COMMIT rolled back. "+abortedMessage)
 	}
 	s.inTx = false
+	s.e.changes.Add(1)
 	_, err := exec(ctx, s.conn, "COMMIT")
 	if err != nil {
 		// DuckDB has rolled back already, or does so now; which of them does not
@@ -114,6 +116,9 @@ func (w *work) locked(ctx context.Context, fn func() error) error {
 		if !errors.Is(err, errConflict) || w.inTx && w.used || time.Now().After(deadline) {
 			if err == nil {
 				w.used = true
+				if !w.inTx {
+					w.e.changes.Add(1)
+				}
 			}
 			return err
 		}
@@ -131,4 +136,37 @@ func (w *work) locked(ctx context.Context, fn func() error) error {
 			}
 		}
 	}
+}
+
+// done notes changes of the open transaction, so that they can be carried out again.
+func (s *session) done(changes []*change) {
+	if !s.inTx {
+		return
+	}
+	for _, c := range changes {
+		s.fleeting = s.fleeting || c.fleeting
+	}
+	s.changes = append(s.changes, changes...)
+}
+
+// restored undoes one statement that failed in a transaction: DuckDB, which has no
+// savepoints, begins anew and carries out what was done before. That is the same only if
+// nobody has committed anything meanwhile and nothing depends on chance or on the time;
+// otherwise the transaction is lost.
+func (s *session) restored() bool {
+	if s.fleeting || s.e.changes.Load() != s.changesAt {
+		return false
+	}
+	ctx := context.Background()
+	_, _ = exec(ctx, s.conn, "ROLLBACK") // of a transaction that DuckDB has given up
+	if _, err := exec(ctx, s.conn, "BEGIN TRANSACTION"); err != nil {
+		return false
+	}
+	w := &work{session: s}
+	for _, c := range s.changes {
+		if err := w.apply(ctx, c, make([]int64, max(len(c.columns), 1))); err != nil {
+			return false
+		}
+	}
+	return true
 }
