@@ -40,6 +40,10 @@ func (r *rewriter) dataType() sfType {
 	case t.word("CHAR", "NCHAR", "CHARACTER") && r.accept("VARYING"):
 		typ.name = "CHAR VARYING"
 	}
+	if typ.name == "MAP" {
+		r.fail(unsupported("structured type MAP"))
+		return typ
+	}
 	if _, ok := typeNames[typ.name]; !ok {
 		r.fail(compileError("002040", "42601", "Unsupported data type '%s'.", typ.name))
 		return typ

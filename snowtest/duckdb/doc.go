@@ -31,7 +31,7 @@
 //
 // session.go takes a statement and sends it to one of these: rewrite.go, words.go,
 // calls.go, functions.go, conversions.go, temporal.go and sources.go rewrite
-// queries; changes.go reads INSERT, UPDATE, DELETE and MERGE, and dml.go carries
+// queries; outline.go knows what their columns are; changes.go reads INSERT, UPDATE, DELETE and MERGE, and dml.go carries
 // them out; ddl.go, tables.go and alter.go make and change objects; show.go,
 // use.go, parameters.go, variables.go and transactions.go do what their names say.
 // rows.go and values.go read DuckDB's results.
@@ -40,17 +40,21 @@
 //
 //   - Names are matched without regard to case, also quoted ones: "a" and A are
 //     the same column. Results spell them as the table does.
-//   - TIME and the timestamps keep microseconds; nanoseconds are cut off.
-//   - TIMESTAMP_TZ keeps the instant and not the offset. It is shown, and
-//     reported to the client, as TIMESTAMP_LTZ.
+//   - TIME and the timestamps keep microseconds; nanoseconds are cut off. DuckDB's
+//     TIMESTAMP_NS ends in 2262, and dates like 9999-12-31 matter more.
+//   - TIMESTAMP_TZ keeps the instant and not the offset: it is given in that of the
+//     session's time zone.
 //   - DuckDB has no savepoints. Where Snowflake undoes one statement that failed
-//     in a transaction, the whole transaction is lost: each statement up to
-//     ROLLBACK fails and says so, and so does COMMIT, which then rolls back.
+//     in a transaction, the engine carries out again what the transaction had
+//     done. If somebody has committed meanwhile, or what it did holds chance,
+//     sequences, MERGE or the time, the whole transaction is lost: each statement
+//     up to ROLLBACK fails and says so, and so does COMMIT, which then rolls back.
 //   - A transaction changes the tables of one database only.
 //   - A statement that meets another transaction's change is tried again until
 //     the lock time is over ([WithLockWait]), then fails with 000625. In a
 //     transaction that has already read or written something it fails at once.
-//   - VARIANT, OBJECT and ARRAY are JSON text of one type, reported as VARIANT.
+//   - VARIANT, OBJECT and ARRAY are JSON text of one type; results report the kind
+//     of columns, casts, constants and calls, and VARIANT where it is not certain.
 //     A variant has to be cast before it is compared or calculated with; FLATTEN
 //     is refused. DISTINCT, ORDER BY, MIN and MAX of variants go by their text.
 //   - Precision of results is that of DuckDB: an expression is often
@@ -60,10 +64,16 @@
 //     Whole-number literals are calculated with 32 or 64 bits and fail on
 //     overflow.
 //   - Lengths of VARCHAR are enforced in tables that CREATE TABLE makes, not for
-//     columns that ALTER TABLE adds or changes. Lengths of BINARY, and how many
-//     digits a column of TIME or a timestamp has after the second, are shown by
-//     DESCRIBE and not enforced; a cast to fewer than six digits is refused. Keys
-//     are read and not kept: DESCRIBE shows none.
+//     columns that ALTER TABLE adds or changes. Lengths of BINARY are shown and not
+//     enforced. Keys are read and not kept: DESCRIBE shows none.
+//   - Lengths, digits and NOT NULL of result columns are traced through the outermost
+//     SELECT from tables, casts and literals. Through subqueries, set operations and
+//     functions they are those of DuckDB: VARCHAR(16777216), and NULL is possible.
+//   - GENERATOR with TIMELIMIT gives 1,000 rows for each second that it waits.
+//   - Functions in SQL are put in place of their calls. They belong to the engine,
+//     not to a transaction, and INFORMATION_SCHEMA does not list them.
+//   - Session parameters that begin with CLIENT_, ENABLE_, FEATURE_, FORCE_ or IGNORE_
+//     are accepted unseen, because Snowflake does not document them all.
 //   - A text that is compared with a date or a timestamp, without a cast, has to
 //     be of the form 2024-02-29 12:00:00, with an offset that follows at once.
 //   - Regular expressions are RE2. HASH, RANDOM, RANDSTR and UNIFORM give other
@@ -73,6 +83,9 @@
 //   - The databases and schemas of logins are created on the way, and a session
 //     without any uses SNOWTEST.PUBLIC. TIMEZONE is UTC by default, as the
 //     server reports it.
+//   - Refused for good, with code 000002: structured types and MAP, procedures and
+//     scripting, functions in other languages than SQL, hybrid tables, streams, tasks,
+//     AT and BEFORE, MATCH_RECOGNIZE, PIVOT.
 //   - Roles, warehouses and grants do not exist: USE accepts any role and
 //     warehouse.
 package duckdb

@@ -142,3 +142,17 @@ func TestShowSaysWhenObjectsWereCreated(t *testing.T) {
 		}
 	}
 }
+
+// What the engine will not learn is refused in one way: see the list in doc.go.
+func TestRefusedForGood(t *testing.T) {
+	c := newClient(t)
+	c.run("CREATE TABLE t (a INT, b INT)")
+	for _, query := range []string{
+		"SELECT {'a': 1}::OBJECT(a INT)", "SELECT NULL::MAP(VARCHAR, INT)", "CREATE TABLE m (a ARRAY(INT))",
+		"CREATE PROCEDURE p() RETURNS INT LANGUAGE SQL AS $$ BEGIN RETURN 1; END $$", "CALL p()", "EXECUTE IMMEDIATE $$ BEGIN RETURN 1; END $$", "DECLARE x INT",
+		"CREATE FUNCTION f() RETURNS INT LANGUAGE PYTHON AS 'x'", "CREATE HYBRID TABLE h (a INT PRIMARY KEY)", "CREATE STREAM s ON TABLE t", "CREATE TASK k AS SELECT 1",
+		"SELECT * FROM t AT(OFFSET => -60)", "SELECT * FROM t BEFORE(STATEMENT => 'x')", "SELECT * FROM t MATCH_RECOGNIZE (PATTERN (a))", "SELECT * FROM t PIVOT (sum(a) FOR b IN (1))",
+	} {
+		c.wantCode(query, "000002/0A000")
+	}
+}

@@ -68,7 +68,14 @@ func start(ctx context.Context, args []string, out io.Writer) error {
 	if len(wanted) == 0 {
 		return fmt.Errorf("-run matches none of the %d tests that log in", len(names))
 	}
-	outcomes := runAll(ctx, b, s, wanted)
+	var encode sync.Mutex
+	outcomes := runAll(ctx, b, s, wanted, func(o outcome) {
+		encode.Lock()
+		defer encode.Unlock()
+		if s.json {
+			_ = json.NewEncoder(out).Encode(o) // of strings and a number
+		}
+	})
 	if ctx.Err() != nil {
 		return errors.New("interrupted")
 	}
@@ -87,7 +94,7 @@ func parse(args []string) (settings, error) {
 	f.DurationVar(&s.limit, "limit", 2*time.Minute, "what a test may take")
 	f.IntVar(&s.jobs, "jobs", runtime.NumCPU(), "how many tests run at the same time")
 	f.IntVar(&s.least, "least", 0, "fail if fewer tests than this pass")
-	f.BoolVar(&s.json, "json", false, "print one JSON object for each test, and no table")
+	f.BoolVar(&s.json, "json", false, "print one JSON object for each test, as it is done, and no table")
 	f.BoolVar(&s.verbose, "v", false, "print what the tests that fail say")
 	if err := f.Parse(args); err != nil {
 		return s, err
@@ -104,8 +111,9 @@ func parse(args []string) (settings, error) {
 	return s, nil
 }
 
-// runAll runs the tests and gives their outcomes in the order of the names.
-func runAll(ctx context.Context, b *binary, s settings, names []string) []outcome {
+// runAll runs the tests, tells of each that is done, and gives their outcomes in the order
+// of the names.
+func runAll(ctx context.Context, b *binary, s settings, names []string, done func(outcome)) []outcome {
 	outcomes := make([]outcome, len(names))
 	next := make(chan int)
 	var workers sync.WaitGroup
@@ -113,6 +121,7 @@ func runAll(ctx context.Context, b *binary, s settings, names []string) []outcom
 		workers.Go(func() {
 			for i := range next {
 				outcomes[i] = b.runOne(ctx, names[i], s.limit)
+				done(outcomes[i])
 			}
 		})
 	}
@@ -130,14 +139,7 @@ func report(out io.Writer, s settings, outcomes []outcome) error {
 	counts := map[class]int{}
 	for _, o := range outcomes {
 		counts[o.Class]++
-		switch {
-		case s.json:
-			line, err := json.Marshal(o)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(out, "%s\n", line)
-		case o.Class != passed && o.Class != skipped:
+		if !s.json && o.Class != passed && o.Class != skipped {
 			fmt.Fprintf(out, "%-12s %-60s %6.1fs  %s\n", o.Class, o.Name, o.Seconds, o.Why)
 			if s.verbose {
 				fmt.Fprintf(out, "    %s\n", strings.ReplaceAll(strings.TrimSpace(o.Output), "\n", "\n    "))
