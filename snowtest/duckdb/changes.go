@@ -31,7 +31,8 @@ type change struct {
 
 	head, row string // of an INSERT with one row of VALUES
 
-	fleeting bool // carried out again, it might write something else
+	before   string // carried out first: INSERT OVERWRITE empties the table
+	fleeting bool   // carried out again, it might write something else
 }
 
 // change reads the statement.
@@ -62,7 +63,8 @@ func (w *work) fleetingDefaults(ctx context.Context, table object) bool {
 
 func (w *work) insert(ctx context.Context, r *rewriter) *change {
 	c := &change{kind: snowtest.KindInsert, columns: []string{rowsInserted}}
-	if r.peek().word("OVERWRITE", "ALL", "FIRST") {
+	overwrite := r.accept("OVERWRITE")
+	if r.peek().word("ALL", "FIRST") {
 		r.fail(unsupported("INSERT %s", r.peek().text))
 		return c
 	}
@@ -74,6 +76,9 @@ func (w *work) insert(ctx context.Context, r *rewriter) *change {
 	target, list := table.sql(), "*"
 	c.head = "INSERT INTO " + target
 	c.fleeting = w.fleetingDefaults(ctx, table)
+	if overwrite {
+		c.before = "DELETE FROM " + target
+	}
 	if r.peek().is("(") && !r.at(1).word("SELECT", "WITH") && !r.at(1).is("(") {
 		list = strings.Join(r.columnNames(), ", ")
 		c.head += " (" + list + ")"

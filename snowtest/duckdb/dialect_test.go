@@ -194,7 +194,6 @@ func TestErrors(t *testing.T) {
 		{"SELECT $novar", "002211/02000", "Session variable '$NOVAR' does not exist"},
 		{"SELECT nvl(1)", "000939/22023", ""},
 		{"SELECT dateadd(fortnight, 1, current_date)", "001003/42000", "'FORTNIGHT' is not a valid date/time component for function DATEADD."},
-		{"SELECT * FROM t, LATERAL FLATTEN(input => v)", "000002/0A000", "FLATTEN"},
 		{"SELECT * FROM TABLE(RESULT_SCAN(last_query_id()))", "000002/0A000", "RESULT_SCAN"},
 		{"SELECT * FROM t AT(OFFSET => -60)", "000002/0A000", "time travel"},
 		{"SELECT * FROM t SAMPLE (10)", "000002/0A000", "SAMPLE"},

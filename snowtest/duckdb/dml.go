@@ -46,7 +46,7 @@ func (w *work) dml(ctx context.Context) (*snowtest.Result, error) {
 	}
 	err = w.locked(ctx, func() error {
 		clear(counts)
-		if len(changes) == 1 && first.check == "" && first.table == nil && first.kind != snowtest.KindMerge {
+		if len(changes) == 1 && first.check == "" && first.before == "" && first.table == nil && first.kind != snowtest.KindMerge {
 			n, err := exec(ctx, w.conn, first.text)
 			counts[0] = n
 			return err
@@ -70,6 +70,11 @@ func (w *work) dml(ctx context.Context) (*snowtest.Result, error) {
 // apply carries out one change and adds to the counts.
 func (w *work) apply(ctx context.Context, c *change, counts []int64) error {
 	var checked [][]*string
+	if c.before != "" {
+		if _, err := exec(ctx, w.conn, c.before); err != nil {
+			return err
+		}
+	}
 	if c.check != "" {
 		var err error
 		if _, checked, err = query(ctx, w.conn, c.check, false); err != nil {

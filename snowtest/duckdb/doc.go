@@ -55,8 +55,8 @@
 //     transaction that has already read or written something it fails at once.
 //   - VARIANT, OBJECT and ARRAY are JSON text of one type; results report the kind
 //     of columns, casts, constants and calls, and VARIANT where it is not certain.
-//     A variant has to be cast before it is compared or calculated with; FLATTEN
-//     is refused. DISTINCT, ORDER BY, MIN and MAX of variants go by their text.
+//     A variant has to be cast before it is compared or calculated with.
+//     DISTINCT, ORDER BY, MIN and MAX of variants go by their text.
 //   - Precision of results is that of DuckDB: an expression is often
 //     NUMBER(38, s) where Snowflake says less, and a product keeps all digits
 //     where Snowflake stops at a scale of 12. Two fractions of 38 digits meet at
@@ -86,6 +86,6 @@
 //   - Refused for good, with code 000002: structured types and MAP, procedures and
 //     scripting, functions in other languages than SQL, hybrid tables, streams, tasks,
 //     AT and BEFORE, MATCH_RECOGNIZE, PIVOT.
-//   - Roles, warehouses and grants do not exist: USE accepts any role and
-//     warehouse.
+//   - Roles and grants do not exist, and warehouses are names: USE accepts any role
+//     and warehouse.
 package duckdb

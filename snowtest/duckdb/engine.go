@@ -40,12 +40,13 @@ type Engine struct {
 	started   time.Time
 	lockWait  time.Duration
 
-	mu       sync.Mutex // guards admin, routines and created
-	admin    *sql.Conn
-	routines map[string]*routine
-	created  map[string]time.Time
-	names    atomic.Int64 // for objects that the engine makes itself
-	txs      atomic.Int64
+	mu         sync.Mutex // guards admin and what follows up to names
+	admin      *sql.Conn
+	routines   map[string]*routine
+	created    map[string]time.Time
+	warehouses []string
+	names      atomic.Int64 // for objects that the engine makes itself
+	txs        atomic.Int64
 
 	changes   atomic.Int64 // committed, by any session
 	lockWaits atomic.Int64 // how often a statement met another's change and waited

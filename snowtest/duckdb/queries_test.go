@@ -28,9 +28,20 @@ func TestQueriesOfPipelines(t *testing.T) {
 		"SELECT schema_name FROM \"INFORMATION_SCHEMA\".schemata ORDER BY 1":                                                      "INFORMATION_SCHEMA;PUBLIC",
 		"SELECT sequence_name, start_value FROM information_schema.sequences":                                                     "S|1",
 		"SELECT table_schema FROM information_schema.columns WHERE table_schema = 'INFORMATION_SCHEMA' LIMIT 1":                   "INFORMATION_SCHEMA",
+		"SELECT f.index, f.value::VARCHAR FROM t, LATERAL FLATTEN(input => v:k) f WHERE f.index < 2 ORDER BY 1":                   "0|1;1|2",
+		"SELECT key, path, value::INT, this FROM TABLE(FLATTEN(input => parse_json('{\"a\":{\"x y\":1,\"b\":2}}'), path => 'a'))": "b|a.b|2|{\n  \"b\": 2,\n  \"x y\": 1\n};x y|a['x y']|1|{\n  \"b\": 2,\n  \"x y\": 1\n}",
+		"SELECT path FROM TABLE(FLATTEN(parse_json('[1,[2]]'), recursive => TRUE)) ORDER BY 1":                                    "[0];[1];[1][0]",
+		"SELECT t.a, f.value FROM t, LATERAL FLATTEN(input => v:none, outer => TRUE) f":                                           "1|NULL",
+		"SELECT count(*) FROM t, LATERAL FLATTEN(input => v:none) f":                                                              "0",
+		"SELECT 'abc' LIKE ANY ('x%', 'a%'), 'abc' NOT ILIKE ALL ('A%', 'x%'), 'b' LIKE ALL ('b', '_')":                           "1|1|1",
+		"SELECT a FROM t QUALIFY row_number() OVER (ORDER BY a) = 1":                                                              "1",
+		"EXECUTE IMMEDIATE 'SELECT a + 1 FROM t'":                                                                                 "2",
+		"EXECUTE IMMEDIATE $$INSERT INTO t(a) SELECT 7 WHERE FALSE$$":                                                             "0",
 	} {
 		c.want(query, want)
 	}
+	c.want("INSERT OVERWRITE INTO t(a) VALUES (8), (9)", "2")
+	c.want("SELECT a FROM t ORDER BY a", "8;9")
 	c.wantCode("SELECT plus(1)", "002140/42601")
 	c.runAll("DROP FUNCTION plus(INT, INT)")
 	c.wantCode("SELECT plus(1, 2)", "002140/42601")
@@ -155,4 +166,21 @@ func TestRefusedForGood(t *testing.T) {
 	} {
 		c.wantCode(query, "000002/0A000")
 	}
+}
+
+// Warehouses are names, which SHOW lists; SHOW OBJECTS lists tables and views.
+func TestWarehousesAndObjectsAreShown(t *testing.T) {
+	c := newClient(t)
+	c.runAll("CREATE TABLE b (a INT)", "CREATE VIEW a AS SELECT 1 AS x", "CREATE WAREHOUSE big WITH WAREHOUSE_SIZE = 'X-LARGE'")
+	c.want("SELECT current_warehouse()", "BIG")
+	if got := text(c.run("SHOW WAREHOUSES LIKE 'b%'")); got != "BIG|STARTED|N|Y" {
+		t.Error(got)
+	}
+	res := c.run("SHOW OBJECTS")
+	if got := names(res); got != "created_on|name|database_name|schema_name|kind|comment|owner" || len(res.Rows) != 2 || *res.Rows[0][1] != "A" || *res.Rows[0][4] != "VIEW" || *res.Rows[1][4] != "TABLE" {
+		t.Error(got, text(res))
+	}
+	c.wantCode("CREATE WAREHOUSE big", "002002/42710")
+	c.runAll("CREATE OR REPLACE WAREHOUSE big", "ALTER WAREHOUSE big SUSPEND", "DROP WAREHOUSE big", "DROP WAREHOUSE IF EXISTS none")
+	c.wantCode("DROP WAREHOUSE none", "002003/02000")
 }

@@ -118,6 +118,8 @@ func (w *work) dispatch(ctx context.Context) (*snowtest.Result, error) {
 		return w.transaction(ctx)
 	case t.word("ALTER") && second.word("SESSION"):
 		return w.alterSession(ctx)
+	case t.word("CREATE", "ALTER", "DROP") && (second.word("WAREHOUSE") || second.word("OR") && len(w.toks) > 3 && w.toks[3].word("WAREHOUSE")):
+		return w.warehouseStatement()
 	case t.word("CREATE", "ALTER", "DROP", "COMMENT"):
 		return w.ddl(ctx)
 	case t.word("SHOW"):
@@ -134,10 +136,29 @@ func (w *work) dispatch(ctx context.Context) (*snowtest.Result, error) {
 		w.toks[0].text = "SELECT"
 		return w.query(ctx)
 	}
+	if t.word("EXECUTE") && second.word("IMMEDIATE") && len(w.toks) == 3 && w.toks[2].kind == tString {
+		return w.immediate(ctx, w.toks[2].text)
+	}
 	if t.kind == tWord && otherStatements[t.text] {
 		return nil, unsupported("%s", t.text)
 	}
 	return nil, syntaxError(w.st.SQL, t.start, w.st.SQL[t.start:t.end])
+}
+
+// immediate carries out the one statement in the text of EXECUTE IMMEDIATE.
+func (w *work) immediate(ctx context.Context, text string) (*snowtest.Result, error) {
+	toks, err := tokenize(text)
+	if err != nil {
+		return nil, err
+	}
+	if len(toks) == 0 || toks[0].word("EXECUTE", "BEGIN", "DECLARE") {
+		return nil, unsupported("EXECUTE IMMEDIATE of a block")
+	}
+	st := *w.st
+	st.SQL = text
+	inner := &work{session: w.session, st: &st, toks: toks, now: w.now}
+	res, err := inner.dispatch(ctx)
+	return res, translate(ctx, text, err)
 }
 
 // otherStatements are Snowflake's own that this engine does not carry out.

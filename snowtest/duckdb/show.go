@@ -115,6 +115,10 @@ func (w *work) show(ctx context.Context) (*snowtest.Result, error) {
 	switch l.what {
 	case "TABLES", "VIEWS", "SCHEMAS", "DATABASES", "SEQUENCES":
 		res, err = w.showObjects(ctx, l)
+	case "OBJECTS":
+		res, err = w.showTablesAndViews(ctx, l)
+	case "WAREHOUSES":
+		res = w.showWarehouses(l)
 	case "COLUMNS":
 		res, err = w.showColumns(ctx, l)
 	case "PARAMETERS":
@@ -365,4 +369,4 @@ func likeMatch(pattern, s string) bool {
 	return s == ""
 }
 
-func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -86,6 +86,12 @@ const sequenceColumn = `"seq$"`
 func (g *region) tableFunction() {
 	r := g.r
 	r.i += 2
+	if r.peek().word("FLATTEN") && r.at(1).is("(") {
+		r.i++
+		g.flattenCall()
+		r.expectOp(")")
+		return
+	}
 	if !r.peek().word("GENERATOR") || !r.at(1).is("(") {
 		g.namedTableFunction()
 		return

@@ -54,6 +54,7 @@ var scalars = map[string]scalar{
 		}
 		return nil, nil
 	}},
+	"sf_flatten": {5, func(a []string) (any, error) { return flatten(a[0], a[1], a[2] == "true", a[3] == "true", a[4]) }},
 	"sf_json_at": {2, func(a []string) (any, error) { return jsonAt(a[0], a[1]) }},
 }
 

@@ -25,7 +25,7 @@ var clauseWords = wordSet(`FROM WHERE GROUP HAVING QUALIFY ORDER LIMIT OFFSET FE
 // refusedWords begin what DuckDB lacks or understands otherwise.
 var refusedWords = map[string]string{
 	"PIVOT": "PIVOT", "UNPIVOT": "UNPIVOT", "MATCH_RECOGNIZE": "MATCH_RECOGNIZE", "SAMPLE": "SAMPLE",
-	"TABLESAMPLE": "SAMPLE", "FLATTEN": "FLATTEN", "ASOF": "ASOF JOIN", "CHANGES": "CHANGES", "RESULT_SCAN": "RESULT_SCAN",
+	"TABLESAMPLE": "SAMPLE", "ASOF": "ASOF JOIN", "CHANGES": "CHANGES", "RESULT_SCAN": "RESULT_SCAN",
 }
 
 func wordSet(words string) map[string]bool {
@@ -102,6 +102,17 @@ func (g *region) word(t token) {
 	case "TABLE":
 		if next.is("(") {
 			g.tableFunction()
+			return
+		}
+	case "FLATTEN":
+		if next.is("(") && g.from {
+			r.i++
+			g.flattenCall()
+			return
+		}
+	case "LIKE", "ILIKE":
+		if next.word("ANY", "ALL", "SOME") && r.at(2).is("(") {
+			g.likeAny(t.text, next.text)
 			return
 		}
 	case "VALUES":
@@ -238,6 +249,39 @@ func (g *region) name() {
 		return
 	}
 	g.addOperand(piece, false)
+}
+
+// likeAny rewrites x [NOT] LIKE ANY (a, b), which DuckDB lacks.
+func (g *region) likeAny(op, quantifier string) {
+	r := g.r
+	r.i += 3
+	not := len(g.out) > 0 && g.out[len(g.out)-1] == "NOT"
+	if not {
+		g.out = g.out[:len(g.out)-1]
+	}
+	if len(g.out) == 0 || len(g.out) > 1 && strings.Contains("+-*/%||", g.out[len(g.out)-2]) {
+		r.fail(unsupported("%s %s after a sum; put it in parentheses", op, quantifier))
+		return
+	}
+	x, joint := g.out[len(g.out)-1], " OR "
+	if quantifier == "ALL" {
+		joint = " AND "
+	}
+	var list []string
+	for r.err == nil {
+		list = append(list, x+" "+op+" "+r.region(func(t token) bool { return t.is(",") }))
+		if !r.acceptOp(",") {
+			break
+		}
+	}
+	r.expectOp(")")
+	text := "(" + strings.Join(list, joint) + ")"
+	if not {
+		text = "(NOT " + text + ")"
+	}
+	g.out = g.out[:len(g.out)-1]
+	g.push(text)
+	g.operand = true
 }
 
 // namesColumns reports whether the name at start is that of a table and what
