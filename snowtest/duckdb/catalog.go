@@ -52,8 +52,28 @@ type column struct {
 	table                          object
 }
 
-// columns lists the columns of a table or view.
+// columns lists the columns of a table or view. They are remembered until some session
+// carries out DDL: nearly each statement asks for them.
 func (s *session) columns(ctx context.Context, o object) ([]column, error) {
+	if at := s.e.definitions.Load(); s.known == nil || s.knownAt != at {
+		s.known, s.knownAt = map[object][]column{}, at
+	}
+	full, err := o.in(s)
+	if err != nil {
+		return nil, err
+	}
+	key := object{full.database, full.schema, full.name}
+	if list, ok := s.known[key]; ok {
+		return list, nil
+	}
+	list, err := s.readColumns(ctx, o)
+	if err == nil && !s.inTx { // a transaction may see an older catalog
+		s.known[key] = list
+	}
+	return list, err
+}
+
+func (s *session) readColumns(ctx context.Context, o object) ([]column, error) {
 	full, err := o.in(s)
 	if err != nil {
 		return nil, err

@@ -35,6 +35,7 @@ func (w *work) ddl(ctx context.Context) (*snowtest.Result, error) {
 		return nil, err
 	}
 	err := w.locked(ctx, func() error { return def.run(ctx) })
+	w.e.definitions.Add(1)
 	switch {
 	case def.exists != "" && hasCode(err, "002002"):
 		return snowtest.Status(snowtest.KindDDL, def.exists), nil

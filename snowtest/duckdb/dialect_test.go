@@ -57,7 +57,7 @@ func TestDialect(t *testing.T) {
 		{"SELECT listagg(DISTINCT column1, '-') WITHIN GROUP (ORDER BY column1 DESC) FROM VALUES (9), (10), (9)", "", "10-9"},
 		// Text of other types.
 		{"SELECT 1.50::VARCHAR, 2::FLOAT::VARCHAR, 1e20::FLOAT::VARCHAR, TRUE::VARCHAR, 'abcdef'::VARCHAR(3), 'AB'::BINARY::VARCHAR", "", "1.50|2|1e+20|true|abc|AB"},
-		{"SELECT ts::VARCHAR, d::VARCHAR, ts::TIME::VARCHAR, 'at ' || ts, '2020-01-01 01:02:03.5'::TIMESTAMP_LTZ::VARCHAR FROM t WHERE a = 1", "", "2020-01-31 10:00:00.000|2020-01-31|10:00:00|at 2020-01-31 10:00:00.000|2020-01-01 01:02:03.500 +0000"},
+		{"SELECT ts::VARCHAR, d::VARCHAR, ts::TIME::VARCHAR, 'at ' || ts, '2020-01-01 01:02:03.5'::TIMESTAMP_LTZ::VARCHAR FROM t WHERE a = 1", "", "2020-01-31 10:00:00.000|2020-01-31|10:00:00|at 2020-01-31 10:00:00.000|2020-01-01 01:02:03.500 Z"},
 		{"SELECT to_char(ts, 'YYYY/MM/DD HH24:MI:SS.FF3'), to_varchar(d, 'DD-MON-YY'), to_char(ts, 'YYYY-MM-DD\"T\"HH12:MI AM'), to_varchar(1.5) FROM t WHERE a = 1", "", "2020/01/31 10:00:00.000|31-Jan-20|2020-01-31T10:00 AM|1.5"},
 		{"SELECT to_date('02.01.2020', 'DD.MM.YYYY'), to_timestamp('2020-01-02 03:04', 'YYYY-MM-DD HH24:MI'), to_timestamp(60), to_timestamp('1577836800000'), try_to_date('x'), to_time('10:11:12')", "date timestamp_ntz timestamp_ntz timestamp_ntz date time", "18263|1577934240.000000000|60.000000000|1577836800.000000000|NULL|36672.000000000"},
 		{"SELECT to_number('12.345', 10, 2), to_decimal('7'), try_to_number('x'), try_cast('x' AS INT), to_boolean('yes'), to_double('1.5'), to_binary('4142'), to_binary('ab', 'UTF-8')", "fixed(10,2) fixed(38,0) fixed(38,0) fixed(38,0) boolean real binary binary", "12.35|7|NULL|NULL|1|1.5|4142|6162"},

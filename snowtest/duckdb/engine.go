@@ -48,8 +48,9 @@ type Engine struct {
 	names      atomic.Int64 // for objects that the engine makes itself
 	txs        atomic.Int64
 
-	changes   atomic.Int64 // committed, by any session
-	lockWaits atomic.Int64 // how often a statement met another's change and waited
+	changes     atomic.Int64 // committed, by any session
+	definitions atomic.Int64 // DDL statements carried out, by any session
+	lockWaits   atomic.Int64 // how often a statement met another's change and waited
 }
 
 var (

@@ -63,10 +63,11 @@ func formatted(s, typ, formats string) (string, bool) {
 	return text, ok
 }
 
-// A timeElement is one element of a format, and Go's layout for it.
+// timeElements are the elements of formats, and Go's layouts for them. An offset of zero is
+// written Z, as gosnowflake's test of formats has it from an account.
 var timeElements = [][2]string{
 	{"YYYY", "2006"}, {"YY", "06"}, {"MMMM", "January"}, {"MON", "Jan"}, {"MM", "01"}, {"MI", "04"}, {"DD", "02"}, {"DY", "Mon"},
-	{"HH24", "15"}, {"HH12", "03"}, {"AM", "PM"}, {"PM", "PM"}, {"SS", "05"}, {"TZHTZM", "-0700"}, {"TZH:TZM", "-07:00"}, {"TZH", "-07"},
+	{"HH24", "15"}, {"HH12", "03"}, {"AM", "PM"}, {"PM", "PM"}, {"SS", "05"}, {"TZHTZM", "Z0700"}, {"TZH:TZM", "Z07:00"}, {"TZH", "-07"},
 }
 
 // writeTime writes a time in one of Snowflake's formats, and false if the format has

@@ -33,6 +33,8 @@ type session struct {
 	lastQueryID string
 	unread      *resultRows // of the last query, until somebody has read them all
 	history     []*historyEntry
+	known       map[object][]column // columns of tables, as of the DDL counted by knownAt
+	knownAt     int64
 }
 
 // A work is one statement on its way.

@@ -220,7 +220,10 @@ func formatText(s, typ string) string {
 		if len(zone) == 3 {
 			zone += "00"
 		}
-		return milliseconds(s[:i]) + " " + zone[:5]
+		if zone = zone[:5]; zone == "+0000" {
+			zone = "Z"
+		}
+		return milliseconds(s[:i]) + " " + zone
 	case "BLOB":
 		return strings.ToUpper(hex.EncodeToString(blobBytes(s)))
 	}
