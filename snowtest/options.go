@@ -48,7 +48,7 @@ func defaults() options {
 		inlineWait:  45 * time.Second,
 		chunkRows:   10_000,
 		chunkLife:   6 * time.Hour,
-		parameters:  map[string]any{"TIMEZONE": "UTC", "AUTOCOMMIT": true, formatParameter: "ARROW"},
+		parameters:  map[string]any{"TIMEZONE": "UTC", "AUTOCOMMIT": true, formatParameter: "ARROW", "DATE_OUTPUT_FORMAT": "YYYY-MM-DD", "TIME_OUTPUT_FORMAT": "HH24:MI:SS"},
 		objects: objects{
 			databases:  []string{database, database + "." + schema},
 			warehouses: []string{warehouse},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // initConversions adds TO_CHAR, TO_DATE and their like to the rewrites: what
@@ -142,7 +143,8 @@ func (r *rewriter) contextFunction(name string) (string, bool) {
 		}
 		return quoteString(v), true
 	}
-	now := timestampLiteral(r.now, true)
+	at := r.now.Truncate(time.Millisecond) // as an account has it
+	now := timestampLiteral(at, true)
 	if r.deferred {
 		now = "now()"
 		switch name {
@@ -158,7 +160,7 @@ func (r *rewriter) contextFunction(name string) (string, bool) {
 	case "CURRENT_TIMESTAMP", "GETDATE", "LOCALTIMESTAMP", "SYSTIMESTAMP":
 		return "CAST(" + now + " AS TIMESTAMPTZ)", true
 	case "SYSDATE":
-		return timestampLiteral(r.now, false), true
+		return timestampLiteral(at, false), true
 	case "CURRENT_DATE":
 		return "CAST(CAST(" + now + " AS TIMESTAMPTZ) AS DATE)", true
 	case "CURRENT_TIME", "LOCALTIME":

@@ -162,16 +162,16 @@ func concatWS(c *call) string {
 	return "(" + strings.Join(parts, " || sf_text("+c.args[0]+") || ") + ")"
 }
 
-// maxLargeText is the longest text there is; a session gets maxText unless it asks for more.
+// maxLargeText is the longest text there is; a session can ask for no more than maxText.
 const maxLargeText = 134217728
 
 func randstr(c *call) string {
 	if !c.want(2, 2) {
 		return ""
 	}
-	limit := maxText
-	if strings.EqualFold(c.r.s.param("ENABLE_LARGE_VARCHAR_AND_BINARY_IN_RESULT"), "true") {
-		limit = maxLargeText
+	limit := maxLargeText
+	if strings.EqualFold(c.r.s.param("ENABLE_LARGE_VARCHAR_AND_BINARY_IN_RESULT"), "false") {
+		limit = maxText
 	}
 	if n, err := strconv.Atoi(c.args[0]); err == nil && n > limit {
 		c.r.fail(sfError("100067", "54000", "The data length in result column %s is not supported by this version of the client. Actual length %d exceeds supported length of %d.",

@@ -26,6 +26,7 @@ var parameters = []parameter{
 	{"DATE_INPUT_FORMAT", "AUTO", "STRING", true},
 	{"DATE_OUTPUT_FORMAT", "YYYY-MM-DD", "FORMAT", false},
 	{"DEFAULT_NULL_ORDERING", "LAST", "STRING", true},
+	{"ENABLE_LARGE_VARCHAR_AND_BINARY_IN_RESULT", "true", "BOOLEAN", false},
 	{"ERROR_ON_NONDETERMINISTIC_MERGE", "true", "BOOLEAN", true},
 	{"ERROR_ON_NONDETERMINISTIC_UPDATE", "false", "BOOLEAN", true},
 	{"JSON_INDENT", "2", "NUMBER", true},

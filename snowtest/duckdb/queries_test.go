@@ -86,12 +86,13 @@ func TestQueryHistoryShowsTheSession(t *testing.T) {
 	}
 }
 
-// Texts have a largest length, which a session can raise.
+// Texts have a largest length, which a session can lower.
 func TestRandomTextsHaveALargestLength(t *testing.T) {
 	c := newClient(t)
-	c.wantCode("SELECT randstr(20000000, random())", "100067/54000")
-	c.run("ALTER SESSION SET ENABLE_LARGE_VARCHAR_AND_BINARY_IN_RESULT = TRUE")
 	c.want("SELECT length(randstr(20000000, random()))", "20000000")
+	c.wantCode("SELECT randstr(134217729, random())", "100067/54000")
+	c.run("ALTER SESSION SET ENABLE_LARGE_VARCHAR_AND_BINARY_IN_RESULT = FALSE")
+	c.wantCode("SELECT randstr(20000000, random())", "100067/54000")
 }
 
 // Without a current schema, names that are qualified with one are still found.
