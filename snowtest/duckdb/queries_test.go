@@ -22,7 +22,7 @@ func TestQueriesOfPipelines(t *testing.T) {
 		"SELECT as_array(v), as_array(v:k)[0], as_integer(v:k[0]), as_varchar(v:k[2].z), as_varchar(v:k[0]), is_object(v) FROM t": "NULL|1|1|q|NULL|1",
 		`SELECT parse_json('{\'s\': \'it\\\'s "x"\'}'):s::VARCHAR`:                                                                `it's "x"`,
 		"SELECT DISTINCT 'x' FROM TABLE(GENERATOR(TIMELIMIT => 0.002))":                                                           "x",
-		"SELECT count(*) FROM TABLE(GENERATOR(ROWCOUNT => 3, TIMELIMIT => 0.002))":                                                   "3",
+		"SELECT count(*) FROM TABLE(GENERATOR(ROWCOUNT => 3, TIMELIMIT => 0.002))":                                                "3",
 		"SELECT plus(2, plus(3, 4)), db.public.plus(1, a) FROM t":                                                                 "9|2",
 		"SELECT * FROM TABLE(upto(5))":                                                                                            "5|6",
 		"SELECT schema_name FROM \"INFORMATION_SCHEMA\".schemata ORDER BY 1":                                                      "INFORMATION_SCHEMA;PUBLIC",
