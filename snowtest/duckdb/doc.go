@@ -72,7 +72,7 @@
 //   - GENERATOR with TIMELIMIT gives 1,000 rows for each second that it waits.
 //   - Functions in SQL are put in place of their calls. They belong to the engine,
 //     not to a transaction, and INFORMATION_SCHEMA does not list them.
-//   - Session parameters that begin with CLIENT_, ENABLE_, FEATURE_, FORCE_ or IGNORE_
+//   - Session parameters that begin with CLIENT_, ENABLE_, FEATURE_, FORCE_, IGNORE_ or USE_
 //     are accepted unseen, because Snowflake does not document them all.
 //   - A text that is compared with a date or a timestamp, without a cast, has to
 //     be of the form 2024-02-29 12:00:00, with an offset that follows at once.

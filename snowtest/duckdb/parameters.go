@@ -61,7 +61,7 @@ var stored = wordSet(`ABORT_DETACHED_QUERY ENABLE_UNLOAD_PHYSICAL_TYPE_OPTIMIZAT
 
 // switches are the beginnings of parameters that Snowflake does not document and clients
 // set, and the end of one kind of them.
-var switches = []string{"CLIENT_", "ENABLE_", "FEATURE_", "FORCE_", "IGNORE_"}
+var switches = []string{"CLIENT_", "ENABLE_", "FEATURE_", "FORCE_", "IGNORE_", "USE_"}
 
 // isParameter reports whether an account can have a parameter of this name.
 func isParameter(name string) bool {
