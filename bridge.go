@@ -69,10 +69,11 @@ func takeV1Params(cfg *gosnowflake.Config) error {
 			return fmt.Errorf("snowtether: the parameter %s %w", shorten(name), err)
 		}
 		delete(cfg.Params, name)
-		switch given := slices.ContainsFunc(slices.Collect(maps.Keys(cfg.Params)), func(n string) bool { return strings.EqualFold(n, telemetry) }); {
+		switch {
 		case normal == insecure:
 			cfg.DisableOCSPChecks = cfg.DisableOCSPChecks || on
-		case on && !given:
+		case on:
+			maps.DeleteFunc(cfg.Params, func(n string, _ *string) bool { return strings.EqualFold(n, telemetry) })
 			no := "false"
 			cfg.Params[telemetry] = &no // what v2's change log names in its place
 		}

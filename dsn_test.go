@@ -255,7 +255,7 @@ func TestParametersOfV1MeanWhatTheyMeanThere(t *testing.T) {
 		{"disableTelemetry=true", false, false, false},
 		{"disableTelemetry=false", false, true, false},
 		{"disableTelemetry=true&insecureMode=true", true, false, true},
-		{"disableTelemetry=true&client_telemetry_enabled=true", false, true, false},
+		{"disableTelemetry=true&client_telemetry_enabled=true", false, false, false},
 	} {
 		check := func(how string, cfg *gosnowflake.Config, insecure bool) {
 			t.Helper()

@@ -377,6 +377,8 @@ func (e *SessionError) Error() string {
 		what = "the login was refused; it will be until something is changed"
 	case e.Class == ClassContext && e.Op == "login":
 		what = "the context ended while a login was waited for; nothing was sent"
+	case errors.Is(e.Err, errShortUpload):
+		what = "the object store does not take the bound values; nothing was carried out"
 	case e.Class == ClassTransient && e.ran:
 		what = "Snowflake cannot be reached; nothing of the statement lasts"
 	case e.Class == ClassTransient:

@@ -27,7 +27,7 @@ type operation struct {
 	run     func(context.Context, *session) (any, error)        // it may be left behind, and then touches nothing but the session
 	resumed func(rows driver.Rows, queryID string) (any, error) // makes the outcome of rows that were carried over; nil: it cannot be
 	args    []driver.NamedValue
-	bulk    bulk // of an INSERT of array binds
+	bulk    bulk // of array binds
 	nothing any  // the outcome of a ROLLBACK that need not be sent
 	async   bool // its outcome comes after it was accepted, through gosnowflake
 
@@ -73,6 +73,9 @@ func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue
 	}
 	if op.args = args; op.call == callRollback {
 		op.nothing = new(nothingToDo)
+	}
+	if op.bulk = op.bulkOf(args); op.bulk.rows > 0 {
+		op.bulk.rows = 0 // its rows are not counted
 	}
 	return op
 }
@@ -167,8 +170,10 @@ func isQueryID(id string) bool {
 // send tries the operation once.
 func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operation) (t *try) {
 	s, now, native := c.session, c.connector.clock.Load(), c.connector.inner == nil
-	if op.bulk.rows > 0 {
-		defer seen.StopShortUploads()()
+	if op.bulk.arrays {
+		if done := seen.StopShortUploads(); op.nothing == driver.ResultNoRows && !op.async {
+			defer done()
+		} // else rows, or gosnowflake's goroutine, go on with the context
 	}
 	out, saw, left, err := s.watched(ctx, seen, op.run)
 	if d := saw.Dialect(); d != nil && saw.Shows() {
@@ -360,7 +365,9 @@ func (c *conn) again(ctx context.Context, op *operation, t *try, fail *SessionEr
 		case isHopeless(t.err):
 			return false, nil, t.err
 		}
-		c.connector.unreachable(ctx, t.err)
+		if t.err != errShortUpload { // identity is meant; it is the object store that cannot be reached
+			c.connector.unreachable(ctx, t.err)
+		}
 		if !op.patience.wait(ctx, c.connector) {
 			return false, nil, c.impatient(ctx, fail)
 		}

@@ -21,7 +21,7 @@ type Tx interface {
 
 // RunTx runs a transaction. Warning: fn can run more than once. What it does besides
 // its transaction (counters, files, messages) must be safe to repeat, and it must
-// reset at its start the variables that it sets.
+// reset at its start the variables that it sets. It must not commit or roll back: RunTx does.
 //
 // RunTx begins, calls fn, and commits. If the session is lost before the COMMIT
 // was accepted, nothing of the transaction lasts, and the whole of it is run again

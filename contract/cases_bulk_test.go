@@ -3,7 +3,6 @@ package contract_test
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -103,6 +102,78 @@ func TestEveryBoundRowArrivesOrTheCallerHears(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestEveryArrayBindIsUploadedWhole: whatever the statement and the call.
+// Before: nil, and no row.
+func TestEveryArrayBindIsUploadedWhole(t *testing.T) {
+	exec := func(ctx context.Context, db *sql.DB, query string, array any) error {
+		_, err := db.ExecContext(ctx, query, array)
+		return err
+	}
+	calls := map[string]func(ctx context.Context, db *sql.DB, query string, array any) error{
+		"exec": exec,
+		"query": func(ctx context.Context, db *sql.DB, query string, array any) error {
+			return caseDrain(db.QueryContext(ctx, query, array))
+		},
+		"asynchronous": func(ctx context.Context, db *sql.DB, query string, array any) error {
+			res, err := db.ExecContext(gosnowflake.WithAsyncMode(ctx), query, array)
+			if err == nil {
+				_, err = res.RowsAffected()
+			}
+			return err
+		},
+		"transaction": func(ctx context.Context, db *sql.DB, query string, array any) error {
+			return snowtether.RunInTx(ctx, db, nil, func(tx *sql.Tx) error {
+				_, err := tx.ExecContext(ctx, query, array)
+				return err
+			})
+		},
+	}
+	for _, query := range []string{caseBulk, "INSERT OVERWRITE INTO t VALUES (?)", "INSERT INTO t SELECT ?", "UPDATE t SET a = 1 WHERE b = ?"} {
+		for name, call := range calls {
+			t.Run(name+"/"+query, func(t *testing.T) {
+				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					db := casePool(t, srv, 1)
+					caseUpload(srv, 1, snowtest.Fault{Status: http.StatusServiceUnavailable})
+					if err := call(t.Context(), db, query, caseArray(t, 100)); err != nil {
+						t.Error(err)
+					}
+					caseSum(t, srv, query, 1, 1)
+					for _, e := range srv.Ledger() {
+						if e.SQL == query && (len(e.Binds) != 1 || len(e.Binds[0].Array) != 100) {
+							t.Error("it ran without all of its values")
+						}
+					}
+				}, caseThroughAStage)
+			})
+		}
+	}
+}
+
+// TestStoreThatTakesNothingIsToldSo: it is no outage of Snowflake's.
+func TestStoreThatTakesNothingIsToldSo(t *testing.T) {
+	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		outages := 0
+		db := casePool(t, srv, 1, snowtether.WithEventHook(func(e snowtether.Event) {
+			if e.Kind == snowtether.EventOutageBegan {
+				outages++
+			}
+		}))
+		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			srv.KeepControl()
+			return snowtest.Fault{Status: http.StatusForbidden}, r.Kind == snowtest.RequestOther && r.HTTP.Method == http.MethodPut
+		})
+		_, err := db.ExecContext(t.Context(), caseBulk, caseArray(t, 100))
+		if err == nil || !strings.Contains(err.Error(), "the object store does not take the bound values; nothing was carried out") {
+			t.Error(err)
+		}
+		time.Sleep(time.Second)
+		if outages != 0 {
+			t.Errorf("%d outages were told", outages)
+		}
+		caseSum(t, srv, caseBulk, 0, 0)
+	}, caseThroughAStage)
 }
 
 // caseFewer makes the INSERT count fewer rows than it was sent.
@@ -205,7 +276,7 @@ func TestNullsThatMayNotBeCountedAreALine(t *testing.T) {
 				told = append(told, e)
 			}
 		}))
-		values := []any{1, nil, 3}
+		values := []any{1, nil, 3, nil}
 		array, err := gosnowflake.Array(&values)
 		if err != nil {
 			t.Fatal(err)
@@ -215,16 +286,22 @@ func TestNullsThatMayNotBeCountedAreALine(t *testing.T) {
 			t.Error(err)
 		}
 		time.Sleep(time.Second)
-		if len(told) != 1 || told[0].QueryID == "" || told[0].Count != 1 {
+		if len(told) != 1 || told[0].QueryID == "" || told[0].Count != 2 {
 			t.Errorf("told %+v", told)
+		}
+		_, err = db.ExecContext(t.Context(), "INSERT INTO t VALUES (?, ?)", array, array)
+		caseDoubt(t, err, false)
+		for _, count := range []int64{1, 3} { // as many as are NULL, or it is something else
+			caseFewer(srv, count)
+			_, err = db.ExecContext(t.Context(), caseBulk, array)
+			caseDoubt(t, err, false)
+		}
+		inline := []any{1, nil}
+		if array, err = gosnowflake.Array(&inline); err != nil {
+			t.Fatal(err)
 		}
 		caseFewer(srv, 1)
 		_, err = db.ExecContext(t.Context(), caseBulk, array)
 		caseDoubt(t, err, false)
-		_, err = db.ExecContext(t.Context(), "INSERT INTO t VALUES (?, ?)", array, array)
-		caseDoubt(t, err, false)
-		if !errors.Is(err, snowtether.ErrInDoubt) {
-			t.Error(err)
-		}
-	}, snowtest.AllowRepeats())
+	}, snowtest.AllowRepeats(), snowtest.WithSessionParameter("CLIENT_STAGE_ARRAY_BINDING_THRESHOLD", 4))
 }

@@ -64,7 +64,7 @@ func New(ctx context.Context) *Recorder {
 // sent at first, or with none: it reads a buffer again that it has read (v2.1.0), and would
 // go on with what is there. Each file is a PUT of its own. Other stores' requests may differ
 // in length, and are not looked at. Call it before the statement is sent, and the function
-// that it returns when gosnowflake has returned.
+// that it returns when nobody goes on with the context.
 func (r *Recorder) StopShortUploads() (done func()) {
 	r.Context, r.stop = context.WithCancel(r.Context)
 	return r.stop
@@ -214,7 +214,7 @@ func (r *Recorder) wroteHeaders() {
 
 // upload looks at the request whose headers were written.
 func (r *Recorder) upload(m mark) {
-	if r.stop == nil || r.over || !r.google {
+	if r.stop == nil || r.over || !r.google || m.size < 0 {
 		return
 	}
 	if m.size == 0 || m.size < r.file {
