@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/snowtether/snowtether/internal/transcript"
 )
@@ -26,51 +27,107 @@ type bulk struct {
 	staged bool // they went through a stage
 }
 
-// bulkOf reads a statement's values.
-func (op *operation) bulkOf(args []driver.NamedValue) (b bulk) {
-	equal := true
+// bulkOf reads a statement's values. The error says what of an array gosnowflake would drop
+// without a word, or send out of step.
+func (op *operation) bulkOf(args []driver.NamedValue) (b bulk, _ error) {
 	for i := range args {
-		array := arrayOf(args[i].Value)
+		array, typed := arrayOf(args[i].Value)
 		if !array.IsValid() {
-			return bulk{}
+			return bulk{}, nil
 		}
-		equal = equal && (i == 0 || array.Len() == b.rows)
+		if i > 0 && array.Len() != b.rows {
+			return bulk{}, fmt.Errorf("snowtether: array bind %d has %d values, and those before it have %d; all must have as many", i+1, array.Len(), b.rows)
+		}
+		if at, bad := dropped(array, typed); bad != nil {
+			return bulk{}, fmt.Errorf("snowtether: value %d of array bind %d is a %v, which gosnowflake drops without an error; "+
+				"use a slice of one type, or in a []any values of int, int32, int64, float32, float64, bool, string, []byte, nil, "+
+				"and time.Time with its type given to gosnowflake.Array", at+1, i+1, bad)
+		}
 		if b.rows = array.Len(); len(args) == 1 {
 			b.nulls = nulls(array)
 		}
 	}
 	b.arrays = len(args) > 0
-	if !equal || op.async || op.call != callStatement || op.text.PlainInsert() != len(args) {
+	if op.async || op.call != callStatement || op.text.PlainInsert() != len(args) {
 		b.rows = 0
 	}
-	return b
+	return b, nil
 }
 
 // arrayOf is the slice in a value that gosnowflake.Array made, v2's or v1's: a pointer to a
-// slice of a type of gosnowflake's own, or a struct that holds a slice or a pointer to one.
-// It is invalid for any other value.
-func arrayOf(value any) reflect.Value {
+// slice of a type of gosnowflake's own, or a struct that holds a slice or a pointer to one,
+// and whether it says of which type its times are. The slice is invalid for any other value.
+func arrayOf(value any) (array reflect.Value, typed bool) {
 	switch value.(type) {
 	case nil, int64, float64, bool, string, []byte, time.Time:
-		return reflect.Value{}
+		return reflect.Value{}, false
 	}
 	v := reflect.ValueOf(value)
 	if v.Kind() == reflect.Pointer {
 		v = v.Elem()
 	}
 	if !v.IsValid() || !strings.HasPrefix(v.Type().PkgPath(), "github.com/snowflakedb/gosnowflake") {
-		return reflect.Value{}
+		return reflect.Value{}, false
 	}
 	if v.Kind() == reflect.Struct && v.Type().Name() == "interfaceArrayBinding" {
-		v = v.FieldByName("timezoneTypeArray")
+		own := reflect.New(v.Type()).Elem() // whose private fields have addresses
+		own.Set(v)
+		held, times := own.FieldByName("timezoneTypeArray"), own.FieldByName("hasTimezone")
+		if !held.IsValid() || !times.IsValid() || times.Kind() != reflect.Bool {
+			return reflect.Value{}, false
+		}
+		typed = times.Bool()
+		v = reflect.NewAt(held.Type(), unsafe.Pointer(held.UnsafeAddr())).Elem()
 		for v.Kind() == reflect.Interface || v.Kind() == reflect.Pointer {
 			v = v.Elem()
 		}
 	}
 	if v.Kind() != reflect.Slice {
-		return reflect.Value{}
+		return reflect.Value{}, false
 	}
-	return v
+	return v, typed
+}
+
+// dropped finds the first value in a []any that gosnowflake knows no type for (v2.1.0,
+// interfaceSliceToString): it then leaves that value out, or all of them.
+func dropped(array reflect.Value, typed bool) (at int, bad reflect.Type) {
+	if array.Type().Elem().Kind() != reflect.Interface {
+		return 0, nil
+	}
+	for i := range array.Len() {
+		value := array.Index(i).Interface()
+		switch v := value.(type) {
+		case nil, int, int32, int64, float32, float64, bool, string, []byte:
+			continue
+		case time.Time:
+			if typed {
+				continue
+			}
+		case driver.Valuer:
+			if isText(v) {
+				continue
+			}
+		case fmt.Stringer: // a UUID, by whichever package
+			if t := reflect.TypeOf(value); t.Kind() == reflect.Array && t.Len() == 16 && t.Elem().Kind() == reflect.Uint8 {
+				continue
+			}
+		}
+		return i, reflect.TypeOf(value)
+	}
+	return 0, nil
+}
+
+// isText reports whether a value of the program's stands for a text. Its own function may
+// panic, as that of a nil pointer does.
+func isText(v driver.Valuer) (ok bool) {
+	defer func() {
+		if recover() != nil {
+			ok = false
+		}
+	}()
+	value, err := v.Value()
+	_, ok = value.(string)
+	return ok && err == nil
 }
 
 func nulls(array reflect.Value) (n int) {

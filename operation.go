@@ -27,9 +27,10 @@ type operation struct {
 	run     func(context.Context, *session) (any, error)        // it may be left behind, and then touches nothing but the session
 	resumed func(rows driver.Rows, queryID string) (any, error) // makes the outcome of rows that were carried over; nil: it cannot be
 	args    []driver.NamedValue
-	bulk    bulk // of array binds
-	nothing any  // the outcome of a ROLLBACK that need not be sent
-	async   bool // its outcome comes after it was accepted, through gosnowflake
+	bulk    bulk  // of array binds
+	refused error // why its values are not sent
+	nothing any   // the outcome of a ROLLBACK that need not be sent
+	async   bool  // its outcome comes after it was accepted, through gosnowflake
 
 	sessions int  // that ended under it
 	asked    bool // whether its session is alive
@@ -61,7 +62,7 @@ func (op *operation) runs() {
 func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue) *operation {
 	op := c.statement(ctx, "exec", query)
 	op.args, op.nothing = args, driver.ResultNoRows
-	op.bulk = op.bulkOf(args)
+	op.bulk, op.refused = op.bulkOf(args)
 	return op
 }
 
@@ -74,9 +75,8 @@ func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue
 	if op.args = args; op.call == callRollback {
 		op.nothing = new(nothingToDo)
 	}
-	if op.bulk = op.bulkOf(args); op.bulk.rows > 0 {
-		op.bulk.rows = 0 // its rows are not counted
-	}
+	op.bulk, op.refused = op.bulkOf(args)
+	op.bulk.rows = 0 // they are not counted
 	return op
 }
 
@@ -111,6 +111,9 @@ type try struct {
 // do carries an operation out, as often as it takes.
 func (c *conn) do(ctx context.Context, op *operation) (out any, failed error) {
 	c.checkOut()
+	if op.refused != nil {
+		return nil, op.refused
+	}
 	c.caller = ctx
 	op.patience.after(c.waited)
 	var seen *transcript.Recorder

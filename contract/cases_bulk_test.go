@@ -3,6 +3,7 @@ package contract_test
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"net/http"
 	"strings"
@@ -304,4 +305,72 @@ func TestNullsThatMayNotBeCountedAreALine(t *testing.T) {
 		_, err = db.ExecContext(t.Context(), caseBulk, array)
 		caseDoubt(t, err, false)
 	}, snowtest.AllowRepeats(), snowtest.WithSessionParameter("CLIENT_STAGE_ARRAY_BINDING_THRESHOLD", 4))
+}
+
+// caseValuer is a value that a program's own type stands for.
+type caseValuer struct{ value any }
+
+func (v caseValuer) Value() (driver.Value, error) { return v.value, nil }
+
+// TestArrayThatWouldLoseValuesIsRefused: gosnowflake leaves out what it knows no type for, so
+// that the values behind it are in other rows, or all of them; nothing is sent.
+// Before: nil and a wrong row, or several.
+func TestArrayThatWouldLoseValuesIsRefused(t *testing.T) {
+	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := casePool(t, srv, 1)
+		for name, value := range map[string]any{
+			"NullInt64": sql.NullInt64{Int64: 1, Valid: true}, "no NullInt64": sql.NullInt64{}, "uint64": uint64(1), "int16": int16(1),
+			"time": time.Now(), "own": caseValuer{int64(1)}, "pointer": new(int), "nil pointer": (*caseValuer)(nil),
+		} {
+			for _, values := range [][]any{{value}, {1, value, 3}} {
+				array, err := gosnowflake.Array(&values)
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = caseTouch(t, db, "INSERT INTO t VALUES (?, ?)", caseArray(t, len(values)), array)
+				if err == nil || !strings.Contains(err.Error(), "of array bind 2 is a") || strings.Contains(err.Error(), "\n") {
+					t.Errorf("%s in %d: %v", name, len(values), err)
+				}
+			}
+		}
+		if err := caseTouch(t, db, "INSERT INTO t VALUES (?, ?)", caseArray(t, 3), caseArray(t, 2)); err == nil || !strings.Contains(err.Error(), "array bind 2 has 2 values, and those before it have 3") {
+			t.Errorf("unequal: %v", err)
+		}
+		if n := len(srv.Ledger()); n != 0 {
+			t.Errorf("%d statements were sent", n)
+		}
+	})
+}
+
+func caseTouch(t *testing.T, db *sql.DB, query string, args ...any) error {
+	t.Helper()
+	_, err := db.ExecContext(t.Context(), query, args...)
+	return err
+}
+
+// TestArrayOfWhatGosnowflakeKnowsIsSent: every value of it.
+func TestArrayOfWhatGosnowflakeKnowsIsSent(t *testing.T) {
+	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := casePool(t, srv, 1)
+		now := time.Now()
+		for name, make := range map[string]func() (any, error){
+			"any":   func() (any, error) { return gosnowflake.Array([]any{1, int32(1), int64(1), nil}) },
+			"texts": func() (any, error) { return gosnowflake.Array([]any{"a", caseValuer{"b"}, nil}) },
+			"reals": func() (any, error) { return gosnowflake.Array(&[]any{float32(1), 1.5}) },
+			"bools": func() (any, error) { return gosnowflake.Array(&[]any{true, nil}) },
+			"bytes": func() (any, error) { return gosnowflake.Array(&[]any{[]byte("a")}) },
+			"uuids": func() (any, error) { return gosnowflake.Array(&[]any{gosnowflake.NewUUID()}) },
+			"times": func() (any, error) { return gosnowflake.Array(&[]any{now, nil}, gosnowflake.TimestampNTZType) },
+			"dates": func() (any, error) { return gosnowflake.Array([]time.Time{now}, gosnowflake.DateType) },
+			"lists": func() (any, error) { return gosnowflake.Array([][]byte{[]byte("a"), nil}) },
+		} {
+			array, err := make()
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if err := caseTouch(t, db, "INSERT INTO "+name+" VALUES (?)", array); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
 }

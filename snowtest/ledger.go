@@ -93,8 +93,8 @@ func (s *Server) sum(sql string, count func(*entry) int) int {
 
 // Doubles returns the statements that changed data, each with its bind values, that took
 // lasting effect more than once. What changed data the engine has told: DML, and what is
-// not known to have only read. One that still runs outside a transaction counts as if it
-// had succeeded.
+// not known to have only read. DDL does not count: much of it is repeated on purpose. A
+// statement that still runs outside a transaction counts as if it had succeeded.
 func (s *Server) Doubles() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,7 +155,7 @@ func (s *Server) enter(q *query) *entry {
 		Accepted:  q.started,
 		Parent:    q.parent,
 	}}
-	e.changes = true
+	e.changes = !isQuery(q.sql) || !onlyReads(q.sql)
 	s.ledger = append(s.ledger, e)
 	return e
 }

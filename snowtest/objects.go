@@ -27,39 +27,61 @@ type Objects interface {
 	HasDatabase(database, schema string) bool
 }
 
-// objects are what a server was started with, by kind, in upper case.
+// objects are what a server was started with, by kind, in the case of the catalog.
 type objects struct {
-	databases  []string // a database, or a database and a schema with a dot between
+	databases  [][2]string // a database and "", or a database and a schema
 	warehouses []string
 	roles      []string
 }
 
 // WithDatabase adds a database, with the schemas PUBLIC and those named. A server has one
-// already, TESTDB.
+// already, TESTDB. Names are written as in a DSN, as are those of the next two options: in any
+// case, or in double quotes as they are.
 func WithDatabase(name string, schemas ...string) Option {
-	return func(o *options) {
-		name = upper(name)
-		o.objects.databases = append(o.objects.databases, name, name+"."+schema)
-		for _, s := range schemas {
-			o.objects.databases = append(o.objects.databases, name+"."+upper(s))
-		}
+	return func(o *options) { o.objects.add(name, schemas...) }
+}
+
+func (o *objects) add(name string, schemas ...string) {
+	name = fold(name)
+	o.databases = append(o.databases, [2]string{name, ""}, [2]string{name, schema})
+	for _, s := range schemas {
+		o.databases = append(o.databases, [2]string{name, fold(s)})
 	}
 }
 
 // WithWarehouse adds warehouses. A server has one already, TESTWH.
 func WithWarehouse(names ...string) Option {
-	return func(o *options) { o.objects.warehouses = append(o.objects.warehouses, uppers(names)...) }
+	return func(o *options) { o.objects.warehouses = append(o.objects.warehouses, folds(names)...) }
 }
 
-// WithRole adds roles. A server has SYSADMIN, ACCOUNTADMIN and PUBLIC already.
+// WithRole adds roles. A server has those that every account has already: ACCOUNTADMIN,
+// ORGADMIN, PUBLIC, SECURITYADMIN, SYSADMIN and USERADMIN.
 func WithRole(names ...string) Option {
-	return func(o *options) { o.objects.roles = append(o.objects.roles, uppers(names)...) }
+	return func(o *options) { o.objects.roles = append(o.objects.roles, folds(names)...) }
 }
 
-func uppers(names []string) []string {
+// check reports whether all have a name.
+func (o *objects) check() bool {
+	for _, d := range o.databases {
+		if d[0] == "" {
+			return false
+		}
+	}
+	return !slices.Contains(o.warehouses, "") && !slices.Contains(o.roles, "")
+}
+
+// fold writes a name as the catalog has it: in upper case, unless it is quoted.
+func fold(name string) string {
+	if len(name) > 1 && name[0] == '"' && name[len(name)-1] == '"' {
+		return strings.ReplaceAll(name[1:len(name)-1], `""`, `"`)
+	}
+	return upper(name)
+}
+
+func folds(names []string) []string {
 	list := make([]string, len(names))
 	for i, name := range names {
-		list[i] = upper(name)
+		list[i] = fold(name)
 	}
 	return list
 }
@@ -68,7 +90,7 @@ func uppers(names []string) []string {
 // asks for the check, another database, schema or warehouse (390201). Without the check the
 // session begins without what does not exist.
 func (s *Server) admit(ses *session) *Error {
-	if s.checkLogin == nil && !slices.Contains(s.objects.roles, upper(ses.role)) {
+	if s.checkLogin == nil && !slices.Contains(s.objects.roles, fold(ses.role)) {
 		return &Error{Code: codeNoRole, Message: fmt.Sprintf("Role '%s' specified in the connect string does not exist or not authorized. "+
 			"Contact your local system administrator, or attempt to login with another role, e.g. PUBLIC.", ses.role)}
 	}
@@ -80,7 +102,7 @@ func (s *Server) admit(ses *session) *Error {
 	}{
 		{"database", ses.database == "" || s.hasDatabase(ses.database, ""), &ses.database},
 		{"schema", ses.schema == "" || s.hasDatabase(ses.database, ses.schema), &ses.schema},
-		{"warehouse", slices.Contains(s.objects.warehouses, upper(ses.wh)), &ses.wh},
+		{"warehouse", slices.Contains(s.objects.warehouses, fold(ses.wh)), &ses.wh},
 	} {
 		switch {
 		case o.exists:
@@ -94,11 +116,7 @@ func (s *Server) admit(ses *session) *Error {
 }
 
 func (s *Server) hasDatabase(database, schema string) bool {
-	name := upper(database)
-	if schema != "" {
-		name += "." + upper(schema)
-	}
-	if slices.Contains(s.objects.databases, name) {
+	if slices.Contains(s.objects.databases, [2]string{fold(database), fold(schema)}) {
 		return true
 	}
 	engine, ok := s.engine.(Objects)

@@ -50,9 +50,9 @@ func defaults() options {
 		chunkLife:   6 * time.Hour,
 		parameters:  map[string]any{"TIMEZONE": "UTC", "AUTOCOMMIT": true, formatParameter: "ARROW", "DATE_OUTPUT_FORMAT": "YYYY-MM-DD", "TIME_OUTPUT_FORMAT": "HH24:MI:SS"},
 		objects: objects{
-			databases:  []string{database, database + "." + schema},
+			databases:  [][2]string{{database, ""}, {database, schema}},
 			warehouses: []string{warehouse},
-			roles:      []string{role, "ACCOUNTADMIN", "PUBLIC"},
+			roles:      []string{role, "ACCOUNTADMIN", "ORGADMIN", "PUBLIC", "SECURITYADMIN", "USERADMIN"},
 		},
 	}
 }
@@ -73,6 +73,7 @@ func (o *options) validate() error {
 		{o.latency < 0, "WithLatency: must not be negative"},
 		{o.chunkRows < 0, "WithChunkRows: must not be negative"},
 		{o.detached < 0, "WithDetachedTransactions: must not be negative"},
+		{!o.objects.check(), "WithDatabase, WithWarehouse, WithRole: a name must not be empty"},
 		{o.remember < 0, "WithRequestMemory: must not be negative"},
 		{o.chunkLife <= 0, "WithChunkLife: must be positive"},
 		{checkParameters(o.parameters) != nil, "WithSessionParameter: " + formatParameter + " is ARROW or JSON"},

@@ -101,24 +101,42 @@ func (s *scriptSession) Run(ctx context.Context, st *Statement) (*Result, error)
 }
 
 // calm are the words behind which a parenthesis opens no call of a function that could change
-// anything. Whatever is not here could.
+// anything: plain functions, types and keywords. Whatever is not here could.
 var calm = strings.Fields(`
-	COUNT SUM MIN MAX AVG COALESCE CURRENT_SESSION CURRENT_TRANSACTION CURRENT_TIMESTAMP CURRENT_DATE
-	LAST_QUERY_ID RESULT_SCAN TABLE
-	SELECT FROM JOIN AS IN EXISTS AND OR NOT WHERE ON BY OVER USING VALUES UNION ALL DISTINCT LIMIT`)
+	COUNT SUM MIN MAX AVG MEDIAN LISTAGG ARRAY_AGG ROW_NUMBER RANK DENSE_RANK LAG LEAD FIRST_VALUE LAST_VALUE
+	COALESCE NVL IFNULL IFF NULLIF ZEROIFNULL GREATEST LEAST DECODE CAST TRY_CAST TO_CHAR TO_VARCHAR TO_NUMBER TO_DATE
+	TO_TIMESTAMP TO_TIMESTAMP_NTZ PARSE_JSON OBJECT_CONSTRUCT ARRAY_CONSTRUCT FLATTEN GENERATOR SEQ4 SEQ8
+	ABS ROUND FLOOR CEIL TRUNC MOD UPPER LOWER TRIM LTRIM RTRIM LENGTH SUBSTR SUBSTRING REPLACE CONCAT SPLIT_PART LEFT RIGHT
+	CONTAINS STARTSWITH MD5 SHA2 HASH DATEADD DATEDIFF DATE_TRUNC YEAR MONTH DAY EXTRACT
+	CURRENT_SESSION CURRENT_TRANSACTION CURRENT_TIMESTAMP CURRENT_DATE CURRENT_TIME CURRENT_USER CURRENT_ROLE CURRENT_DATABASE
+	CURRENT_SCHEMA CURRENT_WAREHOUSE CURRENT_VERSION CURRENT_ACCOUNT CURRENT_REGION LAST_QUERY_ID RESULT_SCAN TABLE
+	NUMBER DECIMAL NUMERIC VARCHAR CHAR STRING TEXT BINARY TIME TIMESTAMP TIMESTAMP_NTZ TIMESTAMP_LTZ TIMESTAMP_TZ
+	SELECT FROM JOIN AS IN EXISTS AND OR NOT WHERE ON BY OVER USING VALUES UNION ALL ANY DISTINCT LIMIT HAVING QUALIFY EXCEPT
+	INTERSECT MINUS LATERAL CASE WHEN THEN ELSE LIKE BETWEEN GROUP SAMPLE TABLESAMPLE PIVOT UNPIVOT`)
 
 // isQuery reports whether a statement begins as one that can only read, unless it calls
-// something.
+// something: no chain, and behind WITH no procedure and no DML.
 func isQuery(sql string) bool {
 	first := append(words(sql, 1), "")[0]
-	return slices.Contains([]string{"SELECT", "WITH", "VALUES", "(", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "LIST", "LS"}, first)
+	if !slices.Contains([]string{"SELECT", "WITH", "VALUES", "(", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "LIST", "LS"}, first) {
+		return false
+	}
+	plain := true
+	tokens(sql, func(t sqltext.Token) bool {
+		plain = plain && !t.Is("->>")
+		if first == "WITH" && t.Kind == sqltext.Word {
+			plain = plain && !slices.Contains([]string{"PROCEDURE", "CALL", "INSERT", "UPDATE", "DELETE", "MERGE"}, upper(t.Text))
+		}
+		return plain
+	})
+	return plain
 }
 
 // onlyReads reports whether the script can be sure that a query changes nothing.
 func onlyReads(sql string) bool {
 	sure, before := true, sqltext.Token{}
 	tokens(sql, func(t sqltext.Token) bool {
-		sure = sure && !before.Is(";") && !t.Is("!") && !t.Is("->>")
+		sure = sure && !before.Is(";") && !t.Is("!")
 		if t.Is("(") {
 			switch before.Kind {
 			case sqltext.Word:

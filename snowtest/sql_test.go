@@ -111,6 +111,8 @@ func TestScriptKnowsWhatOnlyReads(t *testing.T) {
 		"WITH c AS (SELECT 1) SELECT COUNT(*) FROM c": true, "SELECT * FROM TABLE(RESULT_SCAN('x'))": true, "(SELECT 1)": true,
 		"SELECT f(1)": false, `SELECT "COUNT"(1)`: false, "SELECT m!PREDICT(1)": false, "SELECT IDENTIFIER('f')(1)": false,
 		"SELECT 1 ->> INSERT INTO t SELECT * FROM $1": false, "SELECT 1; CALL p()": false, "SELECT s.NEXTVAL(1)": false,
+		"WITH c AS (SELECT 1) DELETE FROM t": false, "WITH p AS PROCEDURE () RETURNS INT AS 'x' CALL p()": false, "SHOW TABLES ->> CALL p()": false,
+		"SELECT CURRENT_VERSION(), UPPER(a)::VARCHAR(10), CASE WHEN (x) THEN (y) END FROM t, LATERAL FLATTEN(v) GROUP BY 1 HAVING (z)": true,
 		"CALL p()": false, "EXECUTE IMMEDIATE 'x'": false, "BEGIN CALL p(); END;": false, "anything": false, "": false,
 	} {
 		if got := snowtest.OnlyReads(sql); got != want {

@@ -115,6 +115,11 @@ func TestLoginNamesWhatExists(t *testing.T) {
 		{"databaseName=MINE&schemaName=RAW&warehouse=BIG&roleName=LOADER", "", ""},
 		{"databaseName=MINE", "", ""},
 		{"", "", ""},
+		{"databaseName=%22TESTDB%22&schemaName=%22PUBLIC%22&warehouse=%22my-wh%22&roleName=%22SYSADMIN%22", "", ""},
+		{"roleName=USERADMIN", "", ""},
+		{"databaseName=%22testdb%22", "390201", "database"},
+		{"databaseName=TESTDB.PUBLIC", "390201", "database"},
+		{"schemaName=PUBLIC", "390201", "schema"},
 		{"databaseName=NONE", "390201", "database"},
 		{"databaseName=TESTDB&schemaName=RAW", "390201", "schema"},
 		{"warehouse=NONE", "390201", "warehouse"},
@@ -131,7 +136,7 @@ func TestLoginNamesWhatExists(t *testing.T) {
 		if info, _ := a.Data["sessionInfo"].(map[string]any); !a.Success || info["databaseName"] != "" || info["schemaName"] != "" || info["warehouseName"] != "" {
 			t.Errorf("unchecked: %+v", a)
 		}
-	}, snowtest.WithDatabase("mine", "raw"), snowtest.WithWarehouse("big"), snowtest.WithRole("loader"))
+	}, snowtest.WithDatabase("mine", "raw"), snowtest.WithWarehouse("big", `"my-wh"`), snowtest.WithRole("loader"))
 }
 
 func TestRequestWithoutATokenIsUnauthorized(t *testing.T) {

@@ -11,6 +11,9 @@ func (e *Engine) HasDatabase(database, schema string) bool {
 	if schema == "" {
 		schema = defaultSchema
 	}
+	if foldName(schema) == "main" { // DuckDB's own
+		return false
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	rows, err := e.admin.QueryContext(context.Background(), "SELECT 1 FROM duckdb_schemas() WHERE database_name = "+

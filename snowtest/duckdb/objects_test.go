@@ -50,6 +50,9 @@ func TestLoginNamesADatabaseOfTheCatalog(t *testing.T) {
 	if err := open("SALES", "CLEAN"); !refused(err) {
 		t.Errorf("an unknown schema: %v", err)
 	}
+	if err := open("SALES", `"main"`); !refused(err) {
+		t.Errorf("DuckDB's own schema: %v", err)
+	}
 	if err := open(`"sales"`, ""); !refused(err) {
 		t.Errorf("a name in quotes: %v", err)
 	}
