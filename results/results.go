@@ -163,7 +163,7 @@ var (
 	// ErrNotArrow is in the error of [Read] when the result came as JSON: that of SHOW, DESCRIBE or
 	// CALL, or of any query of a session whose parameter GO_QUERY_RESULT_FORMAT is JSON. [Rows]
 	// reads it.
-	ErrNotArrow = errors.New("the result came as JSON and not as Arrow, as a query's does while the parameter GO_QUERY_RESULT_FORMAT is ARROW; results.Rows reads it")
+	ErrNotArrow = errors.New("the result came as JSON and not as Arrow, as that of SHOW, DESCRIBE and CALL always does, and of a query where GO_QUERY_RESULT_FORMAT is JSON; results.Rows reads it")
 
 	// ErrPoolHeld is in the error of [Read] when its function waited for the connection that Read
 	// itself holds, the only one that the pool may open.
