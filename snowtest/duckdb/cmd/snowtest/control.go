@@ -40,7 +40,7 @@ func newControl(srv *snowtest.Server) *control {
 	c := &control{srv: srv, ServeMux: http.NewServeMux()}
 	c.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, help) })
 	c.HandleFunc("GET /ledger", func(w http.ResponseWriter, _ *http.Request) { show(w, ledger(srv.Ledger())) })
-	c.HandleFunc("GET /sessions", func(w http.ResponseWriter, _ *http.Request) { show(w, srv.Sessions()) })
+	c.HandleFunc("GET /sessions", func(w http.ResponseWriter, _ *http.Request) { show(w, append([]snowtest.Session{}, srv.Sessions()...)) })
 	c.HandleFunc("GET /stats", func(w http.ResponseWriter, _ *http.Request) { show(w, stats(srv.Stats())) })
 	for path, do := range map[string]struct {
 		params []string
