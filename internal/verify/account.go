@@ -22,13 +22,16 @@ type account struct {
 	url   string
 	blank *blanker
 
-	logins   atomic.Int64 // that were sent
+	logins   atomic.Int64                 // that were sent
+	refused  atomic.Pointer[refusedError] // the first refusal, after which none is sent any more: five in a row lock a user out
+	thrown   bool                         // a throw-away user, who may be refused
+	turn     chan struct{}                // logins of a user who must not be refused twice go one at a time
 	mu       sync.Mutex
 	sessions []*session
 }
 
 func newAccount(cfg *gosnowflake.Config, trust *tls.Config) *account {
-	a := &account{cfg: cfg, base: newTransport(cfg, trust), blank: newBlanker(
+	a := &account{turn: make(chan struct{}, 1), cfg: cfg, base: newTransport(cfg, trust), blank: newBlanker(
 		cfg.Account, cfg.User, cfg.Database, cfg.Schema, cfg.Warehouse, cfg.Role, cfg.Region, cfg.Host, cfg.Application)}
 	a.url = fmt.Sprintf("%s://%s:%d", cfg.Protocol, cfg.Host, cfg.Port)
 	return a
@@ -56,12 +59,27 @@ func (a *account) login(ctx context.Context, change func(*gosnowflake.Config)) (
 	if change != nil {
 		change(&cfg)
 	}
+	if !a.thrown {
+		select {
+		case a.turn <- struct{}{}:
+			defer func() { <-a.turn }()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if x := a.refused.Load(); x != nil {
+			return nil, x
+		}
+	}
 	a.logins.Add(1)
 	conn, err := gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, cfg).Connect(ctx)
 	in := rec.answered()
 	if err != nil {
 		if in != nil && !in.Success && in.Code != "" {
-			return nil, &refusedError{a.blank.exchange("POST "+loginPath, in)}
+			x := &refusedError{a.blank.exchange("POST "+loginPath, in)}
+			if x.Code != "390201" { // that a warehouse does not exist is said of no credential
+				a.refused.CompareAndSwap(nil, x)
+			}
+			return nil, x
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -72,6 +90,9 @@ func (a *account) login(ctx context.Context, change func(*gosnowflake.Config)) (
 	a.mu.Lock()
 	a.sessions = append(a.sessions, s)
 	a.mu.Unlock()
+	if number(s.id) <= 0 {
+		return nil, errors.New("the reply to the login has no session ID")
+	}
 	if on, reported := s.autocommit(); reported && !on {
 		_, err = s.must(ctx, "ALTER SESSION SET AUTOCOMMIT = TRUE")
 	}

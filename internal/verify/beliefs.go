@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -27,6 +28,11 @@ type check struct {
 	slow  bool          // only with Slow, or by its name
 	admin bool          // only with an administrator
 	ask   func(context.Context, *env) error
+}
+
+// settles reports whether a belief is the check's to settle.
+func (c check) settles(belief string) bool {
+	return slices.ContainsFunc(Beliefs, func(b Belief) bool { return b.Name == belief && b.Check == c.name })
 }
 
 // credits are those of an XS warehouse, which takes one an hour.
@@ -70,7 +76,7 @@ const (
 var Beliefs = []Belief{
 	{"unknown-token", "A request with a token that Snowflake does not know is answered with HTTP 401 and code 390104.", "shapes", false,
 		"The session is known to be lost by the code or by the status; with neither, its error reaches the caller.",
-		"Confirmed by the end-to-end test of Snowflake's Node driver (sf.js) and by snowflake-connector-net 557 and 616."},
+		"Confirmed by the end-to-end test of Snowflake's Node driver (sf.js). snowflake-connector-net 557 and 616 saw HTTP 401, without the code."},
 	{"unknown-result", "The result of an unknown query ID is refused with code 612, not with success.", "shapes", false,
 		"A carry-over that has the wrong ID waits until its bound, and is in doubt.",
 		"Confirmed by the troubleshooting page of Snowflake's universal driver. 000709 is RESULT_SCAN's."},
@@ -91,7 +97,7 @@ var Beliefs = []Belief{
 		"Confirmed by gosnowflake's source and by the recordings that Snowflake's Python connector ships."},
 	{"gone-refused", "What is sent in a session that was logged out is refused with HTTP 401 or a session's code.", "shapes", false,
 		"The session is not replaced by itself, and its error reaches the caller.",
-		"Confirmed by snowflake-connector-net 557 and 616, for tokens that are unknown."},
+		"Open: snowflake-connector-net 557 and 616 saw HTTP 401, not for which token."},
 	{"transaction-without-warehouse", "CURRENT_TRANSACTION() is answered in a session without a warehouse.", "shapes", false,
 		"Behind a script, connections of such sessions are closed instead of used again.",
 		open},
@@ -160,7 +166,7 @@ var Beliefs = []Belief{
 		open},
 	{"poll-refused", "A poll in an aborted session is refused with HTTP 401 or a session's code.", "ends", false,
 		"The statement is in doubt instead of carried over.",
-		"Confirmed by snowflake-connector-net 557 and 616, for tokens that are unknown."},
+		"Open: snowflake-connector-net 557 and 616 saw HTTP 401, not for which token."},
 	{"outlives-abort", "A statement goes on when its session is aborted.", "ends", false,
 		inDoubt,
 		"Snowflake's pages on session policies, of different dates, say this and its opposite. Open."},
@@ -169,10 +175,10 @@ var Beliefs = []Belief{
 		"Follows from result-by-id. Open by itself."},
 	{"request-id-twice", "A request that comes again in its session as gosnowflake repeats it (the same ID and body, a count in the URL) is answered with the first result, and not run again.", "requests", true,
 		"What gosnowflake and proxies repeat after a 503 or a broken connection runs twice.",
-		"Confirmed by gosnowflake's driver_test.go for DDL (a request ID in two sessions), Node's testExecute, and snowflakedb/drivers 913, which relies on it. snowflake-connector-nodejs 740 and 1189 saw it differ, for IDs that a program sent again."},
+		"Confirmed by gosnowflake's driver_test.go for DDL (a request ID in two sessions), Node's testExecute, and snowflakedb/drivers 913, which relies on it. Contradicted in snowflake-connector-nodejs 740, where a maintainer says that the statement is resubmitted, and 1189: for IDs that a program sent again."},
 	{"request-id-while-running", "A request that comes again while its statement runs is answered with that one's result, and not run again.", "requests", true,
 		"What gosnowflake repeats after 45 s without an answer runs twice.",
-		"Follows from request-id-twice. Open by itself."},
+		"Follows from request-id-twice. snowflake-connector-nodejs 1189 saw two statements where a proxy broke the connection and its program sent the request again."},
 	{"request-id-minutes", "A request ID is still known after 1 and after 5 minutes.", "requests", true,
 		"What is repeated after an outage of minutes runs twice.",
 		"Open: how long an account remembers is not documented."},
@@ -214,7 +220,7 @@ var Beliefs = []Belief{
 		"Confirmed by Snowflake's documentation, without the code. Open."},
 	{"heartbeat-counts", "A heartbeat is activity for a session policy.", "policy", false,
 		"Idle sessions end in spite of the heartbeat, and are replaced.",
-		open},
+		"Open. snowflake-connector-net 1293 saw HTTP 401 after 20 minutes of rest with heartbeats on."},
 	{"described-counts", "A statement that is only described is activity for a session policy.", "policy", false,
 		"A session that is only asked so ends, and is replaced.",
 		open},

@@ -83,7 +83,7 @@ var contradictions = map[string]contradiction{
 	"running-is-not-final":          faulty(status("FAILED_WITH_ERROR"), kind(snowtest.RequestMonitor)),
 	"success-has-an-end":            faulty(status("SUCCESS"), kind(snowtest.RequestMonitor)),
 	"cancelled-reads-failed":        faulty(saying("1"), kind(snowtest.RequestResult)),
-	"blocked-is-not-final":          told(snowtest.WithDetachedTransactions(0)),
+	"blocked-is-not-final":          faulty(status("FAILED_WITH_ERROR"), kind(snowtest.RequestMonitor)),
 	"logout-cancels":                faulty(succeeded, kind(snowtest.RequestLogout)),
 	"logout-rolls-back":             rowsOf(`^SELECT COUNT.*'during'`, 1),
 	"abort-own-session":             faulty(notAllowed, text("ABORT_SESSION")),

@@ -41,7 +41,7 @@ func askDetached(ctx context.Context, e *env) error {
 	errs := make([]error, len(ways))
 	var wg sync.WaitGroup
 	for i, w := range ways {
-		wg.Go(func() { errs[i] = e.vanish(ctx, beside, w) })
+		wg.Go(guarded(&errs[i], func() error { return e.vanish(ctx, beside, w) }))
 	}
 	wg.Wait()
 	return errors.Join(errs...)

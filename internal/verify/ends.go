@@ -28,9 +28,9 @@ func askEnds(ctx context.Context, e *env) error {
 	}
 	var wg sync.WaitGroup
 	var errs [3]error
-	wg.Go(func() { errs[0] = e.askRefusal(ctx, beside, "late", lateAbort, "no-late-refusal") })
-	wg.Go(func() { errs[1] = e.askRefusal(ctx, beside, "early", earlyAbort, "no-early-refusal") })
-	wg.Go(func() { errs[2] = e.askPolled(ctx, beside) })
+	wg.Go(guarded(&errs[0], func() error { return e.askRefusal(ctx, beside, "late", lateAbort, "no-late-refusal") }))
+	wg.Go(guarded(&errs[1], func() error { return e.askRefusal(ctx, beside, "early", earlyAbort, "no-early-refusal") }))
+	wg.Go(guarded(&errs[2], func() error { return e.askPolled(ctx, beside) }))
 	wg.Wait()
 	return errors.Join(errs[:]...)
 }
@@ -74,7 +74,16 @@ func (e *env) askRefusal(ctx context.Context, beside *session, mark string, afte
 	if err != nil {
 		return err
 	}
+	gone, goneErr := victim.try(ctx, "SELECT 3")
 	a := <-answers
+	switch {
+	case goneErr != nil || !isGone(gone):
+		e.skip(belief, "the session did not end, as far as could be seen")
+		return nil
+	case a.err == nil && !a.reply.Success && !a.reply.refused() && number(a.reply.Code) != 604 && !a.reply.inProgress():
+		e.skip(belief, "the statement failed by itself, with code "+a.reply.shownCode())
+		return nil
+	}
 	if a.err != nil {
 		e.skip(belief, "the request was not answered at all: "+a.err.Error())
 		return nil
@@ -243,7 +252,8 @@ func (e *env) askLogoutRollsBack(ctx context.Context, beside *session) error {
 			return err
 		}
 	}
-	if _, err := s.start(ctx, e.slow("during", 10*time.Second)); err != nil {
+	id, err := s.start(ctx, e.slow("during", 10*time.Second))
+	if err != nil {
 		return err
 	}
 	if err := pause(ctx, 2*time.Second); err != nil {
@@ -255,6 +265,13 @@ func (e *env) askLogoutRollsBack(ctx context.Context, beside *session) error {
 	if err := pause(ctx, 30*time.Second); err != nil {
 		return err
 	}
+	if _, _, err := e.watch(ctx, beside, id, 2*time.Minute); err != nil {
+		return err
+	}
+	open, _, err := transactionOf(ctx, beside, s)
+	if err != nil {
+		return err
+	}
 	before, err := e.count(ctx, beside, "before")
 	if err != nil {
 		return err
@@ -263,6 +280,7 @@ func (e *env) askLogoutRollsBack(ctx context.Context, beside *session) error {
 	if err != nil {
 		return err
 	}
-	e.settle("logout-rolls-back", before == 0 && during == 0, nil, "rows of the transaction: %d; of the statement that ran: %d", before, during)
+	e.settle("logout-rolls-back", open == "" && before == 0 && during == 0, nil,
+		"the transaction is still listed: %t; its rows: %d; of the statement that ran: %d", open != "", before, during)
 	return nil
 }

@@ -119,16 +119,16 @@ type reply struct {
 func read(status int, body []byte) *reply {
 	r := &reply{Status: status}
 	var envelope struct {
-		Success bool            `json:"success"`
+		Success *bool           `json:"success"`
 		Code    json.RawMessage `json:"code"`
 		Message *string         `json:"message"`
 		Data    json.RawMessage `json:"data"`
 	}
-	if json.Unmarshal(body, &envelope) != nil {
+	if json.Unmarshal(body, &envelope) != nil || envelope.Success == nil {
 		r.html = true
 		return r
 	}
-	r.Success = envelope.Success
+	r.Success = *envelope.Success
 	if code := strings.Trim(string(envelope.Code), `"`); code != "null" {
 		r.Code = code
 	}

@@ -148,7 +148,7 @@ func TestRepliesAreShownWithoutValues(t *testing.T) {
 }
 
 func TestNamesAreWrittenAsStatementsNeedThem(t *testing.T) {
-	for text, want := range map[string]string{"db": "db", "DB_1$": "DB_1$", "my db": `"my db"`, `"Db"`: `"Db"`, "1db": `"1db"`, `a"b`: `"a""b"`} {
+	for text, want := range map[string]string{"db": "db", "DB_1$": "DB_1$", "my db": `"my db"`, `"Db"`: `"Db"`, "1db": `"1db"`, `a"b`: `"a""b"`, `"DB".PUBLIC --`: `"""DB"".PUBLIC --"`, `"a"";DROP`: `"""a"""";DROP"`, `"`: `""""`} {
 		if got := verify.Name(text); got != want {
 			t.Errorf("%s is written %s", text, got)
 		}

@@ -25,13 +25,13 @@ func askRequests(ctx context.Context, e *env) error {
 	}
 	var wg sync.WaitGroup
 	var errs [5]error
-	wg.Go(func() { errs[4] = e.askUncounted(ctx, s) })
-	wg.Go(func() { errs[0] = e.askTwice(ctx, s, other) })
-	wg.Go(func() { errs[1] = e.askOtherText(ctx, s) })
-	wg.Go(func() { errs[2] = e.askWhileRunning(ctx) })
-	wg.Go(func() {
-		errs[3] = e.askLater(ctx, "request-id-minutes", "minutes", time.Minute, 5*time.Minute)
-	})
+	wg.Go(guarded(&errs[4], func() error { return e.askUncounted(ctx, s) }))
+	wg.Go(guarded(&errs[0], func() error { return e.askTwice(ctx, s, other) }))
+	wg.Go(guarded(&errs[1], func() error { return e.askOtherText(ctx, s) }))
+	wg.Go(guarded(&errs[2], func() error { return e.askWhileRunning(ctx) }))
+	wg.Go(guarded(&errs[3], func() error {
+		return e.askLater(ctx, "request-id-minutes", "minutes", time.Minute, 5*time.Minute)
+	}))
 	wg.Wait()
 	return errors.Join(errs[:]...)
 }
@@ -57,9 +57,19 @@ func (q request) sendTo(ctx context.Context, s *session, repetition int) (*reply
 	return alive(s.finish(ctx, r))
 }
 
+// first sends a request for the first time. Of one that did not succeed nothing is learned by
+// sending it again.
+func (q request) first(ctx context.Context, s *session) (*reply, error) {
+	r, err := q.sendTo(ctx, s, 0)
+	if err == nil && (!r.Success || r.queryID() == "") {
+		err = s.unexpected("the request that was to be repeated", r)
+	}
+	return r, err
+}
+
 func (e *env) askTwice(ctx context.Context, s, other *session) error {
 	q := s.newRequest(e.insert("twice"))
-	first, err := q.sendTo(ctx, s, 0)
+	first, err := q.first(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -90,7 +100,7 @@ func (e *env) askTwice(ctx context.Context, s, other *session) error {
 // askUncounted sends a request again as a program would that only knows its ID.
 func (e *env) askUncounted(ctx context.Context, s *session) error {
 	q := s.newRequest(e.insert("uncounted"))
-	first, err := q.sendTo(ctx, s, 0)
+	first, err := q.first(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -110,7 +120,7 @@ func (e *env) askUncounted(ctx context.Context, s *session) error {
 
 func (e *env) askOtherText(ctx context.Context, s *session) error {
 	q := s.newRequest(e.insert("this"))
-	first, err := q.sendTo(ctx, s, 0)
+	first, err := q.first(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -149,6 +159,9 @@ func (e *env) askWhileRunning(ctx context.Context) error {
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
+	if !replies[0].Success {
+		return s.unexpected("the request that was to be repeated", replies[0])
+	}
 	rows, err := e.count(ctx, s, "running")
 	if err != nil {
 		return err
@@ -166,7 +179,7 @@ func (e *env) askLater(ctx context.Context, belief, mark string, at ...time.Dura
 	}
 	q := s.newRequest(e.insert(mark))
 	begun := time.Now()
-	first, err := q.sendTo(ctx, s, 0)
+	first, err := q.first(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -201,10 +214,10 @@ func askHour(ctx context.Context, e *env) error {
 	}
 	var wg sync.WaitGroup
 	var errs [2]error
-	wg.Go(func() {
-		errs[0] = e.askLater(ctx, "request-id-hour", "hour", 30*time.Minute, time.Hour)
-	})
-	wg.Go(func() { errs[1] = e.askExpired(ctx) })
+	wg.Go(guarded(&errs[0], func() error {
+		return e.askLater(ctx, "request-id-hour", "hour", 30*time.Minute, time.Hour)
+	}))
+	wg.Go(guarded(&errs[1], func() error { return e.askExpired(ctx) }))
 	wg.Wait()
 	return errors.Join(errs[:]...)
 }

@@ -48,6 +48,12 @@ func askTransactions(ctx context.Context, e *env) error {
 		_, err := s.must(ctx, "ROLLBACK")
 		return err
 	}
+	if still, _, err := transactionOf(ctx, beside, s); err != nil || still != "" {
+		e.skip("commit-after-abort", "the transaction that was to be aborted is still listed")
+		e.skip("insert-after-abort", "the transaction that was to be aborted is still listed")
+		_, rollback := s.must(ctx, "ROLLBACK")
+		return errors.Join(err, rollback)
+	}
 	return e.askBehindAbort(ctx, s)
 }
 
@@ -114,7 +120,7 @@ func transactionOf(ctx context.Context, beside, of *session) (id string, r *repl
 		return "", nil, err
 	}
 	sessions, ids := r.column("session"), r.column("id")
-	if i := slices.Index(sessions, of.id); i >= 0 && number(ids[i]) > 0 {
+	if i := slices.Index(sessions, of.id); of.id != "" && i >= 0 && number(ids[i]) > 0 {
 		return ids[i], r, nil
 	}
 	return "", r, nil
@@ -161,8 +167,8 @@ func askLocks(ctx context.Context, e *env) error {
 	}
 	var wg sync.WaitGroup
 	var errs [2]error
-	wg.Go(func() { errs[0] = e.askLock(ctx, beside, "_ENDED", true) })
-	wg.Go(func() { errs[1] = e.askLock(ctx, beside, "_LEFT", false) })
+	wg.Go(guarded(&errs[0], func() error { return e.askLock(ctx, beside, "_ENDED", true) }))
+	wg.Go(guarded(&errs[1], func() error { return e.askLock(ctx, beside, "_LEFT", false) }))
 	wg.Wait()
 	return errors.Join(errs[:]...)
 }

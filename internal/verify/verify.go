@@ -14,6 +14,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -47,7 +48,7 @@ type Progress struct {
 func (o *Options) chosen() ([]check, error) {
 	for _, name := range o.Only {
 		if !slices.ContainsFunc(checks, func(c check) bool { return c.name == name }) {
-			return nil, fmt.Errorf("there is no check %q; there are %s", name, strings.Join(Names(), ", "))
+			return nil, fmt.Errorf("there is no check of that name; there are %s", strings.Join(Names(), ", "))
 		}
 	}
 	var list []check
@@ -148,7 +149,12 @@ func (r *run) open(ctx context.Context) error {
 		return err
 	}
 	r.store = store // from here on there may be a schema
-	if _, err := store.must(ctx, "CREATE TRANSIENT SCHEMA "+r.schema); err != nil {
+	made, err := store.run(ctx, "CREATE TRANSIENT SCHEMA "+r.schema)
+	if err == nil && !made.Success {
+		r.store = nil // Snowflake says that there is none of this run's, so nothing is dropped
+		err = store.unexpected("a statement", made)
+	}
+	if err != nil {
 		return fmt.Errorf("the schema of the run's own could not be made: %w", err)
 	}
 	return nil
@@ -162,7 +168,7 @@ func (r *run) close(ctx context.Context) error {
 	if r.store != nil {
 		r.own.closeOthers(ctx, r.store) // what runs would keep the schema
 		if dropErr := r.own.drop(ctx, r.store, "DROP SCHEMA IF EXISTS "+r.schema); dropErr != nil {
-			err = fmt.Errorf("%w: the schema %s: %w", ErrLeft, r.schema, dropErr)
+			err = fmt.Errorf("%w: the schema %s: %w", ErrLeft, r.name, dropErr)
 		}
 	}
 	for _, a := range append(r.thrown, r.own, r.admin) {
@@ -176,11 +182,14 @@ func (r *run) close(ctx context.Context) error {
 	return err
 }
 
+// quotedName is a name in double quotes, and nothing behind it.
+var quotedName = regexp.MustCompile(`^"([^"]|"")+"$`)
+
 // name writes a name as statements need it. One that is not plain is quoted.
 func name(text string) string {
 	plain := text != "" && strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_$") == "" &&
 		!strings.Contains("0123456789$", text[:1])
-	if plain || strings.HasPrefix(text, `"`) {
+	if plain || quotedName.MatchString(text) {
 		return text
 	}
 	return `"` + strings.ReplaceAll(text, `"`, `""`) + `"`
@@ -233,12 +242,20 @@ func (r *run) one(ctx context.Context, c check) {
 
 // guard runs a check. A panic of one takes nothing of the others along, nor the clean-up.
 func (e *env) guard(ctx context.Context) (err error) {
-	defer func() {
-		if recover() != nil {
-			err = errors.New("the check failed by a mistake of its own")
-		}
-	}()
-	return e.check.ask(ctx, e)
+	guarded(&err, func() error { return e.check.ask(ctx, e) })()
+	return err
+}
+
+// guarded is what a check runs, also side by side: a panic in it is its error.
+func guarded(err *error, fn func() error) func() {
+	return func() {
+		defer func() {
+			if recover() != nil {
+				*err = errors.New("the check failed by a mistake of its own")
+			}
+		}()
+		*err = fn()
+	}
 }
 
 func (r *run) progress(change func()) {
@@ -269,7 +286,7 @@ type env struct {
 func (e *env) settle(belief string, asBelieved bool, exchanges []Exchange, answer string, args ...any) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if before, settled := e.outcomes[belief]; settled && before.Verdict == Wrong {
+	if before, settled := e.outcomes[belief]; settled && before.Verdict == Wrong || !e.check.settles(belief) {
 		return
 	}
 	o := Outcome{Verdict: AsBelieved, Answer: fmt.Sprintf(answer, args...), Exchanges: exchanges}
@@ -283,7 +300,7 @@ func (e *env) settle(belief string, asBelieved bool, exchanges []Exchange, answe
 func (e *env) skip(belief, reason string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if _, settled := e.outcomes[belief]; !settled {
+	if _, settled := e.outcomes[belief]; !settled && e.check.settles(belief) {
 		e.outcomes[belief] = Outcome{Verdict: NotAsked, Answer: reason}
 	}
 }
