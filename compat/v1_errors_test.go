@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"reflect"
 	"testing"
-	"testing/synctest"
 
 	v1 "github.com/snowflakedb/gosnowflake"
 	v2 "github.com/snowflakedb/gosnowflake/v2"
@@ -96,7 +95,7 @@ func TestErrorIsOfTheVersionThatSaidIt(t *testing.T) {
 
 // TestSessionErrorHasWhatV1Said: its code, its query ID, and v1's own error inside.
 func TestSessionErrorHasWhatV1Said(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtually(t, func(t *testing.T) {
 		srv := snowtest.New(t, snowtest.InMemory(), snowtest.AllowOpenSessions())
 		db := open(t, v1Connector(srv))
 		tx, err := db.BeginTx(t.Context(), nil)
@@ -117,7 +116,7 @@ func TestSessionErrorHasWhatV1Said(t *testing.T) {
 // TestRunTxKnowsV1sCodes: Snowflake aborts a statement that waits for a lock with too many
 // others, and the transaction is run again.
 func TestRunTxKnowsV1sCodes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtually(t, func(t *testing.T) {
 		srv := snowtest.New(t, snowtest.InMemory(), snowtest.AllowRepeats())
 		tries := 0
 		srv.Handle("^INSERT", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
@@ -141,7 +140,7 @@ func TestRunTxKnowsV1sCodes(t *testing.T) {
 // TestLoginOfV1IsRefusedOnceAndAnOutageIsWaitedOut: what is permanent and what is not is
 // read from v1's errors too.
 func TestLoginOfV1IsRefusedOnceAndAnOutageIsWaitedOut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtually(t, func(t *testing.T) {
 		srv := snowtest.New(t, snowtest.InMemory())
 		db := open(t, v1Connector(srv))
 		logins := 0

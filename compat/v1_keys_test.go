@@ -10,7 +10,6 @@ import (
 	"reflect"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	v1 "github.com/snowflakedb/gosnowflake"
@@ -27,7 +26,7 @@ import (
 // bubble runs f in virtual time with a server in memory.
 func bubble(t *testing.T, f func(t *testing.T, srv *snowtest.Server), opts ...snowtest.Option) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	virtually(t, func(t *testing.T) {
 		t.Cleanup(func() { time.Sleep(time.Hour) }) // for what gosnowflake still cancels
 		f(t, snowtest.New(t, append(opts, snowtest.InMemory(), snowtest.AllowOpenSessions())...))
 	})

@@ -163,12 +163,22 @@ func TestGosnowflakeV1IsAsSafe(t *testing.T) {
 			for use, run := range uses {
 				for _, f := range faults {
 					t.Run(fmt.Sprintf("%s/polled %v/%s/%s", name, polled, use, f.name), func(t *testing.T) {
-						synctest.Test(t, func(t *testing.T) { trial(t, wrap, polled, run, f) })
+						virtually(t, func(t *testing.T) { trial(t, wrap, polled, run, f) })
 					})
 				}
 			}
 		}
 	}
+}
+
+// virtually runs fn in virtual time. Its end waits for what gosnowflake still does by itself,
+// such as a log-out that it tries for 5 s.
+func virtually(t *testing.T, fn func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		t.Cleanup(func() { time.Sleep(time.Hour) })
+		fn(t)
+	})
 }
 
 func trial(t *testing.T, wrap func(driver.Connector) driver.Connector, polled bool, run func(context.Context, *sql.DB) error, f fault) {
@@ -197,7 +207,7 @@ func trial(t *testing.T, wrap func(driver.Connector) driver.Connector, polled bo
 
 // TestOrdinaryErrorOfV1IsTheStatementsOwn: with v1's own type.
 func TestOrdinaryErrorOfV1IsTheStatementsOwn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtually(t, func(t *testing.T) {
 		srv := snowtest.New(t, snowtest.InMemory())
 		srv.Handle("^INSERT", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
 			return nil, &snowtest.Error{Code: "002003", SQLState: "42S02", Message: "Table does not exist"}
@@ -225,7 +235,7 @@ func TestHiddenTrafficOfV1IsNoProof(t *testing.T) {
 	for use, run := range uses {
 		for _, f := range faults {
 			t.Run(use+"/"+f.name, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
+				virtually(t, func(t *testing.T) {
 					srv := snowtest.New(t, snowtest.InMemory(), snowtest.AllowRepeats(), snowtest.AllowOpenSessions())
 					cfg := srv.Config()
 					cfg.Transporter = blind{cfg.Transporter}
