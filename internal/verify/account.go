@@ -44,13 +44,25 @@ func (e *refusedError) Error() string {
 	return fmt.Sprintf("the login was refused with code %s: %s", e.Code, e.Message)
 }
 
+// sessionParameters are those of every session: results are read as JSON, and no time-out of the
+// user's or the account's ends a statement before its check does. A warehouse may have one of its own.
+var sessionParameters = map[string]string{
+	"GO_QUERY_RESULT_FORMAT":              "JSON",
+	"CLIENT_SESSION_KEEP_ALIVE":           "false",
+	"STATEMENT_TIMEOUT_IN_SECONDS":        "7200",
+	"STATEMENT_QUEUED_TIMEOUT_IN_SECONDS": "0",
+	"LOCK_TIMEOUT":                        "43200",
+}
+
 // login opens a session. Results come as JSON, and change may alter the Config further. The
 // DSN's session parameters are left out: what they would change is asked here, and gosnowflake's
 // heartbeat would renew the token behind verify's back.
 func (a *account) login(ctx context.Context, change func(*gosnowflake.Config)) (*session, error) {
 	cfg := *a.cfg
-	format := "JSON"
-	cfg.Params = map[string]*string{"GO_QUERY_RESULT_FORMAT": &format}
+	cfg.Params = map[string]*string{}
+	for name, value := range sessionParameters {
+		cfg.Params[name] = &value
+	}
 	cfg.ServerSessionKeepAlive, cfg.LogQueryText, cfg.LogQueryParameters = false, false, false
 	//lint:ignore SA1019 gosnowflake still reads it, and its log has names in it
 	cfg.Tracing = ""

@@ -35,7 +35,7 @@ func (e *env) byAdmin(ctx context.Context, suffix string, fn func(*maker) error)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		for i := len(m.drops) - 1; i >= 0; i-- {
-			if e.admin.drop(ctx, s, m.drops[i]) != nil {
+			if e.admin.drop(ctx, s, m.drops[i]) != nil && strings.HasPrefix(m.drops[i], "DROP") {
 				e.leave(m.drops[i])
 			}
 		}
@@ -52,8 +52,18 @@ func (r *run) leave(statement string) {
 
 // make makes an object of a kind.
 func (m *maker) make(ctx context.Context, kind, name, rest string) error {
-	m.drops = append(m.drops, "DROP "+kind+" IF EXISTS "+name) // it may have been made though the reply was lost
-	_, err := m.admin.must(ctx, "CREATE "+kind+" "+name+" "+rest)
+	return m.change(ctx, "CREATE "+kind+" "+name+" "+rest, "DROP "+kind+" IF EXISTS "+name)
+}
+
+// change does something that is to be undone, also where its reply is lost. What Snowflake has
+// refused needs no undoing.
+func (m *maker) change(ctx context.Context, do, undo string) error {
+	m.drops = append(m.drops, undo)
+	r, err := m.admin.run(ctx, do)
+	if err == nil && !r.Success {
+		m.drops = m.drops[:len(m.drops)-1]
+		err = m.admin.unexpected("a statement", r)
+	}
 	return err
 }
 
@@ -99,8 +109,8 @@ func askPolicy(ctx context.Context, e *env) error {
 		if err := m.make(ctx, "SESSION POLICY", schema+"."+m.name, "SESSION_IDLE_TIMEOUT_MINS = 5"); err != nil {
 			return err
 		}
-		m.drops = append(m.drops, "ALTER USER "+m.name+" UNSET SESSION POLICY")
-		if err := m.alter(ctx, "SET SESSION POLICY "+schema+"."+m.name); err != nil {
+		alter := "ALTER USER " + m.name
+		if err := m.change(ctx, alter+" SET SESSION POLICY "+schema+"."+m.name, alter+" UNSET SESSION POLICY"); err != nil {
 			return err
 		}
 		return e.rest(ctx, user)

@@ -84,3 +84,20 @@ func TestNothingElseIsDropped(t *testing.T) {
 		}
 	})
 }
+
+// An account without session policies refuses to make, to set and to drop one: nothing is left.
+func TestNothingIsLeftOfWhatCouldNotBeMade(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, append(honest(), snowtest.AllowOpenSessions())...)
+		w.always(notAllowed, text("SESSION POLICY"))
+		report, err := verify.Run(t.Context(), verify.Options{Config: w.config(), Admin: w.admin(), Only: []string{"policy"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range report.Outcomes {
+			if o.Verdict != verify.NotAsked {
+				t.Errorf("%s is %s: %s", o.Belief.Name, o.Verdict, o.Answer)
+			}
+		}
+	})
+}

@@ -52,7 +52,7 @@ func (e *env) askByID(ctx context.Context, beside *session, insert, selected *re
 	if err != nil {
 		return err
 	}
-	same := i.cell() == insert.cell() && r.cell() == selected.cell()
+	same := i.cell() == insert.cell() && r.cell() == selected.cell() && i.cell() != "" && r.cell() != ""
 	e.settle("result-by-id", i.Success && r.Success && same, e.seen(askResult, i, r),
 		"of an INSERT: success %t, code %s; of a SELECT: success %t, code %s; the values are the same: %t",
 		i.Success, i.shownCode(), r.Success, r.shownCode(), same)
