@@ -3,6 +3,7 @@ package verify_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
@@ -98,6 +99,23 @@ func TestNothingIsLeftOfWhatCouldNotBeMade(t *testing.T) {
 			if o.Verdict != verify.NotAsked {
 				t.Errorf("%s is %s: %s", o.Belief.Name, o.Verdict, o.Answer)
 			}
+		}
+	})
+}
+
+// A statement that never ends is given up.
+func TestCheckIsBounded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, append(honest(), snowtest.AllowOpenSessions())...)
+		w.always(snowtest.Fault{Body: `{"success":true,"code":"333333","data":{"queryId":"01bd0000-0000-0000-0000-000000000000"}}`}, kind(snowtest.RequestResult))
+		begun := time.Now()
+		report := w.run(verify.Options{Only: []string{"words"}})
+		if d := time.Since(begun); d > 15*time.Minute {
+			t.Errorf("it took %s", d)
+		}
+		if report.Count(verify.AsBelieved) > 2 {
+			_ = report.Text(t.Output())
+			t.Error("it was believed")
 		}
 	})
 }

@@ -218,13 +218,18 @@ func (r *run) one(ctx context.Context, c check) {
 	r.progress(func() { r.running[c.name] = time.Now().Add(c.wait) })
 	begun := time.Now()
 	e := &env{run: r, check: c, table: r.schema + "." + strings.ToUpper(c.name)}
-	err := e.guard(ctx)
+	bounded, cancel := context.WithTimeout(ctx, 2*c.wait+5*time.Minute)
+	defer cancel()
+	err := e.guard(bounded)
 	reason := "the check did not come to it"
 	if err != nil {
 		reason = err.Error()
 	}
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		reason = "interrupted"
+	case bounded.Err() != nil:
+		reason = "it took far longer than it should"
 	}
 	r.mu.Lock()
 	for _, b := range Beliefs {
