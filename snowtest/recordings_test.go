@@ -129,3 +129,30 @@ func TestRepliesHaveTheFieldsOfRecordedOnes(t *testing.T) {
 		}
 	})
 }
+
+// The refusal of an expired session token, and its renewal, have the fields and the words of
+// the exchange that Snowflake's driver for Node ships as a recording (session_token_renewal).
+func TestRenewalHasTheFieldsOfARecordedOne(t *testing.T) {
+	inMemory(t, func(t *testing.T, srv *snowtest.Server) {
+		r := newRaw(t, srv)
+		login := r.logIn("JavaScript", "", nil)
+		srv.ExpireSessionTokens()
+		refusal := r.run("SELECT 1", "r1")
+		if refusal.Success || refusal.Code != "390112" || refusal.Message != "Your session has expired. Please login again." || refusal.Data != nil || refusal.Status != 200 {
+			t.Errorf("the refusal: %+v", refusal)
+		}
+		r.token, _ = login.Data["masterToken"].(string)
+		renewal := r.send("POST", "/session/token-request", map[string]any{"oldSessionToken": login.Data["token"], "requestType": "RENEW"})
+		for name, value := range map[string]any{
+			"sessionToken": "", "masterToken": "", "sessionId": 0.0, "validityInSecondsST": 0.0, "validityInSecondsMT": 0.0,
+		} {
+			if got := renewal.Data[name]; fmt.Sprintf("%T", got) != fmt.Sprintf("%T", value) {
+				t.Errorf("%s of the renewal is %T", name, got)
+			}
+		}
+		r.token, _ = renewal.Data["sessionToken"].(string)
+		if again := r.run("SELECT 1", "r1"); !again.Success || !renewal.Success {
+			t.Errorf("renewed: %+v, then %+v", renewal, again)
+		}
+	})
+}
