@@ -76,6 +76,9 @@ func TestEveryBoundRowArrivesOrTheCallerHears(t *testing.T) {
 		for _, upload := range []struct{ rows, n int }{{100, 1}, {3_000, 1}, {3_000, 2}} {
 			rows := upload.rows
 			for _, prepared := range []bool{false, true} {
+				if rows > 100 && (prepared || name != "503" && name != "broken") {
+					continue // megabytes under the race detector take their time, and two kinds of fault show it
+				}
 				t.Run(fmt.Sprintf("%s/file %d of %d rows/prepared %v", name, upload.n, rows, prepared), func(t *testing.T) {
 					caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						db := casePool(t, srv, 1)
