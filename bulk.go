@@ -30,6 +30,9 @@ type bulk struct {
 // bulkOf reads a statement's values. The error says what of an array gosnowflake would drop
 // without a word, or send out of step.
 func (op *operation) bulkOf(args []driver.NamedValue) (b bulk, _ error) {
+	if len(args) == 0 {
+		return bulk{}, nil
+	}
 	for i := range args {
 		array, typed := arrayOf(args[i].Value)
 		if !array.IsValid() {
@@ -47,12 +50,16 @@ func (op *operation) bulkOf(args []driver.NamedValue) (b bulk, _ error) {
 			b.nulls = nulls(array)
 		}
 	}
-	b.arrays = len(args) > 0
-	if op.async || op.call != callStatement || op.text.PlainInsert() != len(args) {
+	b.arrays = true
+	if !op.isOver() || op.call != callStatement || op.text.PlainInsert() != len(args) {
 		b.rows = 0
 	}
 	return b, nil
 }
+
+// isOver reports whether nothing goes on when gosnowflake has returned: it is an Exec that is
+// not asynchronous.
+func (op *operation) isOver() bool { return op.nothing == driver.ResultNoRows && !op.async }
 
 // arrayOf is the slice in a value that gosnowflake.Array made, v2's or v1's: a pointer to a
 // slice of a type of gosnowflake's own, or a struct that holds a slice or a pointer to one,

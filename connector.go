@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -121,7 +120,7 @@ func newConnector(cfg *gosnowflake.Config, opts []Option) (*Connector, error) {
 // heartbeat, idle ping, token source, WithBeforeConnect, WithLoginGuard) cannot reach an inner
 // connector, so WrapConnector returns an error for them.
 func WrapConnector(inner driver.Connector, opts ...Option) (*Connector, error) {
-	if v := reflect.ValueOf(inner); inner == nil || v.Kind() == reflect.Pointer && v.IsNil() {
+	if isNil(inner) {
 		return nil, errors.New("snowtether: the inner connector is nil; give it one, such as gosnowflake.NewConnector makes")
 	}
 	s := defaults()

@@ -76,7 +76,6 @@ func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue
 		op.nothing = new(nothingToDo)
 	}
 	op.bulk, op.refused = op.bulkOf(args)
-	op.bulk.rows = 0 // they are not counted
 	return op
 }
 
@@ -174,7 +173,7 @@ func isQueryID(id string) bool {
 func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operation) (t *try) {
 	s, now, native := c.session, c.connector.clock.Load(), c.connector.inner == nil
 	if op.bulk.arrays {
-		if done := seen.StopShortUploads(); op.nothing == driver.ResultNoRows && !op.async {
+		if done := seen.StopShortUploads(); op.isOver() {
 			defer done()
 		} // else rows, or gosnowflake's goroutine, go on with the context
 	}

@@ -93,7 +93,7 @@ func RunTx[T Tx](ctx context.Context, begin func(context.Context) (T, error), fn
 //		return err
 //	})
 func RunInTx(ctx context.Context, db Beginner, opts *sql.TxOptions, fn func(*sql.Tx) error, txOpts ...TxOption) error {
-	if v := reflect.ValueOf(db); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() || fn == nil {
+	if isNil(db) || fn == nil {
 		return errors.New("snowtether: RunInTx: db and fn must not be nil")
 	}
 	return RunTx(ctx, func(ctx context.Context) (*sql.Tx, error) { return db.BeginTx(ctx, opts) }, fn, txOpts...)
@@ -109,7 +109,7 @@ func runOnce[T Tx](ctx context.Context, begin func(context.Context) (T, error), 
 	if err != nil {
 		return &beginError{err}
 	}
-	if v := reflect.ValueOf(tx); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+	if isNil(tx) {
 		return errors.New("snowtether: RunTx: begin returned neither a transaction nor an error")
 	}
 	ended := false
@@ -209,3 +209,9 @@ func WithTxRetryIf(also func(error) bool) TxOption { return func(s *txSettings) 
 //
 // Deprecated: use [WithTxRetryIf]. This name goes with 0.1.0.
 func WithRepeatable(also func(error) bool) TxOption { return WithTxRetryIf(also) }
+
+// isNil reports whether a value of an interface type is nil, or a pointer that is.
+func isNil(value any) bool {
+	v := reflect.ValueOf(value)
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
+}
