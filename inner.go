@@ -284,7 +284,7 @@ func guard[T any](ctx context.Context, call func(context.Context) (T, error)) (o
 var errNoAnswer = errors.New("the server did not treat the statement as asynchronous")
 
 func present(v any) error {
-	if rv := reflect.ValueOf(v); rv.Kind() == reflect.Pointer && rv.IsNil() {
+	if v != nil && isNil(v) {
 		return errNoAnswer
 	}
 	return nil

@@ -53,7 +53,7 @@ type Entry struct {
 
 type entry struct {
 	Entry
-	changes bool // nobody wants it done twice; so it is until the engine has told otherwise
+	changes bool // the engine has told, or has not told otherwise, that nobody wants it done twice
 }
 
 // Ledger returns what the server accepted, in that order.
@@ -101,12 +101,12 @@ func (s *Server) Doubles() []string {
 	counts := map[string]int{}
 	var list []string
 	for _, e := range s.ledger {
-		if !e.changes {
-			continue
-		}
 		n := e.Effects
-		if e.State == Running && !e.InTx {
-			n = 1
+		switch {
+		case e.State == Running && !e.InTx && !(isQuery(e.SQL) && onlyReads(e.SQL)):
+			n = 1 // for all that is known
+		case !e.changes:
+			continue
 		}
 		key := e.key()
 		before := counts[key]
@@ -155,7 +155,6 @@ func (s *Server) enter(q *query) *entry {
 		Accepted:  q.started,
 		Parent:    q.parent,
 	}}
-	e.changes = !isQuery(q.sql) || !onlyReads(q.sql)
 	s.ledger = append(s.ledger, e)
 	return e
 }

@@ -153,15 +153,11 @@ func (s *Server) loginFailed(login *loginRequest, err *Error) *reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stats.LoginFailures++
-	rep := refuse(err.Code, err.Message)
-	env := rep.json.(envelope)
-	env.Data = map[string]any{
+	return refuseWith(err.Code, err.Message, map[string]any{
 		"nextAction":    "RETRY_LOGIN",
 		"authnMethod":   authnMethod(login.Data.Authenticator),
 		"signInOptions": map[string]any{},
-	}
-	rep.json = env
-	return rep
+	})
 }
 
 // authnMethod names an authenticator as refusals do. Known from recordings are those of

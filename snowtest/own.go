@@ -23,20 +23,6 @@ var (
 // ownStatement returns what answers a statement that the server answers itself,
 // whatever its engine; nil for the others.
 func (s *Server) ownStatement(q *query) func() (*Result, *Error) {
-	answer := s.ownAnswer(q)
-	if answer == nil {
-		return nil
-	}
-	return func() (*Result, *Error) {
-		res, err := answer()
-		if res != nil {
-			res.ReadOnly = true // none of them changes data
-		}
-		return res, err
-	}
-}
-
-func (s *Server) ownAnswer(q *query) func() (*Result, *Error) {
 	if m := cancelQuery.FindStringSubmatch(q.sql); m != nil {
 		return func() (*Result, *Error) { return s.cancelByID(q, m[1]), nil }
 	}

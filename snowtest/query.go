@@ -241,8 +241,8 @@ func (s *Server) enqueue(q *query, fn func()) {
 	})
 }
 
-// startOwn runs what the server answers itself; it does not wait for the
-// statements before it.
+// startOwn runs what the server answers itself, none of which changes data; it does not
+// wait for the statements before it.
 func (s *Server) startOwn(q *query, fn func() (*Result, *Error)) {
 	q.session.running++
 	s.work.Go(func() {
@@ -251,6 +251,7 @@ func (s *Server) startOwn(q *query, fn func() (*Result, *Error)) {
 			s.finish(q, nil, err)
 			return
 		}
+		res.ReadOnly = true
 		s.settle(q, res)
 	})
 }

@@ -281,12 +281,16 @@ func (e *End) refusal(renewal bool) *reply {
 // real server. The words and shapes are those of exchanges that Snowflake's drivers for Node
 // and Python ship as recordings.
 func refuse(code, message string) *reply {
-	message = cmp.Or(message, refusals[code], "The request was refused.")
-	rep := envelope{Message: &message, Code: &code}
+	var data any
 	if code == codeMasterExpired {
-		rep.Data = map[string]any{"errorCode": code, "reAuthnMethods": []string{}}
+		data = map[string]any{"errorCode": code, "reAuthnMethods": []string{}}
 	}
-	return &reply{json: rep}
+	return refuseWith(code, message, data)
+}
+
+func refuseWith(code, message string, data any) *reply {
+	message = cmp.Or(message, refusals[code], "The request was refused.")
+	return &reply{json: envelope{Data: data, Message: &message, Code: &code}}
 }
 
 // unauthorized refuses a request whose token is missing, or not one of the server's, which it
