@@ -3,11 +3,9 @@ package verify
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"maps"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
@@ -137,28 +135,27 @@ func (e *env) rest(ctx context.Context, user *account) error {
 	if err != nil {
 		return err
 	}
-	var wg sync.WaitGroup
 	last := make([]*reply, len(pastimes))
-	errs := make([]error, len(pastimes))
+	var parts []func() error
 	for i, p := range pastimes {
 		s, err := user.login(ctx, nil)
 		if err != nil {
 			return err
 		}
-		wg.Go(func() {
+		parts = append(parts, func() (err error) {
 			for range 8 {
-				if errs[i] = pause(ctx, time.Minute); errs[i] == nil {
-					_, errs[i] = p.do(ctx, s)
+				if err = pause(ctx, time.Minute); err == nil {
+					_, err = p.do(ctx, s)
 				}
-				if errs[i] != nil {
-					return
+				if err != nil {
+					return err
 				}
 			}
-			last[i], errs[i] = s.try(ctx, "SELECT 3")
+			last[i], err = s.try(ctx, "SELECT 3")
+			return err
 		})
 	}
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if err := together(parts...); err != nil {
 		return err
 	}
 	r, err := resting.try(ctx, "SELECT 3")
@@ -196,17 +193,7 @@ func askResume(ctx context.Context, e *env) error {
 			return err
 		}
 		took := time.Since(begun)
-		switch lie, err := e.lies(ctx, m.admin, id); {
-		case err != nil:
-			return err
-		case !isFinal(last.word):
-			e.skip("resuming-is-not-final", "the statement did not end in time, or its status could not be read")
-		case !lie && took < runs-2*time.Second:
-			e.skip("resuming-is-not-final", "the statement ended by itself before its time")
-		default:
-			e.settle("resuming-is-not-final", !lie, e.seen(askStatus, last.reply),
-				"a statement of %v on a suspended warehouse: status words %s, final after %v; its result came later: %t", runs, words, took.Round(time.Second), lie)
-		}
-		return nil
+		answer := fmt.Sprintf("a statement of %v on a suspended warehouse: status words %s, final after %v", runs, words, took.Round(time.Second))
+		return e.settleEnd(ctx, "resuming-is-not-final", m.admin, id, last, took < runs-2*time.Second, answer)
 	})
 }

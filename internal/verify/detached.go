@@ -2,8 +2,6 @@ package verify
 
 import (
 	"context"
-	"errors"
-	"sync"
 	"time"
 )
 
@@ -38,13 +36,11 @@ func askDetached(ctx context.Context, e *env) error {
 		{"detached-is-aborted", "watched", "TRUE", pollStatus, func(ok bool) bool { return !ok }},
 		{"result-poll-attaches", "polled", "TRUE", pollResult, succeeds},
 	}
-	errs := make([]error, len(ways))
-	var wg sync.WaitGroup
-	for i, w := range ways {
-		wg.Go(guarded(&errs[i], func() error { return e.vanish(ctx, beside, w) }))
+	var parts []func() error
+	for _, w := range ways {
+		parts = append(parts, func() error { return e.vanish(ctx, beside, w) })
 	}
-	wg.Wait()
-	return errors.Join(errs...)
+	return together(parts...)
 }
 
 func (e *env) vanish(ctx context.Context, beside *session, w vanishing) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 )
 
@@ -26,13 +25,11 @@ func askEnds(ctx context.Context, e *env) error {
 	if err := e.makeTable(ctx, beside); err != nil {
 		return err
 	}
-	var wg sync.WaitGroup
-	var errs [3]error
-	wg.Go(guarded(&errs[0], func() error { return e.askRefusal(ctx, beside, "late", lateAbort, "no-late-refusal") }))
-	wg.Go(guarded(&errs[1], func() error { return e.askRefusal(ctx, beside, "early", earlyAbort, "no-early-refusal") }))
-	wg.Go(guarded(&errs[2], func() error { return e.askPolled(ctx, beside) }))
-	wg.Wait()
-	return errors.Join(errs[:]...)
+	return together(
+		func() error { return e.askRefusal(ctx, beside, "late", lateAbort, "no-late-refusal") },
+		func() error { return e.askRefusal(ctx, beside, "early", earlyAbort, "no-early-refusal") },
+		func() error { return e.askPolled(ctx, beside) },
+	)
 }
 
 // abort ends a session from beside it, and reports whether its user may.

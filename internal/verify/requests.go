@@ -2,9 +2,7 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"sync"
 	"time"
 )
 
@@ -23,17 +21,13 @@ func askRequests(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	var wg sync.WaitGroup
-	var errs [5]error
-	wg.Go(guarded(&errs[4], func() error { return e.askUncounted(ctx, s) }))
-	wg.Go(guarded(&errs[0], func() error { return e.askTwice(ctx, s, other) }))
-	wg.Go(guarded(&errs[1], func() error { return e.askOtherText(ctx, s) }))
-	wg.Go(guarded(&errs[2], func() error { return e.askWhileRunning(ctx) }))
-	wg.Go(guarded(&errs[3], func() error {
-		return e.askLater(ctx, "request-id-minutes", "minutes", time.Minute, 5*time.Minute)
-	}))
-	wg.Wait()
-	return errors.Join(errs[:]...)
+	return together(
+		func() error { return e.askTwice(ctx, s, other) },
+		func() error { return e.askOtherText(ctx, s) },
+		func() error { return e.askWhileRunning(ctx) },
+		func() error { return e.askLater(ctx, "request-id-minutes", "minutes", time.Minute, 5*time.Minute) },
+		func() error { return e.askUncounted(ctx, s) },
+	)
 }
 
 // A request is a statement under an ID, which can be sent again as gosnowflake sends it again:
@@ -146,17 +140,15 @@ func (e *env) askWhileRunning(ctx context.Context) error {
 	}
 	q := s.newRequest(e.slow("running", 20*time.Second))
 	var replies [2]*reply
-	var errs [2]error
-	var wg sync.WaitGroup
-	for i, wait := range []time.Duration{0, 5 * time.Second} {
-		wg.Go(func() {
-			if errs[i] = pause(ctx, wait); errs[i] == nil {
-				replies[i], errs[i] = q.sendTo(ctx, s, i)
+	send := func(repetition int, after time.Duration) func() error {
+		return func() (err error) {
+			if err = pause(ctx, after); err == nil {
+				replies[repetition], err = q.sendTo(ctx, s, repetition)
 			}
-		})
+			return err
+		}
 	}
-	wg.Wait()
-	if err := errors.Join(errs[:]...); err != nil {
+	if err := together(send(0, 0), send(1, 5*time.Second)); err != nil {
 		return err
 	}
 	if !replies[0].Success {
@@ -212,14 +204,10 @@ func askHour(ctx context.Context, e *env) error {
 	if err := e.makeTable(ctx, s); err != nil {
 		return err
 	}
-	var wg sync.WaitGroup
-	var errs [2]error
-	wg.Go(guarded(&errs[0], func() error {
-		return e.askLater(ctx, "request-id-hour", "hour", 30*time.Minute, time.Hour)
-	}))
-	wg.Go(guarded(&errs[1], func() error { return e.askExpired(ctx) }))
-	wg.Wait()
-	return errors.Join(errs[:]...)
+	return together(
+		func() error { return e.askLater(ctx, "request-id-hour", "hour", 30*time.Minute, time.Hour) },
+		func() error { return e.askExpired(ctx) },
+	)
 }
 
 // askExpired lets a session token expire, and asks with it.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -165,12 +164,10 @@ func askLocks(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	var wg sync.WaitGroup
-	var errs [2]error
-	wg.Go(guarded(&errs[0], func() error { return e.askLock(ctx, beside, "_ENDED", true) }))
-	wg.Go(guarded(&errs[1], func() error { return e.askLock(ctx, beside, "_LEFT", false) }))
-	wg.Wait()
-	return errors.Join(errs[:]...)
+	return together(
+		func() error { return e.askLock(ctx, beside, "_ENDED", true) },
+		func() error { return e.askLock(ctx, beside, "_LEFT", false) },
+	)
 }
 
 // askLock leaves a transaction with a lock behind, lets another session wait for it, and ends

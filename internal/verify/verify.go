@@ -263,6 +263,17 @@ func guarded(err *error, fn func() error) func() {
 	}
 }
 
+// together runs parts of a check side by side, and waits for all.
+func together(parts ...func() error) error {
+	errs := make([]error, len(parts))
+	var wg sync.WaitGroup
+	for i, part := range parts {
+		wg.Go(guarded(&errs[i], part))
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
 func (r *run) progress(change func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -46,22 +46,32 @@ func (e *env) askRunningWords(ctx context.Context, s, beside *session) error {
 	if err != nil {
 		return err
 	}
-	switch lie, err := e.lies(ctx, beside, id); {
-	case err != nil:
+	answer := fmt.Sprintf("a statement of %v: status words %s, final after %v", runs, words, took.Round(time.Second))
+	if err := e.settleEnd(ctx, "running-is-not-final", beside, id, last, took < runs-2*time.Second || rows != 1, answer); err != nil {
 		return err
-	case !isFinal(last.word):
-		e.skip("running-is-not-final", "the statement did not end in time, or its status could not be read")
-	case !lie && (took < runs-2*time.Second || rows != 1):
-		e.skip("running-is-not-final", "the statement ended by itself before its time")
-	default:
-		e.settle("running-is-not-final", !lie, e.seen(askStatus, last.reply),
-			"a statement of %v: status words %s, final after %v; its result came later: %t", runs, words, took.Round(time.Second), lie)
 	}
 	if last.word != "SUCCESS" {
 		e.skip("success-has-an-end", "the statement did not succeed")
 		return nil
 	}
 	e.settle("success-has-an-end", last.ended, e.seen(askStatus, last.reply), "%s, with an end time: %t", last.word, last.ended)
+	return nil
+}
+
+// settleEnd settles whether the final word of a statement was true. One that ended early has
+// ended by itself, if it was.
+func (e *env) settleEnd(ctx context.Context, belief string, beside *session, id string, last progress, early bool, answer string) error {
+	lie, err := e.lies(ctx, beside, id)
+	switch {
+	case err != nil:
+		return err
+	case !isFinal(last.word):
+		e.skip(belief, "the statement did not end in time, or its status could not be read")
+	case !lie && early:
+		e.skip(belief, "the statement ended by itself before its time")
+	default:
+		e.settle(belief, !lie, e.seen(askStatus, last.reply), "%s; its result came later: %t", answer, lie)
+	}
 	return nil
 }
 
