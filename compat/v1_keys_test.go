@@ -27,7 +27,6 @@ import (
 func bubble(t *testing.T, f func(t *testing.T, srv *snowtest.Server), opts ...snowtest.Option) {
 	t.Helper()
 	virtually(t, func(t *testing.T) {
-		t.Cleanup(func() { time.Sleep(time.Hour) }) // for what gosnowflake still cancels
 		f(t, snowtest.New(t, append(opts, snowtest.InMemory(), snowtest.AllowOpenSessions())...))
 	})
 }

@@ -43,6 +43,16 @@ func (r *recorder) end() []string {
 	return r.errors
 }
 
+// twice runs a statement two times.
+func twice(query string, args ...any) func(t *testing.T, srv *snowtest.Server) {
+	return func(t *testing.T, srv *snowtest.Server) {
+		db := open(t, srv)
+		exec(t, db, query, args...)
+		exec(t, db, query, args...)
+		_ = db.Close()
+	}
+}
+
 func TestEndOfTestChecks(t *testing.T) {
 	log := func(t *testing.T, srv *snowtest.Server, text string) {
 		t.Helper()
@@ -120,12 +130,7 @@ func TestEndOfTestChecks(t *testing.T) {
 				t.Error("the login succeeded")
 			}
 		}, "1 sessions were not closed: [1]"},
-		{"the same INSERT twice", nil, func(t *testing.T, srv *snowtest.Server) {
-			db := open(t, srv)
-			exec(t, db, "INSERT INTO t VALUES (1)")
-			exec(t, db, "INSERT INTO t VALUES (1)")
-			_ = db.Close()
-		}, "took lasting effect more than once: INSERT INTO t VALUES (1) (if the test means it: snowtest.AllowRepeats())"},
+		{"the same INSERT twice", nil, twice("INSERT INTO t VALUES (1)"), "took lasting effect more than once: INSERT INTO t VALUES (1) (if the test means it: snowtest.AllowRepeats())"},
 		{"the same INSERT twice, once rolled back", nil, func(t *testing.T, srv *snowtest.Server) {
 			db := open(t, srv)
 			tx, err := db.BeginTx(t.Context(), nil)
@@ -155,12 +160,7 @@ func TestEndOfTestChecks(t *testing.T) {
 			synctest.Wait()
 			_ = db.Close()
 		}, ""},
-		{"a function that nothing is known of, twice", nil, func(t *testing.T, srv *snowtest.Server) {
-			db := open(t, srv)
-			exec(t, db, "SELECT COUNT(*), f(1) FROM t")
-			exec(t, db, "SELECT COUNT(*), f(1) FROM t")
-			_ = db.Close()
-		}, "took lasting effect more than once: SELECT COUNT(*), f(1) FROM t"},
+		{"a function that nothing is known of, twice", nil, twice("SELECT COUNT(*), f(1) FROM t"), "took lasting effect more than once: SELECT COUNT(*), f(1) FROM t"},
 		{"a function and a procedure that their handlers know, twice", nil, func(t *testing.T, srv *snowtest.Server) {
 			srv.Handle(`f\(1\)|p\(1\)`, func(_ context.Context, st *snowtest.Statement) (*snowtest.Result, error) {
 				res := snowtest.Rows([]string{"F"}, []any{1})
@@ -178,10 +178,7 @@ func TestEndOfTestChecks(t *testing.T) {
 			srv.Handle("CALL", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
 				return snowtest.Rows([]string{"P"}, []any{1}), nil
 			})
-			db := open(t, srv)
-			exec(t, db, "CALL p(1)")
-			exec(t, db, "CALL p(1)")
-			_ = db.Close()
+			twice("CALL p(1)")(t, srv)
 		}, "took lasting effect more than once: CALL p(1)"},
 		{"queries, twice", nil, func(t *testing.T, srv *snowtest.Server) {
 			db := open(t, srv)
@@ -192,18 +189,8 @@ func TestEndOfTestChecks(t *testing.T) {
 			}
 			_ = db.Close()
 		}, ""},
-		{"the same CALL twice", nil, func(t *testing.T, srv *snowtest.Server) {
-			db := open(t, srv)
-			exec(t, db, "CALL p(?)", "x")
-			exec(t, db, "CALL p(?)", "x")
-			_ = db.Close()
-		}, `took lasting effect more than once: CALL p(?) ["x"]`},
-		{"the same INSERT twice, allowed", []snowtest.Option{snowtest.AllowRepeats()}, func(t *testing.T, srv *snowtest.Server) {
-			db := open(t, srv)
-			exec(t, db, "INSERT INTO t VALUES (1)")
-			exec(t, db, "INSERT INTO t VALUES (1)")
-			_ = db.Close()
-		}, ""},
+		{"the same CALL twice", nil, twice("CALL p(?)", "x"), `took lasting effect more than once: CALL p(?) ["x"]`},
+		{"the same INSERT twice, allowed", []snowtest.Option{snowtest.AllowRepeats()}, twice("INSERT INTO t VALUES (1)"), ""},
 		{"the password in the log", nil, func(t *testing.T, srv *snowtest.Server) {
 			log(t, srv, "connecting with "+srv.Password())
 		}, "1 secrets stand in the log"},

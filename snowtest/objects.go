@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/snowtether/snowtether/internal/sqltext"
 )
 
 // This file is what a login may name: the databases, schemas, warehouses and roles that exist.
@@ -42,10 +44,10 @@ func WithDatabase(name string, schemas ...string) Option {
 }
 
 func (o *objects) add(name string, schemas ...string) {
-	name = fold(name)
+	name = sqltext.Fold(name)
 	o.databases = append(o.databases, [2]string{name, ""}, [2]string{name, schema})
 	for _, s := range schemas {
-		o.databases = append(o.databases, [2]string{name, fold(s)})
+		o.databases = append(o.databases, [2]string{name, sqltext.Fold(s)})
 	}
 }
 
@@ -70,18 +72,10 @@ func (o *objects) check() bool {
 	return !slices.Contains(o.warehouses, "") && !slices.Contains(o.roles, "")
 }
 
-// fold writes a name as the catalog has it: in upper case, unless it is quoted.
-func fold(name string) string {
-	if len(name) > 1 && name[0] == '"' && name[len(name)-1] == '"' {
-		return strings.ReplaceAll(name[1:len(name)-1], `""`, `"`)
-	}
-	return upper(name)
-}
-
 func folds(names []string) []string {
 	list := make([]string, len(names))
 	for i, name := range names {
-		list[i] = fold(name)
+		list[i] = sqltext.Fold(name)
 	}
 	return list
 }
@@ -90,7 +84,7 @@ func folds(names []string) []string {
 // asks for the check, another database, schema or warehouse (390201). Without the check the
 // session begins without what does not exist.
 func (s *Server) admit(ses *session) *Error {
-	if s.checkLogin == nil && !slices.Contains(s.objects.roles, fold(ses.role)) {
+	if s.checkLogin == nil && !slices.Contains(s.objects.roles, sqltext.Fold(ses.role)) {
 		return &Error{Code: codeNoRole, Message: fmt.Sprintf("Role '%s' specified in the connect string does not exist or not authorized. "+
 			"Contact your local system administrator, or attempt to login with another role, e.g. PUBLIC.", ses.role)}
 	}
@@ -102,7 +96,7 @@ func (s *Server) admit(ses *session) *Error {
 	}{
 		{"database", ses.database == "" || s.hasDatabase(ses.database, ""), &ses.database},
 		{"schema", ses.schema == "" || s.hasDatabase(ses.database, ses.schema), &ses.schema},
-		{"warehouse", slices.Contains(s.objects.warehouses, fold(ses.wh)), &ses.wh},
+		{"warehouse", slices.Contains(s.objects.warehouses, sqltext.Fold(ses.wh)), &ses.wh},
 	} {
 		switch {
 		case o.exists:
@@ -116,7 +110,7 @@ func (s *Server) admit(ses *session) *Error {
 }
 
 func (s *Server) hasDatabase(database, schema string) bool {
-	if slices.Contains(s.objects.databases, [2]string{fold(database), fold(schema)}) {
+	if slices.Contains(s.objects.databases, [2]string{sqltext.Fold(database), sqltext.Fold(schema)}) {
 		return true
 	}
 	engine, ok := s.engine.(Objects)

@@ -14,6 +14,7 @@ import (
 
 	duck "github.com/duckdb/duckdb-go/v2"
 
+	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -140,8 +141,8 @@ func (e *Engine) Close() error {
 func (e *Engine) OpenSession(ctx context.Context, info snowtest.SessionInfo) (snowtest.EngineSession, error) {
 	s := &session{
 		e: e, info: info,
-		role: foldName(info.Role), warehouse: foldName(info.Warehouse),
-		database: foldName(info.Database), schema: foldName(info.Schema),
+		role: sqltext.Fold(info.Role), warehouse: sqltext.Fold(info.Warehouse),
+		database: sqltext.Fold(info.Database), schema: sqltext.Fold(info.Schema),
 		vars: map[string]string{}, params: map[string]string{},
 	}
 	if s.role == "" {
@@ -211,15 +212,6 @@ func (e *Engine) ensureDatabase(ctx context.Context, database, schema string) er
 // uniqueName names an object that the engine makes itself.
 func (e *Engine) uniqueName(prefix string) string {
 	return fmt.Sprintf("%s%x_%d", prefix, e.started.UnixNano(), e.names.Add(1))
-}
-
-// foldName writes a name from a login as Snowflake resolves it: in upper case
-// unless it is quoted.
-func foldName(name string) string {
-	if len(name) > 1 && name[0] == '"' && name[len(name)-1] == '"' {
-		return strings.ReplaceAll(name[1:len(name)-1], `""`, `"`)
-	}
-	return strings.ToUpper(name)
 }
 
 // exec carries out a statement of DuckDB's and gives the rows it changed.

@@ -3,6 +3,8 @@ package duckdb
 import (
 	"context"
 	"time"
+
+	"github.com/snowtether/snowtether/internal/sqltext"
 )
 
 // HasDatabase reports whether the catalog has the database, or if schema is not empty, the
@@ -11,13 +13,13 @@ func (e *Engine) HasDatabase(database, schema string) bool {
 	if schema == "" {
 		schema = defaultSchema
 	}
-	if foldName(schema) == "main" { // DuckDB's own
+	if sqltext.Fold(schema) == "main" { // DuckDB's own
 		return false
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	rows, err := e.admin.QueryContext(context.Background(), "SELECT 1 FROM duckdb_schemas() WHERE database_name = "+
-		quoteString(foldName(database))+" AND schema_name = "+quoteString(foldName(schema)))
+		quoteString(sqltext.Fold(database))+" AND schema_name = "+quoteString(sqltext.Fold(schema)))
 	if err != nil {
 		return false
 	}

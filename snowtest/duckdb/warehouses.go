@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -66,7 +67,7 @@ func (w *work) showWarehouses(l *listing) *snowtest.Result {
 	slices.Sort(list)
 	var rows [][]*string
 	for _, name := range list {
-		if l.like != "" && !likeMatch(foldName(l.like), name) {
+		if l.like != "" && !likeMatch(sqltext.Fold(l.like), name) {
 			continue
 		}
 		current := "N"
