@@ -9,9 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	osexec "os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -23,11 +20,11 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/internal/recorded"
 )
 
 // This file plays the exchanges that gosnowflake ships as recordings for its own tests
-// (test_data/wiremock) against the driver, over a real listener. They are read where the
-// module lies. Their delays are left out.
+// (test_data/wiremock) against the driver, over a real listener. Their delays are left out.
 
 // caseMapping is one recorded exchange, in WireMock's format, as far as the recordings that
 // are played need it.
@@ -78,13 +75,9 @@ type casePlayer struct {
 // answers with 404.
 func caseRecordings(t *testing.T, files ...string) (*casePlayer, *gosnowflake.Config) {
 	t.Helper()
-	dir, err := osexec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/snowflakedb/gosnowflake/v2").Output()
-	if err != nil {
-		t.Fatalf("go list: %v", err)
-	}
 	p := &casePlayer{state: map[string]string{}}
 	for _, file := range files {
-		text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "test_data", "wiremock", "mappings", file))
+		text, err := recorded.Read(t.Context(), file)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,26 +3,19 @@ package snowtest_test
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	osexec "os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 
+	"github.com/snowtether/snowtether/internal/recorded"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
 // This file compares the server's replies with those that gosnowflake ships as recordings
-// for its own tests (test_data/wiremock). They are read where the module lies.
+// for its own tests (test_data/wiremock).
 
-// recorded is a recorded exchange's reply.
-func recorded(t *testing.T, file string, n int) (status int, body map[string]any) {
+// recording is a recorded exchange's reply.
+func recording(t *testing.T, file string, n int) (status int, body map[string]any) {
 	t.Helper()
-	dir, err := osexec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/snowflakedb/gosnowflake/v2").Output()
-	if err != nil {
-		t.Fatalf("go list: %v", err)
-	}
-	text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "test_data", "wiremock", "mappings", file))
+	text, err := recorded.Read(t.Context(), file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,11 +35,11 @@ func recorded(t *testing.T, file string, n int) (status int, body map[string]any
 
 // lacks lists what the recorded value has and the server's does not have, or has with
 // another type; null stands for any type.
-func lacks(path string, recorded, served any) (list []string) {
+func lacks(path string, recording, served any) (list []string) {
 	if path == "data.parameters[0].value" {
 		return nil // each parameter has a type of its own
 	}
-	switch r := recorded.(type) {
+	switch r := recording.(type) {
 	case nil:
 	case map[string]any:
 		s, ok := served.(map[string]any)
@@ -70,8 +63,8 @@ func lacks(path string, recorded, served any) (list []string) {
 			list = append(list, lacks(path+"[0]", r[0], s[0])...)
 		}
 	default:
-		if fmt.Sprintf("%T", recorded) != fmt.Sprintf("%T", served) {
-			list = append(list, fmt.Sprintf("%s is %T, recorded is %T", path, served, recorded))
+		if fmt.Sprintf("%T", recording) != fmt.Sprintf("%T", served) {
+			list = append(list, fmt.Sprintf("%s is %T, recorded is %T", path, served, recording))
 		}
 	}
 	return list
@@ -112,7 +105,7 @@ func TestRepliesHaveTheFieldsOfRecordedOnes(t *testing.T) {
 			{"query/query_monitoring_error.json", 0, failed, true},
 			{"close_session.json", 0, logout, true},
 		} {
-			status, want := recorded(t, c.file, c.n)
+			status, want := recording(t, c.file, c.n)
 			for _, missing := range lacks("data", want["data"], any(c.served.Data)) {
 				t.Errorf("%s: %s", c.file, missing)
 			}
