@@ -101,6 +101,13 @@ func (g *gate) end(s *spell, kind EventKind) {
 	}
 }
 
+// isOut reports whether there is an outage.
+func (g *gate) isOut() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.outage.on()
+}
+
 // info is the gate as a Snapshot shows it.
 func (g *gate) info(now time.Time) GateInfo {
 	g.mu.Lock()

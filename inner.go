@@ -309,6 +309,7 @@ func (s *session) watched(ctx context.Context, seen *transcript.Recorder, run fu
 	s.watcher.watch.Store(seen)
 	out, left, err := s.call(ctx, seen, run)
 	s.rest()
+	s.unheard.Store(err != nil && !outcomeOf(err).Answer)
 	s.watcher.watch.Store(nil)
 	return out, seen.End(left), left, err
 }

@@ -2,6 +2,7 @@ package snowtether
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -31,6 +32,7 @@ type session struct {
 	verified  atomic.Int64 // when it was last known to be alive, by Connector.clock
 	used      atomic.Int64 // when something was last sent on its own network connections, by the wall clock
 	doubted   atomic.Bool  // a statement on it failed, and nobody knows why
+	unheard   atomic.Bool  // what was last asked of it was not answered
 	principal principal
 	state     sqltext.State                      // when it was set up
 	visible   atomic.Bool                        // gosnowflake's requests can be seen
@@ -244,6 +246,7 @@ func (c *Connector) retire(s *session) {
 		case s.watcher.shared:
 			c.sharing.leave()
 		}
+		since := c.clock.Add(1)
 		c.afterAll(s, func() {
 			begun, id := time.Now(), s.id()
 			defer func() {
@@ -261,8 +264,10 @@ func (c *Connector) retire(s *session) {
 				}
 				c.emit(context.Background(), e)
 			}()
+			if s.unreached() {
+				s.reach(since)
+			}
 			if s.inTx {
-				s.refresh()
 				s.awaitLeft()
 				if s.kept {
 					s.rollBack()
@@ -304,27 +309,63 @@ func (s *session) rollBack() {
 	}
 }
 
-// refresh has the session's token renewed if it has expired. gosnowflake's log-out does
-// not renew it, and takes the refusal for success: then the session's transaction would
-// stay behind, with its locks. Best effort, bounded by half of what Close waits for.
-func (s *session) refresh() {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout/2)
-	defer cancel()
-	for pause := 100 * time.Millisecond; ; pause *= 2 {
+// reach has Snowflake answer the session once more before it is logged out, and goes on
+// until it does: gosnowflake sends a log-out for 5 s and says nothing of its failure, so that
+// a session given up in an outage would stay behind, with its transaction and the locks of
+// that. The answer also has an expired token renewed, which gosnowflake's log-out does not
+// do. The pauses grow to half a minute, an outage being no reason for a storm. That another
+// session was answered since then is enough: this one may be busy. It is given up after an hour, when
+// the connector ends, and where asking makes no sense.
+func (s *session) reach(since int64) {
+	const timeout = 4 * time.Second // with the log-out's 5 s it is less than Close waits for
+	stopped, begun := s.connector.stopped, time.Now()
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 30*time.Second) {
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		seen := transcript.New(transcript.With(ctx, transcript.Describe, true))
-		_, _, left, err := s.watched(ctx, seen, func(ctx context.Context, s *session) (any, error) { return nil, s.conn.execSimple(ctx, "SELECT 1") })
+		_, saw, left, err := s.watched(ctx, seen, func(ctx context.Context, s *session) (any, error) { return nil, s.conn.execSimple(ctx, "SELECT 1") })
+		cancel()
 		gone := hasEnded(err)
 		s.vanished.Store(gone)
-		if err == nil || gone || left {
+		switch {
+		case !s.unheard.Load(), gone:
 			return
+		case errors.Is(err, errRenewalLoop), saw.Silent(): // it answers, for what that is worth, or cannot be asked
+			return
+		case stopped.Err() != nil, time.Since(begun) > time.Hour, s.connector.heardSince(since):
+			return
+		case left:
+			s.awaitLeft()
 		}
 		select {
 		case <-time.After(pause):
-		case <-ctx.Done():
-			return
+		case <-stopped.Done():
 		}
 	}
 }
+
+// heardSince reports whether a session has been opened or answered since this time of
+// Connector.clock, and no outage is known of.
+func (c *Connector) heardSince(at int64) bool {
+	if c.isOut() {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s := range c.sessions {
+		if s.verified.Load() >= at {
+			return true
+		}
+	}
+	return false
+}
+
+// unreached reports whether a log-out now might reach nobody.
+func (s *session) unreached() bool {
+	return s.inTx || !s.silent && s.dead.Load() == nil && (s.unheard.Load() || s.connector.isOut())
+}
+
+// isOut reports whether an outage is known of.
+func (c *Connector) isOut() bool { return c.cut.Load() || c.gate.isOut() }
 
 // pace holds further logins back once more sessions have been opened, with no
 // statement carried out in between, than the pool and the gate can account for: a

@@ -120,6 +120,60 @@ func TestPinnedConnectionLivesOn(t *testing.T) {
 	}
 }
 
+// TestSessionGivenUpInAnOutageIsLoggedOutAfterIt: whatever it was given up for, and however
+// long that lasts, it does not stay behind, with its transaction and the locks of that.
+// snowtest's own check looks at the sessions.
+func TestSessionGivenUpInAnOutageIsLoggedOutAfterIt(t *testing.T) {
+	ways := map[string]func(t *testing.T, db *sql.DB, conn *sql.Conn) error{
+		"after a rest": func(t *testing.T, _ *sql.DB, conn *sql.Conn) error {
+			time.Sleep(10 * time.Minute)
+			return caseWithin(t, time.Minute, conn, caseRow(1))
+		},
+		"with a transaction": func(t *testing.T, _ *sql.DB, conn *sql.Conn) error {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			_, err := conn.ExecContext(ctx, caseRow(1))
+			return err
+		},
+		"because it is not kept": func(t *testing.T, db *sql.DB, conn *sql.Conn) error {
+			err := caseWithin(t, time.Minute, conn, caseRow(1))
+			_ = conn.Close()
+			db.SetMaxIdleConns(-1)
+			return err
+		},
+	}
+	for name, way := range ways {
+		for _, outage := range []time.Duration{2 * time.Minute, 30 * time.Minute} {
+			t.Run(fmt.Sprintf("%s, %v", name, outage), func(t *testing.T) {
+				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					db := casePool(t, srv, 1)
+					conn := casePin(t, db)
+					if name == "with a transaction" {
+						caseExec(t, conn, "BEGIN")
+					}
+					begun := time.Now()
+					time.AfterFunc(10*time.Minute, srv.Disconnect)
+					time.AfterFunc(10*time.Minute+outage, srv.Reconnect)
+					if name != "after a rest" {
+						time.Sleep(10 * time.Minute)
+					}
+					time.Sleep(time.Millisecond)
+					if err := way(t, db, conn); err == nil {
+						t.Error("there was an outage, and no error")
+					}
+					time.Sleep(time.Until(begun.Add(10*time.Minute + outage)))
+					_ = conn.Close()
+					db.SetMaxIdleConns(-1)
+					time.Sleep(time.Minute)
+					for _, ses := range srv.Sessions() {
+						t.Errorf("session %d is still open", ses.ID)
+					}
+				})
+			})
+		}
+	}
+}
+
 // TestPinnedConnectionThatLostStateSaysSoOnce: whatever the trouble was, and then it lives on.
 func TestPinnedConnectionThatLostStateSaysSoOnce(t *testing.T) {
 	for _, name := range []string{
