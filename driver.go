@@ -4,14 +4,20 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"time"
 
+	"github.com/snowtether/snowtether/internal/fortest"
 	_ "github.com/snowtether/snowtether/internal/twice" // before gosnowflake
 )
 
 // DriverName is the name under which the driver is registered with database/sql.
 const DriverName = "snowtether"
 
-func init() { sql.Register(DriverName, Driver{}) }
+func init() {
+	sql.Register(DriverName, Driver{})
+	fortest.WithClock = func(now func() time.Time) any { return Option(func(s *settings) { s.now = now }) }
+	fortest.WithoutLoad = func() any { return Option(func(s *settings) { s.heedless = true }) }
+}
 
 // Driver is the database/sql driver. Programs use it through sql.Open,
 // [NewConnector] or [WrapConnector].

@@ -1,0 +1,483 @@
+package contract_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// This file is about what a program and its operators hear of what happens: events
+// and log lines.
+
+// A journal keeps the events of a connector and, as a slog.Handler, its log lines.
+type journal struct {
+	mu     sync.Mutex
+	events []snowtether.Event
+	lines  []slog.Record
+}
+
+func (j *journal) hook(e snowtether.Event) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.events = append(j.events, e)
+}
+
+func (j *journal) Enabled(context.Context, slog.Level) bool { return true }
+func (j *journal) WithAttrs([]slog.Attr) slog.Handler       { return j }
+func (j *journal) WithGroup(string) slog.Handler            { return j }
+
+func (j *journal) Handle(_ context.Context, r slog.Record) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.lines = append(j.lines, r)
+	return nil
+}
+
+// of returns the events of a kind.
+func (j *journal) of(kind snowtether.EventKind) []snowtether.Event {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(j.events), func(e snowtether.Event) bool { return e.Kind != kind })
+}
+
+// tally counts the events by kind, as in "closed 1, opened 2".
+func (j *journal) tally() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	n := make(map[string]int)
+	for _, e := range j.events {
+		n[string(e.Kind)]++
+	}
+	return counts(n)
+}
+
+// spoken counts the lines that an operator sees by default, as in "INFO opened 1".
+func (j *journal) spoken() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	n := make(map[string]int)
+	for _, r := range j.lines {
+		if r.Level >= slog.LevelInfo {
+			n[r.Level.String()+" "+attr(r, "event")]++
+		}
+	}
+	return counts(n)
+}
+
+func counts(n map[string]int) string {
+	var out []string
+	for _, what := range slices.Sorted(maps.Keys(n)) {
+		out = append(out, fmt.Sprint(what, " ", n[what]))
+	}
+	return strings.Join(out, ", ")
+}
+
+// attr is the text of an attribute of a log line.
+func attr(r slog.Record, key string) (text string) {
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == key {
+			text = a.Value.String()
+		}
+		return true
+	})
+	return text
+}
+
+// happenings are one of each kind of event. use opens its pool with open, which
+// writes down what happens.
+var happenings = []struct {
+	name   string
+	use    func(t *testing.T, srv *snowtest.Server, open func(n int, opts ...snowtether.Option) *sql.DB)
+	events string // but for login_failed and ping_failed, which come by chance
+	spoken string
+}{
+	{"session lost", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
+		db := open(1)
+		srv.AbortSessions()
+		mustPing(t, db)
+	}, "closed 2, lost 1, opened 2, reconnected 1", "INFO reconnected 1"},
+
+	{"session token renewed", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
+		db := open(1)
+		time.Sleep(30 * time.Minute)
+		srv.ExpireSessionTokens()
+		mustPing(t, db)
+	}, "closed 1, opened 1, renewed 1", ""},
+
+	{"statement carried over", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
+		db := open(1)
+		slowly(srv, "^INSERT", 5*time.Minute, nil, nil)
+		endAt(srv, snowtest.End{Code: "390111"}, 2*time.Minute)
+		if _, err := db.ExecContext(t.Context(), insert); err != nil {
+			t.Error(err)
+		}
+	}, "closed 2, lost 1, opened 2, reconnected 1, resumed 1", "INFO reconnected 1, INFO resumed 1"},
+
+	{"statement in doubt", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
+		db := open(1)
+		once(srv, insert, snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
+		if _, err := db.ExecContext(t.Context(), insert); err == nil {
+			t.Error("it succeeded")
+		}
+	}, "closed 1, in_doubt 1, lost 1, opened 1", "WARN in_doubt 1"},
+
+	{"accepted statement in doubt", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
+		db := open(1, snowtether.WithResume(false))
+		slowly(srv, "^INSERT", 5*time.Minute, nil, nil)
+		endAt(srv, snowtest.End{Code: "390111"}, 2*time.Minute)
+		if _, err := db.ExecContext(t.Context(), insert); err == nil {
+			t.Error("it succeeded")
+		}
+	}, "closed 1, in_doubt 1, lost 1, opened 1", "WARN in_doubt 1"},
+
+	{"transaction left behind", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
+		db := open(1)
+		for range 2 {
+			tx, err := db.BeginTx(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			srv.AbortSessions()
+			if err := tx.Commit(); err == nil {
+				t.Error("it succeeded")
+			}
+		}
+		tx, err := db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tx.Commit(); err != nil {
+			t.Error(err)
+		}
+	}, "closed 3, lost 2, opened 3, transaction_ended 2", "INFO transaction_ended 2"},
+
+	{"outage", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
+		db := open(0)
+		outage(srv, 30*time.Second, unavailable)
+		mustPing(t, db)
+	}, "closed 1, opened 1, outage_began 1, outage_over 1", "INFO outage_over 1, WARN outage_began 1"},
+
+	{"login refused", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
+		password := "wr0ng-Passw0rd"
+		db := open(0, snowtether.WithBeforeConnect(func(_ context.Context, cfg *gosnowflake.Config) error {
+			cfg.Password = password
+			return nil
+		}))
+		for range 5 {
+			if err := db.PingContext(t.Context()); err == nil {
+				t.Error("it succeeded")
+			}
+			time.Sleep(31 * time.Second) // refused at 0, 31 and 93 s
+		}
+		password = srv.Password()
+		mustPing(t, db)
+	}, "closed 1, login_accepted 1, login_suspended 3, opened 1", "INFO login_accepted 1, WARN login_suspended 1"},
+
+	{"refused during an outage", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
+		db := open(0)
+		outage(srv, 30*time.Second, unavailable)
+		outage(srv, time.Minute, snowtest.Fault{Code: "390422", Message: "Not from this address."})
+		if err := db.PingContext(t.Context()); err == nil {
+			t.Error("it succeeded")
+		}
+		time.Sleep(time.Minute)
+		mustPing(t, db)
+	}, "closed 1, login_accepted 1, login_suspended 1, opened 1, outage_began 1, outage_over 1",
+		"INFO login_accepted 1, INFO outage_over 1, WARN login_suspended 1, WARN outage_began 1"},
+
+	{"set-up failed", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
+		srv.Handle("^USE", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
+			return nil, &snowtest.Error{Code: "002043", SQLState: "02000", Message: "Object does not exist: USE SCHEMA secretive"}
+		})
+		db := open(0, snowtether.WithSessionInit("USE SCHEMA secretive"))
+		if err := db.PingContext(t.Context()); err == nil {
+			t.Error("it succeeded")
+		}
+	}, "closed 1, opened 1, set_up_failed 1", ""},
+
+	{"sessions that do not last", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
+		db := open(1, snowtether.WithBackOff(func() backoff.BackOff { return backoff.NewConstantBackOff(10 * time.Second) }))
+		left := 20
+		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			if r.Kind != snowtest.RequestQuery {
+				return snowtest.Fault{}, false
+			}
+			if left--; left >= 0 {
+				srv.AbortSessions()
+			}
+			srv.KeepControl()
+			return snowtest.Fault{}, false
+		})
+		for left >= 0 {
+			_ = db.PingContext(t.Context())
+		}
+		mustPing(t, db)
+	}, "closed 21, lost 20, opened 21, pacing_began 1, pacing_over 1, reconnected many",
+		"INFO pacing_over 1, INFO reconnected many, WARN pacing_began 1"},
+
+	{"slow log-out", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
+		db := open(1)
+		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			return snowtest.Fault{Delay: 11 * time.Second}, r.Kind == snowtest.RequestLogout
+		})
+		srv.AbortSessions()
+		mustPing(t, db)
+		time.Sleep(time.Minute)
+	}, "closed 1, closed_late 1, lost 1, opened 2, reconnected 1", "INFO closed_late 1, INFO reconnected 1"},
+
+	{"idle for longer than its master token lives", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
+		db := open(1, noBeat)
+		time.Sleep(4*time.Hour + time.Minute)
+		mustPing(t, db)
+	}, "closed 2, opened 2, retired 1", "INFO retired 1"},
+
+	{"idle sessions cannot be asked", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
+		open(1, idlePing, noBeat)
+		for range 2 {
+			srv.Disconnect()
+			time.Sleep(10 * time.Minute)
+			srv.Reconnect()
+			time.Sleep(10 * time.Minute)
+		}
+	}, "closed 1, opened 1", ""},
+
+	{"more idle sessions than can be asked in time", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
+		db := open(0, snowtether.WithIdlePing(10*time.Second), noBeat)
+		const n = 64 // pings of 5 s each, 16 at a time, take 20 s
+		db.SetMaxOpenConns(n)
+		db.SetMaxIdleConns(n)
+		if err := snowtether.Warm(t.Context(), db, n); err != nil {
+			t.Fatal(err)
+		}
+		stall(srv, snowtest.RequestQuery, 5*time.Second)
+		time.Sleep(time.Minute)
+		db.SetMaxIdleConns(1)
+		time.Sleep(time.Minute)
+	}, "closed 64, opened 64, pings_in_time 1, pings_late 1", "INFO pings_in_time 1, WARN pings_late 1"},
+
+	{"log-out that hangs", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
+		db := open(2)
+		stall(srv, snowtest.RequestLogout, time.Minute)
+		if err := db.Close(); err == nil {
+			t.Error("Close did not say that it gave up")
+		}
+		time.Sleep(time.Hour)
+	}, "close_timed_out 1, closed_late 2, opened 2", "INFO closed_late 2, WARN close_timed_out 1"},
+}
+
+func mustPing(t *testing.T, db *sql.DB) {
+	t.Helper()
+	if err := db.PingContext(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// happen lets one of the happenings happen and returns what was heard of it.
+func happen(t *testing.T, i int, check func(srv *snowtest.Server, c *snowtether.Connector, j *journal), more ...snowtether.Option) {
+	t.Helper()
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		var j journal
+		var c *snowtether.Connector
+		happenings[i].use(t, srv, func(n int, opts ...snowtether.Option) *sql.DB {
+			var err error
+			c, err = snowtether.NewConnector(srv.Config(), append(append(opts, more...), snowtether.WithLogger(slog.New(&j)), snowtether.WithEventHook(func(e snowtether.Event) {
+				// A hook that looks at the connector does not wait for it.
+				if s := c.Snapshot(); len(s.Events) == 0 || s.Time.Before(e.Time) {
+					t.Errorf("in the hook of %s: %+v", e.Kind, s)
+				}
+				j.hook(e)
+			}))...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			db := sql.OpenDB(c)
+			t.Cleanup(func() { _ = db.Close() })
+			db.SetMaxOpenConns(max(n, 1))
+			if n > 0 {
+				if err := snowtether.Warm(t.Context(), db, n); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return db
+		})
+		_ = c.Close()
+		synctest.Wait()
+		check(srv, c, &j)
+	}, snowtest.WithDetachedTransactions(time.Hour))
+}
+
+var byChance = regexp.MustCompile(`, (?:login|ping)_failed \d+`)
+
+// TestEachHappeningIsAnEventAndItsStateALine: the hook hears of each event; the log
+// speaks once when a state begins and once when it ends, and is silent about what
+// needs nobody.
+func TestEachHappeningIsAnEventAndItsStateALine(t *testing.T) {
+	for i, happening := range happenings {
+		t.Run(happening.name, func(t *testing.T) {
+			happen(t, i, func(_ *snowtest.Server, _ *snowtether.Connector, j *journal) {
+				if events := many.ReplaceAllString(byChance.ReplaceAllString(j.tally(), ""), "reconnected many"); events != happening.events {
+					t.Errorf("events %s\nwant   %s", events, happening.events)
+				}
+				if spoken := many.ReplaceAllString(j.spoken(), "reconnected many"); spoken != happening.spoken {
+					t.Errorf("lines %s\nwant  %s", spoken, happening.spoken)
+				}
+			})
+		})
+	}
+}
+
+// many is how many of many sessions in a row were replaced under a statement, and not under
+// one that database/sql repeated.
+var many = regexp.MustCompile(`reconnected \d\d`)
+
+// TestEventsSayWhatAnOperatorAsks: which session, why, how old it was, and how long
+// it took.
+func TestEventsSayWhatAnOperatorAsks(t *testing.T) {
+	happen(t, index("session lost"), func(srv *snowtest.Server, _ *snowtether.Connector, j *journal) {
+		opened, lost := j.of(snowtether.EventOpened), j.of(snowtether.EventLost)[0]
+		was, is := opened[0].SessionID, opened[1].SessionID
+		if was == 0 || is == 0 || was == is || lost.SessionID != was || lost.Code != 390111 || lost.Class != snowtether.ClassSessionLost {
+			t.Errorf("opened %+v\nlost %+v", opened, lost)
+		}
+		if e := j.of(snowtether.EventReconnected)[0]; e.OldSessionID != was || e.SessionID != is || e.Code != 390111 || e.Time.Before(lost.Time) {
+			t.Errorf("reconnected %+v", e)
+		}
+	})
+	happen(t, index("session token renewed"), func(_ *snowtest.Server, _ *snowtether.Connector, j *journal) {
+		if e := j.of(snowtether.EventRenewed)[0]; e.Duration != 30*time.Minute || e.SessionID != j.of(snowtether.EventOpened)[0].SessionID {
+			t.Errorf("renewed %+v", e)
+		}
+		if e := j.of(snowtether.EventClosed)[0]; e.Age != 30*time.Minute {
+			t.Errorf("closed %+v", e)
+		}
+	})
+	happen(t, index("statement carried over"), func(srv *snowtest.Server, _ *snowtether.Connector, j *journal) {
+		opened := j.of(snowtether.EventOpened)
+		e := j.of(snowtether.EventResumed)[0]
+		if e.OldSessionID != opened[0].SessionID || e.SessionID != opened[1].SessionID || e.Code != 390111 || e.Duration < time.Minute || e.QueryID != srv.Ledger()[0].QueryID {
+			t.Errorf("resumed %+v", e)
+		}
+		if lost := j.of(snowtether.EventLost)[0]; lost.Age < 2*time.Minute {
+			t.Errorf("lost %+v", lost)
+		}
+	})
+	happen(t, index("transaction left behind"), func(_ *snowtest.Server, _ *snowtether.Connector, j *journal) {
+		opened := j.of(snowtether.EventOpened)
+		for i, e := range j.of(snowtether.EventTransactionEnded) {
+			if e.OldSessionID != opened[i].SessionID || e.SessionID != opened[i+1].SessionID {
+				t.Errorf("ended %+v", e)
+			}
+		}
+	})
+	happen(t, index("outage"), func(_ *snowtest.Server, _ *snowtether.Connector, j *journal) {
+		failed, over := j.of(snowtether.EventLoginFailed), j.of(snowtether.EventOutageOver)[0]
+		if over.Count != len(failed) || over.Count < 2 || over.Duration < 30*time.Second {
+			t.Errorf("%d logins failed; over: %+v", len(failed), over)
+		}
+		for i, e := range failed {
+			if e.Attempt != i+1 || e.Class != snowtether.ClassTransient || !strings.Contains(e.Error, "503") {
+				t.Errorf("attempt %d: %+v", i+1, e)
+			}
+		}
+	})
+	happen(t, index("login refused"), func(_ *snowtest.Server, _ *snowtether.Connector, j *journal) {
+		for i, e := range j.of(snowtether.EventLoginSuspended) {
+			if e.Count != i+1 || e.Code != 390100 || e.Class != snowtether.ClassPermanent || e.Duration != 30*time.Second<<i {
+				t.Errorf("refusal %d: %+v", i+1, e)
+			}
+		}
+		if e := j.of(snowtether.EventLoginAccepted)[0]; e.Count != 3 || e.Duration < 2*time.Minute {
+			t.Errorf("accepted: %+v", e)
+		}
+	})
+	happen(t, index("idle for longer than its master token lives"), func(_ *snowtest.Server, c *snowtether.Connector, j *journal) {
+		opened := j.of(snowtether.EventOpened)
+		e := j.of(snowtether.EventRetired)[0]
+		if e.OldSessionID != opened[0].SessionID || e.SessionID != opened[1].SessionID || e.Age < 4*time.Hour {
+			t.Errorf("retired: %+v", e)
+		}
+		if s := c.Stats(); s.Retired != 1 || s.Lost != 0 || s.Reconnects != 0 || len(s.ReconnectsByReason) != 0 {
+			t.Errorf("stats: %+v", s)
+		}
+	})
+	happen(t, index("idle sessions cannot be asked"), func(_ *snowtest.Server, c *snowtether.Connector, j *journal) {
+		failed := j.of(snowtether.EventPingFailed)
+		outages := 0
+		for i, e := range failed {
+			if e.Attempt == 1 {
+				outages++
+			} else if e.Attempt != failed[i-1].Attempt+1 {
+				t.Errorf("attempt %d after %d", e.Attempt, failed[i-1].Attempt)
+			}
+		}
+		if s := c.Stats(); outages != 2 || s.PingFailures != int64(len(failed)) || s.Pings <= s.PingFailures+2 {
+			t.Errorf("%d outages, %d pings unanswered, %+v", outages, len(failed), s)
+		}
+	})
+	happen(t, index("more idle sessions than can be asked in time"), func(_ *snowtest.Server, _ *snowtether.Connector, j *journal) {
+		late, over := j.of(snowtether.EventPingsLate)[0], j.of(snowtether.EventPingsInTime)[0]
+		if late.SessionID == 0 || late.Count != 64 || late.Duration <= 10*time.Second || late.Duration > 20*time.Second {
+			t.Errorf("late: %+v", late)
+		}
+		if over.Duration != over.Time.Sub(late.Time) || over.Duration < 30*time.Second {
+			t.Errorf("in time: %+v after %+v", over, late)
+		}
+	})
+	happen(t, index("log-out that hangs"), func(_ *snowtest.Server, c *snowtether.Connector, j *journal) {
+		if e := j.of(snowtether.EventCloseTimedOut)[0]; e.Count != 2 || c.Stats().CloseTimeouts != 2 {
+			t.Errorf("timed out: %+v, %+v", e, c.Stats())
+		}
+		if e := j.of(snowtether.EventClosedLate)[0]; e.Duration != time.Minute || e.SessionID == 0 {
+			t.Errorf("closed late: %+v", e)
+		}
+	})
+}
+
+func index(name string) int {
+	for i, h := range happenings {
+		if h.name == name {
+			return i
+		}
+	}
+	panic("no happening " + name)
+}
+
+// TestEventsHoldNoSecretAndNoSQL: whatever happens, nor do the log lines at Debug.
+func TestEventsHoldNoSecretAndNoSQL(t *testing.T) {
+	for i, happening := range happenings {
+		t.Run(happening.name, func(t *testing.T) {
+			happen(t, i, func(srv *snowtest.Server, c *snowtether.Connector, j *journal) {
+				var all strings.Builder
+				fmt.Fprintf(&all, "%+v\n%+v\n", j.events, c.Snapshot())
+				for _, r := range j.lines {
+					fmt.Fprintln(&all, r.Message)
+					r.Attrs(func(a slog.Attr) bool { fmt.Fprintln(&all, a); return true })
+				}
+				// The server looks for its tokens in there when the test is over.
+				if _, err := srv.Log().Write([]byte(all.String())); err != nil {
+					t.Error(err)
+				}
+				for _, secret := range []string{srv.Password(), "wr0ng", "INSERT", "secretive", srv.User()} {
+					if strings.Contains(all.String(), secret) {
+						t.Errorf("%q is in\n%s", secret, all.String())
+					}
+				}
+			})
+		})
+	}
+}

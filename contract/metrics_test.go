@@ -1,0 +1,401 @@
+package contract_test
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/trace"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// This file is about what OpenTelemetry is given. With its SDK and an exporter
+// examples/metrics is tested.
+
+// A meters is a metric.MeterProvider whose meter keeps what it is given.
+type meters struct {
+	noop.MeterProvider
+	refuses error // of every instrument and callback
+
+	mu        sync.Mutex
+	kinds     map[string]string // of the instruments, as in "counter {login}"
+	callbacks map[int]metric.Callback
+	values    map[string]float64 // of counters, and how often a histogram was given a value
+	sums      map[string]float64 // of histograms, in seconds
+}
+
+type meter struct {
+	noop.Meter
+	*meters
+}
+
+func newMeters() *meters {
+	return &meters{kinds: map[string]string{}, callbacks: map[int]metric.Callback{}, values: map[string]float64{}, sums: map[string]float64{}}
+}
+
+func (m *meters) Meter(string, ...metric.MeterOption) metric.Meter { return meter{meters: m} }
+
+func (m meter) note(name, kind string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kinds[name] = kind
+}
+
+type counter struct {
+	noop.Int64ObservableCounter
+	name string
+}
+
+func (m meter) Int64ObservableCounter(name string, opts ...metric.Int64ObservableCounterOption) (metric.Int64ObservableCounter, error) {
+	m.note(name, "counter "+metric.NewInt64ObservableCounterConfig(opts...).Unit())
+	return counter{name: name}, m.refuses
+}
+
+type upDownCounter struct {
+	noop.Int64ObservableUpDownCounter
+	name string
+}
+
+func (m meter) Int64ObservableUpDownCounter(name string, opts ...metric.Int64ObservableUpDownCounterOption) (metric.Int64ObservableUpDownCounter, error) {
+	m.note(name, "up-down counter "+metric.NewInt64ObservableUpDownCounterConfig(opts...).Unit())
+	return upDownCounter{name: name}, m.refuses
+}
+
+type histogram struct {
+	noop.Float64Histogram
+	*meters
+	name string
+}
+
+func (m meter) Float64Histogram(name string, opts ...metric.Float64HistogramOption) (metric.Float64Histogram, error) {
+	m.note(name, "histogram "+metric.NewFloat64HistogramConfig(opts...).Unit())
+	if m.refuses != nil {
+		return nil, m.refuses
+	}
+	return histogram{meters: m.meters, name: name}, nil
+}
+
+func (h histogram) Record(_ context.Context, v float64, opts ...metric.RecordOption) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.values[series(h.name, metric.NewRecordConfig(opts).Attributes())]++
+	h.sums[h.name] += v
+}
+
+type registration struct {
+	noop.Registration
+	*meters
+	id int
+}
+
+func (m meter) RegisterCallback(f metric.Callback, _ ...metric.Observable) (metric.Registration, error) {
+	if m.refuses != nil {
+		return nil, m.refuses
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	id := len(m.callbacks)
+	m.callbacks[id] = f
+	return registration{meters: m.meters, id: id}, nil
+}
+
+func (r registration) Unregister() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.callbacks, r.id)
+	return nil
+}
+
+type observer struct {
+	noop.Observer
+	*meters
+}
+
+func (o observer) ObserveInt64(i metric.Int64Observable, v int64, opts ...metric.ObserveOption) {
+	name := ""
+	switch i := i.(type) {
+	case counter:
+		name = i.name
+	case upDownCounter:
+		name = i.name
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.values[series(name, metric.NewObserveConfig(opts).Attributes())] = float64(v)
+}
+
+// series is the name of a series, as in "name{key=value,…}", without the pool.
+func series(name string, attrs attribute.Set) string {
+	var pairs []string
+	for _, kv := range attrs.ToSlice() {
+		if kv.Key != "db.client.connection.pool.name" {
+			//lint:ignore SA1019 its successor is not in the version that go.mod names
+			pairs = append(pairs, string(kv.Key)+"="+kv.Value.Emit())
+		}
+	}
+	return name + "{" + strings.Join(pairs, ",") + "}"
+}
+
+// collect returns all series that have a value.
+func (m *meters) collect(t *testing.T) map[string]float64 {
+	t.Helper()
+	m.mu.Lock()
+	callbacks := slices.Collect(maps.Values(m.callbacks))
+	m.mu.Unlock()
+	for _, f := range callbacks {
+		if err := f(t.Context(), observer{meters: m}); err != nil {
+			t.Error(err)
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.values)
+}
+
+// TestMetricsSayWhatHappened: by reason and by class; and nothing is left at the
+// provider after Close.
+func TestMetricsSayWhatHappened(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		m := newMeters()
+		db, c := connect(t, srv.Config(), snowtether.WithMeterProvider(m))
+		outage(srv, time.Millisecond, unavailable)
+		mustPing(t, db)
+		conn, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustPing(t, db) // the second session
+		time.Sleep(time.Hour - time.Minute)
+		srv.AbortSessions()
+		if err := conn.PingContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		got := m.collect(t)
+		for name, want := range map[string]float64{
+			"db.client.connection.count{db.client.connection.state=used}": 1,
+			"db.client.connection.count{db.client.connection.state=idle}": 1,
+			"snowtether.sessions.suspect{}":                               1,
+			"snowtether.logins{}":                                         3,
+			"snowtether.login.failures{error.type=transient}":             1,
+			"snowtether.login.failures{error.type=permanent}":             0,
+			"snowtether.login.failures{error.type=credential}":            0,
+			"snowtether.login.duration{}":                                 3,
+			"snowtether.login.duration{error.type=transient}":             1,
+			"snowtether.outages{}":                                        1,
+			"snowtether.sessions.lost{}":                                  1,
+			"snowtether.reconnects{snowtether.reason=390111}":             1,
+			"snowtether.session.life{snowtether.reason=390111}":           1,
+			"snowtether.statements.in_doubt{}":                            0,
+			"snowtether.statements.resumed{}":                             0,
+			"db.client.connection.create_time{}":                          3,
+			"snowtether.renewals{}":                                       0,
+			"snowtether.pings{}":                                          0,
+		} {
+			if n, ok := got[name]; !ok || n != want {
+				t.Errorf("%s is %v (there: %v), want %v", name, n, ok, want)
+			}
+		}
+		if life := m.sums["snowtether.session.life"]; life < 59*60 || life > 60*60 {
+			t.Errorf("the session lived for %v s", life)
+		}
+		if err := conn.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Close(); err != nil || len(m.callbacks) != 0 {
+			t.Errorf("%d callbacks after Close, %v", len(m.callbacks), err)
+		}
+	})
+}
+
+// TestMetricsAreAsDocumented: name, kind, unit and attributes, whatever happens.
+func TestMetricsAreAsDocumented(t *testing.T) {
+	t.Chdir("..")
+	m := newMeters()
+	for i := range happenings {
+		happen(t, i, func(*snowtest.Server, *snowtether.Connector, *journal) {}, snowtether.WithMeterProvider(m))
+	}
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) { // whose counters are read while it is open
+		db := pool(t, srv, 1, snowtether.WithMeterProvider(m))
+		srv.AbortSessions()
+		mustPing(t, db)
+		m.collect(t)
+	})
+	attrs := make(map[string][]string)
+	for name := range m.values {
+		name, rest, _ := strings.Cut(strings.TrimSuffix(name, "}"), "{")
+		attrs[name] = append(attrs[name], "")
+		for pair := range strings.SplitSeq(rest, ",") {
+			if key, _, ok := strings.Cut(pair, "="); ok && !slices.Contains(attrs[name], key) {
+				attrs[name] = append(attrs[name], key)
+			}
+		}
+	}
+	documented := make(map[string]string)
+	for _, row := range table(t, "docs/observability.md", "metric | kind | unit | attributes | what it is") {
+		name := terms(row[0])[0]
+		documented[name] = row[1] + " " + terms(row[2])[0]
+		got := slices.DeleteFunc(slices.Clone(attrs[name]), func(key string) bool { return key == "" })
+		if slices.Sort(got); !slices.Equal(got, terms(row[3])) {
+			t.Errorf("%s has the attributes %v, in the document %v", name, got, terms(row[3]))
+		}
+	}
+	if !maps.Equal(m.kinds, documented) {
+		t.Errorf("metrics %v\nin the document %v", m.kinds, documented)
+	}
+}
+
+// TestProviderThatRefusesHarmsNoProgram: its error goes to OpenTelemetry's handler.
+func TestProviderThatRefusesHarmsNoProgram(t *testing.T) {
+	var handled []error
+	before := otel.GetErrorHandler()
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { handled = append(handled, err) }))
+	defer otel.SetErrorHandler(before)
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		m := newMeters()
+		m.refuses = errors.New("no instruments today")
+		db, c := connect(t, srv.Config(), snowtether.WithMeterProvider(m))
+		mustPing(t, db)
+		srv.AbortSessions()
+		mustPing(t, db)
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		if len(handled) != 1 || !errors.Is(handled[0], m.refuses) {
+			t.Errorf("handled: %v", handled)
+		}
+	})
+}
+
+// A trail keeps the spans of a trace.
+type trail struct {
+	tracenoop.TracerProvider
+	recording bool
+
+	mu    sync.Mutex
+	spans []*span
+}
+
+func (tr *trail) Tracer(string, ...trace.TracerOption) trace.Tracer { return tracer{trail: tr} }
+
+type tracer struct {
+	tracenoop.Tracer
+	*trail
+}
+
+func (tr tracer) Start(ctx context.Context, name string, opts ...trace.SpanStartOption) (context.Context, trace.Span) {
+	cfg := trace.NewSpanStartConfig(opts...)
+	s := &span{trail: tr.trail, name: name, kind: cfg.SpanKind(), attrs: map[attribute.Key]string{}}
+	s.SetAttributes(cfg.Attributes()...)
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.spans = append(tr.spans, s)
+	return trace.ContextWithSpan(ctx, s), s
+}
+
+type span struct {
+	tracenoop.Span
+	trail  *trail
+	name   string
+	kind   trace.SpanKind
+	attrs  map[attribute.Key]string
+	status string
+	err    error
+	ended  bool
+}
+
+func (s *span) IsRecording() bool                    { return s.trail.recording }
+func (s *span) TracerProvider() trace.TracerProvider { return s.trail }
+func (s *span) End(...trace.SpanEndOption)           { s.ended = true }
+
+func (s *span) RecordError(err error, _ ...trace.EventOption) { s.err = err }
+
+func (s *span) SetStatus(code codes.Code, description string) {
+	s.status = code.String() + " " + description
+}
+
+func (s *span) SetAttributes(attrs ...attribute.KeyValue) {
+	for _, kv := range attrs {
+		//lint:ignore SA1019 its successor is not in the version that go.mod names
+		s.attrs[kv.Key] = kv.Value.Emit()
+	}
+}
+
+// TestLoginsAndResumesAreSpans: of the caller's trace, if it is being recorded.
+func TestLoginsAndResumesAreSpans(t *testing.T) {
+	for _, recording := range []bool{true, false} {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			tr := &trail{recording: recording}
+			ctx := trace.ContextWithSpan(t.Context(), &span{trail: tr})
+			db, _ := connect(t, srv.Config(), snowtether.WithPoolName("nightly"))
+			mustPing(t, db) // no trace, no span
+			slowly(srv, "^INSERT", 5*time.Minute, nil, nil)
+			endAt(srv, snowtest.End{Code: "390111"}, 2*time.Minute)
+			if _, err := db.ExecContext(ctx, insert); err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, s := range tr.spans {
+				names = append(names, s.name)
+				if s.kind != trace.SpanKindClient || !s.ended || s.err != nil || s.status != "" ||
+					!maps.Equal(s.attrs, map[attribute.Key]string{"db.system.name": "snowflake", "db.client.connection.pool.name": "nightly"}) {
+					t.Errorf("%+v", s)
+				}
+			}
+			if want := []string{"snowtether.resume", "snowtether.login"}; recording && !slices.Equal(names, want) || !recording && names != nil {
+				t.Errorf("recording %v: spans %v", recording, names)
+			}
+		})
+	}
+}
+
+// TestSpanOfAFailedLoginSaysWhy: by class and code, and without the password.
+func TestSpanOfAFailedLoginSaysWhy(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		tr := &trail{recording: true}
+		cfg := srv.Config()
+		cfg.Password = "wr0ng-Passw0rd"
+		db, _ := connect(t, cfg)
+		if err := db.PingContext(trace.ContextWithSpan(t.Context(), &span{trail: tr})); err == nil {
+			t.Fatal("it succeeded")
+		}
+		s := tr.spans[0]
+		if s.attrs["error.type"] != "permanent" || s.attrs["db.response.status_code"] != "390100" || s.status != "Error permanent" || !s.ended {
+			t.Errorf("%+v", s)
+		}
+		if s.err != nil { // its text may quote SQL
+			t.Errorf("recorded: %v", s.err)
+		}
+	})
+}
+
+// TestStatementThatFailsIsNoFailedResume: it was carried over, and that went well.
+func TestStatementThatFailsIsNoFailedResume(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		tr := &trail{recording: true}
+		db, _ := connect(t, srv.Config())
+		mustPing(t, db)
+		slowly(srv, "^INSERT", 5*time.Minute, nil, &snowtest.Error{Code: "001003", SQLState: "42000", Message: "syntax error in INSERT"})
+		endAt(srv, snowtest.End{Code: "390111"}, 2*time.Minute)
+		if _, err := db.ExecContext(trace.ContextWithSpan(t.Context(), &span{trail: tr}), insert); err == nil {
+			t.Fatal("it succeeded")
+		}
+		if s := tr.spans[0]; s.name != "snowtether.resume" || s.err != nil || s.status != "" || !s.ended {
+			t.Errorf("%+v", s)
+		}
+	})
+}
