@@ -11,8 +11,8 @@ require (
 	github.com/schollz/progressbar/v3 v3.19.1
 	github.com/shopspring/decimal v1.6.0
 	github.com/snowflakedb/gosnowflake/v2 v2.1.0
-	github.com/snowtether/snowtether v0.0.0
-	github.com/snowtether/snowtether/snowtest/duckdb v0.0.0
+	github.com/snowtether/snowtether v0.1.0
+	github.com/snowtether/snowtether/snowtest/duckdb v0.1.0
 	go.opentelemetry.io/otel v1.46.0
 	go.opentelemetry.io/otel/exporters/prometheus v0.62.0
 	go.opentelemetry.io/otel/sdk v1.46.0
@@ -119,9 +119,4 @@ require (
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20251202230838-ff82c1b0f217 // indirect
 	google.golang.org/grpc v1.79.3 // indirect
 	google.golang.org/protobuf v1.36.11 // indirect
-)
-
-replace (
-	github.com/snowtether/snowtether => ../
-	github.com/snowtether/snowtether/snowtest/duckdb => ../snowtest/duckdb
 )

@@ -5,7 +5,7 @@ go 1.25.0
 require (
 	github.com/duckdb/duckdb-go/v2 v2.5.4
 	github.com/snowflakedb/gosnowflake/v2 v2.1.0
-	github.com/snowtether/snowtether v0.0.0
+	github.com/snowtether/snowtether v0.1.0
 )
 
 require (
@@ -86,5 +86,3 @@ require (
 	golang.org/x/tools v0.40.0 // indirect
 	golang.org/x/xerrors v0.0.0-20240903120638-7835f813f4da // indirect
 )
-
-replace github.com/snowtether/snowtether => ../..

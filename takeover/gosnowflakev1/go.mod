@@ -5,7 +5,7 @@ go 1.25.0
 
 require (
 	github.com/snowflakedb/gosnowflake v1.19.1
-	github.com/snowtether/snowtether v0.0.0
+	github.com/snowtether/snowtether v0.1.0
 )
 
 require (
@@ -79,5 +79,3 @@ require (
 	golang.org/x/tools v0.39.0 // indirect
 	golang.org/x/xerrors v0.0.0-20240903120638-7835f813f4da // indirect
 )
-
-replace github.com/snowtether/snowtether => ../../
