@@ -119,12 +119,20 @@ func anchors(text string) (anchors []string) {
 	return anchors
 }
 
-// TestReadmeHasEverySetting: each option and each parameter of the DSN is in its
+// TestReadmeIsReadInFiveMinutes: a stranger does not scroll for what it is.
+func TestReadmeIsReadInFiveMinutes(t *testing.T) {
+	text := documents(t)["README.md"]
+	if lines, words := strings.Count(text, "\n"), len(strings.Fields(text)); lines > 120 || words > 1400 {
+		t.Errorf("README.md has %d lines and %d words, and may have 120 and 1400", lines, words)
+	}
+}
+
+// TestSettingsDocumentHasEverySetting: each option and each parameter of the DSN is in its
 // table, and nothing else is.
-func TestReadmeHasEverySetting(t *testing.T) {
+func TestSettingsDocumentHasEverySetting(t *testing.T) {
 	t.Chdir("..")
 	var options, params []string
-	for _, row := range table(t, "README.md", "option") {
+	for _, row := range table(t, "docs/settings.md", "option") {
 		for _, term := range terms(row[0]) {
 			name, _, _ := strings.Cut(term, "(")
 			options = append(options, name)
@@ -135,10 +143,10 @@ func TestReadmeHasEverySetting(t *testing.T) {
 	slices.Sort(params)
 	wantOptions, wantParams := settings(t)
 	if !slices.Equal(options, wantOptions) {
-		t.Errorf("README.md has the options\n%v, the package\n%v", options, wantOptions)
+		t.Errorf("docs/settings.md has the options\n%v, the package\n%v", options, wantOptions)
 	}
 	if !slices.Equal(params, wantParams) {
-		t.Errorf("README.md has the parameters\n%v, the package\n%v", params, wantParams)
+		t.Errorf("docs/settings.md has the parameters\n%v, the package\n%v", params, wantParams)
 	}
 }
 

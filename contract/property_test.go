@@ -60,7 +60,7 @@ func TestExactlyOnce(t *testing.T) {
 }
 
 // TestExactlyOnceIsNotWhatOthersDo runs the same workload through plain gosnowflake
-// and through the obvious shim. It is here for the table in the README, and to show
+// and through the obvious shim. It is here for docs/comparison.md, and to show
 // that TestExactlyOnce would notice.
 func TestExactlyOnceIsNotWhatOthersDo(t *testing.T) {
 	for name, d := range map[string]through{"gosnowflake": plainGosnowflake, "shim": tenLineShim, "snowtether": snowtetherItself} {
