@@ -199,8 +199,7 @@ func ExampleWithFirstConnectBudget() {
 
 // refuseLogins makes the server answer 503 to every login.
 func refuseLogins(srv *snowtest.Server) {
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-		srv.KeepControl()
+	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		return snowtest.Fault{Status: 503}, r.Kind == snowtest.RequestLogin
 	})
 }

@@ -191,7 +191,7 @@ func ExampleWithHarmlessFunctions() {
 	db := open(srv, snowtether.WithHarmlessFunctions("analytics.public.margin"))
 	defer db.Close()
 	const query = "SELECT analytics.public.margin(7)"
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		// It runs, its reply is lost, and so is its session.
 		return snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }}, r.SQL == query
 	})
@@ -218,7 +218,7 @@ func loseOnceAccepted(srv *snowtest.Server) {
 			return nil, ctx.Err()
 		}
 	})
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		if r.Kind != snowtest.RequestResult {
 			return snowtest.Fault{}, false
 		}

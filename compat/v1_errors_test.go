@@ -144,8 +144,7 @@ func TestLoginOfV1IsRefusedOnceAndAnOutageIsWaitedOut(t *testing.T) {
 		srv := snowtest.New(t, snowtest.InMemory())
 		db := open(t, v1Connector(srv))
 		logins := 0
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-			srv.KeepControl()
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind != snowtest.RequestLogin {
 				return snowtest.Fault{}, false
 			}

@@ -82,7 +82,7 @@ type fault struct {
 
 func next(f snowtest.Fault) func(srv *snowtest.Server) {
 	return func(srv *snowtest.Server) {
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) { return f, r.Kind == snowtest.RequestQuery })
+		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) { return f, r.Kind == snowtest.RequestQuery })
 	}
 }
 
@@ -106,7 +106,7 @@ var faults = []fault{
 	{"HTML after", true, false, false, next(snowtest.Fault{Run: true, Body: "<html>"})},
 	{"403 after", true, false, false, next(snowtest.Fault{Run: true, Status: 403})},
 	{"accepted, aborted at the poll", true, false, true, func(srv *snowtest.Server) {
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind != snowtest.RequestResult {
 				return snowtest.Fault{}, false
 			}

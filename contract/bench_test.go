@@ -256,11 +256,10 @@ func BenchmarkRecovery(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			srv := snowtest.New(b, snowtest.AllowRepeats(), anyToken)
 			db := pool(b, srv, n, withToken)
-			srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 				if r.Kind != snowtest.RequestLogin {
 					return snowtest.Fault{}, false
 				}
-				srv.KeepControl()
 				return snowtest.Fault{Delay: login}, true
 			})
 			for b.Loop() {

@@ -31,7 +31,7 @@ func TestForeignAnswerToAPollIsNoAnswerToTheStatement(t *testing.T) {
 				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, 1)
 					caseSlow(srv, "^INSERT", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
-					srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+					srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 						return snowtest.Fault{Body: caseRefusal(code)}, r.Kind == snowtest.RequestResult
 					})
 					if err := use.run(t.Context(), db, caseRow(1)); err != nil {
@@ -55,7 +55,7 @@ func TestForeignAnswerToAPollInATransactionIsNoAnswerEither(t *testing.T) {
 			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
 				caseSlow(srv, "^INSERT INTO t", 2*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
-				srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+				srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 					return snowtest.Fault{Body: caseRefusal(code)}, r.Kind == snowtest.RequestResult
 				})
 				tx, effects := caseBegin(t, db), 0
@@ -102,7 +102,7 @@ func TestForeignAnswerForTheResultOfOneOfManyStatements(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/%s/%d", use.name, code, nth), func(t *testing.T) {
 					caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						db, n := casePool(t, srv, 1), 0
-						srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+						srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 							if r.Kind == snowtest.RequestResult {
 								n++
 							}

@@ -54,7 +54,7 @@ func TestAsynchronousStatementWithAnUnreadableResultIsInDoubt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
-				srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) { return fault, r.Kind == snowtest.RequestResult })
+				srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) { return fault, r.Kind == snowtest.RequestResult })
 				res, err := db.ExecContext(gosnowflake.WithAsyncMode(t.Context()), caseRow(1))
 				if err != nil {
 					t.Fatal(err)

@@ -21,8 +21,7 @@ func TestCarryingOverToSessionsThatDoNotLastEnds(t *testing.T) {
 		caseSlow(srv, "^UPDATE", 2*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
 		var bad atomic.Bool
 		var logins atomic.Int32
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-			srv.KeepControl()
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			switch r.Kind {
 			case snowtest.RequestLogin:
 				logins.Add(1)
@@ -48,8 +47,7 @@ func TestCallerWithoutDeadlineWaitsForTheBudgetOnce(t *testing.T) {
 	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1, snowtether.WithConnectBudget(budget))
 		caseExec(t, db, "SELECT 1")
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-			srv.KeepControl()
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			switch {
 			case r.Kind == snowtest.RequestLogin:
 				return snowtest.Fault{Delay: budget * 9 / 10}, true
@@ -78,8 +76,7 @@ func TestQuestionWithoutAnAnswerIsNotWaitedFor(t *testing.T) {
 		_ = two.Close()
 		srv.AbortSessions(srv.Sessions()[0].ID)
 		caseExec(t, one, "SELECT 3") // which may or may not be the one
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-			srv.KeepControl()
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Delay: 24 * time.Hour}, r.Kind == snowtest.RequestQuery && r.SQL == "SELECT 1"
 		})
 		begun := time.Now()
@@ -101,8 +98,7 @@ func TestSilenceDuringACarryOverIsBounded(t *testing.T) {
 				caseSlow(srv, "^UPDATE", 10*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
 				caseEndAt(srv, time.Minute)
 				begun := time.Now()
-				srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-					srv.KeepControl()
+				srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 					return snowtest.Fault{Delay: 48 * time.Hour}, r.Kind == kind && time.Since(begun) > 2*time.Minute
 				})
 				_, err := conn.ExecContext(context.Background(), "UPDATE t SET n = 1")
@@ -123,8 +119,7 @@ func TestResultThatIsNotAnsweredIsAskedForAgain(t *testing.T) {
 		caseSlow(srv, "^UPDATE", 10*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
 		caseEndAt(srv, time.Minute)
 		begun, left := time.Now(), 2
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-			srv.KeepControl()
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind != snowtest.RequestResult || time.Since(begun) < 2*time.Minute || left == 0 {
 				return snowtest.Fault{}, false
 			}

@@ -35,7 +35,7 @@ var caseUploads = map[string]snowtest.Fault{
 // caseUpload puts a fault on the n-th upload from now on.
 func caseUpload(srv *snowtest.Server, n int, f snowtest.Fault) {
 	seen := 0
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		if r.Kind != snowtest.RequestOther || r.HTTP.Method != http.MethodPut {
 			return snowtest.Fault{}, false
 		}
@@ -164,8 +164,7 @@ func TestStoreThatTakesNothingIsToldSo(t *testing.T) {
 				outages++
 			}
 		}))
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-			srv.KeepControl()
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Status: http.StatusForbidden}, r.Kind == snowtest.RequestOther && r.HTTP.Method == http.MethodPut
 		})
 		_, err := db.ExecContext(t.Context(), caseBulk, caseArray(t, 100))

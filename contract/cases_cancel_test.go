@@ -99,7 +99,7 @@ func TestLogOutWaitsForAsynchronousStatements(t *testing.T) {
 		db := casePool(t, srv, 1, snowtether.WithEventHook(j.hook))
 		caseSlow(srv, "^INSERT", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
 		var running, early atomic.Bool
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind == snowtest.RequestLogout && running.Load() {
 				early.Store(true)
 			}

@@ -28,7 +28,7 @@ func TestReadBeforeAChangeOfItsSessionIsNotRunAgain(t *testing.T) {
 			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
 				n := 0
-				srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+				srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 					if r.Kind == snowtest.RequestQuery && r.SQL == query {
 						n++
 						return snowtest.Fault{Run: true, Status: 200, Body: "<html>"}, n == 1
@@ -84,8 +84,7 @@ func TestQuestionOfTheDriversIsNotTheProgramsLast(t *testing.T) {
 		caseExec(t, conn, caseRow(1))
 		id := srv.Ledger()[len(srv.Ledger())-1].QueryID
 		probes := 0
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-			srv.KeepControl()
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind == snowtest.RequestQuery && r.SQL == "SELECT 1" {
 				probes++
 			}

@@ -121,8 +121,7 @@ func TestCloseOvertakesNoCancelling(t *testing.T) {
 	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 8)
 		caseSlow(srv, "^INSERT", time.Hour, caseCount(snowtest.KindInsert, "inserted", 1), nil)
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-			srv.KeepControl()
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Delay: 2 * time.Second}, r.Kind == snowtest.RequestAbort
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

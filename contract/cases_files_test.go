@@ -32,12 +32,11 @@ func TestPutSaysWhichFilesArrivedOrThatItDoesNotKnow(t *testing.T) {
 					caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						db := casePool(t, srv, 1)
 						n, arrived := 0, 0
-						srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+						srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 							upload := r.Kind == snowtest.RequestOther && r.HTTP.Method == http.MethodPut
 							if !upload && r.Kind != snowtest.RequestQuery {
 								return snowtest.Fault{}, false
 							}
-							srv.KeepControl()
 							f := snowtest.Fault{}
 							if n++; n == at+1 {
 								if f = fault; dies {

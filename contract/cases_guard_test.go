@@ -88,11 +88,10 @@ func caseLoginTimes(srv *snowtest.Server, faults ...snowtest.Fault) func() []tim
 	var mu sync.Mutex
 	var at []time.Duration
 	begun := time.Now()
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		if r.Kind != snowtest.RequestLogin {
 			return snowtest.Fault{}, false
 		}
-		srv.KeepControl()
 		mu.Lock()
 		defer mu.Unlock()
 		at = append(at, time.Since(begun))

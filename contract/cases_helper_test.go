@@ -166,7 +166,7 @@ var caseWays = []struct {
 
 // caseOnce answers the next request for this SQL with the fault.
 func caseOnce(srv *snowtest.Server, query string, f snowtest.Fault) {
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		return f, r.Kind == snowtest.RequestQuery && r.SQL == query
 	})
 }

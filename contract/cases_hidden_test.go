@@ -309,7 +309,7 @@ func TestFetchThatIsLeftBehindIsLeftAlone(t *testing.T) {
 		db := caseOpen(t, caseWrap(t, inner), 1)
 		caseExec(t, db, "SELECT 7")
 		id := srv.Ledger()[0].QueryID
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Delay: time.Minute}, r.Kind == snowtest.RequestResult || r.Kind == snowtest.RequestMonitor
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

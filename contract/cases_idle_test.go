@@ -21,8 +21,7 @@ import (
 func caseDropped(srv *snowtest.Server) {
 	var mu sync.Mutex
 	met := map[int64]bool{}
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-		srv.KeepControl()
+	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		mu.Lock()
 		defer mu.Unlock()
 		if r.SessionID == 0 || met[r.SessionID] || r.Kind == snowtest.RequestLogin {
@@ -144,8 +143,7 @@ func TestDeadlineCountsWhileARestedSessionIsAsked(t *testing.T) {
 		db := casePool(t, srv, 1)
 		time.Sleep(10 * time.Minute)
 		var over atomic.Bool
-		srv.Control(func(*snowtest.Request) (snowtest.Fault, bool) {
-			srv.KeepControl()
+		srv.FaultAlways(func(*snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Delay: time.Hour}, !over.Load()
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)

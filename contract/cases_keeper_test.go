@@ -20,10 +20,9 @@ var (
 
 // caseTrip makes each request of the kinds take a while.
 func caseTrip(srv *snowtest.Server, d time.Duration, kinds ...snowtest.RequestKind) {
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		for _, kind := range kinds {
 			if r.Kind == kind {
-				srv.KeepControl()
 				return snowtest.Fault{Delay: d}, true
 			}
 		}

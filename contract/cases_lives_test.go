@@ -45,7 +45,7 @@ var caseTroubles = map[string]func(t *testing.T, srv *snowtest.Server, conn case
 	},
 	"a refused login": func(t *testing.T, srv *snowtest.Server, conn caseDB) error {
 		srv.AbortSessions()
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Code: "390422", Message: "Not from this address."}, r.Kind == snowtest.RequestLogin
 		})
 		_, err := conn.ExecContext(t.Context(), caseRow(1))
@@ -53,8 +53,7 @@ var caseTroubles = map[string]func(t *testing.T, srv *snowtest.Server, conn case
 		return err
 	},
 	"a doubt, with its session alive": func(t *testing.T, srv *snowtest.Server, conn caseDB) error {
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-			srv.KeepControl()
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Run: r.RetryCount == 0, Drop: true}, r.Kind == snowtest.RequestQuery && r.SQL == caseRow(1)
 		})
 		return caseWithin(t, time.Minute, conn, caseRow(1))
@@ -70,7 +69,7 @@ var caseTroubles = map[string]func(t *testing.T, srv *snowtest.Server, conn case
 		return caseWithin(t, time.Second, conn, caseRow(1))
 	},
 	"a deadline while a hung server was waited for": func(t *testing.T, srv *snowtest.Server, conn caseDB) error {
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Delay: time.Minute}, r.Kind == snowtest.RequestQuery
 		})
 		return caseWithin(t, 5*time.Second, conn, caseRow(1))

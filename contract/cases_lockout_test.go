@@ -30,11 +30,10 @@ type caseGuess struct {
 // handle refuses the logins for which wrong says so, and takes its time about each.
 func caseRefuse(srv *snowtest.Server, took time.Duration, wrong func(user string, n int) string) *caseGuess {
 	g := &caseGuess{row: map[string]int{}, sent: map[string]int{}, refused: map[string]int{}, locked: map[string]bool{}}
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		if r.Kind != snowtest.RequestLogin {
 			return snowtest.Fault{}, false
 		}
-		srv.KeepControl()
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.sent[r.User]++

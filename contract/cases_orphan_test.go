@@ -99,7 +99,7 @@ func TestRunTxIsNotBlockedByItsPredecessor(t *testing.T) {
 	for _, way := range caseWays {
 		for name, arrange := range map[string]func(srv *snowtest.Server){
 			"between two statements": func(srv *snowtest.Server) {
-				srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+				srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 					if r.SQL != insert {
 						return snowtest.Fault{}, false
 					}
@@ -214,10 +214,10 @@ func TestNextTransactionIsNotBlockedByALostOne(t *testing.T) {
 func TestTransactionOfASessionThatMayLiveIsNotEnded(t *testing.T) {
 	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Delay: 3 * time.Minute}, r.Kind == snowtest.RequestLogout
 		})
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Delay: time.Minute, Late: true}, r.SQL == caseRow(1)
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -357,10 +357,11 @@ func TestEndingAnOrphanIsBestEffort(t *testing.T) {
 					if !test.moved {
 						caseExec(t, conn, "USE SCHEMA elsewhere")
 					}
-					srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-						if !test.moved {
-							srv.KeepControl()
-						}
+					put := srv.FaultAlways
+					if test.moved {
+						put = srv.FaultOnce
+					}
+					put(func(r *snowtest.Request) (snowtest.Fault, bool) {
 						return test.fault, strings.HasPrefix(r.SQL, test.at)
 					})
 					begun := time.Now()
@@ -395,8 +396,7 @@ func TestEndingAnOrphanIsBestEffort(t *testing.T) {
 // not more than so many at a time.
 func TestOrphansAreNotAskedAboutForEver(t *testing.T) {
 	hang := func(srv *snowtest.Server) {
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-			srv.KeepControl()
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Run: true, Delay: time.Minute}, r.SQL == caseShow
 		})
 	}
@@ -504,7 +504,7 @@ func TestBeginHonoursItsContextWhileOrphansAreEnded(t *testing.T) {
 			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 2)
 				caseOrphan(t, srv, db, caseUpdate)
-				srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+				srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 					return snowtest.Fault{Delay: time.Hour}, strings.HasPrefix(r.SQL, at)
 				})
 				over := make(chan time.Duration)

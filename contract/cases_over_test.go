@@ -70,7 +70,7 @@ func caseKeeper(t *testing.T, run func(t *testing.T, srv *snowtest.Server, db *s
 	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		held, asked := make(chan struct{}), make(chan struct{})
 		var n atomic.Int32
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind == snowtest.RequestQuery && r.SQL == "SELECT 1" && n.Add(1) == 1 {
 				close(asked)
 				return snowtest.Fault{Hold: held}, true

@@ -263,8 +263,7 @@ func TestUnknownCodePoisonsNoPool(t *testing.T) {
 					db := casePool(t, srv, 2)
 					var on atomic.Bool
 					on.Store(true)
-					srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-						srv.KeepControl()
+					srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 						return snowtest.Fault{Code: code, Message: "A new kind of refusal."}, on.Load() && r.Kind == kind
 					})
 					if kind == snowtest.RequestLogin {

@@ -16,11 +16,10 @@ import (
 // caseOutage answers everything with 503 for so long, from now on.
 func caseOutage(srv *snowtest.Server, d time.Duration) {
 	begun := time.Now()
-	srv.Control(func(*snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultAlways(func(*snowtest.Request) (snowtest.Fault, bool) {
 		if time.Since(begun) > d {
 			return snowtest.Fault{}, false
 		}
-		srv.KeepControl()
 		return snowtest.Fault{Status: 503}, true
 	})
 }
@@ -96,9 +95,8 @@ func TestOutageAfterARestCostsNoSessions(t *testing.T) {
 // function is called.
 func caseUnanswered(srv *snowtest.Server) (release func()) {
 	held := make(chan struct{})
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		if r.Kind == snowtest.RequestQuery && r.SQL == caseShow || r.Kind == snowtest.RequestAbort {
-			srv.KeepControl()
 			return snowtest.Fault{Hold: held}, true
 		}
 		return snowtest.Fault{}, false

@@ -16,7 +16,7 @@ import (
 // caseAt does something when the nth request for this SQL arrives, and lets it go on.
 func caseAt(srv *snowtest.Server, query string, do ...func()) {
 	n := 0
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		if r.Kind == snowtest.RequestQuery && r.SQL == query && n < len(do) {
 			if do[n] != nil {
 				do[n]()
@@ -68,8 +68,7 @@ func TestStatementWhoseRenewalDoesNotGetThroughIsRunAgain(t *testing.T) {
 					db := casePool(t, srv, 1)
 					srv.ExpireSessionTokens()
 					healed := time.Now().Add(5 * time.Minute)
-					srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-						srv.KeepControl()
+					srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 						return fault, r.Kind == snowtest.RequestRenew && time.Now().Before(healed)
 					})
 					ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
@@ -138,7 +137,7 @@ func TestHeartbeatsRenewalBetweenTwoTriesProvesNothing(t *testing.T) {
 				}
 				caseOnce(srv, caseRow(1), first)
 				sent := 0
-				srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+				srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 					if r.SQL == caseRow(1) {
 						if sent++; sent == 2 { // the retry has the old token; what follows, the new one
 							srv.EndSessions(way.end)

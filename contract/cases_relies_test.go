@@ -87,7 +87,7 @@ func TestLossThroughAConnectionTheDriverClosesIsTold(t *testing.T) {
 		},
 		"busy cancelling": func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
 			caseSlow(srv, "SELECT slow", time.Hour, &snowtest.Result{}, nil)
-			srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 				return snowtest.Fault{Delay: 5 * time.Second}, r.Kind == snowtest.RequestAbort
 			})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)

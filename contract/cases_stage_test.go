@@ -45,7 +45,7 @@ var caseSteps = []struct {
 }
 
 func caseAtStep(srv *snowtest.Server, match func(string) bool, f snowtest.Fault) {
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		return f, r.Kind == snowtest.RequestQuery && match(r.SQL)
 	})
 }
@@ -82,7 +82,7 @@ func TestArrayBindWhoseInsertWasNotAcceptedIsRunAgain(t *testing.T) {
 			t.Run(way.name+"/"+step.name+"/refused", func(t *testing.T) {
 				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, 1)
-					srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+					srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 						met := r.Kind == snowtest.RequestQuery && step.match(r.SQL)
 						if met {
 							srv.EndSessions(way.end)

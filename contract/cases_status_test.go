@@ -20,8 +20,7 @@ import (
 // caseStatus makes the server give a statement this status from a moment on, for a while.
 func caseStatus(srv *snowtest.Server, from, until time.Duration, status map[string]any) {
 	begun := time.Now()
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-		srv.KeepControl()
+	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		at := time.Since(begun)
 		if r.Kind != snowtest.RequestMonitor || at < from || at >= until {
 			return snowtest.Fault{}, false
@@ -155,8 +154,7 @@ func TestWaitingOnSilenceIsBounded(t *testing.T) {
 				caseSlow(srv, "^INSERT", 48*time.Hour, caseCount(snowtest.KindInsert, "inserted", 3), nil)
 				caseEndAt(srv, time.Minute)
 				caseStatus(srv, 0, 48*time.Hour, status)
-				srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-					srv.KeepControl()
+				srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 					return snowtest.Fault{Body: "<html>"}, r.Kind == snowtest.RequestResult
 				})
 				ctx, cancel := context.WithTimeout(t.Context(), 25*time.Hour)

@@ -25,8 +25,7 @@ import (
 func caseNoLogins(srv *snowtest.Server) *atomic.Bool {
 	on := new(atomic.Bool)
 	on.Store(true)
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-		srv.KeepControl()
+	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		return snowtest.Fault{Status: 503}, r.Kind == snowtest.RequestLogin && on.Load()
 	})
 	return on
@@ -215,8 +214,7 @@ func TestRollbackNeverOutlastsItsCaller(t *testing.T) {
 	hang := func(srv *snowtest.Server) {
 		held := make(chan struct{})
 		time.AfterFunc(2*deadline, func() { close(held) })
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-			srv.KeepControl()
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Hold: held}, r.Kind == snowtest.RequestQuery || r.Kind == snowtest.RequestAbort
 		})
 	}
@@ -280,8 +278,7 @@ func TestTransactionGivenUpBecauseACancellingHangsIsLost(t *testing.T) {
 		tx := caseBegin(t, casePool(t, srv, 1))
 		caseExec(t, tx, caseRow(1))
 		held := make(chan struct{})
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-			srv.KeepControl()
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Hold: held}, r.Kind == snowtest.RequestAbort || r.Kind == snowtest.RequestQuery && r.SQL == caseRow(2)
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

@@ -114,11 +114,10 @@ func TestSetUpHoldsNoOtherLoginUp(t *testing.T) {
 // casePushes are the logins that ask a person for consent, each answered with the fault.
 func casePushes(srv *snowtest.Server, f snowtest.Fault) *atomic.Int64 {
 	asked := new(atomic.Int64)
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		if r.Kind != snowtest.RequestLogin {
 			return snowtest.Fault{}, false
 		}
-		srv.KeepControl()
 		asked.Add(1)
 		return f, true
 	})

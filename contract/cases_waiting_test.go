@@ -39,8 +39,7 @@ func TestCallWaitsForOneBudgetFromItsLoginOn(t *testing.T) {
 				time.Sleep(time.Minute)
 				begun := time.Now()
 				var in atomic.Bool // one login gets through, late, to a session that has ended
-				srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-					srv.KeepControl()
+				srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 					switch r.Kind {
 					case snowtest.RequestLogin:
 						late := time.Since(begun) > 90*time.Second
@@ -69,7 +68,7 @@ func TestSlowLoginOfLongAgoDelaysNobody(t *testing.T) {
 		for i := range 8 { // the wait was a random one
 			t.Run(fmt.Sprint(ago, i), func(t *testing.T) {
 				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+					srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 						return snowtest.Fault{Delay: 50 * time.Second}, r.Kind == snowtest.RequestLogin
 					})
 					db := casePool(t, srv, 1)

@@ -29,12 +29,11 @@ func TestRenewalByTheHeartbeatIsNoProof(t *testing.T) {
 			db := pool(t, srv, 1)
 			time.Sleep(time.Hour - 500*time.Millisecond) // the heartbeat falls between the retries
 			n := 0
-			srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-				if r.SQL != insert {
+			srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
+				if r.SQL != insert || n == 2 {
 					return snowtest.Fault{}, false
 				}
 				if n++; n == 1 {
-					srv.KeepControl()
 					return snowtest.Fault{Run: true, Status: 503}, true
 				}
 				srv.EndSessions(snowtest.End{Code: "390111", Status: status})
@@ -161,7 +160,7 @@ func TestOddRefusalAfterAcceptanceIsNotTheStatementsOwnError(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := pool(t, srv, 1)
 				slowly(srv, "^INSERT", 10*time.Minute, counted(snowtest.KindInsert, "inserted", 1), nil)
-				srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) { return f, r.Kind == snowtest.RequestResult })
+				srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) { return f, r.Kind == snowtest.RequestResult })
 				if _, err := db.ExecContext(t.Context(), insert); err != nil {
 					t.Errorf("polled: %v", err)
 				}
@@ -172,7 +171,7 @@ func TestOddRefusalAfterAcceptanceIsNotTheStatementsOwnError(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := pool(t, srv, 1)
 				once(srv, insert, snowtest.Fault{Run: true, Status: 503})
-				srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+				srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 					return f, r.Kind == snowtest.RequestQuery && r.RetryCount > 0
 				})
 				_, err := db.ExecContext(t.Context(), insert)
@@ -241,12 +240,11 @@ func TestSetUpThatHangsDoesNotHoldTheGate(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		release := make(chan struct{})
 		held := 0
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if held == 2 || r.Kind != snowtest.RequestQuery && r.Kind != snowtest.RequestAbort {
 				return snowtest.Fault{}, false
 			}
 			held++
-			srv.KeepControl()
 			return snowtest.Fault{Hold: release}, true
 		})
 		db, _ := connect(t, srv.Config(), snowtether.WithSessionInit("USE ROLE r"))
@@ -356,7 +354,7 @@ func TestCloseDuringLoginLeavesNoSession(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) { return fault, r.Kind == snowtest.RequestLogin })
+				srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) { return fault, r.Kind == snowtest.RequestLogin })
 				got := make(chan error)
 				go func() {
 					_, err := c.Connect(t.Context())

@@ -213,14 +213,13 @@ var happenings = []struct {
 	{"sessions that do not last", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
 		db := open(1, snowtether.WithBackOff(func() backoff.BackOff { return backoff.NewConstantBackOff(10 * time.Second) }))
 		left := 20
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind != snowtest.RequestQuery {
 				return snowtest.Fault{}, false
 			}
 			if left--; left >= 0 {
 				srv.AbortSessions()
 			}
-			srv.KeepControl()
 			return snowtest.Fault{}, false
 		})
 		for left >= 0 {
@@ -232,7 +231,7 @@ var happenings = []struct {
 
 	{"slow log-out", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
 		db := open(1)
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Delay: 11 * time.Second}, r.Kind == snowtest.RequestLogout
 		})
 		srv.AbortSessions()

@@ -27,7 +27,7 @@ const insert = "INSERT INTO t VALUES (1)"
 
 // once answers the next request for this SQL with the fault.
 func once(srv *snowtest.Server, sql string, f snowtest.Fault) {
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		return f, r.Kind == snowtest.RequestQuery && r.SQL == sql
 	})
 }

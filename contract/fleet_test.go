@@ -59,26 +59,23 @@ type turnstile struct {
 	counted muster
 }
 
-func (s *turnstile) control(srv *snowtest.Server) func(r *snowtest.Request) (snowtest.Fault, bool) {
-	return func(r *snowtest.Request) (snowtest.Fault, bool) {
-		if r.Kind != snowtest.RequestLogin {
-			return snowtest.Fault{}, false
-		}
-		srv.KeepControl()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if now := int(time.Since(s.begun) / time.Second); now != s.second {
-			s.second, s.inIt = now, 0
-		}
-		if s.inIt >= s.fleet.perSecond {
-			s.counted.refused++
-			return snowtest.Fault{Status: http.StatusTooManyRequests, Header: s.fleet.header}, true
-		}
-		s.inIt++
-		s.counted.taken++
-		s.counted.most = max(s.counted.most, s.inIt)
-		return snowtest.Fault{Delay: 100 * time.Millisecond}, true
+func (s *turnstile) control(r *snowtest.Request) (snowtest.Fault, bool) {
+	if r.Kind != snowtest.RequestLogin {
+		return snowtest.Fault{}, false
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := int(time.Since(s.begun) / time.Second); now != s.second {
+		s.second, s.inIt = now, 0
+	}
+	if s.inIt >= s.fleet.perSecond {
+		s.counted.refused++
+		return snowtest.Fault{Status: http.StatusTooManyRequests, Header: s.fleet.header}, true
+	}
+	s.inIt++
+	s.counted.taken++
+	s.counted.most = max(s.counted.most, s.inIt)
+	return snowtest.Fault{Delay: 100 * time.Millisecond}, true
 }
 
 // comeBack ends all sessions of a fleet once a time, and says how it came back each time.
@@ -101,12 +98,11 @@ func (f fleet) comeBack(t *testing.T, times int) (musters []muster) {
 			time.Sleep(10 * time.Minute)
 			s := &turnstile{fleet: f, begun: time.Now()}
 			var open atomic.Bool
-			control := s.control(srv)
-			srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 				if open.Load() {
 					return snowtest.Fault{}, false
 				}
-				return control(r)
+				return s.control(r)
 			})
 			srv.AbortSessions()
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)

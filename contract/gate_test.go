@@ -65,11 +65,10 @@ func TestLoginsThatFailSideBySideAreOneStepOfTheBackOff(t *testing.T) {
 		}
 		defer conn.Close()
 		failing := 0
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind != snowtest.RequestLogin || failing == 4 {
 				return snowtest.Fault{}, false
 			}
-			srv.KeepControl()
 			failing++
 			return snowtest.Fault{Status: 503, Delay: time.Duration(failing/4*5+1) * time.Second}, true // 1, 1, 1 and 6 s
 		})
@@ -124,7 +123,7 @@ func TestRefusalEndsTheBackOff(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db, _ := connect(t, srv.Config(), snowtether.WithAuthCooldown(0))
 		outage(srv, 30*time.Second, unavailable)
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Code: "390422", Message: "Not from this address."}, r.Kind == snowtest.RequestLogin
 		})
 		if err := db.PingContext(t.Context()); number(err) != 390422 {
@@ -230,7 +229,7 @@ func TestLoginHasNoneOfTheStatementsRequestID(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db, _ := connect(t, srv.Config())
 		id := gosnowflake.NewUUID()
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind == snowtest.RequestLogin && strings.Contains(r.HTTP.URL.RawQuery, id.String()) {
 				t.Errorf("the login was sent with %s", r.HTTP.URL.RawQuery)
 			}

@@ -133,7 +133,7 @@ func TestCheckoutWaitsForNoPing(t *testing.T) {
 		db := pool(t, srv, 1, idlePing)
 		use(t, db, 1)
 		asked := make(chan struct{})
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind != snowtest.RequestQuery {
 				return snowtest.Fault{}, false
 			}
@@ -160,7 +160,7 @@ func TestSessionTakenDuringItsReplacementServesItsCaller(t *testing.T) {
 		use(t, db, 1)
 		srv.AbortSessions()
 		begun := make(chan struct{})
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind != snowtest.RequestLogin {
 				return snowtest.Fault{}, false
 			}
@@ -222,11 +222,10 @@ func TestPingEndsAnEndlessRenewal(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := pool(t, srv, 1, idlePing, noBeat)
 		use(t, db, 1)
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind != snowtest.RequestQuery {
 				return snowtest.Fault{}, false
 			}
-			srv.KeepControl()
 			return snowtest.Fault{Code: "390112"}, true
 		})
 		time.Sleep(every)
@@ -415,11 +414,10 @@ func TestMistreatedHeartbeatsHarmNothing(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := pool(t, srv, 2, snowtether.WithHeartbeat(15*time.Minute))
 				use(t, db, 2)
-				srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+				srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 					if r.Kind != snowtest.RequestHeartbeat {
 						return snowtest.Fault{}, false
 					}
-					srv.KeepControl()
 					return tt.fault, true
 				})
 				for range 12 {

@@ -27,11 +27,10 @@ func TestOneSilentSessionDoesNotStarveTheOthers(t *testing.T) {
 		use(t, db, n)
 		id := srv.Sessions()[0].ID
 		var over atomic.Bool
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if over.Load() || r.SessionID != id || r.Kind == snowtest.RequestLogout {
 				return snowtest.Fault{}, false
 			}
-			srv.KeepControl()
 			return snowtest.Fault{Delay: 2 * time.Hour}, true
 		})
 		time.Sleep(30 * time.Minute)
@@ -63,11 +62,10 @@ func TestCloseWaitsForNoPing(t *testing.T) {
 		}
 		asked := make(chan struct{})
 		var once sync.Once
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind != snowtest.RequestQuery && r.Kind != snowtest.RequestAbort {
 				return snowtest.Fault{}, false
 			}
-			srv.KeepControl()
 			once.Do(func() { close(asked) })
 			return snowtest.Fault{Delay: time.Minute}, true
 		})
@@ -93,11 +91,10 @@ func TestIdlePoolDoesNotLockItsUserOut(t *testing.T) {
 		}
 		var wrong atomic.Bool
 		wrong.Store(true)
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind != snowtest.RequestLogin || !wrong.Load() {
 				return snowtest.Fault{}, false
 			}
-			srv.KeepControl()
 			return snowtest.Fault{Code: "390100", Message: "Incorrect username or password was specified."}, true
 		})
 		srv.AbortSessions()
@@ -124,11 +121,10 @@ func TestLargeIdlePoolDoesNotLockItsUserOut(t *testing.T) {
 		const n = 32
 		db := pool(t, srv, n, idlePing, snowtether.WithAuthCooldown(0))
 		use(t, db, n)
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind != snowtest.RequestLogin {
 				return snowtest.Fault{}, false
 			}
-			srv.KeepControl()
 			return snowtest.Fault{Delay: time.Second, Code: "390100", Message: "Incorrect username or password was specified."}, true
 		})
 		srv.AbortSessions()

@@ -22,11 +22,10 @@ import (
 
 // stall makes every request of a kind wait, from now on.
 func stall(srv *snowtest.Server, kind snowtest.RequestKind, d time.Duration) {
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		if r.Kind != kind {
 			return snowtest.Fault{}, false
 		}
-		srv.KeepControl()
 		return snowtest.Fault{Delay: d}, true
 	})
 }
@@ -72,7 +71,7 @@ func TestSessionsThatDieTogetherAreAskedOnceEach(t *testing.T) {
 		const n = 16
 		db := pool(t, srv, n)
 		probes := 0
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind == snowtest.RequestQuery && r.SQL == "SELECT 1" {
 				probes++
 			}
@@ -358,14 +357,13 @@ func TestContextIsHonouredAtOnce(t *testing.T) {
 			t.Run(name+", cancelling "+cancelling, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := pool(t, srv, 1)
-					srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+					srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 						return snowtest.Fault{Run: true, Delay: time.Minute}, r.Kind == snowtest.RequestQuery
 					})
-					srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+					srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 						if r.Kind != snowtest.RequestAbort {
 							return snowtest.Fault{}, false
 						}
-						srv.KeepControl()
 						return fault, true
 					})
 					ctx, cancel := context.WithTimeout(t.Context(), time.Second)

@@ -43,7 +43,7 @@ func outage(srv *snowtest.Server, d time.Duration, f snowtest.Fault) *[]time.Dur
 	var mu sync.Mutex
 	var at []time.Duration
 	begun := time.Now()
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		if r.Kind != snowtest.RequestLogin {
 			return snowtest.Fault{}, false
 		}
@@ -53,7 +53,6 @@ func outage(srv *snowtest.Server, d time.Duration, f snowtest.Fault) *[]time.Dur
 		if time.Since(begun) >= d {
 			return snowtest.Fault{}, false
 		}
-		srv.KeepControl()
 		return f, true
 	})
 	return &at
@@ -262,7 +261,7 @@ func TestBackOffMayStop(t *testing.T) {
 func TestHangingLoginIsBounded(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db, _ := connect(t, srv.Config())
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Delay: time.Hour}, r.Kind == snowtest.RequestLogin
 		})
 		begun := time.Now()
@@ -360,11 +359,10 @@ func TestAbsurdlyShortSessionsArePaced(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		var log lines
 		db := pool(t, srv, 4, snowtether.WithLogger(newLogger(&log)))
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind != snowtest.RequestQuery {
 				return snowtest.Fault{}, false
 			}
-			srv.KeepControl()
 			srv.AbortSessions()
 			return snowtest.Fault{}, false
 		})

@@ -210,11 +210,10 @@ func tokenOfTheHour() func(token string) error {
 
 // refuseTokens answers 390112 to each request of a kind, and lets renewals succeed.
 func refuseTokens(srv *snowtest.Server, kind snowtest.RequestKind) {
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		if r.Kind != kind {
 			return snowtest.Fault{}, false
 		}
-		srv.KeepControl()
 		return snowtest.Fault{Code: "390112", Message: "Session token expired."}, true
 	})
 }

@@ -19,18 +19,17 @@ import (
 
 // onceAt answers the next request of a kind with the fault.
 func onceAt(srv *snowtest.Server, kind snowtest.RequestKind, f snowtest.Fault) {
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) { return f, r.Kind == kind })
+	srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) { return f, r.Kind == kind })
 }
 
 // always answers every request for this SQL with the fault, and counts them.
 func always(srv *snowtest.Server, sql string, f snowtest.Fault) (n *int) {
 	n = new(int)
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		if r.Kind != snowtest.RequestQuery || r.SQL != sql {
 			return snowtest.Fault{}, false
 		}
 		*n++
-		srv.KeepControl()
 		return f, true
 	})
 	return n
@@ -325,7 +324,7 @@ func TestArrayBindIsCarriedOver(t *testing.T) {
 	t.Run("its stage", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			db := pool(t, srv, 1)
-			srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 				return snowtest.Fault{Run: true, Body: inProgress, After: func() { srv.AbortSessions() }}, strings.HasPrefix(r.SQL, "CREATE")
 			})
 			onceAt(srv, snowtest.RequestMonitor, snowtest.Fault{Body: `{"success":true,"data":{"queries":[{"status":"SUCCESS","sqlText":"CREATE OR REPLACE TEMPORARY STAGE"}]}}`})
@@ -356,8 +355,7 @@ func TestOutcomeThatCannotBeReadIsInDoubt(t *testing.T) {
 // a while, from a moment on.
 func status(srv *snowtest.Server, from, until time.Duration, body string) {
 	begun := time.Now()
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-		srv.KeepControl()
+	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		at := time.Since(begun)
 		return snowtest.Fault{Body: body}, r.Kind == snowtest.RequestMonitor && at >= from && at < until
 	})

@@ -165,11 +165,10 @@ func TestUnseenFailureIsInDoubt(t *testing.T) {
 		if err := db.PingContext(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind != snowtest.RequestQuery {
 				return snowtest.Fault{}, false
 			}
-			srv.KeepControl()
 			return snowtest.Fault{Run: true, Drop: true}, true
 		})
 		_, err := db.ExecContext(t.Context(), insert)

@@ -197,7 +197,7 @@ func randomRound(t *testing.T, seed uint64, d through, wide bool) (sum tally) {
 	db, stats := d.open(t, srv, opts...)
 	db.SetMaxOpenConns(6)
 	db.SetMaxIdleConns(3)
-	srv.Control(s.strike)
+	srv.FaultAlways(s.strike)
 
 	var mu sync.Mutex
 	var wg sync.WaitGroup

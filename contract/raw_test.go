@@ -305,7 +305,7 @@ func TestSpoiltConnectionIsRefusedAtItsReturnAndAtItsNextUse(t *testing.T) {
 		},
 		"a login that was refused": func(t *testing.T, srv *snowtest.Server, _ *snowtether.Connector, dc driver.Conn) error {
 			srv.AbortSessions()
-			srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 				return snowtest.Fault{Code: "390100", Message: "No."}, r.Kind == snowtest.RequestLogin
 			})
 			if err := dc.(driver.Pinger).Ping(t.Context()); number(err) != 390100 {

@@ -158,7 +158,7 @@ func TestFurtherSessionsMayDieDuringTheResume(t *testing.T) {
 				db := pool(t, srv, 1)
 				slowly(srv, "^INSERT", time.Hour, counted(snowtest.KindInsert, "inserted", 3), nil)
 				endAt(srv, way.End, time.Minute, 10*time.Minute, 20*time.Minute, 20*time.Minute+time.Second)
-				srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+				srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 					if r.Kind != snowtest.RequestMonitor || time.Now().Minute() < 59 && time.Now().Hour() == 0 {
 						return snowtest.Fault{}, false
 					}
@@ -327,11 +327,10 @@ func TestResumeOfWhatCannotBeFetchedIsInDoubt(t *testing.T) {
 		db := pool(t, srv, 1)
 		slowly(srv, "^INSERT", time.Hour, counted(snowtest.KindInsert, "inserted", 1), nil)
 		endAt(srv, ways[1].End, time.Minute)
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind != snowtest.RequestMonitor {
 				return snowtest.Fault{}, false
 			}
-			srv.KeepControl()
 			return snowtest.Fault{Body: `{"data":{"queries":[]},"success":true}`}, true
 		})
 		begun := time.Now()

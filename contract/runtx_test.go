@@ -40,7 +40,7 @@ func TestRunTxRepeatsTheWholeTransaction(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/%s/careless %v", way.Name, at, careless), func(t *testing.T) {
 					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						db := pool(t, srv, 2)
-						srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+						srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 							if r.SQL == at {
 								srv.EndSessions(way.End)
 							}

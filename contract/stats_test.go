@@ -292,7 +292,7 @@ func TestSnapshotShowsTheGate(t *testing.T) {
 	})
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db, c := connect(t, srv.Config())
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind == snowtest.RequestQuery {
 				srv.AbortSessions()
 			}

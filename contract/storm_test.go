@@ -33,7 +33,6 @@ type storm struct {
 }
 
 func (s *storm) strike(r *snowtest.Request) (snowtest.Fault, bool) {
-	s.srv.KeepControl()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over || s.rand.Float64() >= s.share || r.Kind == snowtest.RequestLogout {

@@ -154,11 +154,10 @@ func TestEndlessRenewalEndsWithAClearError(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := pool(t, srv, 1)
 		var over atomic.Bool
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind != snowtest.RequestQuery || over.Load() {
 				return snowtest.Fault{}, false
 			}
-			srv.KeepControl()
 			return snowtest.Fault{Code: "390112", Message: "Session token expired."}, true
 		})
 		_, err := db.ExecContext(t.Context(), insert)

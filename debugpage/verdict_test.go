@@ -33,11 +33,10 @@ func verdict(t *testing.T, c *snowtether.Connector) string {
 // down makes the server answer all logins with the fault for a while.
 func down(srv *snowtest.Server, d time.Duration, f snowtest.Fault) {
 	until := time.Now().Add(d)
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		if r.Kind != snowtest.RequestLogin || !time.Now().Before(until) {
 			return snowtest.Fault{}, false
 		}
-		srv.KeepControl()
 		return f, true
 	})
 }
@@ -137,12 +136,11 @@ func TestSentenceSaysHowThePoolIs(t *testing.T) {
 		}},
 		{"sessions that do not last", func(t *testing.T, srv *snowtest.Server, says func(*snowtether.Connector, string)) {
 			db, c := open(t, srv.Config(), 0)
-			srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 				if r.Kind != snowtest.RequestQuery {
 					return snowtest.Fault{}, false
 				}
 				srv.AbortSessions()
-				srv.KeepControl()
 				return snowtest.Fault{}, false
 			})
 			for range 12 {
@@ -153,7 +151,7 @@ func TestSentenceSaysHowThePoolIs(t *testing.T) {
 		{"statement in doubt", func(t *testing.T, srv *snowtest.Server, says func(*snowtether.Connector, string)) {
 			db, c := open(t, srv.Config(), 1)
 			const insert = "INSERT INTO t VALUES (1)"
-			srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 				return snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }}, r.Kind == snowtest.RequestQuery && r.SQL == insert
 			})
 			if _, err := db.ExecContext(t.Context(), insert); err == nil {
@@ -167,11 +165,10 @@ func TestSentenceSaysHowThePoolIs(t *testing.T) {
 		}},
 		{"log-outs that hang", func(t *testing.T, srv *snowtest.Server, says func(*snowtether.Connector, string)) {
 			db, c := open(t, srv.Config(), 2)
-			srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 				if r.Kind != snowtest.RequestLogout {
 					return snowtest.Fault{}, false
 				}
-				srv.KeepControl()
 				return snowtest.Fault{Delay: time.Minute}, true
 			})
 			go func() { _ = db.Close() }()

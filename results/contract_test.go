@@ -91,8 +91,8 @@ func TestResultThatIsGoneIsSaidToBeGone(t *testing.T) {
 				if !errors.Is(err, results.ErrGone) || time.Since(began) > time.Minute {
 					t.Errorf("after %v: %v", time.Since(began), err)
 				}
-				srv.Control(at(5, snowtest.Fault{Status: 403}))
-				srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+				srv.FaultOnce(at(5, snowtest.Fault{Status: 403}))
+				srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 					return snowtest.Fault{Code: "000709", Message: "Statement not found"}, req.Kind == snowtest.RequestResult
 				})
 				y := &tally{t: t}
@@ -179,7 +179,7 @@ func TestBatchesAreReleasedWhenTheFunctionReturns(t *testing.T) {
 func TestPartThatStallsIsGivenTwiceTheTime(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
 		for range 3 {
-			srv.Control(at(0, snowtest.Fault{Delay: 24 * time.Hour}))
+			srv.FaultOnce(at(0, snowtest.Fault{Delay: 24 * time.Hour}))
 		}
 		var waits []time.Duration
 		last := time.Now()
@@ -201,12 +201,8 @@ func TestPartThatStallsIsGivenTwiceTheTime(t *testing.T) {
 
 func TestReadingIsGivenUpAfterSixTriesAndTenMinutes(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
-		srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
-			gone := req.Kind == snowtest.RequestChunk
-			if gone {
-				srv.KeepControl()
-			}
-			return snowtest.Fault{Status: 403}, gone
+		srv.FaultAlways(func(req *snowtest.Request) (snowtest.Fault, bool) {
+			return snowtest.Fault{Status: 403}, req.Kind == snowtest.RequestChunk
 		})
 		began := time.Now()
 		y := &tally{t: t}
@@ -224,9 +220,9 @@ func TestReadingIsGivenUpAfterSixTriesAndTenMinutes(t *testing.T) {
 func TestPartsMayBeCutDifferently(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
 		for _, part := range []int{9, 30} {
-			srv.Control(at(part, snowtest.Fault{Status: 403}))
+			srv.FaultOnce(at(part, snowtest.Fault{Status: 403}))
 		}
-		srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 			body := fmt.Sprintf(`{"success": true, "data": {"queryResultFormat": "arrow", "rowsetBase64": %q, "total": %d, "returned": %[2]d,
 				"rowtype": [{"name": "N", "type": "fixed", "precision": 38}, {"name": "TEXT", "type": "text"}]}}`,
 				base64.StdEncoding.EncodeToString(stream(0, manyRows)), manyRows)
@@ -242,8 +238,8 @@ func TestPartsMayBeCutDifferently(t *testing.T) {
 // A server that is asked too early, or has lost the result, can answer with none.
 func TestResultThatComesBackShorterIsNotTaken(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
-		srv.Control(at(4, snowtest.Fault{Status: 403}))
-		srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultOnce(at(4, snowtest.Fault{Status: 403}))
+		srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 			empty := `{"success": true, "data": {"queryResultFormat": "arrow", "rowsetBase64": "", "rowset": [], "total": 0, "returned": 0,
 				"rowtype": [{"name": "N", "type": "fixed", "precision": 38}, {"name": "TEXT", "type": "text"}]}}`
 			return snowtest.Fault{Body: empty}, req.Kind == snowtest.RequestResult
@@ -268,12 +264,9 @@ func TestCancellationEndsTheReadingAtOnce(t *testing.T) {
 						return nil, ctx.Err()
 					})
 				case "while a part is downloaded":
-					srv.Control(at(4, snowtest.Fault{Delay: time.Hour}))
+					srv.FaultOnce(at(4, snowtest.Fault{Delay: time.Hour}))
 				default:
-					srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
-						if req.Kind == snowtest.RequestChunk {
-							srv.KeepControl()
-						}
+					srv.FaultAlways(func(req *snowtest.Request) (snowtest.Fault, bool) {
 						return snowtest.Fault{Status: 403}, req.Kind == snowtest.RequestChunk
 					})
 				}
@@ -326,10 +319,10 @@ func TestOthersMayWaitForAPoolOfOne(t *testing.T) {
 
 func TestProgressTellsTheQueryTheRowsAndTheFetches(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
-		srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Delay: 5500 * time.Millisecond}, req.Kind == snowtest.RequestQuery
 		})
-		srv.Control(at(25, snowtest.Fault{Status: 403}))
+		srv.FaultOnce(at(25, snowtest.Fault{Status: 403}))
 		var all []results.Progress
 		whole(t, srv, db, results.OnProgress(func(p results.Progress) { all = append(all, p) }))
 		var running, again int

@@ -146,30 +146,30 @@ var breaks = []struct {
 	put   func(srv *snowtest.Server, part int)
 }{
 	{"the URLs have expired", true, func(srv *snowtest.Server, part int) {
-		srv.Control(at(part, snowtest.Fault{Run: true, Status: 403, Body: "<Error><Code>AccessDenied</Code></Error>", After: srv.ExpireChunkURLs}))
+		srv.FaultOnce(at(part, snowtest.Fault{Run: true, Status: 403, Body: "<Error><Code>AccessDenied</Code></Error>", After: srv.ExpireChunkURLs}))
 	}},
-	{"the download is cut off", true, func(srv *snowtest.Server, part int) { srv.Control(at(part, snowtest.Fault{Cut: 100})) }},
+	{"the download is cut off", true, func(srv *snowtest.Server, part int) { srv.FaultOnce(at(part, snowtest.Fault{Cut: 100})) }},
 	{"the download is cut off between two messages", true, func(srv *snowtest.Server, part int) {
-		srv.Control(at(part, snowtest.Fault{Body: string(stream((part+1)*partRows, partRows/2))}))
+		srv.FaultOnce(at(part, snowtest.Fault{Body: string(stream((part+1)*partRows, partRows/2))}))
 	}},
-	{"the download is garbage", true, func(srv *snowtest.Server, part int) { srv.Control(at(part, snowtest.Fault{Body: garbage})) }},
+	{"the download is garbage", true, func(srv *snowtest.Server, part int) { srv.FaultOnce(at(part, snowtest.Fault{Body: garbage})) }},
 	{"the download stalls", true, func(srv *snowtest.Server, part int) {
-		srv.Control(at(part, snowtest.Fault{Delay: 24 * time.Hour}))
+		srv.FaultOnce(at(part, snowtest.Fault{Delay: 24 * time.Hour}))
 	}},
 	{"the session is gone and the URLs have expired", true, func(srv *snowtest.Server, part int) {
-		srv.Control(at(part, snowtest.Fault{Run: true, Status: 403, After: func() { srv.ExpireChunkURLs(); srv.AbortSessions() }}))
+		srv.FaultOnce(at(part, snowtest.Fault{Run: true, Status: 403, After: func() { srv.ExpireChunkURLs(); srv.AbortSessions() }}))
 	}},
 	{"the tokens and the URLs have expired", true, func(srv *snowtest.Server, part int) {
-		srv.Control(at(part, snowtest.Fault{Run: true, Status: 403, After: func() { srv.ExpireChunkURLs(); srv.ExpireMasterTokens() }}))
+		srv.FaultOnce(at(part, snowtest.Fault{Run: true, Status: 403, After: func() { srv.ExpireChunkURLs(); srv.ExpireMasterTokens() }}))
 	}},
 	{"the session's token and the URLs have expired", true, func(srv *snowtest.Server, part int) {
-		srv.Control(at(part, snowtest.Fault{Run: true, Status: 403, After: func() { srv.ExpireChunkURLs(); srv.ExpireSessionTokens() }}))
+		srv.FaultOnce(at(part, snowtest.Fault{Run: true, Status: 403, After: func() { srv.ExpireChunkURLs(); srv.ExpireSessionTokens() }}))
 	}},
 	{"the session is gone", false, func(srv *snowtest.Server, part int) {
-		srv.Control(at(part, snowtest.Fault{After: func() { srv.AbortSessions() }}))
+		srv.FaultOnce(at(part, snowtest.Fault{After: func() { srv.AbortSessions() }}))
 	}},
 	{"the network is away for five minutes", true, func(srv *snowtest.Server, part int) {
-		srv.Control(at(part, snowtest.Fault{Drop: true, After: func() {
+		srv.FaultOnce(at(part, snowtest.Fault{Drop: true, After: func() {
 			srv.Disconnect()
 			time.AfterFunc(5*time.Minute, srv.Reconnect)
 		}, Run: true}))

@@ -45,12 +45,11 @@ func TestRandomLossesCostNoRowAndDoubleNone(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
 				random := rand.New(rand.NewPCG(seed, 0))
 				left := 5
-				srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+				srv.FaultAlways(func(req *snowtest.Request) (snowtest.Fault, bool) {
 					if req.Kind != snowtest.RequestChunk && req.Kind != snowtest.RequestResult || left == 0 || random.IntN(12) > 0 {
 						return snowtest.Fault{}, false
 					}
 					left--
-					srv.KeepControl()
 					fault := []snowtest.Fault{
 						{Drop: true}, {Status: 403}, {Status: 503}, {Cut: 1 + random.IntN(300)}, {Body: garbage}, {Delay: time.Hour}, {Status: 401},
 					}[random.IntN(7)]
@@ -76,9 +75,9 @@ func TestRandomLossesCostNoRowAndDoubleNone(t *testing.T) {
 
 func TestResultThatIsLostAgainOnItsWayIsFetchedOnceMore(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
-		srv.Control(at(4, snowtest.Fault{Status: 403}))
+		srv.FaultOnce(at(4, snowtest.Fault{Status: 403}))
 		for _, lost := range []snowtest.Fault{{Body: "<html>"}, {Run: true, Drop: true}, {Status: 401}, {Cut: 50}} {
-			srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) { return lost, req.Kind == snowtest.RequestResult })
+			srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) { return lost, req.Kind == snowtest.RequestResult })
 		}
 		whole(t, srv, db)
 		if n := refetched(srv); n < 5 {
@@ -91,7 +90,7 @@ func TestResultThatIsLostAgainOnItsWayIsFetchedOnceMore(t *testing.T) {
 func TestURLsAreNotTold(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
 		for range 24 { // more often than gosnowflake tries by itself
-			srv.Control(at(2, snowtest.Fault{Drop: true}))
+			srv.FaultOnce(at(2, snowtest.Fault{Drop: true}))
 		}
 		told := 0
 		whole(t, srv, db, results.OnProgress(func(p results.Progress) {

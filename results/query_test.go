@@ -189,7 +189,7 @@ func TestQueryIsNotRunAgainWhereItsResultCannotBeFetched(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server, _ *sql.DB) {
 		db := sql.OpenDB(forgetful{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())})
 		defer db.Close()
-		srv.Control(at(5, snowtest.Fault{Status: 403}))
+		srv.FaultOnce(at(5, snowtest.Fault{Status: 403}))
 		y := &tally{t: t}
 		err := results.Read(t.Context(), db, results.SQL(manyQuery), y.take)
 		if n := srv.Accepted(manyQuery); err == nil || n != 1 {

@@ -96,7 +96,7 @@ func TestEndOfTestChecks(t *testing.T) {
 			srv.ExpireMasterTokens(2)
 		}, ""},
 		{"a session that nobody knows", nil, func(t *testing.T, srv *snowtest.Server) {
-			srv.Control(func(*snowtest.Request) (snowtest.Fault, bool) {
+			srv.FaultOnce(func(*snowtest.Request) (snowtest.Fault, bool) {
 				return snowtest.Fault{Run: true, Code: "390100"}, true
 			})
 			wantCode(t, open(t, srv).PingContext(t.Context()), 390100)
@@ -107,7 +107,7 @@ func TestEndOfTestChecks(t *testing.T) {
 		{"sessions whose logins were cut short", nil, func(t *testing.T, srv *snowtest.Server) {
 			db := open(t, srv)
 			for _, fault := range []snowtest.Fault{{Cut: 20}, {After: srv.Disconnect}} {
-				srv.Control(on(snowtest.RequestLogin, fault))
+				srv.FaultOnce(on(snowtest.RequestLogin, fault))
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				if err := db.PingContext(ctx); err == nil {
 					t.Errorf("the login succeeded after %+v", fault)
@@ -123,7 +123,7 @@ func TestEndOfTestChecks(t *testing.T) {
 		}, ""},
 		{"a session whose login its client gave up", nil, func(t *testing.T, srv *snowtest.Server) {
 			ctx, cancel := context.WithCancel(t.Context())
-			srv.Control(func(*snowtest.Request) (snowtest.Fault, bool) {
+			srv.FaultOnce(func(*snowtest.Request) (snowtest.Fault, bool) {
 				return snowtest.Fault{After: cancel}, true
 			})
 			if err := open(t, srv).PingContext(ctx); err == nil {

@@ -154,13 +154,11 @@ func inOrder(t *testing.T, list []string, n int) {
 
 // onChunks makes a fault of the next n requests for chunks.
 func onChunks(srv *snowtest.Server, n int, fault func() snowtest.Fault) {
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
-		if r.Kind != snowtest.RequestChunk {
+	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		if r.Kind != snowtest.RequestChunk || n == 0 {
 			return snowtest.Fault{}, false
 		}
-		if n--; n > 0 {
-			srv.KeepControl()
-		}
+		n--
 		return fault(), true
 	})
 }
@@ -208,7 +206,7 @@ func TestExpiredChunkURLAnswersAsTheStoreDoes(t *testing.T) {
 	db := open(t, srv)
 	c := conn(t, db)
 	var urls []string
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		if r.Kind == snowtest.RequestChunk {
 			urls = append(urls, srv.URL()+r.HTTP.URL.String())
 		}

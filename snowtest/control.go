@@ -35,7 +35,8 @@ func (k RequestKind) String() string {
 	return names[k]
 }
 
-// A Request is what a control function sees of one HTTP request.
+// A Request is what the function of [Server.FaultOnce] or [Server.FaultAlways] sees of one
+// HTTP request.
 type Request struct {
 	Kind       RequestKind
 	SessionID  int64         // 0 when the request brings no token that the server gave out
@@ -73,7 +74,7 @@ type Fault struct {
 
 func (f *Fault) replaces() bool { return f.Drop || f.Status != 0 || f.Body != "" || f.Code != "" }
 
-// controls are consulted one request at a time: a one-shot function can then
+// controls are consulted one request at a time: a function that is used once can then
 // never be used for two requests, and KeepControl needs no argument.
 type controls struct {
 	consulting sync.Mutex
@@ -84,27 +85,43 @@ type controls struct {
 }
 
 type control struct {
-	fn func(*Request) (Fault, bool)
+	fn     func(*Request) (Fault, bool)
+	always bool
 }
 
-// Control registers a function that is consulted for every request; nil registers none.
-// Functions are consulted in the order of their registration; the first that returns
-// true decides about the request and is then removed, unless it called
-// [Server.KeepControl]. Control functions run one at a time and must not wait
-// for other requests: Hold and Delay are there for that. They, and After, may
-// call the other methods of the server, except Close.
-func (s *Server) Control(fn func(*Request) (Fault, bool)) {
+// FaultOnce puts a fault on one request: the first for which fn returns true. fn is then
+// removed.
+//
+// The functions of FaultOnce and [Server.FaultAlways] are called for every request, in the
+// order of their registration; the first that returns true decides about it. A function
+// runs for one request at a time, and no other runs meanwhile, so it must not wait for
+// other requests: Delay and Hold are there for that. It, and After, may call the other
+// methods of the server, except Close. A nil function is not registered.
+func (s *Server) FaultOnce(fn func(*Request) (Fault, bool)) { s.controls.add(fn, false) }
+
+// FaultAlways puts a fault on every request for which fn returns true, for as long as the
+// server runs. A fault that is to end is one whose fn returns false from then on. See
+// [Server.FaultOnce] for what fn may do.
+func (s *Server) FaultAlways(fn func(*Request) (Fault, bool)) { s.controls.add(fn, true) }
+
+// Control is FaultOnce, unless fn calls KeepControl.
+//
+// Deprecated: use [Server.FaultOnce]. This name goes with 0.1.0.
+func (s *Server) Control(fn func(*Request) (Fault, bool)) { s.FaultOnce(fn) }
+
+// KeepControl keeps the function that calls it, although that function returns true.
+//
+// Deprecated: use [Server.FaultAlways]. This name goes with 0.1.0.
+func (s *Server) KeepControl() { s.controls.keep = true }
+
+func (c *controls) add(fn func(*Request) (Fault, bool), always bool) {
 	if fn == nil {
 		return
 	}
-	s.controls.mu.Lock()
-	defer s.controls.mu.Unlock()
-	s.controls.list = append(s.controls.list, &control{fn})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.list = append(c.list, &control{fn, always})
 }
-
-// KeepControl keeps the control function that calls it, although that function
-// returns true.
-func (s *Server) KeepControl() { s.controls.keep = true }
 
 func (c *controls) consult(req *Request) Fault {
 	c.consulting.Lock()
@@ -113,7 +130,7 @@ func (c *controls) consult(req *Request) Fault {
 	list := slices.Clone(c.list)
 	c.mu.Unlock()
 	for _, ctl := range list {
-		c.keep = false
+		c.keep = ctl.always
 		fault, ok := ctl.fn(req)
 		if !ok {
 			continue

@@ -20,10 +20,10 @@ func on(kind snowtest.RequestKind, fault snowtest.Fault) func(*snowtest.Request)
 	return func(req *snowtest.Request) (snowtest.Fault, bool) { return fault, req.Kind == kind }
 }
 
-func TestControlFunctionIsUsedOnce(t *testing.T) {
+func TestFaultOnceIsForOneRequest(t *testing.T) {
 	srv := snowtest.New(t)
-	srv.Control(on(snowtest.RequestQuery, snowtest.Fault{Code: "000603", Message: "first"}))
-	srv.Control(on(snowtest.RequestQuery, snowtest.Fault{Code: "000604", Message: "second"}))
+	srv.FaultOnce(on(snowtest.RequestQuery, snowtest.Fault{Code: "000603", Message: "first"}))
+	srv.FaultOnce(on(snowtest.RequestQuery, snowtest.Fault{Code: "000604", Message: "second"}))
 	c := conn(t, open(t, srv))
 	for _, want := range []int{603, 604, 0, 0} {
 		_, err := c.ExecContext(t.Context(), "SELECT 1")
@@ -34,33 +34,51 @@ func TestControlFunctionIsUsedOnce(t *testing.T) {
 	}
 }
 
-func TestKeepControlKeepsTheFunction(t *testing.T) {
+func TestFaultAlwaysIsForEveryRequest(t *testing.T) {
 	srv := snowtest.New(t)
-	var kept atomic.Bool
-	kept.Store(true)
-	srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+	var on atomic.Bool
+	on.Store(true)
+	srv.FaultAlways(func(req *snowtest.Request) (snowtest.Fault, bool) {
+		return snowtest.Fault{Code: "000603"}, req.Kind == snowtest.RequestQuery && on.Load()
+	})
+	c := conn(t, open(t, srv))
+	for range 2 {
+		on.Store(true)
+		for range 5 {
+			_, err := c.ExecContext(t.Context(), "SELECT 1")
+			wantCode(t, err, 603)
+		}
+		on.Store(false) // what does not want a request leaves it alone, and is asked about the next
+		exec(t, c, "SELECT 1")
+	}
+}
+
+// The names of before 0.1.0.
+func TestControlIsForOneRequestUnlessItIsKept(t *testing.T) {
+	srv := snowtest.New(t)
+	kept := true
+	srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) { //lint:ignore SA1019 it is what is tested
 		if req.Kind != snowtest.RequestQuery {
 			return snowtest.Fault{}, false
 		}
-		if kept.Load() {
-			srv.KeepControl()
+		if kept {
+			srv.KeepControl() //lint:ignore SA1019 it is what is tested
 		}
+		kept = false
 		return snowtest.Fault{Code: "000603"}, true
 	})
 	c := conn(t, open(t, srv))
-	for i := range 5 {
+	for _, want := range []int{603, 603, 0} {
 		_, err := c.ExecContext(t.Context(), "SELECT 1")
-		wantCode(t, err, 603)
-		kept.Store(i < 3) // the fifth is the last
+		wantCode(t, err, want)
 	}
-	exec(t, c, "SELECT 1")
 }
 
-func TestControlFunctionIsUsedForOneOfManyRequests(t *testing.T) {
+func TestFaultOnceIsForOneOfManyRequestsAtTheSameTime(t *testing.T) {
 	srv := snowtest.New(t, snowtest.AllowRepeats())
 	const faults = 5
 	for range faults {
-		srv.Control(on(snowtest.RequestQuery, snowtest.Fault{Code: "000603"}))
+		srv.FaultOnce(on(snowtest.RequestQuery, snowtest.Fault{Code: "000603"}))
 	}
 	db := open(t, srv)
 	var failed atomic.Int32
@@ -82,7 +100,7 @@ func TestControlFunctionSeesTheRequest(t *testing.T) {
 	srv := snowtest.New(t, snowtest.WithInlineWait(0))
 	b := block(srv, "INSERT")
 	seen := map[snowtest.RequestKind][]snowtest.Request{}
-	srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 		seen[req.Kind] = append(seen[req.Kind], *req)
 		if req.Kind == snowtest.RequestResult && req.N == 1 {
 			close(b.release)
@@ -137,7 +155,7 @@ func TestAbortRequestNamesItsStatement(t *testing.T) {
 	srv := snowtest.New(t)
 	b := block(srv, "UPDATE")
 	aborted := make(chan string, 10)
-	srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 		if req.Kind == snowtest.RequestAbort {
 			aborted <- req.RequestID
 		}
@@ -157,7 +175,7 @@ func TestFaultDropsTheConnection(t *testing.T) {
 		srv := snowtest.New(t, snowtest.InMemory())
 		c := conn(t, open(t, srv, func(c *gosnowflake.Config) { c.MaxRetryCount = 1 }))
 		for range 2 {
-			srv.Control(on(snowtest.RequestQuery, snowtest.Fault{Drop: true}))
+			srv.FaultOnce(on(snowtest.RequestQuery, snowtest.Fault{Drop: true}))
 		}
 		_, err := c.ExecContext(t.Context(), "SELECT 1")
 		if err == nil || code(err) != 0 {
@@ -172,7 +190,7 @@ func TestFaultDropsTheConnection(t *testing.T) {
 func TestFaultAnswersWithAStatus(t *testing.T) {
 	srv := snowtest.New(t)
 	c := conn(t, open(t, srv))
-	srv.Control(on(snowtest.RequestQuery, snowtest.Fault{Status: 403, Body: "<html>forbidden</html>"}))
+	srv.FaultOnce(on(snowtest.RequestQuery, snowtest.Fault{Status: 403, Body: "<html>forbidden</html>"}))
 	_, err := c.ExecContext(t.Context(), "SELECT 1")
 	wantCode(t, err, gosnowflake.ErrFailedToPostQuery)
 }
@@ -180,7 +198,7 @@ func TestFaultAnswersWithAStatus(t *testing.T) {
 func TestFaultAnswersWithABody(t *testing.T) {
 	srv := snowtest.New(t)
 	c := conn(t, open(t, srv))
-	srv.Control(on(snowtest.RequestQuery, snowtest.Fault{Body: "<html>maintenance</html>"}))
+	srv.FaultOnce(on(snowtest.RequestQuery, snowtest.Fault{Body: "<html>maintenance</html>"}))
 	if _, err := c.ExecContext(t.Context(), "SELECT 1"); err == nil || code(err) != 0 {
 		t.Errorf("got %v", err)
 	}
@@ -191,7 +209,7 @@ func TestFaultStatusIsRetriedByGosnowflake(t *testing.T) {
 		srv := snowtest.New(t, snowtest.InMemory())
 		c := conn(t, open(t, srv))
 		for range 3 {
-			srv.Control(on(snowtest.RequestQuery, snowtest.Fault{Status: 503}))
+			srv.FaultOnce(on(snowtest.RequestQuery, snowtest.Fault{Status: 503}))
 		}
 		exec(t, c, "INSERT INTO t VALUES (1)")
 		if n := srv.Stats().Requests[snowtest.RequestQuery]; n != 4 {
@@ -205,14 +223,14 @@ func TestFaultDelaysAndThenBehaves(t *testing.T) {
 		srv := snowtest.New(t, snowtest.InMemory())
 		c := conn(t, open(t, srv))
 		hold := make(chan struct{})
-		srv.Control(on(snowtest.RequestQuery, snowtest.Fault{Delay: 7 * time.Second, Hold: hold}))
+		srv.FaultOnce(on(snowtest.RequestQuery, snowtest.Fault{Delay: 7 * time.Second, Hold: hold}))
 		go func() { time.Sleep(time.Minute); close(hold) }()
 		start := time.Now()
 		exec(t, c, "SELECT 1")
 		if took := time.Since(start); took != time.Minute {
 			t.Errorf("took %v", took)
 		}
-		srv.Control(on(snowtest.RequestQuery, snowtest.Fault{Delay: 7 * time.Second}))
+		srv.FaultOnce(on(snowtest.RequestQuery, snowtest.Fault{Delay: 7 * time.Second}))
 		start = time.Now()
 		exec(t, c, "SELECT 1")
 		if took := time.Since(start); took != 7*time.Second {
@@ -226,7 +244,7 @@ func TestStalledRequestOfAClientThatLeftIsNotCarriedOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := snowtest.New(t, snowtest.InMemory())
 		c := conn(t, open(t, srv))
-		srv.Control(on(snowtest.RequestQuery, snowtest.Fault{Delay: time.Hour}))
+		srv.FaultOnce(on(snowtest.RequestQuery, snowtest.Fault{Delay: time.Hour}))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		start := time.Now()
@@ -252,7 +270,7 @@ func TestAfterComesBetweenTheStatementAndItsReply(t *testing.T) {
 		}
 		srv.ExpireMasterTokens()
 	}
-	srv.Control(on(snowtest.RequestQuery, snowtest.Fault{Run: true, Code: "390112", After: note}))
+	srv.FaultOnce(on(snowtest.RequestQuery, snowtest.Fault{Run: true, Code: "390112", After: note}))
 	_, err := c.ExecContext(t.Context(), "INSERT INTO t VALUES (1)")
 	wantCode(t, err, 390114)
 	if len(states) != 1 || states[0] != snowtest.Succeeded {
@@ -266,7 +284,7 @@ func TestAfterComesBetweenTheStatementAndItsReply(t *testing.T) {
 func TestAfterWithoutRunComesBeforeTheAnswer(t *testing.T) {
 	srv := snowtest.New(t)
 	c := conn(t, open(t, srv))
-	srv.Control(on(snowtest.RequestQuery, snowtest.Fault{Code: "390112", After: func() { srv.ExpireMasterTokens() }}))
+	srv.FaultOnce(on(snowtest.RequestQuery, snowtest.Fault{Code: "390112", After: func() { srv.ExpireMasterTokens() }}))
 	_, err := c.ExecContext(t.Context(), "INSERT INTO t VALUES (1)")
 	wantCode(t, err, 390114)
 	if n := len(srv.Ledger()); n != 0 {
@@ -279,8 +297,7 @@ func TestEndlessExpiryIsALoopOfRenewals(t *testing.T) {
 	srv := snowtest.New(t)
 	c := conn(t, open(t, srv))
 	ctx, cancel := context.WithCancel(t.Context())
-	srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
-		srv.KeepControl()
+	srv.FaultAlways(func(req *snowtest.Request) (snowtest.Fault, bool) {
 		if req.Kind == snowtest.RequestRenew && req.N == 50 {
 			cancel()
 		}
@@ -295,8 +312,7 @@ func TestEndlessExpiryIsALoopOfRenewals(t *testing.T) {
 func TestConcurrentLoginsAreCounted(t *testing.T) {
 	srv := snowtest.New(t)
 	hold := make(chan struct{})
-	srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
-		srv.KeepControl()
+	srv.FaultAlways(func(req *snowtest.Request) (snowtest.Fault, bool) {
 		if req.Kind == snowtest.RequestLogin && req.N == 7 {
 			close(hold)
 		}
@@ -331,7 +347,7 @@ func TestFaultsHeaderIsSent(t *testing.T) {
 	srv := snowtest.New(t)
 	header := http.Header{"Retry-After": {"7"}, "Content-Type": {"text/html"}}
 	for _, fault := range []snowtest.Fault{{Status: 503, Header: header}, {Body: "<html>", Header: header}} {
-		srv.Control(on(snowtest.RequestOther, fault))
+		srv.FaultOnce(on(snowtest.RequestOther, fault))
 		reply, err := http.Get(srv.URL() + "/somewhere")
 		if err != nil {
 			t.Fatal(err)

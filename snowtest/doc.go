@@ -53,7 +53,8 @@
 // stays open for a while, with its locks. [WithIdleTimeout], [WithMaxSessionLife] and
 // [WithTokenLife] make sessions end by the clock, which [Server.Advance] puts forward.
 // Everything else (a lost reply, a gateway's 503, a stall) is a [Fault] that a
-// function given to [Server.Control] puts on one request. The URLs of a result's
+// function given to [Server.FaultOnce] puts on one request, or one given
+// to [Server.FaultAlways] on every one that it picks. The URLs of a result's
 // chunks expire by [WithChunkLife] or [Server.ExpireChunkURLs].
 //
 // # What happened

@@ -84,7 +84,7 @@ func ExampleServer_Control() {
 	}
 	defer db.Close()
 
-	srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 		return snowtest.Fault{
 			Run:    true,
 			After:  func() { srv.AbortSessions(req.SessionID) },

@@ -120,7 +120,7 @@ func TestFailedCommitLeavesTheConnectionInTheTransaction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 		return snowtest.Fault{Code: "000603"}, req.SQL == "COMMIT"
 	})
 	wantCode(t, tx.Commit(), 603)

@@ -67,7 +67,7 @@ func TestSlowStatementIsPolled(t *testing.T) {
 	srv := snowtest.New(t, snowtest.WithInlineWait(time.Millisecond))
 	b := block(srv, "UPDATE")
 	var polls atomic.Int32
-	srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 		if req.Kind == snowtest.RequestResult && polls.Add(1) == 3 {
 			close(b.release)
 		}
@@ -129,14 +129,14 @@ func TestRepeatedRequestIDNeverRunsAgain(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				srv := snowtest.New(t, snowtest.InMemory())
 				var retries []int
-				srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+				srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 					if req.Kind != snowtest.RequestQuery {
 						return snowtest.Fault{}, false
 					}
 					retries = append(retries, req.RetryCount)
 					return fault, len(retries) == 1
 				})
-				srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+				srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 					if req.Kind == snowtest.RequestQuery && req.RetryCount > 0 {
 						retries = append(retries, req.RetryCount)
 					}

@@ -191,8 +191,7 @@ func TestCloseReleasesHeldRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := snowtest.New(t, snowtest.InMemory())
 		held := make(chan struct{})
-		srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
-			srv.KeepControl()
+		srv.FaultAlways(func(req *snowtest.Request) (snowtest.Fault, bool) {
 			if req.Kind == snowtest.RequestLogin {
 				if req.N == 0 {
 					close(held)

@@ -232,7 +232,7 @@ func TestTokensAreGoodForTheirOwnPurposeOnly(t *testing.T) {
 // Expiry of session tokens is the one fault that gosnowflake hides.
 func TestRollingExpiryOfSessionTokensIsInvisible(t *testing.T) {
 	srv := snowtest.New(t, snowtest.WithInlineWait(0))
-	srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 		if req.N%7 == 0 && (req.Kind == snowtest.RequestQuery || req.Kind == snowtest.RequestResult) {
 			srv.ExpireSessionTokens()
 		}

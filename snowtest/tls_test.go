@@ -27,7 +27,7 @@ func TestAServerOverTLSIsReachedByItsDSN(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			srv := snowtest.New(t, snowtest.WithTLS(), snowtest.WithChunkRows(2), snowtest.WithSessionParameter("CLIENT_STAGE_ARRAY_BINDING_THRESHOLD", 3))
 			var bare, uploads atomic.Int64
-			srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 				if r.HTTP.TLS == nil {
 					bare.Add(1)
 				}
@@ -83,7 +83,7 @@ func TestACertificateIsTrustedByThoseWhoAreTold(t *testing.T) {
 		t.Error("the network is not cut")
 	}
 	srv.Reconnect()
-	srv.Control(func(*snowtest.Request) (snowtest.Fault, bool) { return snowtest.Fault{Drop: true}, true })
+	srv.FaultOnce(func(*snowtest.Request) (snowtest.Fault, bool) { return snowtest.Fault{Drop: true}, true })
 	if resp, err := told.Get(srv.URL()); err == nil {
 		_ = resp.Body.Close()
 		t.Error("a reply that was to be lost came")

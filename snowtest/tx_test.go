@@ -71,7 +71,7 @@ func TestLateRequestArrivesAfterItsClientHasLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := snowtest.New(t, snowtest.InMemory())
 		c := conn(t, open(t, srv))
-		srv.Control(on(snowtest.RequestQuery, snowtest.Fault{Delay: time.Minute, Late: true}))
+		srv.FaultOnce(on(snowtest.RequestQuery, snowtest.Fault{Delay: time.Minute, Late: true}))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := c.ExecContext(ctx, insert); !errors.Is(err, context.DeadlineExceeded) || srv.Accepted(insert) != 0 {

@@ -71,8 +71,7 @@ func TestStatusIsOneIfSafetyRestsOnAWrongBelief(t *testing.T) {
 	for at, want := range map[string]int{"COMMIT": 1, "GET": 0} {
 		t.Run(at, func(t *testing.T) {
 			srv := serve(t)
-			srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
-				srv.KeepControl()
+			srv.FaultAlways(func(req *snowtest.Request) (snowtest.Fault, bool) {
 				fault := snowtest.Fault{Body: `{"success":true,"data":{"queryId":"01bd0000-0000-0000-0000-000000000000"}}`}
 				return fault, req.SQL == at || at == "GET" && req.Kind == snowtest.RequestResult
 			})
@@ -104,7 +103,7 @@ func TestInterruptDropsTheSchema(t *testing.T) {
 			srv := serve(t, snowtest.AllowOpenSessions())
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+			srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 				return snowtest.Fault{After: cancel}, strings.HasPrefix(req.SQL, at)
 			})
 			var stdout, stderr bytes.Buffer
@@ -121,8 +120,7 @@ func TestInterruptDropsTheSchema(t *testing.T) {
 func TestWhatIsLeftBehindIsNamedAndCleanedUp(t *testing.T) {
 	srv := serve(t)
 	refusing := true
-	srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
-		srv.KeepControl()
+	srv.FaultAlways(func(req *snowtest.Request) (snowtest.Fault, bool) {
 		return snowtest.Fault{Code: "003001", Message: "Insufficient privileges"}, refusing && strings.HasPrefix(req.SQL, "DROP SCHEMA")
 	})
 	status, _, stderr := verified(t, srv.DSN(), "-only", "history")

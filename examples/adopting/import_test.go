@@ -53,7 +53,7 @@ func TestOrderIsSavedOnce(t *testing.T) {
 			srv.Handle(`FROM orders WHERE id`, func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
 				return snowtest.Rows([]string{"N"}, []any{srv.Effects(insertOrder)}), nil
 			})
-			srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 				if r.SQL != insertOrder {
 					return snowtest.Fault{}, false
 				}

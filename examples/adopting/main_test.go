@@ -92,7 +92,7 @@ func closing(t *testing.T, db *sql.DB) *sql.DB {
 
 // once puts a fault on the next request that brings this statement.
 func once(srv *snowtest.Server, sql string, f snowtest.Fault) {
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		return f, r.Kind == snowtest.RequestQuery && r.SQL == sql
 	})
 }

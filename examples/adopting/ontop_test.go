@@ -89,7 +89,7 @@ func (q *Queries) InsertOrder(ctx context.Context, o order) error {
 func TestGeneratedCodeTakesThePool(t *testing.T) {
 	srv := snowtest.New(t)
 	db, ctx := open(t, "snowtether", srv), t.Context()
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		if r.SQL == insertOrder {
 			srv.AbortSessions()
 		}
@@ -148,7 +148,7 @@ func TestGormMeetsALostSession(t *testing.T) {
 		g.Logger = logger.Discard
 		const insert = "INSERT INTO orders (amount,id) VALUES (?,?)"
 		// The session is gone when the INSERT arrives, be it in a transaction or not.
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.SQL == insert {
 				srv.AbortSessions()
 			}

@@ -130,7 +130,7 @@ func TestTransferSurvivesALostSession(t *testing.T) {
 	srv := snowtest.New(t, snowtest.AllowRepeats())
 	db := open(t, "snowtether", srv)
 	seen := 0
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		if r.SQL == add {
 			seen++
 		}

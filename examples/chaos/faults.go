@@ -96,11 +96,10 @@ func sleepUntil(ctx context.Context, t time.Time) bool {
 
 // control puts faults on requests for as long as ctx lasts.
 func control(ctx context.Context, srv *snowtest.Server, fn func(*snowtest.Request) (snowtest.Fault, bool)) {
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		if ctx.Err() != nil {
-			return snowtest.Fault{}, true // behaves, and the function is dropped
+			return snowtest.Fault{}, false
 		}
-		srv.KeepControl()
 		return fn(r)
 	})
 }

@@ -39,7 +39,7 @@ func BenchmarkExtract(b *testing.B) {
 	variants := [][]string{{"-out", "orders.csv"}, {"-out", "orders.parquet"}, {"-out", "orders.parquet", "-partitions", "4"}}
 	drivers := []string{snowtether.DriverName, "snowflake"}
 	var m meter
-	srv.Control(m.look)
+	srv.FaultOnce(m.look)
 	measured := map[string][]measurement{}
 	dir := b.TempDir()
 	for b.Loop() {

@@ -79,18 +79,18 @@ var losses = []struct {
 	put  func(srv *snowtest.Server, part int)
 }{
 	{"a URL has expired", func(srv *snowtest.Server, part int) {
-		srv.Control(at(part, snowtest.Fault{Run: true, Status: 403, Body: "<Error><Code>AccessDenied</Code></Error>", After: srv.ExpireChunkURLs}))
+		srv.FaultOnce(at(part, snowtest.Fault{Run: true, Status: 403, Body: "<Error><Code>AccessDenied</Code></Error>", After: srv.ExpireChunkURLs}))
 	}},
-	{"a download is cut off", func(srv *snowtest.Server, part int) { srv.Control(at(part, snowtest.Fault{Cut: 100})) }},
+	{"a download is cut off", func(srv *snowtest.Server, part int) { srv.FaultOnce(at(part, snowtest.Fault{Cut: 100})) }},
 	{"a download is cut off between messages", func(srv *snowtest.Server, part int) {
-		srv.Control(at(part, snowtest.Fault{Body: stream(part*partRows+partRows, 10)}))
+		srv.FaultOnce(at(part, snowtest.Fault{Body: stream(part*partRows+partRows, 10)}))
 	}},
-	{"a download is garbage", func(srv *snowtest.Server, part int) { srv.Control(at(part, snowtest.Fault{Body: garbage})) }},
+	{"a download is garbage", func(srv *snowtest.Server, part int) { srv.FaultOnce(at(part, snowtest.Fault{Body: garbage})) }},
 	{"the session was aborted, and a URL has expired", func(srv *snowtest.Server, part int) {
-		srv.Control(at(part, snowtest.Fault{Run: true, Status: 403, After: func() { srv.ExpireChunkURLs(); srv.AbortSessions() }}))
+		srv.FaultOnce(at(part, snowtest.Fault{Run: true, Status: 403, After: func() { srv.ExpireChunkURLs(); srv.AbortSessions() }}))
 	}},
 	{"the master token and a URL have expired", func(srv *snowtest.Server, part int) {
-		srv.Control(at(part, snowtest.Fault{Run: true, Status: 403, After: func() { srv.ExpireChunkURLs(); srv.ExpireMasterTokens() }}))
+		srv.FaultOnce(at(part, snowtest.Fault{Run: true, Status: 403, After: func() { srv.ExpireChunkURLs(); srv.ExpireMasterTokens() }}))
 	}},
 }
 
@@ -157,8 +157,8 @@ func inMemory(t *testing.T, put func(*snowtest.Server), opts ...snowtest.Option)
 func TestResultThatIsGoneIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, _, err := inMemory(t, func(srv *snowtest.Server) {
-			srv.Control(at(5, snowtest.Fault{Status: 403}))
-			srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+			srv.FaultOnce(at(5, snowtest.Fault{Status: 403}))
+			srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 				return snowtest.Fault{Code: "000709", Message: "Statement not found"}, req.Kind == snowtest.RequestResult
 			})
 		})
@@ -179,7 +179,7 @@ func TestURLsAreNotLogged(t *testing.T) {
 		defer log.SetOutput(os.Stderr)
 		_, _, err := inMemory(t, func(srv *snowtest.Server) {
 			for range 24 { // more often than gosnowflake tries by itself
-				srv.Control(at(2, snowtest.Fault{Drop: true}))
+				srv.FaultOnce(at(2, snowtest.Fault{Drop: true}))
 			}
 		})
 		if err != nil {

@@ -160,8 +160,7 @@ func TestServerThatIsNotThereIsGivenUpAfterTheDriversOwnTries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		_, _, err := inMemory(t, func(srv *snowtest.Server) {
-			srv.Control(func(*snowtest.Request) (snowtest.Fault, bool) {
-				srv.KeepControl()
+			srv.FaultAlways(func(*snowtest.Request) (snowtest.Fault, bool) {
 				return snowtest.Fault{Status: 503}, true
 			})
 		})
@@ -230,7 +229,7 @@ func TestPartitionsAddUpToTheWhole(t *testing.T) {
 func TestPartitionsSurviveLossEachOnItsOwn(t *testing.T) {
 	srv := snowtest.New(t, snowtest.WithEngine(engine(t)), snowtest.WithChunkRows(100))
 	for _, part := range []int{1, 5} {
-		srv.Control(at(part, snowtest.Fault{Run: true, Status: 403, After: func() { srv.ExpireChunkURLs(); srv.AbortSessions() }}))
+		srv.FaultOnce(at(part, snowtest.Fault{Run: true, Status: 403, After: func() { srv.ExpireChunkURLs(); srv.AbortSessions() }}))
 	}
 	lines := readCSV(t, extractTo(t, srv, "n.csv", "-partitions", "3",
 		"-query", "SELECT SEQ8() AS n FROM TABLE(GENERATOR(ROWCOUNT => 5000))"))
@@ -261,7 +260,7 @@ func what(t *testing.T, path string) string {
 func onPart(t *testing.T, srv *snowtest.Server, do func()) {
 	over := make(chan struct{})
 	t.Cleanup(func() { close(over) })
-	srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 		hit := req.Kind == snowtest.RequestChunk && strings.HasSuffix(req.HTTP.URL.Path, "/4")
 		if hit {
 			do()
@@ -329,7 +328,7 @@ func TestFileIsReplacedInOneStep(t *testing.T) {
 	if err := errors.Join(os.WriteFile(path, []byte("old"), 0o600), os.Symlink(path, link)); err != nil {
 		t.Fatal(err)
 	}
-	srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 		if req.Kind == snowtest.RequestQuery && what(t, path) != "old" {
 			t.Error("the old file was gone before the new one was there")
 		}

@@ -230,11 +230,10 @@ type arrivals struct {
 // watch notes when each login arrives. Each takes a while, as with an account.
 func watch(srv *snowtest.Server) *arrivals {
 	a := &arrivals{}
-	srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		if r.Kind != snowtest.RequestLogin {
 			return snowtest.Fault{}, false
 		}
-		srv.KeepControl()
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.at = append(a.at, time.Now())

@@ -37,7 +37,7 @@ var intervals = map[string]int{"INSERT": 3, "MERGE": 2, "COMMIT": 2}
 // unleash lets the strikes begin. The count is how many there were.
 func unleash(srv *snowtest.Server) *atomic.Int64 {
 	count, seen := new(atomic.Int64), map[string]int{}
-	srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultAlways(func(req *snowtest.Request) (snowtest.Fault, bool) {
 		verb, _, _ := strings.Cut(req.SQL, " ")
 		if intervals[verb] == 0 || req.RetryCount > 0 {
 			return snowtest.Fault{}, false
@@ -46,7 +46,6 @@ func unleash(srv *snowtest.Server) *atomic.Int64 {
 		if seen[verb]%intervals[verb] != 1 {
 			return snowtest.Fault{}, false
 		}
-		srv.KeepControl()
 		strike := strikes[int(count.Add(1)-1)%len(strikes)]
 		slog.Info(fmt.Sprintf("pipeline: strike %d, at %s: %s", count.Load(), verb, strike.what))
 		fault := strike.fault

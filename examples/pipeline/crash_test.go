@@ -54,7 +54,7 @@ func rollBack(srv *snowtest.Server) {
 	for _, s := range srv.Sessions() {
 		dead = append(dead, s.ID)
 	}
-	srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+	srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 		if !strings.HasPrefix(req.SQL, "UPDATE pipeline_turn") {
 			return snowtest.Fault{}, false
 		}
@@ -84,7 +84,7 @@ func TestKilledAtAnyStatementAndRunAgain(t *testing.T) {
 			srv := serve(t, snowtest.AllowOpenSessions())
 			var victim atomic.Pointer[child]
 			started, n := make(chan struct{}), 0
-			srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+			srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 				if req.Kind != snowtest.RequestQuery {
 					return snowtest.Fault{}, false
 				}
@@ -174,7 +174,7 @@ func TestStatementOfAKilledProcessMayArriveLater(t *testing.T) {
 			defer release() // or the server could not close
 			switch test.release {
 			case "while the next run waits to merge":
-				srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+				srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 					if req.SQL != "BEGIN" {
 						return snowtest.Fault{}, false
 					}
@@ -208,7 +208,7 @@ func TestInterruptEndsCleanly(t *testing.T) {
 			args := append(small, write(t, fileA, fileB)...)
 			var victim atomic.Pointer[child]
 			started := make(chan struct{})
-			srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+			srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 				if !strings.HasPrefix(req.SQL, at) {
 					return snowtest.Fault{}, false
 				}

@@ -102,7 +102,7 @@ func TestStatementInDoubtIsLookedUp(t *testing.T) {
 			t.Run(at+"/"+name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					srv := serve(t, snowtest.InMemory())
-					srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+					srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 						lost := snowtest.Fault{Run: ran, Drop: true, After: func() { srv.AbortSessions() }}
 						return lost, strings.HasPrefix(req.SQL, at)
 					})

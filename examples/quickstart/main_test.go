@@ -184,7 +184,7 @@ func TestInsertInDoubtIsLookedUp(t *testing.T) {
 					}
 					return snowtest.Rows([]string{"COUNT(*)"}, []any{int64(n)}), nil
 				})
-				srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+				srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 					lost := snowtest.Fault{Run: ran, Drop: true, After: func() { srv.AbortSessions() }}
 					return lost, strings.HasPrefix(req.SQL, "INSERT")
 				})
@@ -215,8 +215,7 @@ func TestInsertThatStaysInDoubtIsGivenUp(t *testing.T) {
 		srv.Handle("SELECT COUNT", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
 			return snowtest.Rows([]string{"COUNT(*)"}, []any{0}), nil
 		})
-		srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
-			srv.KeepControl()
+		srv.FaultAlways(func(req *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Drop: true, After: func() { srv.AbortSessions() }}, strings.HasPrefix(req.SQL, "INSERT")
 		})
 		connector, err := snowtether.NewConnector(srv.Config())
@@ -323,7 +322,7 @@ func TestInterruptDropsTheSchema(t *testing.T) {
 			srv := serve(t)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+			srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 				return snowtest.Fault{After: cancel}, strings.HasPrefix(req.SQL, at)
 			})
 			var stderr output
@@ -345,7 +344,7 @@ func TestSchemaThatIsLeftBehindIsNamed(t *testing.T) {
 			srv := serve(t)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+			srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 				if interrupted && strings.HasPrefix(req.SQL, "SELECT day") {
 					cancel()
 				}

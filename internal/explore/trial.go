@@ -195,7 +195,7 @@ func (x *trial) operate() {
 	}
 	defer cancel()
 	x.leave = cancel
-	x.srv.Control(x.control)
+	x.srv.FaultAlways(x.control)
 	x.count(true)
 	done := make(chan error, 1)
 	go func() { done <- x.kind.run(ctx, x) }()
@@ -228,7 +228,6 @@ func (x *trial) count(on bool) {
 // log-outs, which run side by side with what follows, have no place in a sequence: it
 // would mean something else each time.
 func (x *trial) control(r *snowtest.Request) (snowtest.Fault, bool) {
-	x.srv.KeepControl()
 	switch r.Kind {
 	case snowtest.RequestLogout, snowtest.RequestHeartbeat, snowtest.RequestTelemetry:
 		return snowtest.Fault{}, false

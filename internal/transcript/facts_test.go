@@ -62,7 +62,7 @@ var stage = snowtest.WithSessionParameter("CLIENT_STAGE_ARRAY_BINDING_THRESHOLD"
 // once answers the next request for a statement with a fault.
 func once(f snowtest.Fault) func(srv *snowtest.Server) {
 	return func(srv *snowtest.Server) {
-		srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) { return f, r.Kind == snowtest.RequestQuery })
+		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) { return f, r.Kind == snowtest.RequestQuery })
 	}
 }
 

@@ -124,7 +124,7 @@ var contradictions = map[string]contradiction{
 // hidesAutocommit answers the login with a reply that does not have the parameter. The session
 // is one that the server does not know.
 func hidesAutocommit(w *world) {
-	w.srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+	w.srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 		body := `{"success":true,"data":{"token":"t","masterToken":"m","sessionId":7,"parameters":[{"name":"TIMEZONE","value":"UTC"}],"sessionInfo":{}}}`
 		return snowtest.Fault{Body: body}, req.Kind == snowtest.RequestLogin && req.N == 2
 	})
@@ -133,8 +133,7 @@ func hidesAutocommit(w *world) {
 // answersAfterLogout answers sessions that were logged out with what is no session's code.
 func answersAfterLogout(w *world) {
 	var out []int64
-	w.srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
-		w.srv.KeepControl()
+	w.srv.FaultAlways(func(req *snowtest.Request) (snowtest.Fault, bool) {
 		if req.Kind == snowtest.RequestLogout {
 			out = append(out, req.SessionID)
 		}
@@ -144,7 +143,7 @@ func answersAfterLogout(w *world) {
 
 // pollsLiveOn answers the first poll, that of the aborted session, as if it lived.
 func pollsLiveOn(w *world) {
-	w.srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+	w.srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 		return noResult, req.Kind == snowtest.RequestResult
 	})
 }
@@ -152,8 +151,7 @@ func pollsLiveOn(w *world) {
 // knownEverywhere answers a request ID of another session with the first one's result.
 func knownEverywhere(w *world) {
 	var first int64
-	w.srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
-		w.srv.KeepControl()
+	w.srv.FaultAlways(func(req *snowtest.Request) (snowtest.Fault, bool) {
 		if req.Kind != snowtest.RequestQuery || !regexp.MustCompile("INSERT.*'twice'").MatchString(req.SQL) {
 			return snowtest.Fault{}, false
 		}
@@ -167,8 +165,7 @@ func knownEverywhere(w *world) {
 // uncountedIsForgotten answers the second sending as another statement's.
 func uncountedIsForgotten(w *world) {
 	sent := 0
-	w.srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
-		w.srv.KeepControl()
+	w.srv.FaultAlways(func(req *snowtest.Request) (snowtest.Fault, bool) {
 		if strings.Contains(req.SQL, "'uncounted', 1") && req.RetryCount == 0 {
 			sent++
 		}

@@ -52,7 +52,7 @@ func TestWhatTeachesNothingIsNotAsked(t *testing.T) {
 func TestCallersOwnUserIsRefusedOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, append(honest(), snowtest.AllowOpenSessions())...)
-		w.srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+		w.srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{After: func() {
 				w.mu.Lock()
 				defer w.mu.Unlock()

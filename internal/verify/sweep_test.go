@@ -73,9 +73,8 @@ func sweep(t *testing.T, check string, disturb func(w *world, nth int) verify.Op
 // at calls fn for the nth request that is no poll.
 func (w *world) at(nth int, fn func() snowtest.Fault) {
 	seen := -1
-	w.srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
+	w.srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {
 		if req.Kind == snowtest.RequestMonitor && req.N > 3 || req.Kind == snowtest.RequestTelemetry {
-			w.srv.KeepControl()
 			return snowtest.Fault{}, false
 		}
 		if seen++; seen != nth {

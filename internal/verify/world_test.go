@@ -306,8 +306,7 @@ func (w *world) endSessionsOf(name string) {
 
 // always answers each request that matches with the same fault.
 func (w *world) always(fault snowtest.Fault, matches func(*snowtest.Request) bool) {
-	w.srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
-		w.srv.KeepControl()
+	w.srv.FaultAlways(func(req *snowtest.Request) (snowtest.Fault, bool) {
 		return fault, matches(req)
 	})
 }

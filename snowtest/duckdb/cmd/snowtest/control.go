@@ -113,7 +113,7 @@ func (c *control) lose(r *http.Request) (string, error) {
 	if abort {
 		fault.After = func() { c.srv.AbortSessions() }
 	}
-	c.srv.Control(func(r *snowtest.Request) (snowtest.Fault, bool) {
+	c.srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		if r.Kind != snowtest.RequestQuery {
 			return snowtest.Fault{}, false
 		}
