@@ -45,7 +45,7 @@ func TestPoolOutlivesItsSessions(t *testing.T) {
 				srv := snowtest.New(t)
 				db := testpool.Open(t, srv, 8)
 				before := srv.Stats().Logins
-				if way.End == (snowtest.End{}) {
+				if way.End == (snowtest.Refusal{}) {
 					srv.ExpireSessionTokens()
 				} else {
 					srv.EndSessions(way.End)
@@ -109,7 +109,7 @@ func TestReconnectIsLoggedOnceAtInfo(t *testing.T) {
 	var log testpool.Lines
 	db := testpool.Open(t, srv, 1, snowtether.WithLogger(testpool.Logger(&log)))
 	old := srv.Sessions()[0].ID
-	srv.EndSessions(snowtest.End{Code: "390114"})
+	srv.EndSessions(snowtest.Refusal{Code: "390114"})
 	if _, err := db.ExecContext(t.Context(), "INSERT INTO t VALUES (1)"); err != nil {
 		t.Fatal(err)
 	}

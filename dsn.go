@@ -115,7 +115,7 @@ func checkDSN(dsn string) (map[string]string, error) {
 	for param := range strings.SplitSeq(query, "&") {
 		name, value, ok := strings.Cut(param, "=")
 		if !ok {
-			if _, tether := dsnParams[name]; tether {
+			if _, tether := dsnParams[currentParam(name)]; tether {
 				return nil, fmt.Errorf("snowtether: the parameter %s has no value", name)
 			}
 			continue
@@ -124,7 +124,7 @@ func checkDSN(dsn string) (map[string]string, error) {
 		if err != nil {
 			return nil, errors.New("snowtether: the value of a parameter in the DSN is not percent-encoded")
 		}
-		if _, twice := params[name]; twice && (kindOf(name) != "" || dsnParams[name] != nil) && value != params[name] {
+		if _, twice := params[name]; twice && (kindOf(name) != "" || dsnParams[currentParam(name)] != nil) && value != params[name] {
 			return nil, fmt.Errorf("snowtether: the parameter %s is given twice, with different values", name)
 		}
 		params[name] = value
@@ -280,11 +280,16 @@ func parseBool(v string) (bool, error) {
 // gosnowflake leaves what it does not know, into s. Left there they would be
 // sent to Snowflake as session parameters.
 func takeTetherParams(cfg *gosnowflake.Config, s *settings) error {
+	for _, earlier := range slices.Sorted(maps.Keys(renamedParams)) {
+		if cfg.Params[earlier] != nil && cfg.Params[renamedParams[earlier]] != nil {
+			return fmt.Errorf("snowtether: the parameter %s is given, and also under its earlier name %s; leave that out", renamedParams[earlier], earlier)
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Params)) {
 		if len(name) < len("tether") || !strings.EqualFold(name[:len("tether")], "tether") {
 			continue
 		}
-		set, ok := dsnParams[name]
+		set, ok := dsnParams[currentParam(name)]
 		if !ok {
 			return fmt.Errorf("snowtether: unknown parameter %s; known are %s", shorten(name), strings.Join(slices.Sorted(maps.Keys(dsnParams)), ", "))
 		}

@@ -123,8 +123,8 @@ func TestBadTetherParameterIsRefused(t *testing.T) {
 		"tetherKeepAlive":      {[]string{"", "hush", "2", "yes", "%20true", "\xff"}, "true or false"},
 		"tetherResume":         {[]string{"", "hush", "on"}, "true or false"},
 		"tetherHeartbeat":      {[]string{"899", "899s", "3601", "1h1s", "-1h", "1"}, "900s to 3600s"},
-		"tetherBackoffInitial": {[]string{"0", "-1s", "17s"}, "tetherBackoffInitial"},
-		"tetherBackoffMax":     {[]string{"0", "499ms", "-5"}, "must not be less than"},
+		"tetherBackOffInitial": {[]string{"0", "-1s", "17s"}, "tetherBackOffInitial"},
+		"tetherBackOffMax":     {[]string{"0", "499ms", "-5"}, "must not be less than"},
 		"tetherConnectBudget":  {[]string{"0", "0s", "-1"}, "more than 0"},
 		"tetherAuthCooldown":   {[]string{"-1", "-1ns"}, "negative"},
 		"tetherMaxLogins":      {[]string{"0", "-1"}, "at least 1"},
@@ -136,7 +136,7 @@ func TestBadTetherParameterIsRefused(t *testing.T) {
 		}
 		refuses(t, good+name, name) // no value at all
 	}
-	for _, name := range []string{"tetherHeartbeat", "tetherIdlePing", "tetherBackoffInitial", "tetherBackoffMax", "tetherConnectBudget", "tetherAuthCooldown"} {
+	for _, name := range []string{"tetherHeartbeat", "tetherIdlePing", "tetherBackOffInitial", "tetherBackOffMax", "tetherConnectBudget", "tetherAuthCooldown"} {
 		for _, v := range []string{"", "hush", "90 s", "1.5", "1d", "90%00", "9999999999999999999", "9999999h"} {
 			refuses(t, good+name+"="+v, name, "duration", "90s", "seconds")
 		}
@@ -144,7 +144,7 @@ func TestBadTetherParameterIsRefused(t *testing.T) {
 	for _, v := range []string{"", "hush", "1.5", "0x10", "99999999999999999999"} {
 		refuses(t, good+"tetherMaxLogins="+v, "tetherMaxLogins", "whole number")
 	}
-	refuses(t, good+"tetherMaxLogins=0&tetherConnectBudget=0&tetherHeartbeat=1&tetherBackoffInitial=0&tetherBackoffMax=-1&tetherAuthCooldown=-1",
+	refuses(t, good+"tetherMaxLogins=0&tetherConnectBudget=0&tetherHeartbeat=1&tetherBackOffInitial=0&tetherBackOffMax=-1&tetherAuthCooldown=-1",
 		"tetherMaxLogins", "tetherConnectBudget")
 }
 
@@ -205,8 +205,8 @@ func TestTetherParametersAreAppliedAndTaken(t *testing.T) {
 		{"tetherHeartbeat", "15m", func(s *settings) any { return s.heartbeat }, 15 * time.Minute},
 		{"tetherHeartbeat", "3600", func(s *settings) any { return s.heartbeat }, time.Hour},
 		{"tetherHeartbeat", "0", func(s *settings) any { return s.heartbeat }, time.Duration(0)},
-		{"tetherBackoffInitial", "250ms", func(s *settings) any { return s.backOffInitial }, 250 * time.Millisecond},
-		{"tetherBackoffMax", "60", func(s *settings) any { return s.backOffMax }, time.Minute},
+		{"tetherBackOffInitial", "250ms", func(s *settings) any { return s.backOffInitial }, 250 * time.Millisecond},
+		{"tetherBackOffMax", "60", func(s *settings) any { return s.backOffMax }, time.Minute},
 		{"tetherFirstConnectBudget", "45s", func(s *settings) any { return s.firstBudget }, 45 * time.Second},
 		{"tetherConnectBudget", "1h30m", func(s *settings) any { return s.connectBudget }, 90 * time.Minute},
 		{"tetherAuthCooldown", "0", func(s *settings) any { return s.authCooldown }, time.Duration(0)},
@@ -234,6 +234,26 @@ func TestTetherParametersAreAppliedAndTaken(t *testing.T) {
 				t.Errorf("%s=%s: the Config has the parameters %v", tt.name, tt.value, slices.Sorted(maps.Keys(params)))
 			}
 		}
+	}
+}
+
+// A DSN that was written before 0.1.0 means what it meant.
+func TestEarlierNamesOfParametersMeanTheSame(t *testing.T) {
+	for earlier, current := range renamedParams {
+		c, err := Driver{}.OpenConnector("u:p@acct/db?" + earlier + "=1s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := Driver{}.OpenConnector("u:p@acct/db?" + current + "=1s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := c.(*Connector).settings, want.(*Connector).settings; got.backOffInitial != want.backOffInitial || got.backOffMax != want.backOffMax {
+			t.Errorf("%s gives %v and %v, %s %v and %v", earlier, got.backOffInitial, got.backOffMax, current, want.backOffInitial, want.backOffMax)
+		}
+		refuses(t, "u:p@acct/db?"+earlier+"=1s&"+current+"=1s", current, earlier)
+		refuses(t, "u:p@acct/db?"+earlier, earlier+" has no value")
+		refuses(t, "u:p@acct/db?"+earlier+"=1s&"+earlier+"=2s", earlier)
 	}
 }
 
@@ -300,7 +320,7 @@ type sessions struct {
 	params []map[string]string
 }
 
-func (s *sessions) OpenSession(ctx context.Context, info snowtest.SessionInfo) (snowtest.EngineSession, error) {
+func (s *sessions) OpenSession(ctx context.Context, info snowtest.SessionConfig) (snowtest.EngineSession, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.params = append(s.params, info.Parameters)
@@ -324,9 +344,9 @@ func logIn(t *testing.T, seen *sessions, dsn string) map[string]string {
 }
 
 func TestTetherParametersAreNotSentToSnowflake(t *testing.T) {
-	seen := &sessions{Script: snowtest.NewScript()}
+	seen := &sessions{Script: new(snowtest.Script)}
 	srv := snowtest.New(t, snowtest.WithEngine(seen))
-	params := logIn(t, seen, srv.DSN()+"&query_tag=q&tetherKeepAlive=true&tetherHeartbeat=900&tetherBackoffInitial=1s&tetherBackoffMax=2s"+
+	params := logIn(t, seen, srv.DSN()+"&query_tag=q&tetherKeepAlive=true&tetherHeartbeat=900&tetherBackOffInitial=1s&tetherBackOffMax=2s"+
 		"&tetherConnectBudget=1m&tetherAuthCooldown=1m&tetherMaxLogins=2&tetherResume=true&tetherChangedSession=keep")
 	for name := range params {
 		if strings.HasPrefix(strings.ToLower(name), "tether") {
@@ -347,7 +367,7 @@ func TestAutoConfig(t *testing.T) {
 	file := filepath.Join(home, "connections.toml")
 	refuses(t, "autoConfig", "autoConfig", "connections.toml")
 
-	seen := &sessions{Script: snowtest.NewScript()}
+	seen := &sessions{Script: new(snowtest.Script)}
 	srv := snowtest.New(t, snowtest.WithEngine(seen))
 	at, err := url.Parse(srv.URL())
 	if err != nil {

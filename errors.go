@@ -51,12 +51,11 @@ var (
 )
 
 // Class is the kind of failure that an error is, and so says what can be done
-// about it.
+// about it. The empty class is that of no error.
 type Class string
 
 // The classes of errors.
 const (
-	ClassNone        Class = ""             // no error
 	ClassStatement   Class = "statement"    // the statement's own error, nothing to do with sessions
 	ClassContext     Class = "context"      // the caller's context ended
 	ClassSessionLost Class = "session_lost" // the session is gone; where it is a SessionError's class, nothing of the statement lasts
@@ -67,7 +66,7 @@ const (
 )
 
 // Classify returns the class of any error: one that this driver returned, or one
-// of gosnowflake's own. About an error of gosnowflake's it does not know whether
+// of gosnowflake's own; the empty class for nil. About an error of gosnowflake's it does not know whether
 // the statement ran, so it returns ClassInDoubt for one only if it is that of an
 // asynchronous statement's result, which was accepted.
 func Classify(err error) Class {
@@ -76,7 +75,7 @@ func Classify(err error) Class {
 	}
 	switch said, _ := sferr.Of(err); {
 	case err == nil:
-		return ClassNone
+		return ""
 	case isContext(err):
 		return ClassContext
 	case said.Async:
@@ -110,7 +109,7 @@ var (
 func classifyLogin(err, ctxErr error) Class {
 	switch {
 	case err == nil:
-		return ClassNone
+		return ""
 	case ctxErr != nil:
 		// The caller's own context comes first: whatever else went wrong, the caller no
 		// longer waits. Only that context counts: a timeout of the HTTP client's own Is

@@ -38,14 +38,14 @@ const (
 	EventPingsInTime      EventKind = "pings_in_time"     // idle sessions are asked in time again, after Duration
 	EventLoginFailed      EventKind = "login_failed"      // a login was sent and failed, after Duration; the Attempt-th in a row
 	EventLoginSuspended   EventKind = "login_suspended"   // a login was refused, the Count-th in a row; none is sent with the same credentials for Duration
-	EventLoginAccepted    EventKind = "login_accepted"    // logins are accepted again, Duration after the first of Count refusals
+	EventSuspensionEnded  EventKind = "suspension_ended"  // logins are accepted again, Duration after the first of Count refusals
 	EventGuardFailed      EventKind = "guard_failed"      // the login guard failed or was too slow; it is not asked for Duration
 	EventSetUpFailed      EventKind = "set_up_failed"     // a new session was closed because WithSessionInit or WithAfterConnect failed
 	EventTransactionEnded EventKind = "transaction_ended" // a transaction that OldSessionID had left open when it was given up was ended, by SessionID
 	EventOutageBegan      EventKind = "outage_began"      // Snowflake cannot be reached; callers without a deadline wait for Duration
-	EventOutageOver       EventKind = "outage_over"       // it can be reached again, Duration after the first of Count attempts that failed
+	EventOutageEnded      EventKind = "outage_ended"      // it can be reached again, Duration after the first of Count attempts that failed
 	EventPacingBegan      EventKind = "pacing_began"      // sessions end before they can be used, the last one at Age: logins are spaced out
-	EventPacingOver       EventKind = "pacing_over"       // sessions can be used again, after Duration
+	EventPacingEnded      EventKind = "pacing_ended"      // sessions can be used again, after Duration
 	EventClosed           EventKind = "closed"            // a session of Age is closed; its log-out took Duration
 	EventLeftOpen         EventKind = "left_open"         // in place of EventClosed: it was not logged out, which would cancel its asynchronous statements; Snowflake ends it later
 	EventClosedLate       EventKind = "closed_late"       // the same in place of EventClosed, if the log-out took over 10 s
@@ -127,14 +127,14 @@ var lines = map[EventKind]line{
 	EventPingsInTime:      {slog.LevelInfo, "snowtether: idle sessions are asked in time again; nothing needs doing", keyLasted, ""},
 	EventLoginFailed:      {slog.LevelDebug, "snowtether: a login failed", keyTook, ""},
 	EventLoginSuspended:   {slog.LevelWarn, "snowtether: a login was refused; none is sent with the same credentials for a while", keyFor, keyAttempts},
-	EventLoginAccepted:    {slog.LevelInfo, "snowtether: logins are accepted again; nothing needs doing", keyLasted, keyAttempts},
+	EventSuspensionEnded:  {slog.LevelInfo, "snowtether: logins are accepted again; nothing needs doing", keyLasted, keyAttempts},
 	EventGuardFailed:      {slog.LevelWarn, "snowtether: the login guard failed; logins are sent without it for a while", keyFor, ""},
 	EventSetUpFailed:      {slog.LevelDebug, "snowtether: a new session could not be set up and was closed", keyTook, ""},
 	EventTransactionEnded: {slog.LevelInfo, "snowtether: a transaction that a lost session had left open was ended; nothing needs doing", "", ""},
 	EventOutageBegan:      {slog.LevelWarn, "snowtether: Snowflake cannot be reached; logins, and statements that were not sent, are tried again", keyFor, ""},
-	EventOutageOver:       {slog.LevelInfo, "snowtether: Snowflake can be reached again; nothing needs doing", keyLasted, keyAttempts},
+	EventOutageEnded:      {slog.LevelInfo, "snowtether: Snowflake can be reached again; nothing needs doing", keyLasted, keyAttempts},
 	EventPacingBegan:      {slog.LevelWarn, "snowtether: sessions end before they can be used; logins are being spaced out", "", ""},
-	EventPacingOver:       {slog.LevelInfo, "snowtether: sessions can be used again; nothing needs doing", keyLasted, ""},
+	EventPacingEnded:      {slog.LevelInfo, "snowtether: sessions can be used again; nothing needs doing", keyLasted, ""},
 	EventClosed:           {slog.LevelDebug, "snowtether: a session was closed", keyTook, ""},
 	EventLeftOpen:         {slog.LevelInfo, "snowtether: a session was closed here and not logged out, because asynchronous statements are under way in it; nothing needs doing", "", ""},
 	EventClosedLate:       {slog.LevelInfo, "snowtether: a session was slow to log out; nobody waited for it", keyTook, ""},
@@ -218,7 +218,7 @@ func (c *Connector) write(ctx context.Context, e Event) {
 		}
 	}
 	add(e.Code != 0, slog.Int(keyReason, e.Code))
-	add(e.Code == 0 && e.Class != ClassNone, slog.String(keyReason, string(e.Class)))
+	add(e.Code == 0 && e.Class != "", slog.String(keyReason, string(e.Class)))
 	add(e.OldSessionID != 0, slog.Int64(keyOldSession, e.OldSessionID))
 	add(e.SessionID != 0, slog.Int64(keySession, e.SessionID))
 	add(e.Age != 0, slog.Duration(keyAge, e.Age.Round(time.Millisecond)))

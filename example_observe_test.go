@@ -258,7 +258,7 @@ func ExampleClassify() {
 	_, err = tx.Exec("INSERT INTO t VALUES (1)")
 
 	switch snowtether.Classify(err) {
-	case snowtether.ClassNone:
+	case "":
 		fmt.Println("done")
 	case snowtether.ClassSessionLost:
 		fmt.Println("nothing of it lasts: again, from the beginning")

@@ -244,8 +244,8 @@ func (p *pass) leave(err error) (again bool) {
 	g.mu.Lock()
 	switch class := classifyLogin(err, nil); {
 	case err == nil:
-		g.end(&g.outage, EventOutageOver)
-		g.end(&g.refused, EventLoginAccepted)
+		g.end(&g.outage, EventOutageEnded)
+		g.end(&g.refused, EventSuspensionEnded)
 		if g.pacing.on() {
 			break // what they open does not last
 		}
@@ -349,7 +349,7 @@ func (g *gate) reached(ctx context.Context) {
 	g.mu.Lock()
 	defer g.unlock(ctx)
 	if g.failure == nil { // else logins still fail
-		g.end(&g.outage, EventOutageOver)
+		g.end(&g.outage, EventOutageEnded)
 	}
 }
 
@@ -357,7 +357,7 @@ func (g *gate) unpace(ctx context.Context) {
 	g.mu.Lock()
 	defer g.unlock(ctx)
 	if g.pacing.on() {
-		g.end(&g.pacing, EventPacingOver)
+		g.end(&g.pacing, EventPacingEnded)
 		g.backOff, g.next, g.failure = nil, time.Time{}, nil
 	}
 }

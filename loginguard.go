@@ -49,7 +49,7 @@ func (l LoginAttempt) Fingerprint(key []byte) string {
 
 // A LoginOutcome is how a login ended.
 type LoginOutcome struct {
-	Class    Class // ClassNone: it succeeded; ClassPermanent and ClassCredential: it was refused; ClassTransient: Snowflake could not be reached, or was too busy
+	Class    Class // empty: it succeeded; ClassPermanent and ClassCredential: it was refused; ClassTransient: Snowflake could not be reached, or was too busy
 	Code     int   // Snowflake's number, or 0
 	Duration time.Duration
 }
@@ -128,7 +128,7 @@ func (c *Connector) tellGuard(login LoginAttempt, err error, took time.Duration)
 	}
 	outcome := LoginOutcome{classifyLogin(err, nil), number(err), took}
 	if isSetUp(err) {
-		outcome.Class, outcome.Code = ClassNone, 0
+		outcome.Class, outcome.Code = "", 0
 	}
 	c.background.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), guardTimeout)

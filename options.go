@@ -93,9 +93,9 @@ func (s *settings) validate() error {
 	}{
 		{s.heartbeat == 0 || s.heartbeat >= minHeartbeat && s.heartbeat <= maxHeartbeat, "the heartbeat (tetherHeartbeat) must be from 900s to 3600s, or 0 for Snowflake's default"},
 		{s.idlePing == 0 || s.idlePing >= minIdlePing && s.idlePing <= maxWait, "the idle ping (tetherIdlePing) must be from 10ms to 24h, or 0 for off"},
-		{s.backOffInitial > 0, "the first back-off (tetherBackoffInitial) must be more than 0"},
-		{s.backOffMax >= s.backOffInitial, "the longest back-off (tetherBackoffMax) must not be less than the first (tetherBackoffInitial)"},
-		{s.backOffMax <= maxWait, "the longest back-off (tetherBackoffMax) must be at most 24h"},
+		{s.backOffInitial > 0, "the first back-off (tetherBackOffInitial) must be more than 0"},
+		{s.backOffMax >= s.backOffInitial, "the longest back-off (tetherBackOffMax) must not be less than the first (tetherBackOffInitial)"},
+		{s.backOffMax <= maxWait, "the longest back-off (tetherBackOffMax) must be at most 24h"},
 		{s.connectBudget > 0, "the connect budget (tetherConnectBudget) must be more than 0"},
 		{s.firstBudget > 0, "the budget of the first connect (tetherFirstConnectBudget) must be more than 0"},
 		{s.maxLogins >= 1 && s.maxLogins <= 1000, "the number of logins at the same time (tetherMaxLogins) must be at least 1 and at most 1000"},
@@ -133,8 +133,8 @@ var dsnParams = map[string]func(s *settings, value string) error{
 	},
 	"tetherHeartbeat":          durationParam(func(s *settings) *time.Duration { return &s.heartbeat }),
 	"tetherIdlePing":           durationParam(func(s *settings) *time.Duration { return &s.idlePing }),
-	"tetherBackoffInitial":     durationParam(func(s *settings) *time.Duration { return &s.backOffInitial }),
-	"tetherBackoffMax":         durationParam(func(s *settings) *time.Duration { return &s.backOffMax }),
+	"tetherBackOffInitial":     durationParam(func(s *settings) *time.Duration { return &s.backOffInitial }),
+	"tetherBackOffMax":         durationParam(func(s *settings) *time.Duration { return &s.backOffMax }),
 	"tetherConnectBudget":      durationParam(func(s *settings) *time.Duration { return &s.connectBudget }),
 	"tetherFirstConnectBudget": durationParam(func(s *settings) *time.Duration { return &s.firstBudget }),
 	"tetherAuthCooldown":       durationParam(func(s *settings) *time.Duration { return &s.authCooldown }),
@@ -224,7 +224,7 @@ func WithIdlePing(d time.Duration) Option { return func(s *settings) { s.idlePin
 // called for each outage and each such statement, by several goroutines at the same
 // time, and must return a new value each time. By default the waits double from
 // 500 ms to 16 s, each varied by up to a half. [backoff.Stop] ends the attempts.
-// DSN: tetherBackoffInitial and tetherBackoffMax, up to 24 h, change the bounds of
+// DSN: tetherBackOffInitial and tetherBackOffMax, up to 24 h, change the bounds of
 // the default.
 func WithBackOff(newBackOff func() backoff.BackOff) Option {
 	return func(s *settings) { s.newBackOff = newBackOff }

@@ -187,11 +187,6 @@ func (s *txSettings) repeatable(err error) bool {
 // is 5; 1 means no repetition, and less is an error of RunTx.
 func WithTxAttempts(n int) TxOption { return func(s *txSettings) { s.attempts = n } }
 
-// WithAttempts is WithTxAttempts.
-//
-// Deprecated: use [WithTxAttempts]. This name goes with 0.1.0.
-func WithAttempts(n int) TxOption { return WithTxAttempts(n) }
-
 // WithTxBackOff sets how long [RunTx] waits between attempts; newBackOff is called
 // once for each call of RunTx. By default the waits grow by half each time, from
 // 100 ms to 5 s, each varied by up to a half. backoff.Stop ends the attempts.
@@ -204,11 +199,6 @@ func WithTxBackOff(newBackOff func() backoff.BackOff) TxOption {
 // a deadlock. It is never asked about an error that Is [ErrInDoubt]. By default
 // there are none.
 func WithTxRetryIf(also func(error) bool) TxOption { return func(s *txSettings) { s.also = also } }
-
-// WithRepeatable is WithTxRetryIf.
-//
-// Deprecated: use [WithTxRetryIf]. This name goes with 0.1.0.
-func WithRepeatable(also func(error) bool) TxOption { return WithTxRetryIf(also) }
 
 // isNil reports whether a value of an interface type is nil, or a pointer that is.
 func isNil(value any) bool {

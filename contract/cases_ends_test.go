@@ -24,8 +24,8 @@ func TestStatementOfASessionThatEndsHasItsOwnOutcome(t *testing.T) {
 	const insert = "INSERT INTO t SELECT * FROM s"
 	ends := map[string]func(*snowtest.Server){
 		"by an administrator": func(srv *snowtest.Server) { srv.AbortSessions() },
-		"with 401":            func(srv *snowtest.Server) { srv.EndSessions(snowtest.End{Status: 401}) },
-		"by a policy":         func(srv *snowtest.Server) { srv.EndSessions(snowtest.End{Code: "390112", Renewal: "390111"}) },
+		"with 401":            func(srv *snowtest.Server) { srv.EndSessions(snowtest.Refusal{Status: 401}) },
+		"by a policy":         func(srv *snowtest.Server) { srv.EndSessions(snowtest.Refusal{Code: "390112", Renewal: "390111"}) },
 	}
 	for name, end := range ends {
 		for _, cancels := range []bool{false, true} {

@@ -155,13 +155,13 @@ func caseExec(t *testing.T, db caseDB, queries ...string) {
 // caseWays are the ways in which a session ends.
 var caseWays = []struct {
 	name string
-	end  snowtest.End
+	end  snowtest.Refusal
 }{
-	{"390111", snowtest.End{Code: "390111"}},
-	{"390114", snowtest.End{Code: "390114"}},
-	{"390104", snowtest.End{Code: "390104"}},
-	{"390112 then 390114", snowtest.End{Renewal: "390114"}},
-	{"HTTP 401", snowtest.End{Status: 401}},
+	{"390111", snowtest.Refusal{Code: "390111"}},
+	{"390114", snowtest.Refusal{Code: "390114"}},
+	{"390104", snowtest.Refusal{Code: "390104"}},
+	{"390112 then 390114", snowtest.Refusal{Renewal: "390114"}},
+	{"HTTP 401", snowtest.Refusal{Status: 401}},
 }
 
 // caseOnce answers the next request for this SQL with the fault.

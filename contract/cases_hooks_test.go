@@ -202,7 +202,7 @@ func TestEventsComeInTheirOrder(t *testing.T) {
 		var j caseEvents
 		c, err := snowtether.NewConnector(srv.Config(), caseLog(srv.Log()), snowtether.WithAuthCooldown(time.Second), snowtether.WithEventHook(func(e snowtether.Event) {
 			j.hook(e)
-			if e.Kind == snowtether.EventOutageOver {
+			if e.Kind == snowtether.EventOutageEnded {
 				time.Sleep(800 * time.Millisecond)
 			}
 		}))
@@ -231,11 +231,11 @@ func TestEventsComeInTheirOrder(t *testing.T) {
 				t.Errorf("%s of %v comes after %s of %v", e.Kind, e.Time, j.list[i-1].Kind, j.list[i-1].Time)
 			}
 			switch e.Kind {
-			case snowtether.EventLoginSuspended, snowtether.EventLoginAccepted, snowtether.EventOutageBegan, snowtether.EventOutageOver:
+			case snowtether.EventLoginSuspended, snowtether.EventSuspensionEnded, snowtether.EventOutageBegan, snowtether.EventOutageEnded:
 				kinds = append(kinds, e.Kind)
 			}
 		}
-		want := []snowtether.EventKind{snowtether.EventLoginSuspended, snowtether.EventOutageBegan, snowtether.EventOutageOver, snowtether.EventLoginAccepted, snowtether.EventLoginSuspended}
+		want := []snowtether.EventKind{snowtether.EventLoginSuspended, snowtether.EventOutageBegan, snowtether.EventOutageEnded, snowtether.EventSuspensionEnded, snowtether.EventLoginSuspended}
 		if !slices.Equal(kinds, want) {
 			t.Errorf("the hook has seen %v, want %v", kinds, want)
 		}

@@ -120,7 +120,7 @@ func TestProofIsAsGoodOverHTTP2(t *testing.T) {
 
 // caseProof runs one statement that is refused, one that is polled while its session ends,
 // and one whose reply is lost.
-func caseProof(t *testing.T, srv *snowtest.Server, end snowtest.End, run func(query string) error) {
+func caseProof(t *testing.T, srv *snowtest.Server, end snowtest.Refusal, run func(query string) error) {
 	t.Helper()
 	srv.EndSessions(end)
 	if err := run(caseRow(1)); err != nil {

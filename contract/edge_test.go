@@ -36,7 +36,7 @@ func TestRenewalByTheHeartbeatIsNoProof(t *testing.T) {
 				if n++; n == 1 {
 					return snowtest.Fault{Run: true, Status: 503}, true
 				}
-				srv.EndSessions(snowtest.End{Code: "390111", Status: status})
+				srv.EndSessions(snowtest.Refusal{Code: "390111", Status: status})
 				return snowtest.Fault{Status: 503}, true
 			})
 			_, err := db.ExecContext(t.Context(), insert)

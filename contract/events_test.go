@@ -122,7 +122,7 @@ var happenings = []struct {
 	{"statement carried over", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
 		db := open(1)
 		slowly(srv, "^INSERT", 5*time.Minute, nil, nil)
-		endAt(srv, snowtest.End{Code: "390111"}, 2*time.Minute)
+		endAt(srv, snowtest.Refusal{Code: "390111"}, 2*time.Minute)
 		if _, err := db.ExecContext(t.Context(), insert); err != nil {
 			t.Error(err)
 		}
@@ -139,7 +139,7 @@ var happenings = []struct {
 	{"accepted statement in doubt", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
 		db := open(1, snowtether.WithResume(false))
 		slowly(srv, "^INSERT", 5*time.Minute, nil, nil)
-		endAt(srv, snowtest.End{Code: "390111"}, 2*time.Minute)
+		endAt(srv, snowtest.Refusal{Code: "390111"}, 2*time.Minute)
 		if _, err := db.ExecContext(t.Context(), insert); err == nil {
 			t.Error("it succeeded")
 		}
@@ -170,7 +170,7 @@ var happenings = []struct {
 		db := open(0)
 		outage(srv, 30*time.Second, unavailable)
 		mustPing(t, db)
-	}, "closed 1, opened 1, outage_began 1, outage_over 1", "INFO outage_over 1, WARN outage_began 1"},
+	}, "closed 1, opened 1, outage_began 1, outage_ended 1", "INFO outage_ended 1, WARN outage_began 1"},
 
 	{"login refused", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
 		password := "wr0ng-Passw0rd"
@@ -186,7 +186,7 @@ var happenings = []struct {
 		}
 		password = srv.Password()
 		mustPing(t, db)
-	}, "closed 1, login_accepted 1, login_suspended 3, opened 1", "INFO login_accepted 1, WARN login_suspended 1"},
+	}, "closed 1, login_suspended 3, opened 1, suspension_ended 1", "INFO suspension_ended 1, WARN login_suspended 1"},
 
 	{"refused during an outage", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
 		db := open(0)
@@ -197,8 +197,8 @@ var happenings = []struct {
 		}
 		time.Sleep(time.Minute)
 		mustPing(t, db)
-	}, "closed 1, login_accepted 1, login_suspended 1, opened 1, outage_began 1, outage_over 1",
-		"INFO login_accepted 1, INFO outage_over 1, WARN login_suspended 1, WARN outage_began 1"},
+	}, "closed 1, login_suspended 1, opened 1, outage_began 1, outage_ended 1, suspension_ended 1",
+		"INFO outage_ended 1, INFO suspension_ended 1, WARN login_suspended 1, WARN outage_began 1"},
 
 	{"set-up failed", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
 		srv.Handle("^USE", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
@@ -226,8 +226,8 @@ var happenings = []struct {
 			_ = db.PingContext(t.Context())
 		}
 		mustPing(t, db)
-	}, "closed 21, lost 20, opened 21, pacing_began 1, pacing_over 1, reconnected many",
-		"INFO pacing_over 1, INFO reconnected many, WARN pacing_began 1"},
+	}, "closed 21, lost 20, opened 21, pacing_began 1, pacing_ended 1, reconnected many",
+		"INFO pacing_ended 1, INFO reconnected many, WARN pacing_began 1"},
 
 	{"slow log-out", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
 		db := open(1)
@@ -384,7 +384,7 @@ func TestEventsSayWhatAnOperatorAsks(t *testing.T) {
 		}
 	})
 	happen(t, index("outage"), func(_ *snowtest.Server, _ *snowtether.Connector, j *journal) {
-		failed, over := j.of(snowtether.EventLoginFailed), j.of(snowtether.EventOutageOver)[0]
+		failed, over := j.of(snowtether.EventLoginFailed), j.of(snowtether.EventOutageEnded)[0]
 		if over.Count != len(failed) || over.Count < 2 || over.Duration < 30*time.Second {
 			t.Errorf("%d logins failed; over: %+v", len(failed), over)
 		}
@@ -400,7 +400,7 @@ func TestEventsSayWhatAnOperatorAsks(t *testing.T) {
 				t.Errorf("refusal %d: %+v", i+1, e)
 			}
 		}
-		if e := j.of(snowtether.EventLoginAccepted)[0]; e.Count != 3 || e.Duration < 2*time.Minute {
+		if e := j.of(snowtether.EventSuspensionEnded)[0]; e.Count != 3 || e.Duration < 2*time.Minute {
 			t.Errorf("accepted: %+v", e)
 		}
 	})

@@ -151,7 +151,7 @@ func hold(srv *snowtest.Server, pattern string) (release func()) {
 
 // polled runs use with a statement that the server has accepted and that is being
 // polled when its session ends.
-func polled(t *testing.T, way snowtest.End, use func(ctx context.Context, db *sql.DB) error, check func(srv *snowtest.Server, err error)) {
+func polled(t *testing.T, way snowtest.Refusal, use func(ctx context.Context, db *sql.DB) error, check func(srv *snowtest.Server, err error)) {
 	t.Helper()
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := pool(t, srv, 1, snowtether.WithResume(false))
@@ -183,7 +183,7 @@ func TestAcceptedStatementIsNotRunAgain(t *testing.T) {
 		})
 	}
 	t.Run("HTTP 401", func(t *testing.T) {
-		polled(t, snowtest.End{Status: 401}, func(ctx context.Context, db *sql.DB) error {
+		polled(t, snowtest.Refusal{Status: 401}, func(ctx context.Context, db *sql.DB) error {
 			_, err := db.ExecContext(ctx, insert)
 			return err
 		}, func(srv *snowtest.Server, err error) {
@@ -227,7 +227,7 @@ func TestCallersQueryIDChannelGetsItsID(t *testing.T) {
 	}
 	t.Run("while it runs, lost while polled", func(t *testing.T) {
 		var id string
-		polled(t, snowtest.End{Code: "390111"}, func(ctx context.Context, db *sql.DB) error {
+		polled(t, snowtest.Refusal{Code: "390111"}, func(ctx context.Context, db *sql.DB) error {
 			ids := make(chan string)
 			done := make(chan struct{})
 			go func() { id = <-ids; close(done) }()
@@ -347,7 +347,7 @@ func TestAsynchronousStatementIsNotRunAgain(t *testing.T) {
 		})
 	})
 	t.Run("session lost while it runs", func(t *testing.T) {
-		polled(t, snowtest.End{Renewal: "390114"}, func(ctx context.Context, db *sql.DB) error {
+		polled(t, snowtest.Refusal{Renewal: "390114"}, func(ctx context.Context, db *sql.DB) error {
 			res, err := db.ExecContext(gosnowflake.WithAsyncMode(ctx), insert)
 			if err != nil {
 				return err

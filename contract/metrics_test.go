@@ -344,7 +344,7 @@ func TestLoginsAndResumesAreSpans(t *testing.T) {
 			db, _ := connect(t, srv.Config(), snowtether.WithPoolName("nightly"))
 			mustPing(t, db) // no trace, no span
 			slowly(srv, "^INSERT", 5*time.Minute, nil, nil)
-			endAt(srv, snowtest.End{Code: "390111"}, 2*time.Minute)
+			endAt(srv, snowtest.Refusal{Code: "390111"}, 2*time.Minute)
 			if _, err := db.ExecContext(ctx, insert); err != nil {
 				t.Fatal(err)
 			}
@@ -390,7 +390,7 @@ func TestStatementThatFailsIsNoFailedResume(t *testing.T) {
 		db, _ := connect(t, srv.Config())
 		mustPing(t, db)
 		slowly(srv, "^INSERT", 5*time.Minute, nil, &snowtest.Error{Code: "001003", SQLState: "42000", Message: "syntax error in INSERT"})
-		endAt(srv, snowtest.End{Code: "390111"}, 2*time.Minute)
+		endAt(srv, snowtest.Refusal{Code: "390111"}, 2*time.Minute)
 		if _, err := db.ExecContext(trace.ContextWithSpan(t.Context(), &span{trail: tr}), insert); err == nil {
 			t.Fatal("it succeeded")
 		}

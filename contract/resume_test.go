@@ -35,7 +35,7 @@ func slowly(srv *snowtest.Server, pattern string, d time.Duration, res *snowtest
 }
 
 // endAt ends all sessions of the moment at these times from now.
-func endAt(srv *snowtest.Server, how snowtest.End, times ...time.Duration) {
+func endAt(srv *snowtest.Server, how snowtest.Refusal, times ...time.Duration) {
 	for _, d := range times {
 		time.AfterFunc(d, func() { srv.EndSessions(how) })
 	}

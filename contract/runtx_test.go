@@ -225,7 +225,7 @@ func TestRunTxRefusesBadInput(t *testing.T) {
 			"db and fn":          snowtether.RunInTx(t.Context(), (*sql.DB)(nil), nil, ok),
 			"RunInTx: db and fn": snowtether.RunInTx(t.Context(), nil, nil, ok),
 			"fn must":            snowtether.RunInTx(t.Context(), db, nil, nil),
-			"-1 attempts":        snowtether.RunInTx(t.Context(), db, nil, ok, snowtether.WithAttempts(-1)),
+			"-1 attempts":        snowtether.RunInTx(t.Context(), db, nil, ok, snowtether.WithTxAttempts(-1)),
 			"neither":            snowtether.RunTx(t.Context(), func(context.Context) (*sql.Tx, error) { return nil, nil }, ok),
 		} {
 			if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {

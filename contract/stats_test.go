@@ -38,7 +38,7 @@ func TestStatsCountWhatHappened(t *testing.T) {
 		srv.AbortSessions() // its life was about 30 minutes
 		mustPing(t, db)
 		time.Sleep(time.Hour)
-		srv.EndSessions(snowtest.End{Status: 401})
+		srv.EndSessions(snowtest.Refusal{Status: 401})
 		mustPing(t, db)
 		at := time.Now()
 		synctest.Wait() // for the log-out of the old session

@@ -257,7 +257,7 @@ func (e event) Details() string {
 		add(e.Duration != 0, "for %s", e.Duration)
 	case snowtether.EventPingsLate:
 		add(e.Duration != 0, "not asked for %s", e.Duration)
-	case snowtether.EventOutageOver, snowtether.EventLoginAccepted, snowtether.EventPacingOver, snowtether.EventPingsInTime:
+	case snowtether.EventOutageEnded, snowtether.EventSuspensionEnded, snowtether.EventPacingEnded, snowtether.EventPingsInTime:
 		add(e.Duration != 0, "lasted %s", e.Duration)
 	default:
 		add(e.Duration != 0, "took %s", e.Duration)

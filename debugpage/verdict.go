@@ -213,11 +213,11 @@ func overcome(s snowtether.Snapshot) string {
 		}
 		from, to := clock(s.Time, e.Time.Add(-e.Duration), "15:04"), at(s, e.Time, "15:04")
 		switch e.Kind {
-		case snowtether.EventOutageOver:
+		case snowtether.EventOutageEnded:
 			return fmt.Sprintf("Snowflake could not be reached from %s to %s", from, to)
-		case snowtether.EventLoginAccepted:
+		case snowtether.EventSuspensionEnded:
 			return fmt.Sprintf("Logins were refused from %s to %s", from, to)
-		case snowtether.EventPacingOver:
+		case snowtether.EventPacingEnded:
 			return fmt.Sprintf("From %s to %s sessions ended before they could be used", from, to)
 		case snowtether.EventPingsInTime:
 			return fmt.Sprintf("From %s to %s idle sessions were asked too late whether they are alive", from, to)

@@ -104,16 +104,6 @@ func (s *Server) FaultOnce(fn func(*Request) (Fault, bool)) { s.controls.add(fn,
 // [Server.FaultOnce] for what fn may do.
 func (s *Server) FaultAlways(fn func(*Request) (Fault, bool)) { s.controls.add(fn, true) }
 
-// Control is FaultOnce, unless fn calls KeepControl.
-//
-// Deprecated: use [Server.FaultOnce]. This name goes with 0.1.0.
-func (s *Server) Control(fn func(*Request) (Fault, bool)) { s.FaultOnce(fn) }
-
-// KeepControl keeps the function that calls it, although that function returns true.
-//
-// Deprecated: use [Server.FaultAlways]. This name goes with 0.1.0.
-func (s *Server) KeepControl() { s.controls.keep = true }
-
 func (c *controls) add(fn func(*Request) (Fault, bool), always bool) {
 	if fn == nil {
 		return

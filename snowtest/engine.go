@@ -16,7 +16,7 @@ type Engine interface {
 	// OpenSession is called at each login with good credentials. An error refuses
 	// the login, as one of Run fails a statement. The context ends when the server
 	// is closed.
-	OpenSession(ctx context.Context, info SessionInfo) (EngineSession, error)
+	OpenSession(ctx context.Context, info SessionConfig) (EngineSession, error)
 	// Close is called once, after the last session was closed.
 	Close() error
 }
@@ -34,8 +34,9 @@ type EngineSession interface {
 	Close() error
 }
 
-// SessionInfo says who logged in, and with which defaults.
-type SessionInfo struct {
+// A SessionConfig is what a login asks for: who logged in, and with which defaults. Names
+// are as the login sent them; an empty one is the account's default.
+type SessionConfig struct {
 	ID         int64
 	User       string
 	Role       string

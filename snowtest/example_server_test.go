@@ -69,7 +69,7 @@ func ExampleServer_EndSessions() {
 	defer db.Close()
 
 	fmt.Println(db.Ping())
-	srv.EndSessions(snowtest.End{Status: 401})
+	srv.EndSessions(snowtest.Refusal{Status: 401})
 	var se *gosnowflake.SnowflakeError
 	fmt.Println(errors.As(db.Ping(), &se), se.Number)
 	// Output:
@@ -174,7 +174,7 @@ func ExampleWithEngine() {
 
 type echo struct{}
 
-func (echo) OpenSession(_ context.Context, info snowtest.SessionInfo) (snowtest.EngineSession, error) {
+func (echo) OpenSession(_ context.Context, info snowtest.SessionConfig) (snowtest.EngineSession, error) {
 	return echoSession{info.User}, nil
 }
 func (echo) Close() error { return nil }

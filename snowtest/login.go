@@ -64,7 +64,7 @@ func (s *Server) logIn(in *incoming) *reply {
 	ses.id = s.lastSession
 	s.mu.Unlock()
 
-	engine, err := s.engine.OpenSession(s.base, SessionInfo{
+	engine, err := s.engine.OpenSession(s.base, SessionConfig{
 		ID: ses.id, User: ses.user, Role: ses.role, Database: ses.database,
 		Schema: ses.schema, Warehouse: ses.wh, Parameters: text,
 	})

@@ -46,9 +46,6 @@ type rule struct {
 // Statements of several sessions are answered at the same time.
 type HandlerFunc func(ctx context.Context, st *Statement) (*Result, error)
 
-// NewScript makes an empty script.
-func NewScript() *Script { return &Script{} }
-
 // Handle registers an answer for statements that match the regular expression,
 // wherever in their text and whatever the case. Of several that match, the one
 // registered last answers. Handle panics if the pattern does not compile.
@@ -60,7 +57,7 @@ func (s *Script) Handle(pattern string, h HandlerFunc) {
 }
 
 // OpenSession is called by the server.
-func (s *Script) OpenSession(_ context.Context, info SessionInfo) (EngineSession, error) {
+func (s *Script) OpenSession(_ context.Context, info SessionConfig) (EngineSession, error) {
 	return &scriptSession{script: s, id: info.ID}, nil
 }
 

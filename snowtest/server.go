@@ -76,7 +76,7 @@ func Start(opts ...Option) (*Server, error) {
 		return nil, err
 	}
 	if o.engine == nil {
-		o.engine = NewScript()
+		o.engine = new(Script)
 	}
 	const detection = "SNOWFLAKE_DISABLE_PLATFORM_DETECTION"
 	if _, set := os.LookupEnv(detection); !set {
@@ -199,7 +199,7 @@ func (s *Server) Close() error {
 		s.transport.CloseIdleConnections()
 	}
 	s.conns.open.Wait()
-	s.EndSessions(End{Code: codeSessionGone})
+	s.EndSessions(Refusal{Code: codeSessionGone})
 	s.work.Wait()
 	s.closeErr = errors.Join(err, s.engine.Close(), s.spill.close(), s.secured.forget())
 	return s.closeErr

@@ -294,7 +294,7 @@ func (e *slowEngine) note(text string) {
 	e.notes = append(e.notes, text)
 }
 
-func (e *slowEngine) OpenSession(context.Context, snowtest.SessionInfo) (snowtest.EngineSession, error) {
+func (e *slowEngine) OpenSession(context.Context, snowtest.SessionConfig) (snowtest.EngineSession, error) {
 	return slowSession{e}, nil
 }
 
@@ -337,7 +337,7 @@ func TestCloseWaitsForStatementsThenSessionsThenTheEngine(t *testing.T) {
 }
 
 func TestHandlePanicsWithAnotherEngine(t *testing.T) {
-	srv := snowtest.New(t, snowtest.WithEngine(struct{ snowtest.Engine }{snowtest.NewScript()}))
+	srv := snowtest.New(t, snowtest.WithEngine(struct{ snowtest.Engine }{new(snowtest.Script)}))
 	defer func() {
 		if text, _ := recover().(string); !strings.Contains(text, "Script") {
 			t.Errorf("the panic does not say why: %q", text)

@@ -27,9 +27,9 @@ var refusals = map[string]string{
 	codeMasterExpired:  "Authentication token has expired.  The user must authenticate again.",
 }
 
-// End says how the server refuses what comes from a session that it ended. The
-// zero value is End{Code: "390111"}.
-type End struct {
+// A Refusal says how the server refuses the requests of a session that it has ended: one
+// of the three is set. The zero value is Refusal{Code: "390111"}.
+type Refusal struct {
 	Code    string // requests are refused at once with this code
 	Status  int    // requests are answered with this HTTP status
 	Renewal string // requests are refused with 390112, and the renewal then with this code
@@ -51,18 +51,18 @@ func (s *Server) ExpireSessionTokens(ids ...int64) {
 // the session: the next request is refused with 390112 and the renewal with
 // 390114.
 func (s *Server) ExpireMasterTokens(ids ...int64) {
-	s.EndSessions(End{Renewal: codeMasterExpired}, ids...)
+	s.EndSessions(Refusal{Renewal: codeMasterExpired}, ids...)
 }
 
 // AbortSessions ends these sessions (all open ones if none is named) as an
 // administrator does: their requests are refused with 390111 from now on.
-func (s *Server) AbortSessions(ids ...int64) { s.EndSessions(End{Code: codeSessionGone}, ids...) }
+func (s *Server) AbortSessions(ids ...int64) { s.EndSessions(Refusal{Code: codeSessionGone}, ids...) }
 
 // EndSessions ends these sessions (all open ones if none is named). A running
 // statement goes on, unless [WithCancelOnEnd] says otherwise; the open transaction is rolled back when it is done, or later: see
 // [WithDetachedTransactions].
-func (s *Server) EndSessions(how End, ids ...int64) {
-	if how == (End{}) {
+func (s *Server) EndSessions(how Refusal, ids ...int64) {
+	if how == (Refusal{}) {
 		how.Code = codeSessionGone
 	}
 	s.mu.Lock()
@@ -125,7 +125,7 @@ type session struct {
 	running  int                 // statements accepted and not done
 	requests map[string][]*query // by request ID
 	tx       *transaction
-	ended    *End
+	ended    *Refusal
 
 	begun int64 // transactions
 
@@ -198,9 +198,9 @@ func (s *Server) sweep(now time.Time) {
 		old := s.maxLife > 0 && now.Sub(ses.opened) >= s.maxLife
 		switch {
 		case idle || old:
-			s.end(ses, End{Code: codeSessionGone}, s.detached > 0)
+			s.end(ses, Refusal{Code: codeSessionGone}, s.detached > 0)
 		case !ses.token.valid(now) && !ses.master.valid(now):
-			s.end(ses, End{Renewal: codeMasterExpired}, s.detached > 0)
+			s.end(ses, Refusal{Renewal: codeMasterExpired}, s.detached > 0)
 		}
 	}
 }
@@ -210,7 +210,7 @@ func (s *Server) sweep(now time.Time) {
 // session leaves its transaction detached, when that is over.
 // The channel is closed then; it is nil if that may take as long as a statement, or as a
 // detached transaction.
-func (s *Server) end(ses *session, how End, detach bool) <-chan struct{} {
+func (s *Server) end(ses *session, how Refusal, detach bool) <-chan struct{} {
 	if ses.ended != nil {
 		return nil
 	}
@@ -255,7 +255,7 @@ func (s *Server) authorize(r *http.Request) (*session, *reply) {
 	case t == nil || t.master:
 		return nil, unauthorized(codeSessionUnknown)
 	case t.session.ended != nil:
-		return nil, t.session.ended.refusal(false)
+		return nil, t.session.ended.answer(false)
 	case !t.valid(now):
 		return nil, refuse(codeSessionExpired, "")
 	}
@@ -263,7 +263,7 @@ func (s *Server) authorize(r *http.Request) (*session, *reply) {
 	return t.session, nil
 }
 
-func (e *End) refusal(renewal bool) *reply {
+func (e *Refusal) answer(renewal bool) *reply {
 	switch {
 	case renewal && e.Renewal != "":
 		return refuse(e.Renewal, "")
@@ -320,7 +320,7 @@ func (s *Server) renew(r *http.Request) *reply {
 	case t == nil || !t.master:
 		return refuse(codeSessionGone, "")
 	case t.session.ended != nil:
-		return t.session.ended.refusal(true)
+		return t.session.ended.answer(true)
 	case !t.valid(now):
 		return refuse(codeMasterExpired, "")
 	}
@@ -367,7 +367,7 @@ func (s *Server) logout(r *http.Request) *reply {
 	}
 	s.stats.Logouts++
 	s.cancelAll(ses)
-	done := s.end(ses, End{Code: codeSessionGone}, false)
+	done := s.end(ses, Refusal{Code: codeSessionGone}, false)
 	s.mu.Unlock()
 	if done != nil {
 		<-done

@@ -86,8 +86,8 @@ func TestTokenLogin(t *testing.T) {
 }
 
 func TestLoginTellsTheSessionsDefaults(t *testing.T) {
-	infos := make(chan snowtest.SessionInfo, 1)
-	srv := snowtest.New(t, snowtest.WithEngine(openHook{snowtest.NewScript(), infos}),
+	infos := make(chan snowtest.SessionConfig, 1)
+	srv := snowtest.New(t, snowtest.WithEngine(openHook{new(snowtest.Script), infos}),
 		snowtest.WithDatabase("d", "s"), snowtest.WithWarehouse("w"), snowtest.WithRole("r"))
 	value := "tag"
 	db := open(t, srv, func(c *gosnowflake.Config) {
@@ -124,22 +124,22 @@ func TestLoginAnswersWithTheSessionsParameters(t *testing.T) {
 
 type openHook struct {
 	snowtest.Engine
-	infos chan snowtest.SessionInfo
+	infos chan snowtest.SessionConfig
 }
 
-func (h openHook) OpenSession(ctx context.Context, info snowtest.SessionInfo) (snowtest.EngineSession, error) {
+func (h openHook) OpenSession(ctx context.Context, info snowtest.SessionConfig) (snowtest.EngineSession, error) {
 	h.infos <- info
 	return h.Engine.OpenSession(ctx, info)
 }
 
 func TestEngineThatRefusesASessionFailsTheLogin(t *testing.T) {
-	srv := snowtest.New(t, snowtest.WithEngine(refusing{snowtest.NewScript()}))
+	srv := snowtest.New(t, snowtest.WithEngine(refusing{new(snowtest.Script)}))
 	wantCode(t, open(t, srv).PingContext(t.Context()), 390422)
 }
 
 type refusing struct{ snowtest.Engine }
 
-func (refusing) OpenSession(context.Context, snowtest.SessionInfo) (snowtest.EngineSession, error) {
+func (refusing) OpenSession(context.Context, snowtest.SessionConfig) (snowtest.EngineSession, error) {
 	return nil, &snowtest.Error{Code: "390422", Message: "Incoming request is not allowed to access Snowflake."}
 }
 
@@ -296,15 +296,15 @@ func TestAbortedSessionIsGone(t *testing.T) {
 func TestEndedSessionsAreRefusedAsAsked(t *testing.T) {
 	for _, test := range []struct {
 		name string
-		end  snowtest.End
+		end  snowtest.Refusal
 		want int
 	}{
-		{"the zero value", snowtest.End{}, 390111},
-		{"code 390104, which comes with HTTP 401", snowtest.End{Code: "390104"}, gosnowflake.ErrFailedToPostQuery},
-		{"code 390114 at once", snowtest.End{Code: "390114"}, 390114},
-		{"HTTP status", snowtest.End{Status: http.StatusUnauthorized}, gosnowflake.ErrFailedToPostQuery},
-		{"refused renewal", snowtest.End{Renewal: "390114"}, 390114},
-		{"renewal refused with another code", snowtest.End{Renewal: "390111"}, 390111},
+		{"the zero value", snowtest.Refusal{}, 390111},
+		{"code 390104, which comes with HTTP 401", snowtest.Refusal{Code: "390104"}, gosnowflake.ErrFailedToPostQuery},
+		{"code 390114 at once", snowtest.Refusal{Code: "390114"}, 390114},
+		{"HTTP status", snowtest.Refusal{Status: http.StatusUnauthorized}, gosnowflake.ErrFailedToPostQuery},
+		{"refused renewal", snowtest.Refusal{Renewal: "390114"}, 390114},
+		{"renewal refused with another code", snowtest.Refusal{Renewal: "390111"}, 390111},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			srv := snowtest.New(t)

@@ -205,7 +205,7 @@ func slow(srv *snowtest.Server) {
 func TestEndOfASessionCancelsWhatRunsIfToldSo(t *testing.T) {
 	ends := map[string]func(srv *snowtest.Server){
 		"aborted": func(srv *snowtest.Server) { srv.AbortSessions() },
-		"401":     func(srv *snowtest.Server) { srv.EndSessions(snowtest.End{Status: 401}) },
+		"401":     func(srv *snowtest.Server) { srv.EndSessions(snowtest.Refusal{Status: 401}) },
 		"policy":  func(srv *snowtest.Server) { srv.Advance(2 * time.Hour) },
 		"expired": func(srv *snowtest.Server) { srv.ExpireMasterTokens() },
 	}

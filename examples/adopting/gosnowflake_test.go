@@ -223,14 +223,14 @@ type parameters struct {
 	last map[string]string
 }
 
-func (p *parameters) OpenSession(ctx context.Context, info snowtest.SessionInfo) (snowtest.EngineSession, error) {
+func (p *parameters) OpenSession(ctx context.Context, info snowtest.SessionConfig) (snowtest.EngineSession, error) {
 	p.last = info.Parameters
 	return p.Script.OpenSession(ctx, info)
 }
 
 // TestWayBack: the name, the parameters, and what stays.
 func TestWayBack(t *testing.T) {
-	engine := &parameters{Script: snowtest.NewScript()}
+	engine := &parameters{Script: new(snowtest.Script)}
 	srv := snowtest.New(t, snowtest.WithEngine(engine))
 	for driverName, sent := range map[string]bool{"snowtether": false, "snowflake": true} {
 		db, err := sql.Open(driverName, srv.DSN()+"&tetherIdlePing=4m")

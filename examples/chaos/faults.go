@@ -142,7 +142,7 @@ func forget(_ context.Context, srv *snowtest.Server) {
 		}
 	}
 	if len(ids) > 0 { // none would mean all
-		srv.EndSessions(snowtest.End{Status: 401}, ids...)
+		srv.EndSessions(snowtest.Refusal{Status: 401}, ids...)
 	}
 }
 

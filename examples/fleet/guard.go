@@ -125,7 +125,7 @@ func (g *Guard) Before(ctx context.Context, login snowtether.LoginAttempt) (time
 func (g *Guard) After(ctx context.Context, login snowtether.LoginAttempt, outcome snowtether.LoginOutcome) {
 	how := "unknown" // it was not reached, or was too busy
 	switch outcome.Class {
-	case snowtether.ClassNone:
+	case "":
 		how = "accepted"
 	case snowtether.ClassPermanent, snowtether.ClassCredential:
 		how = "refused"

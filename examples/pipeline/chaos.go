@@ -26,7 +26,7 @@ var strikes = []struct {
 	{"all session tokens expire (390112)", func(s *snowtest.Server) { s.ExpireSessionTokens() }, snowtest.Fault{}},
 	{"it is carried out, a gateway answers HTTP 503, and all master tokens expire", func(s *snowtest.Server) { s.ExpireMasterTokens() },
 		snowtest.Fault{Run: true, Status: 503}},
-	{"a gateway forgets all sessions (HTTP 401)", func(s *snowtest.Server) { s.EndSessions(snowtest.End{Status: 401}) }, snowtest.Fault{}},
+	{"a gateway forgets all sessions (HTTP 401)", func(s *snowtest.Server) { s.EndSessions(snowtest.Refusal{Status: 401}) }, snowtest.Fault{}},
 }
 
 // intervals say which statements are struck: of each kind the first, and then

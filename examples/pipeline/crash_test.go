@@ -121,7 +121,7 @@ type lateEngine struct {
 	second  func() // called when another one like UPDATE pipeline_turn is about to run
 }
 
-func (e *lateEngine) OpenSession(ctx context.Context, info snowtest.SessionInfo) (snowtest.EngineSession, error) {
+func (e *lateEngine) OpenSession(ctx context.Context, info snowtest.SessionConfig) (snowtest.EngineSession, error) {
 	s, err := e.Engine.OpenSession(ctx, info)
 	return lateSession{s, e}, err
 }

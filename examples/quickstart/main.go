@@ -184,7 +184,7 @@ func (j job) do(ctx context.Context, driver, dsn string, srv *snowtest.Server) (
 	table := schema + ".weather"
 	_, err = admin.ExecContext(ctx, "CREATE TRANSIENT SCHEMA "+schema)
 	switch snowtether.Classify(err) {
-	case snowtether.ClassNone, snowtether.ClassContext, snowtether.ClassInDoubt:
+	case "", snowtether.ClassContext, snowtether.ClassInDoubt:
 		// It was created, or may have been. After Ctrl-C ctx has ended.
 		defer func() {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
@@ -237,8 +237,8 @@ var waves = []struct {
 	{"all session tokens expire (390112), a renewal helps", func(s *snowtest.Server) { s.ExpireSessionTokens() }},
 	{"all master tokens expire (390114)", func(s *snowtest.Server) { s.ExpireMasterTokens() }},
 	{"an administrator aborts all sessions (390111)", func(s *snowtest.Server) { s.AbortSessions() }},
-	{"a gateway forgets all sessions (HTTP 401)", func(s *snowtest.Server) { s.EndSessions(snowtest.End{Status: 401}) }},
-	{"the server forgets all sessions (390104)", func(s *snowtest.Server) { s.EndSessions(snowtest.End{Code: "390104"}) }},
+	{"a gateway forgets all sessions (HTTP 401)", func(s *snowtest.Server) { s.EndSessions(snowtest.Refusal{Status: 401}) }},
+	{"the server forgets all sessions (390104)", func(s *snowtest.Server) { s.EndSessions(snowtest.Refusal{Code: "390104"}) }},
 }
 
 // storm ends sessions until it is stopped, and then says how often. It waits

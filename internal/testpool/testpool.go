@@ -67,18 +67,18 @@ func WithoutLoad() snowtether.Option { return fortest.WithoutLoad().(snowtether.
 // A Way is one in which a session ends.
 type Way struct {
 	Name   string
-	End    snowtest.End
+	End    snowtest.Refusal
 	Logins int // that a session costs
 }
 
 // Ways are the ways in which a session ends, as gosnowflake meets them.
 var Ways = []Way{
-	{"390112, renewed", snowtest.End{}, 0},
-	{"390112 then 390114", snowtest.End{Renewal: "390114"}, 1},
-	{"390114", snowtest.End{Code: "390114"}, 1},
-	{"390111", snowtest.End{Code: "390111"}, 1},
-	{"390104", snowtest.End{Code: "390104"}, 1},
-	{"HTTP 401", snowtest.End{Status: 401}, 1},
+	{"390112, renewed", snowtest.Refusal{}, 0},
+	{"390112 then 390114", snowtest.Refusal{Renewal: "390114"}, 1},
+	{"390114", snowtest.Refusal{Code: "390114"}, 1},
+	{"390111", snowtest.Refusal{Code: "390111"}, 1},
+	{"390104", snowtest.Refusal{Code: "390104"}, 1},
+	{"HTTP 401", snowtest.Refusal{Status: 401}, 1},
 }
 
 // A Use is one way in which a program uses a pool; i tells its calls apart.

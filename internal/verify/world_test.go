@@ -65,7 +65,7 @@ type engine struct {
 	w *world
 }
 
-func (e engine) OpenSession(ctx context.Context, info snowtest.SessionInfo) (snowtest.EngineSession, error) {
+func (e engine) OpenSession(ctx context.Context, info snowtest.SessionConfig) (snowtest.EngineSession, error) {
 	e.w.mu.Lock()
 	e.w.sessions[info.ID] = strings.ToUpper(info.User)
 	e.w.mu.Unlock()
@@ -101,7 +101,7 @@ func honest() []snowtest.Option {
 
 func newWorld(t *testing.T, opts ...snowtest.Option) *world {
 	w := &world{t: t, ctx: t.Context(), users: map[string]*user{}, roles: map[string]string{}, sessions: map[int64]string{}, last: map[int64]string{}, codes: map[string]string{}}
-	script := snowtest.NewScript()
+	script := new(snowtest.Script)
 	w.srv = snowtest.New(t, append(opts, snowtest.InMemory(), snowtest.WithEngine(engine{script, w}), snowtest.WithLogins(w.check))...)
 	w.users[strings.ToUpper(w.srv.User())] = &user{password: w.srv.Password()}
 	w.users[admin] = &user{password: "admin's-Passw0rd"}

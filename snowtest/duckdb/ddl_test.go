@@ -209,7 +209,7 @@ func TestWithPathKeepsOneDatabase(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := e.OpenSession(context.Background(), snowtest.SessionInfo{ID: 1})
+		s, err := e.OpenSession(context.Background(), snowtest.SessionConfig{ID: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -221,7 +221,7 @@ func TestWithPathKeepsOneDatabase(t *testing.T) {
 		c.want("SELECT id, v[0]::INT FROM t", "1|1")
 		c.want("SELECT h FROM w", "0.500000")
 		c.wantCode("CREATE DATABASE other", "000002/0A000")
-		if _, err := e.OpenSession(context.Background(), snowtest.SessionInfo{ID: 2, Database: "other"}); code(err) != "002003/02000" {
+		if _, err := e.OpenSession(context.Background(), snowtest.SessionConfig{ID: 2, Database: "other"}); code(err) != "002003/02000" {
 			t.Errorf("another database: %v", err)
 		}
 		if err := s.Close(); err != nil {

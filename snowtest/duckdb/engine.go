@@ -138,7 +138,7 @@ func (e *Engine) Close() error {
 // OpenSession opens a DuckDB connection. The database and the schema of the
 // login are created if they do not exist, so that a test need not begin with
 // CREATE DATABASE; without any, the session uses SNOWTEST.PUBLIC.
-func (e *Engine) OpenSession(ctx context.Context, info snowtest.SessionInfo) (snowtest.EngineSession, error) {
+func (e *Engine) OpenSession(ctx context.Context, info snowtest.SessionConfig) (snowtest.EngineSession, error) {
 	s := &session{
 		e: e, info: info,
 		role: sqltext.Fold(info.Role), warehouse: sqltext.Fold(info.Warehouse),

@@ -37,7 +37,7 @@ var sessions int64
 func open(t testing.TB, e *duckdb.Engine, params ...string) *client {
 	t.Helper()
 	sessions++
-	info := snowtest.SessionInfo{ID: sessions, User: "tester", Role: "sysadmin", Database: "db", Schema: "public", Warehouse: "wh", Parameters: map[string]string{}}
+	info := snowtest.SessionConfig{ID: sessions, User: "tester", Role: "sysadmin", Database: "db", Schema: "public", Warehouse: "wh", Parameters: map[string]string{}}
 	for _, p := range params {
 		k, v, _ := strings.Cut(p, "=")
 		info.Parameters[k] = v

@@ -16,7 +16,7 @@ import (
 type session struct {
 	e    *Engine
 	conn *duck.Conn
-	info snowtest.SessionInfo
+	info snowtest.SessionConfig
 
 	database, schema, role, warehouse string
 

@@ -66,7 +66,7 @@ func TestCloseRollsBackAndDropsTemporaryTables(t *testing.T) {
 	e := newEngine(t)
 	c := open(t, e)
 	c.run("CREATE TABLE t (a INT)")
-	s, err := e.OpenSession(context.Background(), snowtest.SessionInfo{ID: 99, Database: "DB"})
+	s, err := e.OpenSession(context.Background(), snowtest.SessionConfig{ID: 99, Database: "DB"})
 	if err != nil {
 		t.Fatal(err)
 	}

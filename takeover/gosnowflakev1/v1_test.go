@@ -144,7 +144,7 @@ type seen struct {
 	params map[string]string
 }
 
-func (s *seen) OpenSession(ctx context.Context, info snowtest.SessionInfo) (snowtest.EngineSession, error) {
+func (s *seen) OpenSession(ctx context.Context, info snowtest.SessionConfig) (snowtest.EngineSession, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.params = info.Parameters
@@ -153,7 +153,7 @@ func (s *seen) OpenSession(ctx context.Context, info snowtest.SessionInfo) (snow
 
 // The tether… parameters are obeyed, and neither v1 nor Snowflake sees them. Heartbeats are on.
 func TestTetherParametersAreTakenOutOfTheDSN(t *testing.T) {
-	engine := &seen{Script: snowtest.NewScript()}
+	engine := &seen{Script: new(snowtest.Script)}
 	srv := snowtest.New(t, snowtest.WithEngine(engine))
 	db := open(t, srv, "&query_tag=q&tetherPoolName=imports&tetherHeartbeat=15m")
 	connector, err := snowtether.ConnectorOf(db)
