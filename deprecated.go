@@ -2,7 +2,7 @@ package snowtether
 
 // This file has the names of before 0.1.0, which goes without them: RELEASING.md.
 
-// The class of no error.
+// ClassNone is the class of no error.
 //
 // Deprecated: compare with "". This name goes with 0.1.0.
 const ClassNone Class = ""

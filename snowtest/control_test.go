@@ -57,12 +57,12 @@ func TestFaultAlwaysIsForEveryRequest(t *testing.T) {
 func TestControlIsForOneRequestUnlessItIsKept(t *testing.T) {
 	srv := snowtest.New(t)
 	kept := true
-	srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) { //lint:ignore SA1019 it is what is tested
+	srv.Control(func(req *snowtest.Request) (snowtest.Fault, bool) {
 		if req.Kind != snowtest.RequestQuery {
 			return snowtest.Fault{}, false
 		}
 		if kept {
-			srv.KeepControl() //lint:ignore SA1019 it is what is tested
+			srv.KeepControl()
 		}
 		kept = false
 		return snowtest.Fault{Code: "000603"}, true
