@@ -373,7 +373,7 @@ func (e *SessionError) Error() string {
 	case e.Class == ClassSessionLost:
 		what = "session lost; the statement did not run and can be run again"
 	case e.Class == ClassCredential || e.Class == ClassPermanent:
-		what = "the login was refused; it will be until something is changed"
+		what = "the login was refused, and will be until the credentials or the account change"
 	case e.Class == ClassContext && e.Op == "login":
 		what = "the context ended while a login was waited for; nothing was sent"
 	case errors.Is(e.Err, errShortUpload):

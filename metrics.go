@@ -44,7 +44,7 @@ var counted = []struct {
 	{EventRetired, "snowtether.sessions.retired", "{session}", "Sessions that were replaced ahead of their end."},
 	{EventRenewed, "snowtether.renewals", "{renewal}", "Session tokens that were renewed."},
 	{EventResumed, "snowtether.statements.resumed", "{statement}", "Accepted statements that were carried over to a new session."},
-	{EventInDoubt, "snowtether.statements.in_doubt", "{statement}", "Statements of which nobody knows whether they ran."},
+	{EventInDoubt, "snowtether.statements.in_doubt", "{statement}", "Statements that may or may not have run."},
 	{EventPingFailed, "snowtether.ping.failures", "{ping}", "Pings of idle sessions to which there was no answer."},
 	{EventOutageBegan, "snowtether.outages", "{outage}", "Times in which Snowflake could not be reached."},
 	{EventCloseTimedOut, "snowtether.close.timeouts", "{session}", "Sessions whose log-out did not end within its bound."},
