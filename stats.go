@@ -183,7 +183,13 @@ type Snapshot struct {
 	Sessions []SessionInfo // the oldest first
 	Gate     GateInfo
 	Stats    Stats
-	Events   []Event // the last 100, the oldest first, without Error
+
+	// Events are the last 100, and besides them what more recent ones do not displace:
+	// the statements in doubt of the last 24 hours and the warnings, the last 100 of
+	// each, and the newest event of each kind. The oldest comes first. They have no Error.
+	Events []Event
+
+	InDoubt InDoubtInfo
 }
 
 // A SessionState says how a session is.
@@ -228,11 +234,19 @@ type GateInfo struct {
 	Class    Class     // of the last failure
 }
 
+// InDoubtInfo counts the statements in doubt of a [Snapshot], also those that are no
+// longer among its Events.
+type InDoubtInfo struct {
+	Count int       // of the last 24 hours
+	Since time.Time // when the first of them failed; zero if there is none
+}
+
 // Snapshot reports the state of the connector now. It blocks nobody and sends
 // nothing to Snowflake.
 func (c *Connector) Snapshot() Snapshot {
 	now := c.settings.now()
-	s := Snapshot{Time: now, Pool: c.settings.poolName, Closed: c.stopped.Err() != nil, Sessions: c.survey(now), Gate: c.gate.info(now), Events: c.recent.list()}
+	s := Snapshot{Time: now, Pool: c.settings.poolName, Closed: c.stopped.Err() != nil, Sessions: c.survey(now), Gate: c.gate.info(now)}
+	s.Events, s.InDoubt = c.recent.list(now)
 	s.Stats = c.stats(s.Sessions)
 	return s
 }
@@ -273,33 +287,4 @@ func (s *session) info(now time.Time) SessionInfo {
 		info.TokenAge = elapsed(issued, now)
 	}
 	return info
-}
-
-// maxRecent is how many events a connector remembers.
-const maxRecent = 100
-
-// recent are the last events. It takes memory as they come.
-type recent struct {
-	mu     sync.Mutex
-	events []Event
-	next   int // where the next one goes once there are maxRecent
-}
-
-func (r *recent) add(e Event) {
-	e.Error, e.became = "", principal{}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.events) < maxRecent {
-		r.events = append(r.events, e)
-		return
-	}
-	r.events[r.next] = e
-	r.next = (r.next + 1) % maxRecent
-}
-
-// list returns the events, the oldest first.
-func (r *recent) list() []Event {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Concat(r.events[r.next:], r.events[:r.next])
 }

@@ -307,6 +307,76 @@ func TestSnapshotShowsTheGate(t *testing.T) {
 	})
 }
 
+// TestDoubtStaysUntilADayHasPassed: whatever happens to sessions meanwhile. Before, 64
+// sessions that expired together made the page green 2 s after a doubt.
+func TestDoubtStaysUntilADayHasPassed(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db, c := connect(t, srv.Config())
+		db.SetMaxIdleConns(64)
+		begun := time.Now()
+		doubt := func() {
+			once(srv, insert, snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
+			if _, err := db.ExecContext(t.Context(), insert); !errors.Is(err, snowtether.ErrInDoubt) {
+				t.Fatalf("the statement is not in doubt: %v", err)
+			}
+		}
+		doubt()
+		remembered := func() (n int) {
+			for _, e := range c.Snapshot().Events {
+				if e.Kind == snowtether.EventInDoubt {
+					n++
+				}
+			}
+			return n
+		}
+		for range 3 {
+			if err := snowtether.Warm(t.Context(), db, 64); err != nil {
+				t.Fatal(err)
+			}
+			srv.AbortSessions()
+		}
+		if s := c.Snapshot(); remembered() != 1 || s.InDoubt.Count != 1 || s.InDoubt.Since.Before(begun) || s.InDoubt.Since.After(begun.Add(time.Minute)) {
+			t.Errorf("after some hundred sessions %d in doubt, %+v", remembered(), s.InDoubt)
+		}
+		for range 120 {
+			doubt()
+		}
+		if got := c.Snapshot().InDoubt; remembered() != 100 || got.Count != 121 || got.Since.After(begun.Add(time.Minute)) {
+			t.Errorf("after 120 more %d in doubt, %+v", remembered(), got)
+		}
+		time.Sleep(24 * time.Hour)
+		if got := c.Snapshot().InDoubt; remembered() != 0 || got.Count != 0 || !got.Since.IsZero() {
+			t.Errorf("a day later %d in doubt, %+v", remembered(), got)
+		}
+	}, snowtest.AllowRepeats())
+}
+
+// TestWarningsAreNotDisplaced: by what the log has at Info or Debug. What ends a state
+// that a warning speaks of is remembered as long.
+func TestWarningsAreNotDisplaced(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db, c := connect(t, srv.Config())
+		outage(srv, time.Second, unavailable)
+		for range 100 {
+			mustPing(t, db)
+			srv.AbortSessions()
+		}
+		var kinds []snowtether.EventKind
+		var before time.Time
+		for _, e := range c.Snapshot().Events {
+			if kinds = append(kinds, e.Kind); e.Time.Before(before) {
+				t.Errorf("%s of %v comes after one of %v", e.Kind, e.Time, before)
+			}
+			before = e.Time
+		}
+		for _, kind := range []snowtether.EventKind{snowtether.EventOutageBegan, snowtether.EventOutageEnded} {
+			if n := len(kinds) - len(slices.DeleteFunc(slices.Clone(kinds), func(k snowtether.EventKind) bool { return k == kind })); n != 1 {
+				t.Errorf("%d events %s among %v", n, kind, kinds)
+			}
+		}
+	})
+}
+
 // TestSnapshotRemembersTheLast100Events: in their order, and as JSON, without the
 // texts of errors, which may name hosts.
 func TestSnapshotRemembersTheLast100Events(t *testing.T) {
@@ -317,7 +387,7 @@ func TestSnapshotRemembersTheLast100Events(t *testing.T) {
 		for i := range 40 {
 			mustPing(t, db)
 			synctest.Wait()
-			if got, want := len(c.Snapshot().Events), min(len(j.events), 100); got != want {
+			if got, want := len(c.Snapshot().Events), min(len(j.events), 100); got < want || got > want+25 {
 				t.Fatalf("%d of %d events after %d sessions", got, want, i+1)
 			}
 			srv.AbortSessions()
@@ -329,7 +399,8 @@ func TestSnapshotRemembersTheLast100Events(t *testing.T) {
 			e.Error = ""
 			last[e] = true
 		}
-		for i, e := range c.Snapshot().Events {
+		events := c.Snapshot().Events
+		for i, e := range events[len(events)-100:] { // before them are those that stay longer
 			if !last[e] {
 				t.Errorf("event %d is %+v, which is none of the last", i, e)
 			}

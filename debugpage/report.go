@@ -30,6 +30,7 @@ type pool struct {
 	Gate     gate      `json:"gate"`
 	Counts   counts    `json:"counts"`
 	Events   []event   `json:"events"`
+	InDoubt  doubts    `json:"in_doubt,omitzero"`
 
 	now time.Time
 }
@@ -49,6 +50,11 @@ type gate struct {
 	Failures int                  `json:"failures"`
 	Code     int                  `json:"code,omitzero"`
 	Class    snowtether.Class     `json:"class,omitzero"`
+}
+
+type doubts struct {
+	Count int       `json:"count"`
+	Since time.Time `json:"since"`
 }
 
 type counts struct {
@@ -99,6 +105,7 @@ func newPool(s snowtether.Snapshot) pool {
 		Sessions: make([]session, len(s.Sessions)),
 		Gate:     gate{s.Gate.State, utc(s.Gate.Since), utc(s.Gate.Until), s.Gate.Failures, s.Gate.Code, s.Gate.Class},
 		Events:   make([]event, len(s.Events)),
+		InDoubt:  doubts{s.InDoubt.Count, utc(s.InDoubt.Since)},
 		Counts: counts{
 			Open: n.Open, Idle: n.Idle, Suspect: n.Suspect,
 			Logins: n.Logins, LoginFailures: n.LoginFailures, LoginFailuresByClass: n.LoginFailuresByClass, Suspensions: n.Suspensions,

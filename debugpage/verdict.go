@@ -192,7 +192,7 @@ func inDoubt(s snowtether.Snapshot) string {
 	if which != "" {
 		which = ", query " + which
 	}
-	switch n {
+	switch n = max(n, s.InDoubt.Count); n {
 	case 0:
 		return ""
 	case 1:

@@ -1,0 +1,120 @@
+package snowtether
+
+import (
+	"cmp"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+)
+
+// This file is what a connector remembers of its events, for Snapshot. What needs a
+// person is not displaced by what does not: a pool whose sessions all expire has hundreds
+// of events in a second.
+
+// How much is remembered. A statement is spoken of for as long as Snowflake keeps its
+// result.
+const (
+	maxRecent = 100
+	doubtFor  = 24 * time.Hour
+)
+
+// recent are the last events. It takes memory as they come.
+type recent struct {
+	mu      sync.Mutex
+	taken   int  // events so far
+	all     ring // of whatever kind
+	grave   ring // those that the log has as warnings
+	doubts  ring // statements in doubt, which are in no other
+	newest  map[EventKind]kept
+	dropped InDoubtInfo // doubts that newer ones have displaced
+	lastOut time.Time   // when the last of them failed
+}
+
+// A kept event is one with its place among the others.
+type kept struct {
+	place int
+	Event
+}
+
+// A ring keeps the last maxRecent events.
+type ring struct {
+	events []kept
+	next   int // where the next one goes once there are maxRecent
+}
+
+// add puts an event into the ring, and returns the one that had its place.
+func (r *ring) add(e kept) (out Event, full bool) {
+	if full = len(r.events) == maxRecent; !full {
+		r.events = append(r.events, e)
+		return out, false
+	}
+	out, r.events[r.next] = r.events[r.next].Event, e
+	r.next = (r.next + 1) % maxRecent
+	return out, true
+}
+
+func (r *recent) add(e Event) {
+	e.Error, e.became = "", principal{}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.taken++
+	k := kept{r.taken, e}
+	if e.Kind == EventInDoubt {
+		if out, full := r.doubts.add(k); full {
+			r.drop(out)
+		}
+		return
+	}
+	r.all.add(k)
+	if lines[e.Kind].level >= slog.LevelWarn && !e.again {
+		r.grave.add(k)
+	}
+	if r.newest == nil {
+		r.newest = make(map[EventKind]kept)
+	}
+	r.newest[e.Kind] = k
+}
+
+// drop counts a statement in doubt for which there is no room any more.
+func (r *recent) drop(e Event) {
+	if e.Time.Sub(r.lastOut) >= doubtFor {
+		r.dropped = InDoubtInfo{Since: e.Time}
+	}
+	r.dropped.Count++
+	r.lastOut = e.Time
+}
+
+// list returns the events, the oldest first, and counts the statements in doubt.
+func (r *recent) list(now time.Time) (events []Event, doubts InDoubtInfo) {
+	r.mu.Lock()
+	all := slices.Concat(r.all.events, r.grave.events)
+	for _, k := range r.newest {
+		all = append(all, k)
+	}
+	if now.Sub(r.lastOut) < doubtFor {
+		doubts = r.dropped
+	}
+	for _, k := range slices.Concat(r.doubts.events[r.doubts.next:], r.doubts.events[:r.doubts.next]) {
+		if now.Sub(k.Time) < doubtFor {
+			all = append(all, k)
+			doubts.add(k.Time)
+		}
+	}
+	r.mu.Unlock()
+	slices.SortFunc(all, func(a, b kept) int { return cmp.Compare(a.place, b.place) })
+	all = slices.CompactFunc(all, func(a, b kept) bool { return a.place == b.place })
+	events = make([]Event, len(all))
+	for i, k := range all {
+		events[i] = k.Event
+	}
+	return events, doubts
+}
+
+// add counts a statement that failed at the given time, or later than those before it.
+func (d *InDoubtInfo) add(at time.Time) {
+	if d.Count == 0 {
+		d.Since = at
+	}
+	d.Count++
+}
