@@ -48,8 +48,8 @@
 //     connection that the caller holds, which is said once, or several times in a
 //     row. Nothing of it lasts: start again, with a transaction from its beginning.
 //   - [ErrInDoubt]: the statement may have run. Before running it again, look at
-//     the data, or look for [SessionError].QueryID in QUERY_HISTORY. RequestID is
-//     set if the caller gave gosnowflake one.
+//     the data, or look for [SessionError].QueryID in QUERY_HISTORY.
+//     [Event].Remedy says where to look.
 //   - [ErrLoginSuspended]: no login was tried, because the last one with the same
 //     credentials was refused.
 //   - The caller's context ended. The call returns at once; a statement under way

@@ -321,7 +321,7 @@ type SessionError struct {
 	Code      int    // Snowflake's number, or 0
 	SessionID int64  // of the session that failed, or 0
 	QueryID   string // of the statement, where it is known
-	RequestID string // of the statement, where the caller set one (gosnowflake.WithRequestID)
+	RequestID string // of the statement: the caller's (gosnowflake.WithRequestID), or the one it was sent with; empty where it is not known
 	InTx      bool   // a transaction was open: unless the error Is ErrInDoubt, the server has rolled it back, or will
 	Err       error  // the cause
 

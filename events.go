@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -31,7 +32,7 @@ const (
 	EventRetired          EventKind = "retired"           // OldSessionID, of Age, was replaced before a statement could meet its end, in Duration
 	EventResumed          EventKind = "resumed"           // the statement QueryID was carried over from OldSessionID, in Duration
 	EventStateLost        EventKind = "state_lost"        // a session was lost with State that had been set in it
-	EventInDoubt          EventKind = "in_doubt"          // it is not known whether a statement ran; QueryID if it has one
+	EventInDoubt          EventKind = "in_doubt"          // a statement, the Operation, may have run; QueryID or RequestID where it has one, see Event.Remedy
 	EventRowsUncounted    EventKind = "rows_uncounted"    // the INSERT QueryID counted Count rows fewer than were bound, where as many of them are NULL
 	EventPingFailed       EventKind = "ping_failed"       // an idle session could not be asked whether it is alive; the Attempt-th time in a row
 	EventPingsLate        EventKind = "pings_late"        // SessionID, one of Count idle sessions, is asked Duration after its last use or ping: later than WithIdlePing says
@@ -66,6 +67,8 @@ type Event struct {
 	Duration     time.Duration // how long it took, or will last
 	Age          time.Duration // of the session, or of the old one
 	QueryID      string        // of the statement
+	RequestID    string        // of the statement: what it was sent under
+	Operation    string        // "exec", "query", "commit", …: see SessionError.Op
 	State        string        // the kinds of session state that were lost, without values
 
 	// Error is the text of a failed login or ping, without the query strings of the
@@ -75,6 +78,31 @@ type Event struct {
 
 	became principal // whom the new session acts as, if a hook changed that
 	again  bool      // of a state that has been logged
+}
+
+// Remedy says in one line what somebody has to do about the event, or is empty. The log
+// has it as an attribute, and debugpage in its sentence.
+func (e Event) Remedy() string {
+	if e.Kind != EventInDoubt {
+		return ""
+	}
+	at := e.Time.UTC().Format("15:04 UTC")
+	switch session := e.inSession(); {
+	case e.QueryID != "" && e.Operation != "commit":
+		return fmt.Sprintf("look up query %s in QUERY_HISTORY: run the statement again only if it failed there", e.QueryID)
+	case e.Operation == "commit":
+		return fmt.Sprintf("look in QUERY_HISTORY for the COMMIT%s at about %s, and at what the transaction should have changed; run the transaction again only if nothing of it is there", session, at)
+	case session != "":
+		return fmt.Sprintf("look in QUERY_HISTORY for what ran%s at about %s, and at what the statement should have changed; run it again only if nothing of it is there", session, at)
+	}
+	return "look at what the statement should have changed; run it again only if nothing of it is there"
+}
+
+func (e Event) inSession() string {
+	if e.SessionID == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" in session %d", e.SessionID)
 }
 
 // The keys of the log lines' attributes. docs/observability.md has what they mean.
@@ -91,6 +119,9 @@ const (
 	keyTokenAge   = "token_age"
 	keyUnasked    = "unasked"
 	keyQuery      = "query_id"
+	keyRequest    = "request_id"
+	keyOperation  = "operation"
+	keyRemedy     = "remedy"
 	keyAttempt    = "attempt"
 	keyAttempts   = "attempts"
 	keySessions   = "sessions"
@@ -120,7 +151,7 @@ var lines = map[EventKind]line{
 	EventRetired:          {slog.LevelInfo, "snowtether: session was replaced before a statement could meet its end; nothing needs doing", keyLogin, ""},
 	EventResumed:          {slog.LevelInfo, "snowtether: a running statement was carried over to a new session; nothing needs doing", keyTook, ""},
 	EventStateLost:        {slog.LevelWarn, "snowtether: a session was lost with state that had been set in it; set it again where it matters", "", ""},
-	EventInDoubt:          {slog.LevelWarn, "snowtether: a statement's outcome is not known", "", ""},
+	EventInDoubt:          {slog.LevelWarn, "snowtether: a statement failed and may have run; look before it is run again", "", ""},
 	EventRowsUncounted:    {slog.LevelWarn, "snowtether: an INSERT of array binds counted fewer rows than were bound, and so many of them are NULL; look whether they arrived", "", keyRows},
 	EventPingFailed:       {slog.LevelDebug, "snowtether: an idle session could not be asked whether it is alive", "", ""},
 	EventPingsLate:        {slog.LevelWarn, "snowtether: idle sessions are asked too late whether they are alive, and may end; make the interval of WithIdlePing longer if the session policy allows it, or keep fewer connections idle", keyUnasked, keySessions},
@@ -223,11 +254,16 @@ func (c *Connector) write(ctx context.Context, e Event) {
 	add(e.SessionID != 0, slog.Int64(keySession, e.SessionID))
 	add(e.Age != 0, slog.Duration(keyAge, e.Age.Round(time.Millisecond)))
 	add(l.duration != "", slog.Duration(l.duration, e.Duration.Round(time.Millisecond)))
+	add(e.Operation != "", slog.String(keyOperation, e.Operation))
 	add(e.QueryID != "", slog.String(keyQuery, e.QueryID))
+	add(e.RequestID != "", slog.String(keyRequest, e.RequestID))
 	add(e.State != "", slog.String(keyState, e.State))
 	add(e.Attempt != 0, slog.Int(keyAttempt, e.Attempt))
 	add(l.count != "", slog.Int(l.count, e.Count))
 	add(e.Error != "", slog.String(keyError, e.Error))
+	if remedy := e.Remedy(); remedy != "" {
+		attrs = append(attrs, slog.String(keyRemedy, remedy))
+	}
 	// Only a hook can change the user or the role. It may be meant, but it is never
 	// an accident that nobody hears of.
 	add(e.became != principal{}, slog.String(keyUser, e.became.user))

@@ -102,9 +102,10 @@ type try struct {
 	out     any
 	err     error
 	fate    transcript.Fate
-	gone    bool // the session has ended
-	left    bool // its caller left it behind
-	visible bool // what gosnowflake did could be seen
+	gone    bool         // the session has ended
+	left    bool         // its caller left it behind
+	visible bool         // what gosnowflake did could be seen
+	request fmt.Stringer // the ID of its request, or nil
 }
 
 // do carries an operation out, as often as it takes.
@@ -186,7 +187,7 @@ func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operatio
 		op.runs() // what the caller put into the context did not reach gosnowflake
 	}
 	// What wraps gosnowflake may show one statement and hide another.
-	t = &try{out: out, err: err, left: left, visible: s.visible.Load() && (native || !saw.Silent())}
+	t = &try{out: out, err: err, left: left, visible: s.visible.Load() && (native || !saw.Silent()), request: saw.Request()}
 	if err == nil {
 		if saw.Sent() || !native { // a prepare sends nothing and proves nothing
 			s.heard(now)
@@ -413,7 +414,11 @@ func (c *conn) failure(ctx context.Context, op *operation, t *try, s situation, 
 	case inDoubt:
 		fail.Class, fail.unsent = ClassInDoubt, !v.ran
 	}
-	if id, ok := c.session.told(ctx, transcript.RequestID).(fmt.Stringer); ok && !op.ours() {
+	id := t.request
+	if id == nil && !op.ours() {
+		id, _ = c.session.told(ctx, transcript.RequestID).(fmt.Stringer)
+	}
+	if id != nil {
 		fail.RequestID = id.String()
 	}
 	if ctx.Err() != nil {
@@ -472,7 +477,7 @@ func (c *conn) doubt(ctx context.Context, fail *SessionError) error {
 		if why == ClassStatement { // nothing of Snowflake's about the statement
 			why = ClassInDoubt
 		}
-		c.connector.emit(ctx, Event{Kind: EventInDoubt, SessionID: fail.SessionID, Code: number(fail.Err), Class: why, QueryID: fail.QueryID})
+		c.connector.emit(ctx, Event{Kind: EventInDoubt, SessionID: fail.SessionID, Code: number(fail.Err), Class: why, QueryID: fail.QueryID, RequestID: fail.RequestID, Operation: fail.Op})
 	}
 	return fail
 }

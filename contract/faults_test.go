@@ -5,8 +5,11 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptrace"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -133,6 +136,49 @@ func TestDoubtNamesTheRequestThatTheCallerNamed(t *testing.T) {
 			t.Errorf("request %q, the ledger has %q: %v", se.RequestID, srv.Ledger()[0].RequestID, err)
 		}
 	})
+}
+
+// TestDoubtSaysWhatToLookFor: the same in the event, the error and the log. A statement
+// without a query ID is known by its session and by the request that it was sent with, also
+// where its caller named none.
+func TestDoubtSaysWhatToLookFor(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		var j journal
+		db, _ := connect(t, srv.Config(), snowtether.WithEventHook(j.hook), snowtether.WithLogger(slog.New(&j)))
+		once(srv, insert, snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
+		_, err := db.ExecContext(t.Context(), insert)
+		inDoubt(t, srv, insert, err, 1)
+		var se *snowtether.SessionError
+		if !errors.As(err, &se) || se.RequestID == "" || se.RequestID != srv.Ledger()[0].RequestID {
+			t.Errorf("request %q, the ledger has %q", se.RequestID, srv.Ledger()[0].RequestID)
+		}
+		e := j.of(snowtether.EventInDoubt)[0]
+		if e.Operation != "exec" || e.RequestID != se.RequestID || e.SessionID == 0 {
+			t.Errorf("the event is %+v", e)
+		}
+		want := fmt.Sprintf("look in QUERY_HISTORY for what ran in session %d at about 00:00 UTC, and at what the statement should have changed; run it again only if nothing of it is there", e.SessionID)
+		if e.Remedy() != want {
+			t.Errorf("remedy %q\nwant   %q", e.Remedy(), want)
+		}
+		for _, line := range j.lines {
+			if attr(line, "event") == "in_doubt" && (attr(line, "remedy") != want || attr(line, "operation") != "exec" || attr(line, "request_id") != se.RequestID) {
+				t.Errorf("the line has operation %q, request_id %q, remedy %q", attr(line, "operation"), attr(line, "request_id"), attr(line, "remedy"))
+			}
+		}
+	})
+	for _, tt := range []struct {
+		e    snowtether.Event
+		want string
+	}{
+		{snowtether.Event{Kind: snowtether.EventInDoubt, Operation: "exec", SessionID: 7, QueryID: "01b2"}, "look up query 01b2 in QUERY_HISTORY: run the statement again only if it failed there"},
+		{snowtether.Event{Kind: snowtether.EventInDoubt, Operation: "commit", SessionID: 7}, "the COMMIT in session 7 at about 00:00 UTC, and at what the transaction should have changed"},
+		{snowtether.Event{Kind: snowtether.EventInDoubt, Operation: "exec"}, "look at what the statement should have changed; run it again only"},
+		{snowtether.Event{Kind: snowtether.EventLost, SessionID: 7}, ""},
+	} {
+		if got := tt.e.Remedy(); !strings.Contains(got, tt.want) || tt.want == "" && got != "" {
+			t.Errorf("%+v: %q, want %q", tt.e, got, tt.want)
+		}
+	}
 }
 
 // hold makes the statements that match wait until release is called.

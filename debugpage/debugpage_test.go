@@ -87,7 +87,7 @@ func troubled() snowtether.Snapshot {
 		Events: []snowtether.Event{
 			{
 				Kind: snowtether.EventInDoubt, Time: now.Add(-time.Hour), SessionID: 3, OldSessionID: 2, Code: 390111, Class: snowtether.ClassInDoubt,
-				Attempt: 4, Count: 5, Duration: 250 * time.Millisecond, Age: time.Minute, QueryID: "01b2-q", Error: "dial tcp secret.example",
+				Attempt: 4, Count: 5, Duration: 250 * time.Millisecond, Age: time.Minute, QueryID: "01b2-q", RequestID: "8f-r", Operation: "exec", Error: "dial tcp secret.example",
 			},
 			{Kind: snowtether.EventClosed, Time: now},
 		},
@@ -106,7 +106,7 @@ func TestJSONHasTheDocumentedFields(t *testing.T) {
 	want := `[{
 		"pool": "nightly",
 		"level": "act",
-		"sentence": "The last 2 logins were refused, the last one with code 390100 (wrong user name or password): change the credentials, and restart the program unless it takes them anew for each login. With the same credentials none is sent before 02:03:01 UTC; the one session that is open can be used meanwhile. Nobody knows whether a statement ran that failed at 01:02 UTC, query 01b2-q: look at what it should have changed before it is run again.",
+		"sentence": "One statement (exec) failed at 01:02 UTC and may have run: look up query 01b2-q in QUERY_HISTORY: run the statement again only if it failed there. The last 2 logins were refused, the last one with code 390100 (wrong user name or password): change the credentials, and restart the program unless it takes them anew for each login. With the same credentials none is sent before 02:03:01 UTC; the one session that is open can be used meanwhile.",
 		"closed": false,
 		"sessions": [
 			{"id": 9007199254740993, "state": "used", "age_seconds": 5400, "idle_seconds": 0, "token_age_seconds": 1.5},
@@ -123,7 +123,8 @@ func TestJSONHasTheDocumentedFields(t *testing.T) {
 		"events": [
 			{
 				"kind": "in_doubt", "time": "2026-03-04T01:02:01.5Z", "session_id": 3, "old_session_id": 2, "code": 390111, "class": "in_doubt",
-				"attempt": 4, "count": 5, "duration_seconds": 0.25, "age_seconds": 60, "query_id": "01b2-q"
+				"attempt": 4, "count": 5, "duration_seconds": 0.25, "age_seconds": 60, "query_id": "01b2-q",
+				"request_id": "8f-r", "operation": "exec", "remedy": "look up query 01b2-q in QUERY_HISTORY: run the statement again only if it failed there"
 			},
 			{"kind": "closed", "time": "2026-03-04T02:02:01.5Z"}
 		]
@@ -161,10 +162,10 @@ func TestPageHasWhatTheJSONHas(t *testing.T) {
 	_, body := get(t, debugpage.Page(troubled()), "/")
 	text := strings.Join(strings.Fields(regexp.MustCompile(`(?s)<(style|script)>.*?</(style|script)>|<[^>]*>`).ReplaceAllString(body, " ")), " ")
 	for _, want := range []string{
-		"To do · snowtether", "nightly", "To do. The last 2 logins were refused",
+		"To do · snowtether", "nightly", "To do. One statement (exec) failed at 01:02 UTC and may have run",
 		"Gate suspended : no login with the same credentials Since (UTC) 02:01:01 No login before (UTC) 02:03:01 Failures 2 Last code 390100 Class permanent",
 		"Sessions: 1 used, 1 dead", "9007199254740993 used 1h 30m – 1s", "0 dead 1d 01h 1m 00s –",
-		"Events: the last 2, the newest first, in UTC Time Event Details 02:02:01 closed 01:02:01 in_doubt code 390111, session 3, before 2, session age 1m 00s, took 250ms, attempt 4, attempts 5, query 01b2-q",
+		"Events: the last 2, the newest first, in UTC Time Event Details 02:02:01 closed 01:02:01 in_doubt code 390111, session 3, before 2, session age 1m 00s, took 250ms, attempt 4, attempts 5, exec, query 01b2-q, request 8f-r, look up query 01b2-q in QUERY_HISTORY: run the statement again only if it failed there",
 		"Logins 4 Logins that failed 5 … permanent 5 Logins suspended 6 Sessions lost 10 Sessions replaced 7 … code 390111 6 … session_lost 1 Last replaced (UTC) 02:02:01",
 		"Replaced ahead of time 8 Tokens renewed 9 Statements carried over 11 Statements in doubt 12 Pings 13 Pings not answered 14 Log-outs given up 15",
 		"Session life, mean 1h 00m Session life, last 2h 00m Token life, mean 1m 00s Token life, last 2m 00s",

@@ -94,6 +94,9 @@ type event struct {
 	Duration     seconds              `json:"duration_seconds,omitzero"`
 	Age          seconds              `json:"age_seconds,omitzero"`
 	QueryID      string               `json:"query_id,omitzero"`
+	RequestID    string               `json:"request_id,omitzero"`
+	Operation    string               `json:"operation,omitzero"`
+	Remedy       string               `json:"remedy,omitzero"`
 }
 
 // newPool takes from a snapshot what is shown: field by field, so that nothing gets
@@ -122,7 +125,7 @@ func newPool(s snowtether.Snapshot) pool {
 	for i, e := range s.Events {
 		p.Events[i] = event{
 			e.Kind, utc(e.Time), e.SessionID, e.OldSessionID, e.Code, e.Class, e.Attempt, e.Count,
-			seconds(e.Duration), seconds(e.Age), e.QueryID,
+			seconds(e.Duration), seconds(e.Age), e.QueryID, e.RequestID, e.Operation, e.Remedy(),
 		}
 	}
 	return p
@@ -278,6 +281,9 @@ func (e event) Details() string {
 	default:
 		add(e.Count != 0, "attempts %d", e.Count)
 	}
+	add(e.Operation != "", "%s", e.Operation)
 	add(e.QueryID != "", "query %s", e.QueryID)
+	add(e.RequestID != "", "request %s", e.RequestID)
+	add(e.Remedy != "", "%s", e.Remedy)
 	return strings.Join(parts, ", ")
 }

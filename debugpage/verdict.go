@@ -40,7 +40,7 @@ func (l level) Label() string {
 func judge(s snowtether.Snapshot) (level, string) {
 	l, text := state(s)
 	if doubt := inDoubt(s); doubt != "" {
-		return levelAct, text + ". " + doubt
+		return levelAct, doubt + " " + text + "."
 	}
 	if l == levelOK {
 		text += "; nothing needs doing"
@@ -181,24 +181,30 @@ func failing(s snowtether.Snapshot) (snowtether.Event, bool) {
 // keeps its result.
 const doubtFor = 24 * time.Hour
 
+// inDoubt says which statements may have run, and what to do about the last one.
 func inDoubt(s snowtether.Snapshot) string {
-	n, which := 0, ""
-	var when time.Time
-	for _, e := range s.Events {
-		if e.Kind == snowtether.EventInDoubt && s.Time.Sub(e.Time) < doubtFor {
-			n, when, which = n+1, e.Time, e.QueryID
+	n, since := 0, s.InDoubt.Since
+	var e snowtether.Event
+	for _, x := range s.Events {
+		if x.Kind == snowtether.EventInDoubt && s.Time.Sub(x.Time) < doubtFor {
+			if e = x; n == 0 && since.IsZero() {
+				since = x.Time
+			}
+			n++
 		}
 	}
-	if which != "" {
-		which = ", query " + which
+	which := ""
+	if e.Operation != "" {
+		which = fmt.Sprintf(" (%s)", e.Operation)
 	}
 	switch n = max(n, s.InDoubt.Count); n {
 	case 0:
 		return ""
 	case 1:
-		return fmt.Sprintf("Nobody knows whether a statement ran that failed at %s%s: look at what it should have changed before it is run again.", at(s, when, "15:04"), which)
+		return fmt.Sprintf("One statement%s failed at %s and may have run: %s.", which, at(s, e.Time, "15:04"), e.Remedy())
 	}
-	return fmt.Sprintf("Nobody knows whether %d statements ran, of which the last failed at %s%s: look at what they should have changed before they are run again.", n, at(s, when, "15:04"), which)
+	return fmt.Sprintf("%d statements have failed since %s and may have run. The events have each of them; for the last one%s, at %s: %s.",
+		n, at(s, since, "15:04"), which, at(s, e.Time, "15:04"), e.Remedy())
 }
 
 // pastFor is how long trouble that is over is spoken of: whoever was woken by it

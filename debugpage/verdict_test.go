@@ -161,7 +161,7 @@ func TestSentenceSaysHowThePoolIs(t *testing.T) {
 				t.Error(err)
 			}
 			synctest.Wait()
-			says(c, `^act: The one session is in order\. Nobody knows whether a statement ran that failed at 00:00 UTC: look at what it should have changed before it is run again\.$`)
+			says(c, `^act: One statement \(exec\) failed at 00:00 UTC and may have run: look in QUERY_HISTORY for what ran in session \d+ at about 00:00 UTC, and at what the statement should have changed; run it again only if nothing of it is there\. The one session is in order\.$`)
 		}},
 		{"log-outs that hang", func(t *testing.T, srv *snowtest.Server, says func(*snowtether.Connector, string)) {
 			db, c := open(t, srv.Config(), 2)
@@ -232,8 +232,8 @@ func TestSentenceOfASnapshot(t *testing.T) {
 		}}, "ok: "},
 		{"one that is being logged out", snowtether.Snapshot{Sessions: sessions(snowtether.SessionUsed, snowtether.SessionClosing)}, "ok: The one session is in order; 1 session is being logged out; nothing needs doing."},
 		{"all dead", snowtether.Snapshot{Sessions: sessions(snowtether.SessionDead, snowtether.SessionDead)}, "ok: 2 of 2 sessions turned out to be dead and will be replaced; nothing needs doing."},
-		{"two in doubt", snowtether.Snapshot{Sessions: idle, Events: []snowtether.Event{ago(5*time.Hour, doubt), ago(time.Minute, doubt)}}, "act: The one session is in order. Nobody knows whether 2 statements ran, of which the last failed at 00:29 UTC, query 01-a: look at what they should have changed before they are run again."},
-		{"in doubt in an outage", snowtether.Snapshot{Sessions: idle, Gate: snowtether.GateInfo{State: snowtether.GateProbing, Since: now}, Events: []snowtether.Event{ago(0, doubt)}}, "status.snowflake.com. Nobody knows whether a statement ran that failed at 00:30 UTC, query 01-a: look"},
+		{"two in doubt", snowtether.Snapshot{Sessions: idle, Events: []snowtether.Event{ago(5*time.Hour, doubt), ago(time.Minute, doubt)}}, "act: 2 statements have failed since 3 Mar 19:30 UTC and may have run. The events have each of them; for the last one, at 00:29 UTC: look up query 01-a in QUERY_HISTORY: run the statement again only if it failed there. The one session is in order."},
+		{"in doubt in an outage", snowtether.Snapshot{Sessions: idle, Gate: snowtether.GateInfo{State: snowtether.GateProbing, Since: now}, Events: []snowtether.Event{ago(0, doubt)}}, "act: One statement failed at 00:30 UTC and may have run: look up query 01-a in QUERY_HISTORY: run the statement again only if it failed there. Snowflake cannot be reached since 00:30 UTC"},
 		{"in doubt the day before yesterday", snowtether.Snapshot{Sessions: idle, Events: []snowtether.Event{ago(25*time.Hour, doubt)}}, "ok: The one session is in order; nothing needs doing."},
 		{"pacing that is over", snowtether.Snapshot{Sessions: idle, Events: []snowtether.Event{ago(time.Minute, snowtether.Event{Kind: snowtether.EventPacingEnded, Duration: time.Hour})}}, "nothing needs doing. From 3 Mar 23:29 to 00:29 UTC sessions ended before they could be used."},
 		{"pings that are late", snowtether.Snapshot{Sessions: idle, Events: []snowtether.Event{ago(time.Minute, snowtether.Event{Kind: snowtether.EventPingsLate, Count: 9000})}}, "act: Since 00:29 UTC idle sessions are asked too late whether they are alive, and may end: make"},

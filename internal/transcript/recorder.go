@@ -2,11 +2,14 @@ package transcript
 
 import (
 	"context"
+	"fmt"
 	"net/http/httptrace"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/snowflakedb/gosnowflake/v2"
 )
 
 // A Recorder is the context that one statement is carried out with. It answers what
@@ -72,7 +75,7 @@ func (r *Recorder) StopShortUploads() (done func()) {
 
 // Value is where gosnowflake and net/http look things up.
 //
-// The caller's request ID is handed out once, for the statement itself: under one ID
+// The request ID is handed out once, for the statement itself: under one ID
 // for all that an array bind sends, a server would answer one statement with the reply
 // to another. The query-ID channel is a fresh one each time, because gosnowflake closes
 // it after each reply.
@@ -87,8 +90,11 @@ func (r *Recorder) Value(key any) any {
 	}
 	switch text {
 	case RequestID:
-		if isLookUp() && !r.lookedUp(d) {
-			return nil
+		if isLookUp() {
+			if !r.lookedUp(d) {
+				return nil
+			}
+			return r.requestID(key, d)
 		}
 	case QueryID:
 		own, _ := r.Context.Value(key).(chan<- string)
@@ -112,6 +118,21 @@ func (r *Recorder) lookedUp(d *Dialect) (first bool) {
 		r.t.dialect = d
 	}
 	return r.add(mark{kind: lookup})
+}
+
+// requestID is what the statement is sent with: the caller's, or one that gosnowflake need
+// not make. Where a statement got no query ID, it is all that names it.
+func (r *Recorder) requestID(key any, d *Dialect) any {
+	v := r.Context.Value(key)
+	if v == nil && d == V2 {
+		v = gosnowflake.NewUUID()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.over {
+		r.t.request, _ = v.(fmt.Stringer)
+	}
+	return v
 }
 
 // idles notes that gosnowflake was told to run nothing.

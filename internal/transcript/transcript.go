@@ -27,6 +27,7 @@
 package transcript
 
 import (
+	"fmt"
 	"strings"
 	"time"
 )
@@ -60,6 +61,7 @@ type Transcript struct {
 	abandoned bool          // the caller left, and gosnowflake goes on
 	short     bool          // an upload was about to be repeated with fewer bytes, and stopped
 	dialect   *Dialect      // of the gosnowflake that looked the request ID up; nil: none did
+	request   fmt.Stringer  // the request ID that it was sent with; nil: it is not known
 	idle      bool          // it was told to run nothing: to describe, or to fetch by an ID
 }
 
@@ -90,6 +92,10 @@ func (t Transcript) Shows() bool { return t.has(post) || t.has(get) }
 
 // Dialect is that of the gosnowflake that began the statement, or nil if none was seen to.
 func (t Transcript) Dialect() *Dialect { return t.dialect }
+
+// Request is the ID of the statement's own request, or nil if that is not known: with
+// gosnowflake v1 it is the caller's or nil.
+func (t Transcript) Request() fmt.Stringer { return t.request }
 
 // Idle reports whether gosnowflake was told to run nothing.
 func (t Transcript) Idle() bool { return t.idle }
