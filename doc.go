@@ -13,45 +13,47 @@
 //
 // A statement that returned no error took effect once. One that returned
 // [ErrInDoubt] or a context's error took effect at most once. One that returned any
-// other error did not take effect; of several statements in one request, or a
-// procedure, part may have. docs/guarantees.md has the limits of this, and
-// the tests that show it.
+// other error did not take effect; only of several statements in one request, or of
+// a procedure, a part may have. docs/guarantees.md has the limits of this, and the
+// tests that show it.
 //
-// When a session ends under a statement, the session is replaced. What becomes of
+// When a session ends under a statement, snowtether opens a new one. What becomes of
 // the statement depends on whether it ran:
 //
-//   - It provably did not run: it is run on the new session. The caller does not
-//     notice.
-//   - Snowflake had accepted it: its outcome is waited for and fetched on the new
-//     session, by its query ID ([WithResume]).
-//   - It may run twice without harm, and its reply was lost: it is run again. Which statements
-//     may, is read from the text: a query that calls nothing but Snowflake's own functions
-//     without effect, and those that the program names ([WithHarmlessFunctions]).
-//   - None of these can be shown: the error Is [ErrInDoubt], and the statement is
-//     not run again.
+//   - It provably did not run: it runs on the new session. The caller only waits
+//     longer.
+//   - Snowflake had accepted it: snowtether waits for its outcome, and fetches it on
+//     the new session by its query ID ([WithResume]).
+//   - Its reply was lost, and it may run twice without harm: it runs again. The text
+//     says whether it may: a query may if it calls nothing but Snowflake's own
+//     functions without effect, and those that the program names
+//     ([WithHarmlessFunctions]).
+//   - Otherwise Snowflake may or may not have run it: the error matches [ErrInDoubt]
+//     (errors.Is), and the statement is not run again.
 //
-// The proof is the statement's network traffic, which is observed through its
-// context. Behind a wrapped connector or a Config.Transporter that does not pass that
-// context on, every statement that meets a lost session is in doubt.
+// The proof is the statement's network traffic, which snowtether observes through the
+// statement's context. Behind a wrapped connector or a Config.Transporter that does
+// not pass that context on, every statement that meets a lost session is in doubt.
 //
 // A transaction is never continued on another session, whether BeginTx or a
 // statement began it. If its session is lost, or it is not known whether a statement
 // in it ran, its session is ended, its statements and its COMMIT fail, and its
 // connection does not return to the pool. A COMMIT whose reply was lost is
-// in doubt. [RunTx] runs a whole transaction again if its session was lost, but
-// never one whose COMMIT is in doubt.
+// in doubt. [RunTx], and [RunInTx] for database/sql's own transactions, runs a whole
+// transaction again if its session was lost, but never one whose COMMIT is in doubt.
 //
 // # When an error still reaches the caller
 //
-//   - [ErrSessionLost]: the session was lost inside a transaction
-//     ([SessionError].InTx), or with the settings or temporary objects of a
-//     connection that the caller holds, which is said once, or several times in a
-//     row. Nothing of it lasts: start again, with a transaction from its beginning.
+//   - [ErrSessionLost]: the session was lost, and nothing of the statement lasts.
+//     Inside a transaction ([SessionError].InTx): run the whole transaction again. On
+//     a connection with settings or temporary objects of yours: the error names what
+//     was lost, once; set it up again. Otherwise new sessions died several times in a
+//     row: try later.
 //   - [ErrInDoubt]: the statement may have run. Before running it again, look at
 //     the data, or look for [SessionError].QueryID in QUERY_HISTORY.
 //     [Event].Remedy says where to look.
-//   - [ErrLoginSuspended]: no login was tried, because the last one with the same
-//     credentials was refused.
+//   - [ErrLoginSuspended]: no login was tried, because Snowflake refused the last one
+//     with the same credentials.
 //   - The caller's context ended. The call returns at once; a statement under way
 //     is being cancelled, and may have run.
 //   - Snowflake cannot be reached, or refuses the login: a [SessionError] of
@@ -63,14 +65,14 @@
 //
 // # Settings
 //
-// None is needed. Most can be given as an [Option] or as a DSN parameter; the
-// option wins.
+// All settings are optional. Most can be given as an [Option] or as a DSN parameter;
+// the option wins.
 //
 //   - All logins of a [Connector] pass one gate. It limits how many are under way
 //     ([WithMaxLogins]), spaces them out while Snowflake cannot be reached
-//     ([WithBackOff], [WithConnectBudget], [WithFirstConnectBudget]), and after a
-//     refusal sends no further login with the same credentials for a while
-//     ([WithAuthCooldown]).
+//     ([WithBackOff], [WithConnectBudget], [WithFirstConnectBudget]), and suspends
+//     logins with the same credentials for a while after Snowflake has refused one
+//     ([WithAuthCooldown]). Processes can share a limit ([WithLoginGuard]).
 //   - Each login can fetch a fresh token or password ([WithTokenSource],
 //     [WithBeforeConnect]), and each new session can be set up before its first use
 //     ([WithSessionInit], [WithAfterConnect]).

@@ -316,13 +316,13 @@ func as[E error](err error) (target E, ok bool) {
 // for a new one. It unwraps to its cause, so errors.As finds the
 // [gosnowflake.SnowflakeError] in it.
 type SessionError struct {
-	Op        string // the operation: "query", "exec", "begin", "commit", "ping", "login", …
-	Class     Class
+	Op        string // the operation: "query", "exec", "prepare", "begin", "commit", "rollback", "ping" or "login"
+	Class     Class  // what can be done about it
 	Code      int    // Snowflake's number, or 0
 	SessionID int64  // of the session that failed, or 0
 	QueryID   string // of the statement, where it is known
 	RequestID string // of the statement: the caller's (gosnowflake.WithRequestID), or the one it was sent with; empty where it is not known
-	InTx      bool   // a transaction was open: unless the error Is ErrInDoubt, the server has rolled it back, or will
+	InTx      bool   // a transaction was open: unless the error matches ErrInDoubt, the server has rolled it back, or will
 	Err       error  // the cause
 
 	suspended bool         // no login was tried

@@ -38,8 +38,8 @@ const (
 	EventPingsLate        EventKind = "pings_late"        // SessionID, one of Count idle sessions, is asked Duration after its last use or ping: later than WithIdlePing says
 	EventPingsInTime      EventKind = "pings_in_time"     // idle sessions are asked in time again, after Duration
 	EventLoginFailed      EventKind = "login_failed"      // a login was sent and failed, after Duration; the Attempt-th in a row
-	EventLoginSuspended   EventKind = "login_suspended"   // a login was refused, the Count-th in a row; none is sent with the same credentials for Duration
-	EventSuspensionEnded  EventKind = "suspension_ended"  // logins are accepted again, Duration after the first of Count refusals
+	EventLoginSuspended   EventKind = "login_suspended"   // a login was refused, the Count-th in a row; those with the same credentials are suspended for Duration
+	EventSuspensionEnded  EventKind = "suspension_ended"  // a suspended login was accepted, Duration after the first of Count refusals
 	EventGuardFailed      EventKind = "guard_failed"      // the login guard failed or was too slow; it is not asked for Duration
 	EventSetUpFailed      EventKind = "set_up_failed"     // a new session was closed because WithSessionInit or WithAfterConnect failed
 	EventTransactionEnded EventKind = "transaction_ended" // a transaction that OldSessionID had left open when it was given up was ended, by SessionID
@@ -61,7 +61,7 @@ type Event struct {
 	SessionID    int64         // 0 if it is about no session, or with an inner driver that is not known to be gosnowflake
 	OldSessionID int64         // the session that SessionID replaces, or whose transaction it has ended
 	Code         int           // Snowflake's number of the cause, or 0
-	Class        Class         // of the cause
+	Class        Class         // of the cause; empty if there is none
 	Attempt      int           // which try in a row this was; 1 is the first
 	Count        int           // how many there were, see the kinds
 	Duration     time.Duration // how long it took, or will last

@@ -387,8 +387,8 @@ func (g *gate) suspended(key fingerprint) error {
 	return &SessionError{Op: "login", Class: ClassPermanent, Code: number(r.err), Err: r.err, suspended: true}
 }
 
-// suspend lets credentials that were refused rest for the cool-down, and until the given
-// time at least.
+// suspend suspends logins with credentials that were refused, for the cool-down and until
+// the given time at least.
 func (g *gate) suspend(key fingerprint, err error, until time.Time) {
 	now := time.Now()
 	if g.cooldown == 0 && !now.Before(until) {

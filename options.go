@@ -255,17 +255,17 @@ func WithFirstConnectBudget(d time.Duration) Option {
 // fifth refusal locks the user out. DSN: tetherMaxLogins.
 func WithMaxLogins(n int) Option { return func(s *settings) { s.maxLogins = n } }
 
-// WithAuthCooldown sets for how long no login is sent after one was refused for
-// good, as long as the credentials are the same: callers get [ErrLoginSuspended]
-// at once. It doubles with each further refusal, up to 16 times d. Other
-// credentials end it at once. The default is 30 s, the most 24 h. 0 switches it off.
+// WithAuthCooldown sets the cool-down: for how long logins with the same credentials are
+// suspended after Snowflake has refused one for good. None is sent meanwhile, and callers
+// get [ErrLoginSuspended] at once. It doubles with each further refusal, up to 16 times
+// d. Other credentials end the suspension at once. The default is 30 s, the most 24 h. 0 switches it off.
 // Whatever d is, a user who was refused 4 times is not logged in until 15 minutes have
 // passed since the first of them: Snowflake's documentation says that a fifth refusal in
 // a row locks the user out for that time. DSN: tetherAuthCooldown.
 func WithAuthCooldown(d time.Duration) Option { return func(s *settings) { s.authCooldown = d } }
 
 // WithLoginGuard has guard asked before each login, and told how it ended: the processes of
-// a fleet share a limit and a cool-down with it. The default is none.
+// a fleet share a limit on logins and suspensions with it. The default is none.
 func WithLoginGuard(guard LoginGuard) Option { return func(s *settings) { s.loginGuard = guard } }
 
 // WithTokenSource takes the token of each login from source: a programmatic access

@@ -34,7 +34,7 @@ type Tx interface {
 //
 // If fn returns an error of its own, RunTx rolls back and returns that error
 // unchanged. If fn panics or calls runtime.Goexit, RunTx rolls back and lets it
-// continue. The error of a COMMIT whose outcome is not known Is [ErrInDoubt], and
+// continue. The error of a COMMIT whose outcome is not known matches [ErrInDoubt], and
 // the transaction is never repeated: look whether its rows are there.
 //
 //	err := snowtether.RunTx(ctx,
@@ -196,7 +196,7 @@ func WithTxBackOff(newBackOff func() backoff.BackOff) TxOption {
 
 // WithTxRetryIf adds errors after which [RunTx] runs the transaction again: those
 // for which also returns true, such as an error of fn's own or Snowflake's code for
-// a deadlock. It is never asked about an error that Is [ErrInDoubt]. By default
+// a deadlock. It is never asked about an error that matches [ErrInDoubt]. By default
 // there are none.
 func WithTxRetryIf(also func(error) bool) TxOption { return func(s *txSettings) { s.also = also } }
 

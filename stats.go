@@ -23,7 +23,7 @@ type Stats struct {
 
 	Logins        int64 // logins that succeeded
 	LoginFailures int64 // logins that were sent and failed
-	Suspensions   int64 // of the failures, those refused for good, after which none was sent for a while
+	Suspensions   int64 // of the failures, those refused for good, after which logins were suspended
 	Reconnects    int64 // lost sessions that were replaced on their connection
 	Retired       int64 // sessions that were replaced ahead of their end
 	Renewals      int64 // session tokens renewed
@@ -177,7 +177,7 @@ func ConnectorOf(db *sql.DB) (*Connector, error) {
 // A Snapshot is what a connector looks like at one moment, for pages and dumps. It
 // holds no secret, no SQL, and no name of a user, a host or an account.
 type Snapshot struct {
-	Time     time.Time
+	Time     time.Time     // when it was taken
 	Pool     string        // see WithPoolName
 	Closed   bool          // Close was called: sessions that are left are being logged out
 	Sessions []SessionInfo // the oldest first
@@ -208,7 +208,7 @@ const (
 type SessionInfo struct {
 	ID       int64 // 0 with an inner driver that is not known to be gosnowflake
 	State    SessionState
-	Age      time.Duration
+	Age      time.Duration // since its login
 	Idle     time.Duration // since it came into the pool; 0 while it is in use
 	TokenAge time.Duration // of the session token; 0 if it is not known
 }
