@@ -49,8 +49,8 @@ func (l LoginAttempt) Fingerprint(key []byte) string {
 
 // A LoginOutcome is how a login ended.
 type LoginOutcome struct {
-	Class    Class // empty: it succeeded; ClassPermanent and ClassCredential: it was refused; ClassTransient: Snowflake could not be reached, or was too busy
-	Code     int   // Snowflake's number, or 0
+	Class    Class         // empty: it succeeded; ClassPermanent and ClassCredential: it was refused; ClassTransient: Snowflake could not be reached, or was too busy
+	Code     int           // Snowflake's number, or 0
 	Duration time.Duration // from the request to the answer, or to giving it up
 }
 
