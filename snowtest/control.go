@@ -92,11 +92,11 @@ type control struct {
 // FaultOnce puts a fault on one request: the first for which fn returns true. fn is then
 // removed.
 //
-// The functions of FaultOnce and [Server.FaultAlways] are called for every request, in the
-// order of their registration; the first that returns true decides about it. A function
-// runs for one request at a time, and no other runs meanwhile, so it must not wait for
-// other requests: Delay and Hold are there for that. It, and After, may call the other
-// methods of the server, except Close. A nil function is not registered.
+// For every request the functions of FaultOnce and [Server.FaultAlways] are called, in the
+// order of their registration, until one returns true: its Fault is put on the request. One
+// function runs at a time, whatever the requests, so it must not wait for other requests:
+// Delay and Hold are there for that. It, and After, may call the other methods of the
+// server, except Close. A nil function is not registered.
 func (s *Server) FaultOnce(fn func(*Request) (Fault, bool)) { s.controls.add(fn, false) }
 
 // FaultAlways puts a fault on every request for which fn returns true, for as long as the

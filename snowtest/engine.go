@@ -106,7 +106,7 @@ type Column struct {
 	Precision  int64  // of fixed
 	Scale      int64  // of fixed, time and the timestamps
 	Length     int64  // of text and binary
-	ByteLength int64
+	ByteLength int64  // of text and binary, and of variant, object and array
 	Nullable   bool
 }
 
@@ -115,7 +115,7 @@ type TransactionChange int
 
 // The changes.
 const (
-	NoChange TransactionChange = iota
+	NoChange TransactionChange = iota // or the server finds out, see [Result].Transaction
 	Begun
 	Committed
 	RolledBack
@@ -131,7 +131,7 @@ type Kind int
 // like, the server gives the narrower value of that list.
 const (
 	KindSelect      Kind = 0x1000 // SELECT, SHOW, DESCRIBE, CALL: rows to read
-	KindDML         Kind = 0x3000
+	KindDML         Kind = 0x3000 // a change of rows that is none of the next five
 	KindInsert      Kind = 0x3100
 	KindUpdate      Kind = 0x3200
 	KindDelete      Kind = 0x3300

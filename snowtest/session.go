@@ -27,12 +27,14 @@ var refusals = map[string]string{
 	codeMasterExpired:  "Authentication token has expired.  The user must authenticate again.",
 }
 
-// A Refusal says how the server refuses the requests of a session that it has ended: one
-// of the three is set. The zero value is Refusal{Code: "390111"}.
+// A Refusal says how the server refuses the requests of a session that it has ended: with
+// Status if it is set, else with Code if it is set, else with 390112, upon which clients
+// renew their token. A renewal is refused with Renewal if it is set, else like the other
+// requests. The zero value is Refusal{Code: "390111"}.
 type Refusal struct {
-	Code    string // requests are refused at once with this code
-	Status  int    // requests are answered with this HTTP status
-	Renewal string // requests are refused with 390112, and the renewal then with this code
+	Code    string // Snowflake's code, six digits
+	Status  int    // an HTTP status, such as 401
+	Renewal string // Snowflake's code, of renewals
 }
 
 // ExpireSessionTokens makes the session tokens of these sessions (of all open
