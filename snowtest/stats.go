@@ -9,15 +9,15 @@ import (
 
 // Stats counts what happened since the server started.
 type Stats struct {
-	Logins              int // that succeeded; each opened a session
-	LoginFailures       int // refused by the server; those that a Fault answered are not among them
-	MaxConcurrentLogins int // the most that were in progress at one moment, from request to reply
-	Renewals            int // of session tokens; refused ones do not count
-	Heartbeats          int // that found their session
-	Logouts             int // that found their session
-	SessionsEnded       int // by a log-out, by the server or by a fault
-	Statements          int // accepted, with the children of multi-statement requests
-	Repeats             int // query requests answered from an earlier one with the same request ID
+	Logins              int                 // that succeeded; each opened a session
+	LoginFailures       int                 // refused by the server; those that a Fault answered are not among them
+	MaxConcurrentLogins int                 // the most that were in progress at one moment, from request to reply
+	Renewals            int                 // of session tokens; refused ones do not count
+	Heartbeats          int                 // that found their session
+	Logouts             int                 // that found their session
+	SessionsEnded       int                 // by a log-out, by the server or by a fault
+	Statements          int                 // accepted, with the children of multi-statement requests
+	Repeats             int                 // query requests answered from an earlier one with the same request ID
 	Requests            map[RequestKind]int // that arrived, whatever became of them
 }
 
