@@ -12,9 +12,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/snowflakedb/gosnowflake/v2"
 
+	"github.com/snowtether/snowtether/internal/gate"
 	"github.com/snowtether/snowtether/internal/sqltext"
 )
 
@@ -32,8 +32,8 @@ type Connector struct {
 	settings   settings
 	cfg        *gosnowflake.Config // nil if inner was given
 	inner      driver.Connector    // nil if cfg was given
-	gate       *gate
-	lockout    lockout
+	gate       *gate.Gate
+	lockout    gate.Lockout
 	guardian   guardian
 	tokens     *tokenCache // nil without a token source
 	reader     sqltext.Reader
@@ -149,14 +149,8 @@ func start(c *Connector) *Connector {
 	c.sessions = make(map[*session]struct{})
 	c.reader, _ = sqltext.NewReader(c.settings.harmless...) // validate has seen that they are names
 	c.counters.start()
-	c.gate = newGate(&c.settings, c.queue, func(b *backoff.BackOff) time.Duration { return c.nextPause(context.Background(), b) })
+	c.gate = newGate(c)
 	c.guardian.guard = c.settings.loginGuard
-	c.gate.budget = func(err error) time.Duration {
-		if isSetting(err) && !c.in.Load() {
-			return c.settings.firstBudget
-		}
-		return c.settings.connectBudget
-	}
 	if c.settings.tokenSource != nil {
 		c.tokens = newTokenCache(c.settings.tokenSource, &c.programs)
 	}

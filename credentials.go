@@ -204,3 +204,50 @@ func (t *tokenCache) ask(ctx context.Context, force bool) (string, error) {
 	t.token = token
 	return token.AccessToken, nil
 }
+
+// credentialOf is what makes a credential.
+func credentialOf(cfg *gosnowflake.Config) []string {
+	parts := []string{
+		cfg.Account, cfg.Host, cfg.User, cfg.Authenticator.String(), cfg.Password, // a new passcode makes no other credential
+		cfg.OauthClientID, cfg.OauthClientSecret, tokenOf(cfg),
+	}
+	if cfg.PrivateKey != nil {
+		parts = append(parts, string(cfg.PrivateKey.N.Bytes()))
+	}
+	return parts
+}
+
+// isLockable reports whether each refusal counts towards a lock-out, also that of a
+// credential which has been refused before: a password, also where a passcode or a person's
+// consent comes with it. Of other credentials, such as tokens, only a new one does.
+func isLockable(cfg *gosnowflake.Config) bool {
+	switch cfg.Authenticator {
+	case gosnowflake.AuthTypeSnowflake, gosnowflake.AuthTypeUsernamePasswordMFA, gosnowflake.AuthTypeOkta:
+		return true
+	}
+	return false
+}
+
+// hasPerson reports whether somebody has to consent to each login: then a refusal is no
+// news of the next one.
+func hasPerson(cfg *gosnowflake.Config) bool {
+	switch cfg.Authenticator {
+	case gosnowflake.AuthTypeExternalBrowser, gosnowflake.AuthTypeOAuthAuthorizationCode:
+		return true
+	case gosnowflake.AuthTypeUsernamePasswordMFA:
+		return cfg.Passcode == "" && !cfg.PasscodeInPassword
+	}
+	return false
+}
+
+// An askedError is what a login failed with for which somebody may have been asked to
+// consent. It is not sent again by itself.
+type askedError struct{ err error }
+
+func (e *askedError) Error() string { return e.err.Error() }
+func (e *askedError) Unwrap() error { return e.err }
+
+func hasAsked(err error) bool {
+	_, asked := as[*askedError](err)
+	return asked
+}

@@ -36,7 +36,7 @@ type keeper struct {
 	refused       int64     // logins there had been when the keeper's was refused; -1: it was not
 	silent        time.Time // when the first ping was sent that was not answered; zero if the last one was
 
-	late     spell // pings come too late, because there are too many or they take too long
+	late     time.Time // since when pings come too late, because there are too many or they take too long; zero: they do not
 	lastLate time.Time
 }
 
@@ -146,9 +146,9 @@ func (k *keeper) round() time.Duration {
 	} else {
 		k.hangUp(1)
 	}
-	if k.late.on() && k.silent.IsZero() && time.Since(k.lastLate) > every { // each session has been asked since, in time
-		c.emit(c.stopped, Event{Kind: EventPingsInTime, Duration: time.Since(k.late.since)})
-		k.late = spell{}
+	if !k.late.IsZero() && k.silent.IsZero() && time.Since(k.lastLate) > every { // each session has been asked since, in time
+		c.emit(c.stopped, Event{Kind: EventPingsInTime, Duration: time.Since(k.late)})
+		k.late = time.Time{}
 	}
 	return wait
 }
@@ -264,7 +264,8 @@ func (k *keeper) notice(s *session, p plan) {
 		return
 	}
 	k.lastLate = now
-	if k.late.add(nil) {
+	if k.late.IsZero() {
+		k.late = now
 		c := k.connector
 		c.emit(c.stopped, Event{Kind: EventPingsLate, SessionID: s.id(), Count: len(k.plans), Duration: elapsed(p.since, c.settings.now())})
 	}

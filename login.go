@@ -11,11 +11,12 @@ import (
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
+	"github.com/snowtether/snowtether/internal/gate"
 	"github.com/snowtether/snowtether/internal/transcript"
 )
 
 // This file is a login's way from the caller who needs a session to the server:
-// through the gate (gate.go), with the credentials of the moment (credentials.go).
+// through the gate (gate.go, internal/gate), with the credentials of the moment (credentials.go).
 
 // login logs in, as often as it takes and the caller has time.
 func (c *Connector) login(ctx context.Context) (_ *session, failed error) {
@@ -42,11 +43,11 @@ func (c *Connector) login(ctx context.Context) (_ *session, failed error) {
 	waiting, cancel := firstFor(ctx, c.settings.firstBudget, !c.in.Load())
 	defer func() { cancel() }()
 	for {
-		p, err := c.gate.enter(waiting, c.stopped)
+		p, err := c.gate.Enter(waiting, c.stopped)
 		switch {
 		case err != nil && context.Cause(waiting) == errFirstBudget && ctx.Err() == nil && c.stopped.Err() == nil:
 			cancel()
-			switch at, wrong := c.gate.last(); {
+			switch at, wrong := c.gate.Last(); {
 			case c.in.Load() || !isSetting(wrong):
 				waiting, cancel = firstFor(ctx, 0, false) // nothing is sure
 			case at.Before(begun): // the step of the back-off was longer
@@ -188,7 +189,7 @@ func (e *budgetError) As(target any) bool { return errors.As(e.last, target) }
 // if the caller leaves: gosnowflake would leak a session whose caller left at the
 // wrong moment, and the outcome is news to the others who wait. again says
 // whether there is sense in another attempt.
-func (c *Connector) attempt(ctx context.Context, p *pass) (s *session, again bool, err error) {
+func (c *Connector) attempt(ctx context.Context, p *gate.Pass) (s *session, again bool, err error) {
 	type outcome struct {
 		s     *session
 		again bool
@@ -198,7 +199,7 @@ func (c *Connector) attempt(ctx context.Context, p *pass) (s *session, again boo
 	detached := transcript.Without(context.WithoutCancel(ctx)) // a request ID is the statement's
 	if !c.spawn(func() {
 		s, err := c.dial(detached)
-		again := p.leave(err) && !hasAsked(err)
+		again := leaveGate(p, err) && !hasAsked(err)
 		select {
 		case done <- outcome{s, again, err}:
 		case <-left:
@@ -207,7 +208,7 @@ func (c *Connector) attempt(ctx context.Context, p *pass) (s *session, again boo
 			}
 		}
 	}) {
-		p.leave(errClosed)
+		leaveGate(p, errClosed)
 		return nil, false, errClosed
 	}
 	select {
@@ -222,13 +223,13 @@ func (c *Connector) attempt(ctx context.Context, p *pass) (s *session, again boo
 // dial opens a session with the credentials of this moment.
 func (c *Connector) dial(ctx context.Context) (*session, error) {
 	if c.inner != nil {
-		return c.knock(ctx, knock{lockable: true}, nil) // nothing is known of its credentials
+		return c.knock(ctx, gate.Unknown(), nil) // nothing is known of its credentials
 	}
 	cfg, err := c.prepare(ctx, "")
 	if err != nil {
 		return nil, err
 	}
-	n := c.gate.newKnock(cfg)
+	n := c.knockOf(cfg)
 	s, err := c.knock(ctx, n, cfg)
 	for tries := 1; isStale(cfg, err); tries++ {
 		jwt := number(err) == codeInvalidJWT
@@ -242,15 +243,15 @@ func (c *Connector) dial(ctx context.Context) (*session, error) {
 			err = errors.Join(prepareErr, err)
 			break
 		}
-		fresh := c.gate.newKnock(next)
-		if fresh.key == n.key && !jwt {
+		fresh := c.knockOf(next)
+		if fresh.Key == n.Key && !jwt {
 			break
 		}
 		n, cfg = fresh, next
 		s, err = c.knock(ctx, n, cfg)
 	}
 	if isStale(cfg, err) { // and there is no better
-		c.gate.suspend(n.key, err, time.Time{})
+		c.gate.Suspend(n.Key, err, time.Time{})
 	}
 	return s, err
 }
@@ -274,29 +275,32 @@ var jwtPauses = []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}
 
 // knock sends one login, as soon as it cannot lock its user out, and notes what came of it.
 // cfg is nil for a connector that was given.
-func (c *Connector) knock(ctx context.Context, n knock, cfg *gosnowflake.Config) (*session, error) {
-	if err := c.gate.suspended(n.key); err != nil {
+func (c *Connector) knock(ctx context.Context, n gate.Knock, cfg *gosnowflake.Config) (*session, error) {
+	if err := c.suspended(n); err != nil {
 		return nil, err
 	}
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(c.stopped, cancel)()
-	leave, err := c.lockout.enter(waiting, &n)
+	leave, err := c.lockout.Enter(waiting, &n)
 	if err == nil {
 		defer leave()
 	}
 	if c.stopped.Err() != nil {
 		err = errClosed
 	}
+	if full, ok := as[*gate.FullError](err); ok {
+		err = &SessionError{Op: "login", Class: ClassPermanent, Code: number(full.Last), Err: full, suspended: true}
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := c.gate.suspended(n.key); err != nil { // by one that was waited for
+	if err := c.suspended(n); err != nil { // by one that was waited for
 		return nil, err
 	}
-	if err := c.askGuard(ctx, n.attempt()); errors.Is(err, ErrLoginSuspended) {
+	if err := c.askGuard(ctx, attemptOf(n)); errors.Is(err, ErrLoginSuspended) {
 		err = guardError(err)
-		c.gate.suspend(n.key, err, time.Time{})
+		c.gate.Suspend(n.Key, err, time.Time{})
 		return nil, err
 	} else if err != nil {
 		return nil, err
@@ -305,28 +309,28 @@ func (c *Connector) knock(ctx context.Context, n knock, cfg *gosnowflake.Config)
 	var took time.Duration
 	s, err := c.open(ctx, cfg, func() { // it is in, and its set-up holds up no other
 		took = time.Since(begun)
-		c.lockout.accepted(n)
+		c.lockout.Accepted(n)
 		leave()
 	})
 	if took == 0 {
 		took = time.Since(begun)
 	}
 	if cfg == nil || !hasPerson(cfg) && !isSetUp(err) {
-		c.gate.weigh(took, err)
+		c.gate.Weigh(took, isThrottled(err), err != nil)
 	}
 	if c.stopped.Err() == nil || err == nil {
-		c.tellGuard(n.attempt(), err, took)
+		c.tellGuard(attemptOf(n), err, took)
 	}
 	switch {
 	case err == nil, isSetUp(err): // the credentials were right
 		c.counters.failingLogins.Store(0)
-		c.gate.lift(n.key)
+		c.gate.Lift(n.Key)
 	case c.stopped.Err() != nil:
 		err = errClosed // Close ended it: that says nothing about Snowflake
 	case c.loginFailed(ctx, begun, err) != ClassTransient:
-		until := c.lockout.refused(n, err)
+		until := c.lockout.Refused(n, err)
 		if cfg == nil || !isStale(cfg, err) && (!hasPerson(cfg) || number(err) == 0) {
-			c.gate.suspend(n.key, err, until)
+			c.gate.Suspend(n.Key, err, until)
 		}
 	}
 	return s, err

@@ -7,10 +7,16 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"net/http"
+	"regexp"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether/internal/http2"
+	"github.com/snowtether/snowtether/internal/sferr"
 )
 
 // This file is the context that gosnowflake is handed for one login: what bounds it,
@@ -177,7 +183,7 @@ func (l *loginContext) Value(key any) any {
 
 // advise takes note of a Retry-After.
 func (l *loginContext) advise(header string) {
-	after, err := readRetryAfter(header, time.Now())
+	after, err := http2.ReadRetryAfter(header, time.Now())
 	if err != nil {
 		return
 	}
@@ -219,4 +225,53 @@ const codeInvalidToken = 390303
 func (l *loginContext) release() {
 	l.unhook()
 	l.timer.Stop()
+}
+
+// loginKey finds a login's context in that of its request.
+type loginKey struct{}
+
+// readAdvice tells a login of the Retry-After in its reply.
+func readAdvice(req *http.Request, res *http.Response) {
+	if res.StatusCode != http.StatusTooManyRequests && res.StatusCode != http.StatusServiceUnavailable {
+		return
+	}
+	if l, ok := req.Context().Value(loginKey{}).(*loginContext); ok {
+		l.advise(res.Header.Get("Retry-After"))
+	}
+}
+
+// isThrottled reports whether a login was turned away because there are too many.
+func isThrottled(err error) bool {
+	if err == nil {
+		return false
+	}
+	if _, ok := as[*throttledError](err); ok {
+		return true
+	}
+	said, _ := sferr.Of(err)
+	if m := lastStatus.FindStringSubmatch(err.Error()); m != nil && said.Status == 0 {
+		said.Status, _ = strconv.Atoi(m[1])
+	}
+	return said.Status == http.StatusTooManyRequests
+}
+
+// lastStatus is in gosnowflake's words after its last try (retry.go).
+var lastStatus = regexp.MustCompile(`^timeout after .* HTTP Status: (\d{3})\b`)
+
+// A throttledError is a login that was answered 429 or 503 with the time after which it may
+// be sent again.
+type throttledError struct {
+	after time.Duration
+	err   error
+}
+
+func (e *throttledError) Error() string { return e.err.Error() }
+func (e *throttledError) Unwrap() error { return e.err }
+
+// retryAfter is how long a login that failed is not sent again by the server's own word.
+func retryAfter(err error) time.Duration {
+	if e, ok := as[*throttledError](err); ok {
+		return e.after
+	}
+	return 0
 }

@@ -3,6 +3,7 @@ package snowtether
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,5 +76,26 @@ func TestRefusalEndsALoginUnlessGosnowflakeHasAnotherTry(t *testing.T) {
 			t.Errorf("%v: the login goes on: %v", auth, l.Err() == nil)
 		}
 		l.release()
+	}
+}
+
+func TestLoginsThatWereTurnedAwayAreKnown(t *testing.T) {
+	for name, err := range map[string]error{
+		"429":                            gateway(gosnowflake.ErrFailedToAuth, 429),
+		"429 in gosnowflake's own words": errors.New("timeout after 1ns. HTTP Status: 429. Hanging?"),
+		"advice":                         &throttledError{time.Second, errors.New("503")},
+	} {
+		if !isThrottled(err) {
+			t.Errorf("%s: %v is taken for another failure", name, err)
+		}
+	}
+	if err := gateway(gosnowflake.ErrFailedToAuth, 503); isThrottled(err) {
+		t.Errorf("%v is taken for too many logins", err)
+	}
+	if err := fmt.Errorf("a login: %w", &throttledError{time.Second, errors.New("503")}); retryAfter(err) != time.Second || !isThrottled(err) || err.Error() != "a login: 503" {
+		t.Errorf("the advice is lost in %v", err)
+	}
+	if retryAfter(errors.New("503")) != 0 || isThrottled(nil) {
+		t.Error("advice out of nothing")
 	}
 }

@@ -49,7 +49,7 @@ type settings struct {
 	logFrom        slog.Level // lines below it are not written
 	eventHook      func(Event)
 	loginGuard     LoginGuard
-	heedless       bool                 // of the server's load (load.go): in tests
+	heedless       bool                 // of the server's load (internal/gate): in tests
 	meterProvider  metric.MeterProvider // nil: the global one
 	poolName       string
 	now            func() time.Time // by it a suspended machine is noticed; tests replace it

@@ -13,6 +13,8 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/snowflakedb/gosnowflake/v2"
 	"golang.org/x/oauth2"
+
+	"github.com/snowtether/snowtether/internal/gate"
 )
 
 // This file is about settings of any value.
@@ -86,7 +88,7 @@ func harmless(t *testing.T, c *Connector) {
 		"first":     s.firstBudget > 0 && now.Add(s.firstBudget).After(now),
 		"budget":    s.connectBudget > 0 && now.Add(s.connectBudget).After(now),
 		"logins":    s.maxLogins >= 1 && s.maxLogins <= 1000,
-		"cool-down": s.authCooldown >= 0 && s.authCooldown*maxCooldown >= s.authCooldown,
+		"cool-down": s.authCooldown >= 0 && s.authCooldown*gate.MaxCooldown >= s.authCooldown,
 		"changed":   s.changed >= KeepChanged && s.changed <= ErrorOnLoss,
 		"pool name": s.poolName != "" && len(s.poolName) <= 100,
 		"idle ping": s.idlePing == 0 || s.idlePing/16 > time.Millisecond, // else the keeper does nothing but ping

@@ -12,12 +12,13 @@ import (
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
+	"github.com/snowtether/snowtether/internal/http2"
 	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/internal/transcript"
 )
 
 // This file is the life of a session: what one login opens and sets up, whether it is
-// believed to be alive, and its log-out. How logins are let through is in gate.go.
+// believed to be alive, and its log-out. How logins are let through is in gate.go and internal/gate.
 
 // A session is what one login opened: the inner connection and what is known
 // about it.
@@ -108,7 +109,7 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config, in func()
 			cfg.ServerSessionKeepAlive, kept = true, true // it is never logged out: it is somebody else's
 		}
 		if cfg.Transporter != nil {
-			cfg.Transporter = advised(cfg.Transporter)
+			cfg.Transporter = http2.Looked(cfg.Transporter, readAdvice)
 		}
 		inner, who = gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg), principal{cfg.User, cfg.Role}
 	}
@@ -372,7 +373,7 @@ func (c *Connector) isOut() bool { return c.cut.Load() || c.gate.isOut() }
 // server that ends sessions right after their login is not to be asked in a loop.
 func (c *Connector) pace() {
 	if c.fruitless.Add(1) > c.counters.open.Load()+int64(c.settings.maxLogins) {
-		c.gate.pace(time.Duration(c.counters.sessionLife.last.Load()))
+		c.gate.Pace(time.Duration(c.counters.sessionLife.last.Load()))
 	}
 }
 
@@ -381,17 +382,17 @@ func (c *Connector) pace() {
 func (c *Connector) served(ctx context.Context) {
 	if c.fruitless.Load() != 0 {
 		c.fruitless.Store(0)
-		c.gate.unpace(ctx)
+		c.gate.Unpace(ctx)
 	}
 	if c.cut.Load() && c.cut.Swap(false) {
-		c.gate.reached(ctx)
+		c.gate.Reached(ctx)
 	}
 }
 
 // unreachable notes that a statement could not be sent.
 func (c *Connector) unreachable(ctx context.Context, err error) {
 	c.cut.Store(true)
-	c.gate.unreachable(ctx, err)
+	c.gate.Unreachable(ctx, err)
 }
 
 // lost notes that a session turned out dead, and makes all suspect that were not
@@ -402,7 +403,7 @@ func (c *Connector) lost(ctx context.Context, s *session, cause error) {
 	if s.dead.CompareAndSwap(nil, &cause) {
 		if s.verified.Load() >= c.suspectSince.Load() {
 			c.suspectSince.Store(c.clock.Add(1))
-			c.gate.shut()
+			c.gate.Shut()
 		}
 		c.emit(ctx, Event{Kind: EventLost, SessionID: s.id(), Code: number(cause), Class: ClassSessionLost, Age: s.age()})
 	}

@@ -245,7 +245,7 @@ type InDoubtInfo struct {
 // nothing to Snowflake.
 func (c *Connector) Snapshot() Snapshot {
 	now := c.settings.now()
-	s := Snapshot{Time: now, Pool: c.settings.poolName, Closed: c.stopped.Err() != nil, Sessions: c.survey(now), Gate: c.gate.info(now)}
+	s := Snapshot{Time: now, Pool: c.settings.poolName, Closed: c.stopped.Err() != nil, Sessions: c.survey(now), Gate: gateInfo(c.gate.Info(now))}
 	s.Events, s.InDoubt = c.recent.list(now)
 	s.Stats = c.stats(s.Sessions)
 	return s
