@@ -17,6 +17,7 @@ import (
 
 	"github.com/snowtether/snowtether/internal/bridge"
 	"github.com/snowtether/snowtether/internal/gate"
+	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/sqltext"
 )
 
@@ -46,8 +47,9 @@ type Connector struct {
 	recent     recent
 	metrics    *metrics
 
-	programs    programs
-	deliveries  deliveries
+	programs    program.Functions
+	deliveries  *program.Queue
+	told        atomic.Bool  // a function of the program's has failed and was logged
 	fruitless   atomic.Int64 // logins since a statement was last carried out
 	cut         atomic.Bool  // a statement could not be sent, and none was answered since
 	vain        atomic.Pointer[vain]
@@ -151,6 +153,7 @@ func start(c *Connector) *Connector {
 	c.sessions = make(map[*session]struct{})
 	c.reader, _ = sqltext.NewReader(c.settings.harmless...) // validate has seen that they are names
 	c.counters.start()
+	c.deliveries = newDeliveries(c)
 	c.gate = newGate(c)
 	c.guardian.guard = c.settings.loginGuard
 	if c.settings.tokenSource != nil {
@@ -203,7 +206,7 @@ func (c *Connector) Close() error {
 			}
 		}
 	})
-	if c.programs.inside(context.Background()) {
+	if c.programs.Inside(context.Background()) {
 		return nil // what it would wait for may be waiting for the function that calls it
 	}
 	if c.closeErr.Load() == nil {

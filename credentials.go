@@ -12,6 +12,8 @@ import (
 
 	"github.com/snowflakedb/gosnowflake/v2"
 	"golang.org/x/oauth2"
+
+	"github.com/snowtether/snowtether/internal/program"
 )
 
 // This file says who logs in: what the program's hook and its token source make
@@ -51,7 +53,7 @@ func (c *Connector) prepare(ctx context.Context, stale string) (*gosnowflake.Con
 // askHook lets the program's hook change cfg.
 func (c *Connector) askHook(ctx context.Context, cfg *gosnowflake.Config) error {
 	// One that ignores its context is left behind, and cfg with it.
-	_, err := program(ctx, c, func(ctx context.Context) (any, error) { return nil, c.settings.beforeConnect(ctx, cfg) })
+	_, err := program.Call(ctx, &c.programs, func(ctx context.Context) (any, error) { return nil, c.settings.beforeConnect(ctx, cfg) })
 	if err != nil {
 		return err
 	}
@@ -101,7 +103,7 @@ const earlyExpiry = time.Minute
 // the answer until it nears its expiry.
 type tokenCache struct {
 	source   oauth2.TokenSource
-	programs *programs
+	programs *program.Functions
 	lock     chan struct{} // held by whoever asks the source
 	asking   atomic.Int64  // calls that have not returned
 
@@ -109,7 +111,7 @@ type tokenCache struct {
 	token *oauth2.Token
 }
 
-func newTokenCache(source oauth2.TokenSource, p *programs) *tokenCache {
+func newTokenCache(source oauth2.TokenSource, p *program.Functions) *tokenCache {
 	return &tokenCache{source: source, programs: p, lock: make(chan struct{}, 1)}
 }
 
@@ -138,15 +140,15 @@ func (t *tokenCache) get(ctx context.Context, stale string) (string, error) {
 	free := func() { once.Do(func() { <-t.lock }) }
 	t.asking.Add(1)
 	go func() {
-		a := answer{err: errGoexit}
+		a := answer{err: program.ErrGoexit}
 		defer func() {
 			t.asking.Add(-1)
 			free()
 			done <- a
 		}()
-		ctx, over := t.programs.enter(ctx)
+		ctx, over := t.programs.Enter(ctx)
 		defer over()
-		a.token, a.err = guard(ctx, func(ctx context.Context) (string, error) { return t.ask(ctx, stale != "") })
+		a.token, a.err = program.Guard(ctx, func(ctx context.Context) (string, error) { return t.ask(ctx, stale != "") })
 	}()
 	select {
 	case a := <-done:

@@ -108,13 +108,11 @@ func (c *Connector) tellVersion(d *transcript.Dialect) {
 	if c.inner == nil || d == nil || c.versionTold.Swap(true) {
 		return
 	}
-	program, ok := debug.ReadBuildInfo()
+	build, ok := debug.ReadBuildInfo()
 	if !ok {
 		return
 	}
-	if version := versionIn(program, d.Module()); older(version) {
-		c.post(&delivery{ctx: context.Background(), hooked: true, write: func(ctx context.Context) {
-			c.logger().LogAttrs(ctx, slog.LevelWarn, versionOld, slog.String("version", version))
-		}})
+	if version := versionIn(build, d.Module()); older(version) {
+		c.tell(slog.LevelWarn, versionOld, slog.String("version", version))
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 	"golang.org/x/oauth2"
 
+	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/sferr"
 	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/internal/transcript"
@@ -276,7 +277,7 @@ func isLocal(cfg *gosnowflake.Config, err error) bool {
 	if _, ok := as[*tls.CertificateVerificationError](err); ok {
 		return false
 	}
-	if _, ok := as[*panicError](err); ok || errors.Is(err, errGoexit) || statusOfProvider(err) != 0 {
+	if _, ok := as[*program.PanicError](err); ok || errors.Is(err, program.ErrGoexit) || statusOfProvider(err) != 0 {
 		return false
 	}
 	n := number(err)

@@ -13,6 +13,7 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether/internal/gate"
+	"github.com/snowtether/snowtether/internal/program"
 )
 
 // This file is what stands before a login: the gate and the count of refusals, which are in
@@ -170,7 +171,7 @@ func (c *Connector) askGuard(ctx context.Context, login LoginAttempt) error {
 	defer cancel()
 	for g.answers() {
 		asked, stop := context.WithTimeout(ctx, guardTimeout)
-		wait, err := program(asked, c, func(ctx context.Context) (time.Duration, error) { return g.guard.Before(ctx, login) })
+		wait, err := program.Call(asked, &c.programs, func(ctx context.Context) (time.Duration, error) { return g.guard.Before(ctx, login) })
 		stop()
 		switch {
 		case errors.Is(err, ErrLoginSuspended):
@@ -211,7 +212,7 @@ func (c *Connector) tellGuard(login LoginAttempt, err error, took time.Duration)
 	c.background.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), guardTimeout)
 		defer cancel()
-		if _, err := program(ctx, c, func(ctx context.Context) (any, error) { g.guard.After(ctx, login, outcome); return nil, nil }); err != nil {
+		if _, err := program.Call(ctx, &c.programs, func(ctx context.Context) (any, error) { g.guard.After(ctx, login, outcome); return nil, nil }); err != nil {
 			c.guardFailed(err)
 		}
 	})
@@ -231,8 +232,8 @@ func (g *guardian) answered() {
 }
 
 func (c *Connector) guardFailed(err error) {
-	if p, ok := as[*panicError](err); ok {
-		err = errors.New("it panicked: " + p.what)
+	if p, ok := as[*program.PanicError](err); ok {
+		err = errors.New("it panicked: " + p.What)
 	}
 	g := &c.guardian
 	g.mu.Lock()

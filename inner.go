@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"runtime"
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
+	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/transcript"
 )
 
@@ -254,49 +254,13 @@ func named(values []driver.Value) []driver.NamedValue {
 	return args
 }
 
-// A panicError is a panic of the inner driver, turned into an error.
-type panicError struct{ what string }
-
-func (e *panicError) Error() string { return "the inner driver panicked: " + e.what }
-
-// guard calls the inner driver, or a hook, and turns a panic into an error.
-// gosnowflake panics, for example, on a server that ignores asyncExec.
-func guard[T any](ctx context.Context, call func(context.Context) (T, error)) (out T, err error) {
-	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case runtime.Error:
-			err = &panicError{r.Error()}
-		default:
-			// Its text may hold anything, also a secret.
-			err = &panicError{fmt.Sprintf("a value of type %T", r)}
-		}
-	}()
-	if out, err = call(ctx); err == nil {
-		err = present(out)
-	}
-	return out, err
-}
-
-// errNoAnswer is what a typed nil pointer in place of rows or a result is turned
-// into. gosnowflake returns one if a server ignores asyncExec, and any use of it
-// is a panic.
-var errNoAnswer = errors.New("the server did not treat the statement as asynchronous")
-
-func present(v any) error {
-	if v != nil && isNil(v) {
-		return errNoAnswer
-	}
-	return nil
-}
-
 // call runs something on the session, and leaves it behind if the caller's context
 // ends: gosnowflake then sends a request that cancels the statement, and tries
 // that for minutes while the server cannot be reached. inner is the context for
 // the inner driver. left says that it was left behind: from then on the connection is
 // another's, so run takes its session from here and touches nothing else of it.
 func (s *session) call(ctx, inner context.Context, run func(context.Context, *session) (any, error)) (_ any, left bool, _ error) {
-	out, behind, err := leave(ctx, inner, func(ctx context.Context) (any, error) { return run(ctx, s) })
+	out, behind, err := program.Leave(ctx, inner, func(ctx context.Context) (any, error) { return run(ctx, s) })
 	if behind != nil {
 		s.busy.Store(behind)
 	}
@@ -314,67 +278,10 @@ func (s *session) watched(ctx context.Context, seen *transcript.Recorder, run fu
 	return out, seen.End(left), left, err
 }
 
-// leave runs something until it returns or ctx ends: then it is left behind.
-func leave(ctx, inner context.Context, run func(context.Context) (any, error)) (_ any, _ *leftover, _ error) {
-	if ctx.Done() == nil {
-		out, err := guard(inner, run)
-		return out, nil, err
-	}
-	type returned struct {
-		out any
-		err error
-	}
-	done := make(chan returned, 1)
-	go func() {
-		r := returned{err: errGoexit}
-		defer func() { done <- r }()
-		growStack(0)
-		r.out, r.err = guard(inner, run)
-	}()
-	select {
-	case r := <-done:
-		return r.out, nil, r.err
-	case <-ctx.Done():
-	}
-	select {
-	case r := <-done:
-		return r.out, nil, r.err
-	default:
-	}
-	left := &leftover{over: make(chan struct{})}
-	go func() {
-		r := <-done
-		if rows, ok := r.out.(driver.Rows); ok {
-			_ = rows.Close()
-		}
-		left.err = r.err
-		close(left.over)
-		if res, ok := r.out.(driver.Result); ok {
-			// gosnowflake hands the end of an asynchronous statement to whoever asks, and
-			// waits for that, for ever.
-			_, _ = res.RowsAffected()
-		}
-	}()
-	return nil, left, ctx.Err()
-}
-
-// errGoexit is a function of the program's that has ended its goroutine.
-var errGoexit = &panicError{"it called runtime.Goexit"}
-
-// growStack makes room on a new goroutine's stack for gosnowflake, whose calls take
-// some 20 KB. Growing at once, while there is nothing to copy, in place of doubling on
-// the way down, halves what the goroutine costs a statement (BenchmarkStatement).
-//
-//go:noinline
-func growStack(i int) byte {
-	var room [28 << 10]byte
-	return room[i]
-}
-
 // awaitLeft waits for an operation that its caller left behind: gosnowflake may still
 // be cancelling it.
 func (s *session) awaitLeft() {
 	if left := s.busy.Load(); left != nil {
-		<-left.over
+		<-left.Over
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
+	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/sqltext"
 )
 
@@ -181,7 +182,7 @@ type lane struct {
 
 // look asks whether a session is alive. It reports whether the server answered, also
 // that the session is dead, and what was left behind, if anything was.
-func (l *lane) look(c *Connector, s *session) (answered bool, left *leftover) {
+func (l *lane) look(c *Connector, s *session) (answered bool, left *program.Leftover) {
 	now := c.clock.Load()
 	ctx, cancel := context.WithTimeout(c.stopped, pingTimeout)
 	defer cancel()
@@ -207,13 +208,13 @@ func (l *lane) look(c *Connector, s *session) (answered bool, left *leftover) {
 // ping asks the server about a session. A statement that is only compiled needs no
 // warehouse, renews the session token if that has expired, and is the cheapest
 // request that gosnowflake offers in which the server looks at the session.
-func (l *lane) ping(ctx context.Context, s *session) (*leftover, error) {
+func (l *lane) ping(ctx context.Context, s *session) (*program.Leftover, error) {
 	if l.address == nil || l.address.Host != s.address.Host || l.address.Port != s.address.Port {
 		l.hangUp()
 		l.tokens = &borrowed{watcher: s.watcher}
 		cfg := cloneConfig(s.address)
 		cfg.TokenAccessor = l.tokens
-		conn, err := guard(ctx, gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg).Connect)
+		conn, err := program.Guard(ctx, gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg).Connect)
 		if err != nil {
 			return nil, err
 		}
@@ -221,7 +222,7 @@ func (l *lane) ping(ctx context.Context, s *session) (*leftover, error) {
 	}
 	l.tokens.watcher, l.tokens.renewals = s.watcher, 0
 	conn := l.conn
-	_, left, err := leave(ctx, gosnowflake.WithDescribeOnly(ctx), func(ctx context.Context) (any, error) {
+	_, left, err := program.Leave(ctx, gosnowflake.WithDescribeOnly(ctx), func(ctx context.Context) (any, error) {
 		return nil, conn.execSimple(ctx, "SELECT 1")
 	})
 	if left != nil {
@@ -229,7 +230,7 @@ func (l *lane) ping(ctx context.Context, s *session) (*leftover, error) {
 		// that, and with it the connection.
 		l.address = nil
 		go func() {
-			<-left.over
+			<-left.Over
 			_ = conn.Close()
 		}()
 	}

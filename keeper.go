@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/snowtether/snowtether/internal/program"
 )
 
 // This file is the keeper: when each idle session is asked, how many at a time, and
@@ -204,13 +206,13 @@ func (k *keeper) ask(s *session, l *lane) {
 	}
 }
 
-func (k *keeper) asked(s *session, l *lane, begun time.Time, answered bool, left *leftover) {
+func (k *keeper) asked(s *session, l *lane, begun time.Time, answered bool, left *program.Leftover) {
 	now, every := k.connector.settings.now(), k.connector.settings.idlePing
 	delete(k.under, s)
 	k.free = append(k.free, l)
 	k.pings.ended(answered)
 	if left != nil {
-		k.unsettled[s] = left.over
+		k.unsettled[s] = left.Over
 	}
 	if !answered {
 		if k.silent.IsZero() {

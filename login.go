@@ -20,7 +20,7 @@ import (
 
 // login logs in, as often as it takes and the caller has time.
 func (c *Connector) login(ctx context.Context) (_ *session, failed error) {
-	if c.programs.inside(ctx) {
+	if c.programs.Inside(ctx) {
 		return nil, &SessionError{Op: "login", Class: ClassPermanent, Err: errWithin}
 	}
 	begun := time.Now()

@@ -16,6 +16,7 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether/internal/http2"
+	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/sferr"
 )
 
@@ -95,17 +96,17 @@ func (l *loginContext) connect(c *Connector, seen context.Context, inner driver.
 	done := make(chan returned)
 	left := make(chan struct{})
 	c.background.Go(func() {
-		r := returned{err: errGoexit}
+		r := returned{err: program.ErrGoexit}
 		defer func() {
 			select {
 			case done <- r:
 			case <-left:
 				if r.err == nil {
-					_, _ = guard(l, func(context.Context) (any, error) { return nil, r.conn.Close() })
+					_, _ = program.Guard(l, func(context.Context) (any, error) { return nil, r.conn.Close() })
 				}
 			}
 		}()
-		r.conn, r.err = guard(seen, inner.Connect)
+		r.conn, r.err = program.Guard(seen, inner.Connect)
 	})
 	late := l.late
 	for {

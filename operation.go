@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/internal/transcript"
 )
@@ -488,6 +489,6 @@ func isRetry(err error) bool {
 }
 
 func isPanic(err error) bool {
-	_, ok := as[*panicError](err)
-	return ok || err == errNoAnswer // never wrapped
+	_, ok := as[*program.PanicError](err)
+	return ok || err == program.ErrNoAnswer // never wrapped
 }

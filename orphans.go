@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/snowtether/snowtether/internal/program"
 )
 
 // This file ends the transactions that sessions have left behind. Snowflake keeps the
@@ -178,12 +180,6 @@ func (in inner) transactions(ctx context.Context) (open []transaction, _ error) 
 // cancelTimeout bounds the cancelling of a statement whose caller has left.
 const cancelTimeout = 10 * time.Second
 
-// A leftover is an operation that its caller left behind.
-type leftover struct {
-	over chan struct{} // closed when it has returned
-	err  error         // what it returned with
-}
-
 // cancel stops a statement that is carried over, in the background, and gives the session
 // up after that.
 func (c *conn) cancel(id string) {
@@ -193,7 +189,7 @@ func (c *conn) cancel(id string) {
 		s.awaitLeft()
 		ctx, stop := context.WithTimeout(context.Background(), cancelTimeout)
 		defer stop()
-		_, err := guard(ctx, func(ctx context.Context) (any, error) { return nil, s.conn.execSimple(ctx, byID(id)) })
+		_, err := program.Guard(ctx, func(ctx context.Context) (any, error) { return nil, s.conn.execSimple(ctx, byID(id)) })
 		if lost(err) {
 			c.connector.cancelElsewhere(byID(id))
 		}
@@ -221,12 +217,12 @@ func (c *conn) cancelLeft(t *try) {
 	}
 	c.connector.spawn(func() {
 		select {
-		case <-left.over:
+		case <-left.Over:
 		case <-c.connector.stopped.Done():
 			return
 		}
-		if lost(left.err) {
-			c.connector.lost(context.Background(), s, left.err)
+		if lost(left.Err) {
+			c.connector.lost(context.Background(), s, left.Err)
 			c.connector.cancelElsewhere(statement)
 		}
 	})
@@ -330,7 +326,7 @@ func (s *session) allOver() bool {
 	s.alive = false
 	for len(s.under) > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), questionTimeout)
-		state, err := guard(ctx, func(ctx context.Context) (queryState, error) { return statusOf(ctx, s, s.under[0]) })
+		state, err := program.Guard(ctx, func(ctx context.Context) (queryState, error) { return statusOf(ctx, s, s.under[0]) })
 		cancel()
 		switch {
 		case state == ended, state == succeeded:

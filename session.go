@@ -13,6 +13,7 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether/internal/http2"
+	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/internal/transcript"
 )
@@ -45,7 +46,7 @@ type session struct {
 	dead      atomic.Pointer[error]              // why, once it was found dead
 	vanished  atomic.Bool                        // it was found dead when it was to be logged out
 	runsOn    bool                               // a request of several statements, or a procedure, may still run in it
-	busy      atomic.Pointer[leftover]           // what a caller left behind, until somebody has seen it over
+	busy      atomic.Pointer[program.Leftover]   // what a caller left behind, until somebody has seen it over
 	carried   atomic.Pointer[chan struct{}]      // closed when what is carried over from it has ended; nil: nothing is
 	alive     bool                               // one of them was running when it was last asked
 	under     []string                           // way: the query IDs of its asynchronous statements, the last hundred
@@ -217,7 +218,7 @@ func (c *Connector) setUp(ctx context.Context, s *session) error {
 	}
 	if hook := c.settings.afterConnect; hook != nil {
 		_, _, err := s.call(ctx, w, func(ctx context.Context, s *session) (any, error) {
-			ctx, over := c.programs.enter(ctx)
+			ctx, over := c.programs.Enter(ctx)
 			defer over()
 			return nil, hook(ctx, s.conn.Conn)
 		})

@@ -342,7 +342,7 @@ func (c *conn) settle(ctx context.Context) error {
 		return nil
 	}
 	select {
-	case <-left.over:
+	case <-left.Over:
 		c.session.busy.Store(nil)
 		return nil
 	case <-ctx.Done():
