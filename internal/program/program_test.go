@@ -131,7 +131,9 @@ func TestDeliveriesKeepTheirOrder(t *testing.T) {
 		note := func(what string) func(context.Context) {
 			return func(context.Context) { mu.Lock(); seen = append(seen, what); mu.Unlock() }
 		}
-		post := func(steps ...func(context.Context)) { q.Post(&program.Delivery{Ctx: t.Context(), Steps: steps})(t.Context()) }
+		post := func(steps ...func(context.Context)) {
+			q.Post(&program.Delivery{Ctx: t.Context(), Steps: steps})(t.Context())
+		}
 		begun := time.Now()
 		post(note("1"), note("2"))
 		post(func(context.Context) { panic("no") }, note("3"))
