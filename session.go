@@ -367,7 +367,7 @@ func (s *session) unreached() bool {
 }
 
 // isOut reports whether an outage is known of.
-func (c *Connector) isOut() bool { return c.cut.Load() || c.gate.isOut() }
+func (c *Connector) isOut() bool { return c.cut.Load() || c.gate.IsOut() }
 
 // pace holds further logins back once more sessions have been opened, with no
 // statement carried out in between, than the pool and the gate can account for: a

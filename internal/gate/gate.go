@@ -164,6 +164,13 @@ func (g *Gate) end(s *spell, kind Kind) {
 	}
 }
 
+// IsOut reports whether there is an outage.
+func (g *Gate) IsOut() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.outage.on()
+}
+
 // Info is the gate as it is now.
 func (g *Gate) Info(now time.Time) Info {
 	g.mu.Lock()

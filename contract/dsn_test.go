@@ -1,16 +1,12 @@
-package snowtether
+package contract_test
 
 import (
 	"context"
 	"database/sql"
 	"fmt"
-	"log/slog"
-	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
-	"reflect"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +18,8 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/snowtether/snowtether/snowtest"
+
+	"github.com/snowtether/snowtether"
 )
 
 // secret stands in every value of the DSNs below that may hold something private.
@@ -159,8 +157,8 @@ func TestBadValueOfATypedParameterIsRefused(t *testing.T) {
 	} {
 		for _, name := range strings.Fields(names) {
 			want := name
-			if strings.EqualFold(name, paramKeepAlive) {
-				want = paramKeepAlive
+			if strings.EqualFold(name, "client_session_keep_alive") {
+				want = "client_session_keep_alive"
 			}
 			const dsn = "hushuser:hushpass@acct/hushdb?"
 			refuses(t, dsn+name+"=hush", want, right)
@@ -169,148 +167,6 @@ func TestBadValueOfATypedParameterIsRefused(t *testing.T) {
 			}
 		}
 	}
-}
-
-// TestPasswordThatIsNotEscaped: either it is taken as it stands, or refused with
-// advice; it is never read as something else.
-func TestPasswordThatIsNotEscaped(t *testing.T) {
-	for _, c := range strings.Split("@ / ? # : & = % ; ~ \\ \" ' < é \x00 \n \x7f \xff // :// @/ /@ ?/ =/&", " ") {
-		for _, password := range []string{"hush" + c + "hush", c + "hush", "hush" + c, "12" + c + "34"} {
-			if password == "12%34" {
-				continue // nobody can tell that it is not escaped
-			}
-			for _, rest := range []string{"@acct", "@acct/db", "@acct/db/sch", "@acct?warehouse=w", "@acct/db/sch?warehouse=w&tetherMaxLogins=3"} {
-				dsn := "hushuser:" + password + rest
-				cfg, err := parseDSN(dsn)
-				if err != nil {
-					clearError(t, dsn, err, "percent-encod")
-				} else if cfg.User != "hushuser" || cfg.Password != password || cfg.Account != "acct" {
-					t.Errorf("%q is read as user %q, password %q, account %q", dsn, cfg.User, cfg.Password, cfg.Account)
-				}
-			}
-		}
-	}
-}
-
-func TestTetherParametersAreAppliedAndTaken(t *testing.T) {
-	for _, tt := range []struct {
-		name, value string
-		get         func(s *settings) any
-		want        any
-	}{
-		{"tetherKeepAlive", "False", func(s *settings) any { return *s.keepAlive }, false},
-		{"tetherKeepAlive", "1", func(s *settings) any { return *s.keepAlive }, true},
-		{"tetherIdlePing", "4m", func(s *settings) any { return s.idlePing }, 4 * time.Minute},
-		{"tetherIdlePing", "0", func(s *settings) any { return s.idlePing }, time.Duration(0)},
-		{"tetherHeartbeat", "15m", func(s *settings) any { return s.heartbeat }, 15 * time.Minute},
-		{"tetherHeartbeat", "3600", func(s *settings) any { return s.heartbeat }, time.Hour},
-		{"tetherHeartbeat", "0", func(s *settings) any { return s.heartbeat }, time.Duration(0)},
-		{"tetherBackOffInitial", "250ms", func(s *settings) any { return s.backOffInitial }, 250 * time.Millisecond},
-		{"tetherBackOffMax", "60", func(s *settings) any { return s.backOffMax }, time.Minute},
-		{"tetherFirstConnectBudget", "45s", func(s *settings) any { return s.firstBudget }, 45 * time.Second},
-		{"tetherConnectBudget", "1h30m", func(s *settings) any { return s.connectBudget }, 90 * time.Minute},
-		{"tetherAuthCooldown", "0", func(s *settings) any { return s.authCooldown }, time.Duration(0)},
-		{"tetherMaxLogins", "3", func(s *settings) any { return s.maxLogins }, 3},
-		{"tetherResume", "FALSE", func(s *settings) any { return s.resume }, false},
-		{"tetherChangedSession", "Discard", func(s *settings) any { return s.changed }, DiscardChanged},
-		{"tetherChangedSession", "error", func(s *settings) any { return s.changed }, ErrorOnLoss},
-		{"tetherLog", "Off", func(s *settings) any { return s.logFrom > slog.LevelError }, true},
-		{"tetherLog", "warn", func(s *settings) any { return s.logFrom }, slog.LevelWarn},
-		{"tetherLog", "info", func(s *settings) any { return s.logFrom }, slog.LevelDebug},
-		{"tetherChangedSession", "keep", func(s *settings) any { return s.changed }, KeepChanged},
-		{"tether%4DaxLogins", "5", func(s *settings) any { return s.maxLogins }, 5},
-	} {
-		c, err := Driver{}.OpenConnector("u:p@acct/db?application=x&" + tt.name + "=" + tt.value + "&query_tag=q")
-		if err != nil {
-			t.Errorf("%s=%s: %v", tt.name, tt.value, err)
-			continue
-		}
-		s := &c.(*Connector).settings
-		if got := tt.get(s); got != tt.want {
-			t.Errorf("%s=%s gives %v, want %v", tt.name, tt.value, got, tt.want)
-		}
-		if params := c.(*Connector).cfg.Params; len(params) != 2 || *params["query_tag"] != "q" || params[paramKeepAlive] == nil {
-			if tt.name != "tetherHeartbeat" || params[paramHeartbeat] == nil && s.heartbeat != 0 {
-				t.Errorf("%s=%s: the Config has the parameters %v", tt.name, tt.value, slices.Sorted(maps.Keys(params)))
-			}
-		}
-	}
-}
-
-// A DSN that was written before 0.1.0 means what it meant.
-func TestEarlierNamesOfParametersMeanTheSame(t *testing.T) {
-	for earlier, current := range renamedParams {
-		c, err := Driver{}.OpenConnector("u:p@acct/db?" + earlier + "=1s")
-		if err != nil {
-			t.Fatal(err)
-		}
-		want, err := Driver{}.OpenConnector("u:p@acct/db?" + current + "=1s")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got, want := c.(*Connector).settings, want.(*Connector).settings; got.backOffInitial != want.backOffInitial || got.backOffMax != want.backOffMax {
-			t.Errorf("%s gives %v and %v, %s %v and %v", earlier, got.backOffInitial, got.backOffMax, current, want.backOffInitial, want.backOffMax)
-		}
-		refuses(t, "u:p@acct/db?"+earlier+"=1s&"+current+"=1s", current, earlier)
-		refuses(t, "u:p@acct/db?"+earlier, earlier+" has no value")
-		refuses(t, "u:p@acct/db?"+earlier+"=1s&"+earlier+"=2s", earlier)
-	}
-}
-
-// What only gosnowflake v1 knows means what it means there, in a DSN, in a Config that v2 has
-// made of one, and in connections.toml. v2 would send it to Snowflake as session parameters.
-func TestParametersOfV1MeanWhatTheyMeanThere(t *testing.T) {
-	for _, tt := range []struct {
-		dsn            string
-		insecure, loud bool
-		configInsecure bool // where nothing tells an explicit "false" from none
-	}{
-		{"application=x", false, true, false},
-		{"insecureMode=true", true, true, true},
-		{"insecureMode=false", false, true, false},
-		{"insecuremode=true", true, true, true},
-		{"insecure_mode=TRUE", true, true, true},
-		{"insecureMode=true&disableOCSPChecks=false", false, true, true},
-		{"disableOCSPChecks=true&insecureMode=false", true, true, true},
-		{"disableTelemetry=true", false, false, false},
-		{"disableTelemetry=false", false, true, false},
-		{"disableTelemetry=true&insecureMode=true", true, false, true},
-		{"disableTelemetry=true&client_telemetry_enabled=true", false, false, false},
-	} {
-		check := func(how string, cfg *gosnowflake.Config, insecure bool) {
-			t.Helper()
-			if cfg.DisableOCSPChecks != insecure {
-				t.Errorf("%s, %s: DisableOCSPChecks is %v", tt.dsn, how, cfg.DisableOCSPChecks)
-			}
-			off := cfg.Params["CLIENT_TELEMETRY_ENABLED"]
-			if loud := off == nil || *off != "false"; loud != tt.loud {
-				t.Errorf("%s, %s: CLIENT_TELEMETRY_ENABLED is not as it should be", tt.dsn, how)
-			}
-			for name := range cfg.Params {
-				if name := strings.ReplaceAll(strings.ToLower(name), "_", ""); name == "insecuremode" || name == "disabletelemetry" {
-					t.Errorf("%s, %s: Snowflake would be sent %s", tt.dsn, how, name)
-				}
-			}
-		}
-		c, err := Driver{}.OpenConnector("u:p@acct/db?" + tt.dsn)
-		if err != nil {
-			t.Fatalf("%s: %v", tt.dsn, err)
-		}
-		check("DSN", c.(*Connector).cfg, tt.insecure)
-		cfg, err := gosnowflake.ParseDSN("u:p@acct/db?" + tt.dsn)
-		if err != nil {
-			t.Fatal(err)
-		}
-		made, err := NewConnector(cfg)
-		if err != nil {
-			t.Fatalf("%s: %v", tt.dsn, err)
-		}
-		check("Config", made.cfg, tt.configInsecure)
-	}
-
-	refuses(t, "hushuser:hushpass@acct/hushdb?insecureMode=hush", "insecureMode", "true or false")
-	refuses(t, "hushuser:hushpass@acct/hushdb?disableTelemetry=hush", "disableTelemetry", "true or false")
-	refuses(t, "hushuser:hushpass@acct/hushdb?insecure_mode=hush", "insecure_mode", "true or false")
 }
 
 // sessions notes the parameters of the sessions that are opened.
@@ -353,7 +209,7 @@ func TestTetherParametersAreNotSentToSnowflake(t *testing.T) {
 			t.Errorf("Snowflake is sent the session parameter %s", name)
 		}
 	}
-	for name, want := range map[string]string{"QUERY_TAG": "q", strings.ToUpper(paramKeepAlive): "true", strings.ToUpper(paramHeartbeat): "900"} {
+	for name, want := range map[string]string{"QUERY_TAG": "q", "CLIENT_SESSION_KEEP_ALIVE": "true", "CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY": "900"} {
 		if params[name] != want {
 			t.Errorf("session parameter %s is %q, want %q", name, params[name], want)
 		}
@@ -382,7 +238,7 @@ func TestAutoConfig(t *testing.T) {
 	write(fmt.Sprintf("[default]\naccount = \"acct\"\nuser = %q\npassword = %q\nhost = %q\nport = %q\nprotocol = \"http\"\ntetherHeartbeat = \"15m\"\ntetherKeepAlive = \"true\"\ninsecureMode = \"true\"\n",
 		srv.User(), srv.Password(), at.Hostname(), at.Port()))
 	params := logIn(t, seen, "autoConfig")
-	if got := params[strings.ToUpper(paramHeartbeat)]; got != "900" {
+	if got := params["CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY"]; got != "900" {
 		t.Errorf("tetherHeartbeat of connections.toml has no effect: %q, parameters %v", got, params)
 	}
 	if got, sent := params["INSECUREMODE"]; sent {
@@ -422,18 +278,18 @@ func TestNewConnectorRefusesWhatCannotWork(t *testing.T) {
 	for _, tt := range []struct {
 		want   string
 		change func(cfg *gosnowflake.Config)
-		opts   []Option
+		opts   []snowtether.Option
 	}{
-		{want: "option is nil", opts: []Option{nil}},
-		{want: "option is nil", opts: []Option{WithResume(true), nil}},
-		{want: "tetherHeartbeat", opts: []Option{WithHeartbeat(time.Second)}},
-		{want: "tetherIdlePing", opts: []Option{WithIdlePing(-1)}},
-		{want: "tetherHeartbeat", opts: []Option{WithHeartbeat(time.Hour + 1)}},
-		{want: "tetherConnectBudget", opts: []Option{WithConnectBudget(0)}},
-		{want: "tetherMaxLogins", opts: []Option{WithMaxLogins(0)}},
-		{want: "tetherAuthCooldown", opts: []Option{WithAuthCooldown(-1)}},
-		{want: "KeepChanged, DiscardChanged or ErrorOnLoss", opts: []Option{WithChangedSession(7)}},
-		{want: "statement 2 of WithSessionInit", opts: []Option{WithSessionInit("USE ROLE r", " \n")}},
+		{want: "option is nil", opts: []snowtether.Option{nil}},
+		{want: "option is nil", opts: []snowtether.Option{snowtether.WithResume(true), nil}},
+		{want: "tetherHeartbeat", opts: []snowtether.Option{snowtether.WithHeartbeat(time.Second)}},
+		{want: "tetherIdlePing", opts: []snowtether.Option{snowtether.WithIdlePing(-1)}},
+		{want: "tetherHeartbeat", opts: []snowtether.Option{snowtether.WithHeartbeat(time.Hour + 1)}},
+		{want: "tetherConnectBudget", opts: []snowtether.Option{snowtether.WithConnectBudget(0)}},
+		{want: "tetherMaxLogins", opts: []snowtether.Option{snowtether.WithMaxLogins(0)}},
+		{want: "tetherAuthCooldown", opts: []snowtether.Option{snowtether.WithAuthCooldown(-1)}},
+		{want: "KeepChanged, DiscardChanged or ErrorOnLoss", opts: []snowtether.Option{snowtether.WithChangedSession(7)}},
+		{want: "statement 2 of WithSessionInit", opts: []snowtether.Option{snowtether.WithSessionInit("USE ROLE r", " \n")}},
 		{want: "account", change: func(cfg *gosnowflake.Config) { cfg.Account = "" }},
 		{want: "user", change: func(cfg *gosnowflake.Config) { cfg.User = "" }},
 		{want: "password", change: func(cfg *gosnowflake.Config) { cfg.Password = "" }},
@@ -441,7 +297,7 @@ func TestNewConnectorRefusesWhatCannotWork(t *testing.T) {
 		{want: "port", change: func(cfg *gosnowflake.Config) { cfg.Port = 65536 }},
 		{want: "OktaURL", change: func(cfg *gosnowflake.Config) { cfg.Authenticator = gosnowflake.AuthTypeOkta }},
 		{want: "query_tag", change: func(cfg *gosnowflake.Config) { cfg.Params = map[string]*string{"query_tag": nil} }},
-		{want: paramKeepAlive, change: func(cfg *gosnowflake.Config) { cfg.Params = map[string]*string{"CLIENT_SESSION_KEEP_ALIVE": nil} }},
+		{want: "client_session_keep_alive", change: func(cfg *gosnowflake.Config) { cfg.Params = map[string]*string{"CLIENT_SESSION_KEEP_ALIVE": nil} }},
 		{want: "tetherResume", change: func(cfg *gosnowflake.Config) { cfg.Params = map[string]*string{"tetherResume": nil} }},
 	} {
 		t.Run(tt.want, func(t *testing.T) {
@@ -455,7 +311,7 @@ func TestNewConnectorRefusesWhatCannotWork(t *testing.T) {
 						err = fmt.Errorf("panic: %v", r)
 					}
 				}()
-				_, err = NewConnector(cfg, tt.opts...)
+				_, err = snowtether.NewConnector(cfg, tt.opts...)
 				return err
 			}()
 			if err == nil {
@@ -465,58 +321,33 @@ func TestNewConnectorRefusesWhatCannotWork(t *testing.T) {
 			}
 		})
 	}
-	if _, err := NewConnector(nil); err == nil || err.Error() != "snowtether: the Config is nil" {
+	if _, err := snowtether.NewConnector(nil); err == nil || err.Error() != "snowtether: the Config is nil" {
 		t.Errorf("nil Config: %v", err)
 	}
 }
 
 func TestNewConnectorNeedsNoCredentialThatComesLater(t *testing.T) {
-	source := WithTokenSource(oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "t"}))
-	hook := WithBeforeConnect(func(context.Context, *gosnowflake.Config) error { return nil })
+	source := snowtether.WithTokenSource(oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "t"}))
+	hook := snowtether.WithBeforeConnect(func(context.Context, *gosnowflake.Config) error { return nil })
 	for _, auth := range []gosnowflake.AuthType{gosnowflake.AuthTypeSnowflake, gosnowflake.AuthTypeOAuth, gosnowflake.AuthTypePat} {
-		for name, opt := range map[string]Option{"token source": source, "hook": hook} {
-			if _, err := NewConnector(&gosnowflake.Config{Account: "acct", User: "u", Authenticator: auth}, opt); err != nil {
+		for name, opt := range map[string]snowtether.Option{"token source": source, "hook": hook} {
+			if _, err := snowtether.NewConnector(&gosnowflake.Config{Account: "acct", User: "u", Authenticator: auth}, opt); err != nil {
 				t.Errorf("%v with a %s: %v", auth, name, err)
 			}
 		}
 	}
 }
 
-func TestNewConnectorClonesItsConfig(t *testing.T) {
-	text := func(s string) *string { return &s }
-	fresh := func() *gosnowflake.Config {
-		return &gosnowflake.Config{
-			Account: "acct", User: "u", Password: "p", Params: map[string]*string{"query_tag": text("q"), "tetherMaxLogins": text("3"), "CLIENT_SESSION_KEEP_ALIVE": text("TRUE")},
-			OktaURL: &url.URL{Scheme: "https", Host: "okta.example.com"}, WorkloadIdentityImpersonationPath: []string{"a"},
-		}
-	}
-	cfg := fresh()
-	c, err := NewConnector(cfg, WithMaxLogins(4))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !reflect.DeepEqual(cfg, fresh()) {
-		t.Errorf("NewConnector has changed its argument to %+v", cfg)
-	}
-	if c.settings.maxLogins != 4 {
-		t.Errorf("an option does not win over the Config: %d", c.settings.maxLogins)
-	}
-	for range 2 { // what one login's hook does to its Config is nothing to the next
-		before, err := c.prepare(t.Context(), "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, text := range []string{before.User, *before.Params["query_tag"], before.OktaURL.Host, before.WorkloadIdentityImpersonationPath[0]} {
-			if strings.Contains(text, "other") || len(before.Params) != 2 {
-				t.Errorf("a change from outside shows: %q, parameters %v", text, slices.Sorted(maps.Keys(before.Params)))
-			}
-		}
-		for _, cfg := range []*gosnowflake.Config{cfg, before} {
-			cfg.User = "other"
-			*cfg.Params["query_tag"] = "other"
-			cfg.Params["other"] = text("other")
-			cfg.OktaURL.Host = "other.example.com"
-			cfg.WorkloadIdentityImpersonationPath[0] = "other"
-		}
+func TestBadParameterOfV1IsRefused(t *testing.T) {
+	refuses(t, "hushuser:hushpass@acct/hushdb?insecureMode=hush", "insecureMode", "true or false")
+	refuses(t, "hushuser:hushpass@acct/hushdb?disableTelemetry=hush", "disableTelemetry", "true or false")
+	refuses(t, "hushuser:hushpass@acct/hushdb?insecure_mode=hush", "insecure_mode", "true or false")
+}
+
+func TestEarlierNameOfAParameterIsHeldToTheSameRules(t *testing.T) {
+	for earlier, current := range map[string]string{"tetherBackoffInitial": "tetherBackOffInitial", "tetherBackoffMax": "tetherBackOffMax"} {
+		refuses(t, "u:p@acct/db?"+earlier+"=1s&"+current+"=1s", current, earlier)
+		refuses(t, "u:p@acct/db?"+earlier, earlier+" has no value")
+		refuses(t, "u:p@acct/db?"+earlier+"=1s&"+earlier+"=2s", earlier)
 	}
 }

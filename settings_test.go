@@ -9,6 +9,8 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net/url"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -23,7 +25,8 @@ import (
 	"github.com/snowtether/snowtether/internal/gate"
 )
 
-// This file is about settings of any value.
+// This file is about settings, as a DSN, a Config and options give them: what is made of
+// those that are accepted, and settings and errors of any value.
 
 const fuzzSecret = "aVerySecretValue7"
 
@@ -127,8 +130,6 @@ func harmless(t *testing.T, c *Connector) {
 		t.Error("keep-alive is neither on nor off")
 	}
 }
-
-// This file is about errors of any kind.
 
 // FuzzClassify: whatever the error, a login is never a statement's; only what can be
 // Snowflake's own answer is called one; and no error is taken for driver.ErrBadConn that
@@ -267,4 +268,181 @@ func read(t *testing.T, dsn string) (*gosnowflake.Config, *settings) {
 		}
 	}
 	return made.cfg, &made.settings
+}
+
+// TestPasswordThatIsNotEscaped: either it is taken as it stands, or refused with
+// advice; it is never read as something else.
+func TestPasswordThatIsNotEscaped(t *testing.T) {
+	for _, c := range strings.Split("@ / ? # : & = % ; ~ \\ \" ' < é \x00 \n \x7f \xff // :// @/ /@ ?/ =/&", " ") {
+		for _, password := range []string{"hush" + c + "hush", c + "hush", "hush" + c, "12" + c + "34"} {
+			if password == "12%34" {
+				continue // nobody can tell that it is not escaped
+			}
+			for _, rest := range []string{"@acct", "@acct/db", "@acct/db/sch", "@acct?warehouse=w", "@acct/db/sch?warehouse=w&tetherMaxLogins=3"} {
+				dsn := "hushuser:" + password + rest
+				cfg, err := parseDSN(dsn)
+				if err != nil {
+					if text := err.Error(); !strings.Contains(text, "percent-encod") || strings.Contains(text, "hush") {
+						t.Errorf("%q gives the error %q", dsn, text)
+					}
+				} else if cfg.User != "hushuser" || cfg.Password != password || cfg.Account != "acct" {
+					t.Errorf("%q is read as user %q, password %q, account %q", dsn, cfg.User, cfg.Password, cfg.Account)
+				}
+			}
+		}
+	}
+}
+
+func TestTetherParametersAreAppliedAndTaken(t *testing.T) {
+	for _, tt := range []struct {
+		name, value string
+		get         func(s *settings) any
+		want        any
+	}{
+		{"tetherKeepAlive", "False", func(s *settings) any { return *s.keepAlive }, false},
+		{"tetherKeepAlive", "1", func(s *settings) any { return *s.keepAlive }, true},
+		{"tetherIdlePing", "4m", func(s *settings) any { return s.idlePing }, 4 * time.Minute},
+		{"tetherIdlePing", "0", func(s *settings) any { return s.idlePing }, time.Duration(0)},
+		{"tetherHeartbeat", "15m", func(s *settings) any { return s.heartbeat }, 15 * time.Minute},
+		{"tetherHeartbeat", "3600", func(s *settings) any { return s.heartbeat }, time.Hour},
+		{"tetherHeartbeat", "0", func(s *settings) any { return s.heartbeat }, time.Duration(0)},
+		{"tetherBackOffInitial", "250ms", func(s *settings) any { return s.backOffInitial }, 250 * time.Millisecond},
+		{"tetherBackOffMax", "60", func(s *settings) any { return s.backOffMax }, time.Minute},
+		{"tetherFirstConnectBudget", "45s", func(s *settings) any { return s.firstBudget }, 45 * time.Second},
+		{"tetherConnectBudget", "1h30m", func(s *settings) any { return s.connectBudget }, 90 * time.Minute},
+		{"tetherAuthCooldown", "0", func(s *settings) any { return s.authCooldown }, time.Duration(0)},
+		{"tetherMaxLogins", "3", func(s *settings) any { return s.maxLogins }, 3},
+		{"tetherResume", "FALSE", func(s *settings) any { return s.resume }, false},
+		{"tetherChangedSession", "Discard", func(s *settings) any { return s.changed }, DiscardChanged},
+		{"tetherChangedSession", "error", func(s *settings) any { return s.changed }, ErrorOnLoss},
+		{"tetherLog", "Off", func(s *settings) any { return s.logFrom > slog.LevelError }, true},
+		{"tetherLog", "warn", func(s *settings) any { return s.logFrom }, slog.LevelWarn},
+		{"tetherLog", "info", func(s *settings) any { return s.logFrom }, slog.LevelDebug},
+		{"tetherChangedSession", "keep", func(s *settings) any { return s.changed }, KeepChanged},
+		{"tether%4DaxLogins", "5", func(s *settings) any { return s.maxLogins }, 5},
+	} {
+		c, err := Driver{}.OpenConnector("u:p@acct/db?application=x&" + tt.name + "=" + tt.value + "&query_tag=q")
+		if err != nil {
+			t.Errorf("%s=%s: %v", tt.name, tt.value, err)
+			continue
+		}
+		s := &c.(*Connector).settings
+		if got := tt.get(s); got != tt.want {
+			t.Errorf("%s=%s gives %v, want %v", tt.name, tt.value, got, tt.want)
+		}
+		if params := c.(*Connector).cfg.Params; len(params) != 2 || *params["query_tag"] != "q" || params[paramKeepAlive] == nil {
+			if tt.name != "tetherHeartbeat" || params[paramHeartbeat] == nil && s.heartbeat != 0 {
+				t.Errorf("%s=%s: the Config has the parameters %v", tt.name, tt.value, slices.Sorted(maps.Keys(params)))
+			}
+		}
+	}
+}
+
+// What only gosnowflake v1 knows means what it means there, in a DSN, in a Config that v2 has
+// made of one, and in connections.toml. v2 would send it to Snowflake as session parameters.
+func TestParametersOfV1MeanWhatTheyMeanThere(t *testing.T) {
+	for _, tt := range []struct {
+		dsn            string
+		insecure, loud bool
+		configInsecure bool // where nothing tells an explicit "false" from none
+	}{
+		{"application=x", false, true, false},
+		{"insecureMode=true", true, true, true},
+		{"insecureMode=false", false, true, false},
+		{"insecuremode=true", true, true, true},
+		{"insecure_mode=TRUE", true, true, true},
+		{"insecureMode=true&disableOCSPChecks=false", false, true, true},
+		{"disableOCSPChecks=true&insecureMode=false", true, true, true},
+		{"disableTelemetry=true", false, false, false},
+		{"disableTelemetry=false", false, true, false},
+		{"disableTelemetry=true&insecureMode=true", true, false, true},
+		{"disableTelemetry=true&client_telemetry_enabled=true", false, false, false},
+	} {
+		check := func(how string, cfg *gosnowflake.Config, insecure bool) {
+			t.Helper()
+			if cfg.DisableOCSPChecks != insecure {
+				t.Errorf("%s, %s: DisableOCSPChecks is %v", tt.dsn, how, cfg.DisableOCSPChecks)
+			}
+			off := cfg.Params["CLIENT_TELEMETRY_ENABLED"]
+			if loud := off == nil || *off != "false"; loud != tt.loud {
+				t.Errorf("%s, %s: CLIENT_TELEMETRY_ENABLED is not as it should be", tt.dsn, how)
+			}
+			for name := range cfg.Params {
+				if name := strings.ReplaceAll(strings.ToLower(name), "_", ""); name == "insecuremode" || name == "disabletelemetry" {
+					t.Errorf("%s, %s: Snowflake would be sent %s", tt.dsn, how, name)
+				}
+			}
+		}
+		c, err := Driver{}.OpenConnector("u:p@acct/db?" + tt.dsn)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.dsn, err)
+		}
+		check("DSN", c.(*Connector).cfg, tt.insecure)
+		cfg, err := gosnowflake.ParseDSN("u:p@acct/db?" + tt.dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made, err := NewConnector(cfg)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.dsn, err)
+		}
+		check("Config", made.cfg, tt.configInsecure)
+	}
+
+}
+
+func TestNewConnectorClonesItsConfig(t *testing.T) {
+	text := func(s string) *string { return &s }
+	fresh := func() *gosnowflake.Config {
+		return &gosnowflake.Config{
+			Account: "acct", User: "u", Password: "p", Params: map[string]*string{"query_tag": text("q"), "tetherMaxLogins": text("3"), "CLIENT_SESSION_KEEP_ALIVE": text("TRUE")},
+			OktaURL: &url.URL{Scheme: "https", Host: "okta.example.com"}, WorkloadIdentityImpersonationPath: []string{"a"},
+		}
+	}
+	cfg := fresh()
+	c, err := NewConnector(cfg, WithMaxLogins(4))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(cfg, fresh()) {
+		t.Errorf("NewConnector has changed its argument to %+v", cfg)
+	}
+	if c.settings.maxLogins != 4 {
+		t.Errorf("an option does not win over the Config: %d", c.settings.maxLogins)
+	}
+	for range 2 { // what one login's hook does to its Config is nothing to the next
+		before, err := c.prepare(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{before.User, *before.Params["query_tag"], before.OktaURL.Host, before.WorkloadIdentityImpersonationPath[0]} {
+			if strings.Contains(text, "other") || len(before.Params) != 2 {
+				t.Errorf("a change from outside shows: %q, parameters %v", text, slices.Sorted(maps.Keys(before.Params)))
+			}
+		}
+		for _, cfg := range []*gosnowflake.Config{cfg, before} {
+			cfg.User = "other"
+			*cfg.Params["query_tag"] = "other"
+			cfg.Params["other"] = text("other")
+			cfg.OktaURL.Host = "other.example.com"
+			cfg.WorkloadIdentityImpersonationPath[0] = "other"
+		}
+	}
+}
+
+// A DSN that was written before 0.1.0 means what it meant.
+func TestEarlierNamesOfParametersMeanTheSame(t *testing.T) {
+	for earlier, current := range renamedParams {
+		c, err := Driver{}.OpenConnector("u:p@acct/db?" + earlier + "=1s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := Driver{}.OpenConnector("u:p@acct/db?" + current + "=1s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := c.(*Connector).settings, want.(*Connector).settings; got.backOffInitial != want.backOffInitial || got.backOffMax != want.backOffMax {
+			t.Errorf("%s gives %v and %v, %s %v and %v", earlier, got.backOffInitial, got.backOffMax, current, want.backOffInitial, want.backOffMax)
+		}
+	}
 }
