@@ -81,8 +81,8 @@ func (Driver) open(dsn string) (*Connector, error) {
 // ctx ends or a login fails first, the error says how many connections were opened;
 // those stay in the pool.
 //
-// Warm returns an error for an n above the pool's MaxOpenConns, because it would
-// wait for ever. The pool keeps no more of the connections than its MaxIdleConns,
+// Warm returns an error for an n below 1, and for one above the pool's MaxOpenConns,
+// because it would wait for ever. The pool keeps no more of the connections than its MaxIdleConns,
 // which is 2 by default.
 func Warm(ctx context.Context, db *sql.DB, n int) error {
 	switch limit := 0; {

@@ -92,8 +92,8 @@ func (c *Connector) knockOf(cfg *gosnowflake.Config) gate.Knock {
 }
 
 // A LoginGuard is asked before each login of a connector, and told how it ended. With one
-// that the processes of a fleet share, for example over Redis, they share a limit and a
-// cool-down: a thousand processes whose sessions end in the same second do not log in in the
+// that the processes of a fleet share, for example over Redis, they share a limit on
+// logins, and suspensions: a thousand processes whose sessions end in the same second do not log in in the
 // same second, and a rotated password is refused once and not once in each of them.
 //
 // Both methods are called for one login at a time or for several side by side, on goroutines
@@ -102,9 +102,9 @@ func (c *Connector) knockOf(cfg *gosnowflake.Config) gate.Knock {
 // that the guard has held up for 90 s in all, which is less than the connect budget.
 type LoginGuard interface {
 	// Before says whether a login may be sent: now (0, nil), or not before wait has passed,
-	// when it is asked again. An error that Is [ErrLoginSuspended] says that it may not be
-	// sent at all: the caller gets it, and the credential rests as if Snowflake had refused
-	// it here ([WithAuthCooldown]). Any other error is a failure of the guard.
+	// when it is asked again. An error that matches [ErrLoginSuspended] says that it may not be
+	// sent at all: the caller gets it, and logins with the credential are suspended as
+	// if Snowflake had refused one here ([WithAuthCooldown]). Any other error is a failure of the guard.
 	Before(ctx context.Context, login LoginAttempt) (wait time.Duration, err error)
 
 	// After is told how a login ended that was sent. Nobody waits for it to return.
@@ -128,9 +128,9 @@ func (l LoginAttempt) Fingerprint(key []byte) string {
 
 // A LoginOutcome is how a login ended.
 type LoginOutcome struct {
-	Class    Class // empty: it succeeded; ClassPermanent and ClassCredential: it was refused; ClassTransient: Snowflake could not be reached, or was too busy
-	Code     int   // Snowflake's number, or 0
-	Duration time.Duration
+	Class    Class         // empty: it succeeded; ClassPermanent and ClassCredential: it was refused; ClassTransient: Snowflake could not be reached, or was too busy
+	Code     int           // Snowflake's number, or 0
+	Duration time.Duration // from the request to the answer, or to giving it up
 }
 
 // The bounds of a guard.

@@ -176,7 +176,7 @@ type tx struct {
 
 var _ driver.Tx = (*tx)(nil)
 
-// Commit sends COMMIT. If its outcome is not known the error Is [ErrInDoubt].
+// Commit sends COMMIT. If its outcome is not known, the error matches [ErrInDoubt].
 // Whatever went wrong, the session is ended: its transaction may still be open, and the
 // next user's rows would vanish in it.
 func (t *tx) Commit() error {
