@@ -35,10 +35,14 @@ func (r *rewriter) call(name token) (piece string, variant bool) {
 	if r.err != nil {
 		return "", false
 	}
-	if f, ok := rewrites[c.name]; ok {
-		piece = f(c)
+	if f, ok := forms[c.name]; ok {
+		if c.want(f.low, f.high) {
+			piece = f.write(c)
+		}
 	} else if sameFunctions[c.name] || macroFunctions[c.name] {
 		piece = c.write(c.name)
+	} else if text, ok := r.fact(c.name); ok {
+		piece = text
 	} else if fn := r.s.routine(object{name: c.name}, len(c.args)); fn != nil && fn.table == nil {
 		return r.expand(fn, c.args), fn.returns.semi()
 	} else {
@@ -46,6 +50,12 @@ func (r *rewriter) call(name token) (piece string, variant bool) {
 	}
 	is := resultOf[c.name]
 	return piece, is != nil && is.typ.semi()
+}
+
+// refuse fails the statement for what this engine cannot answer as Snowflake would.
+func (c *call) refuse(format string, args ...any) string {
+	c.r.fail(unsupported(format, args...))
+	return ""
 }
 
 // sameFunctions mean in DuckDB what they mean in Snowflake. A function that is
@@ -185,16 +195,13 @@ func (c *call) write(name string, args ...string) string {
 
 // want checks the number of arguments.
 func (c *call) want(low, high int) bool {
-	n := len(c.args)
-	if n >= low && n <= high {
-		return true
-	}
-	if n < low {
+	switch n := len(c.args); {
+	case n < low:
 		c.r.fail(sfError("000938", "22023", "SQL compilation error: error line 1 at position 0\nnot enough arguments for function [%s], expected %d, got %d", c.name, low, n))
-	} else {
+	case n > high:
 		c.r.fail(sfError("000939", "22023", "SQL compilation error: error line 1 at position 0\ntoo many arguments for function [%s] expected %d, got %d", c.name, high, n))
 	}
-	return false
+	return c.r.err == nil
 }
 
 // literal gives the value of an argument that is a string literal.

@@ -238,7 +238,6 @@ func (r *rewriter) castCall(try bool) (string, bool) {
 	r.expectOp("(")
 	expr := r.region(func(t token) bool { return t.word("AS") })
 	from := r.is
-	variant := strings.HasPrefix(expr, "sf_get(") || strings.HasPrefix(expr, "parse_json(")
 	if !r.accept("AS") {
 		r.fail(r.unexpected(r.peek()))
 		return "", false
@@ -246,5 +245,5 @@ func (r *rewriter) castCall(try bool) (string, bool) {
 	typ := r.dataType()
 	r.expectOp(")")
 	r.cast = &static{typ: typ, notNull: !try && from != nil && from.notNull}
-	return typ.cast(expr, variant, try), typ.semi()
+	return typ.cast(expr, isVariantText(expr), try), typ.semi()
 }

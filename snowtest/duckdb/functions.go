@@ -5,51 +5,60 @@ import (
 	"strings"
 )
 
-// rewrites holds the functions that a macro cannot express. It is filled in an
-// init function because the entries look at it.
-var rewrites map[string]func(*call) string
+// many is for a function that takes any number of arguments.
+const many = 1 << 10
 
-func init() {
-	rewrites = map[string]func(*call) string{
-		"AVG": average, "LISTAGG": listagg, "ARRAY_AGG": arrayAgg, "MEDIAN": median, "PERCENTILE_CONT": percentile,
-		"COUNT": count, "APPROX_COUNT_DISTINCT": countDistinct, "HLL": countDistinct,
-		"RANDSTR": randstr, "CONCAT": concat, "CONCAT_WS": concatWS, "GREATEST": extreme, "LEAST": extreme, "DECODE": decode, "HASH": hash,
-		"OBJECT_CONSTRUCT": objectConstruct, "OBJECT_CONSTRUCT_KEEP_NULL": objectConstruct, "ARRAY_CONSTRUCT": arrayConstruct, "ARRAY_TO_STRING": arrayToString,
-		"GET_PATH": getPath, "GET": getPath, "TYPEOF": func(c *call) string { return c.write("sf_typeof") },
-		"SEQ1": sequence, "SEQ2": sequence, "SEQ4": sequence, "SEQ8": sequence, "UNIFORM": uniform,
-		"REGEXP_LIKE": regexpLike, "RLIKE": regexpLike, "IDENTIFIER": identifier, "SYSTEM$WAIT": systemWait,
-		"COUNT_IF": countIf, "CORR": orNull, "REGR_SLOPE": orNull,
-		"MIN_BY": func(c *call) string { return c.write("arg_min_null") }, "MAX_BY": func(c *call) string { return c.write("arg_max_null") },
-		"CHAR": func(c *call) string { return c.write("chr") }, "CONVERT_TIMEZONE": convertTimezone,
-	}
-	for _, name := range []string{"DATEADD", "TIMEADD", "TIMESTAMPADD"} {
-		rewrites[name] = dateAdd
-	}
-	for _, name := range []string{"DATEDIFF", "TIMEDIFF", "TIMESTAMPDIFF"} {
-		rewrites[name] = dateDiff
-	}
-	rewrites["DATE_TRUNC"], rewrites["DATE_PART"], rewrites["LAST_DAY"], rewrites["TRUNC"] = dateTrunc, datePartCall, lastDay, truncate
-	for name := range contextNames {
-		rewrites[name] = func(c *call) string {
-			text, _ := c.r.contextFunction(c.name)
-			return text
-		}
-	}
-	initConversions()
+// A form is how the calls of a function are written that a macro cannot express.
+type form struct {
+	names     string // of one function
+	low, high int    // how many arguments it takes
+	write     func(*call) string
 }
 
-// average keeps decimals exact: DuckDB's avg is a double.
-func average(c *call) string {
-	if !c.want(1, 1) {
-		return ""
+// forms are filled in an init function because the entries look at them.
+var forms = map[string]form{}
+
+func init() {
+	list := []form{
+		{"LISTAGG", 1, 2, listagg}, {"ARRAY_AGG", 1, 1, arrayAgg}, {"PERCENTILE_CONT", 1, 1, percentile},
+		{"COUNT", 0, many, count}, {"APPROX_COUNT_DISTINCT HLL", 0, many, countDistinct}, {"CORR REGR_SLOPE", 0, many, orNull},
+		{"RANDSTR", 2, 2, randstr}, {"GREATEST LEAST", 1, many, extreme}, {"DECODE", 3, many, decode}, {"HASH", 0, many, hash},
+		{"OBJECT_CONSTRUCT OBJECT_CONSTRUCT_KEEP_NULL", 0, many, objectConstruct}, {"ARRAY_CONSTRUCT", 0, many, arrayConstruct},
+		{"GET_PATH GET", 2, 2, getPath}, {"SEQ1 SEQ2 SEQ4 SEQ8", 0, many, sequence}, {"UNIFORM", 2, 3, uniform},
+		{"REGEXP_LIKE RLIKE", 2, 3, regexpLike}, {"SYSTEM$WAIT", 1, 2, systemWait},
+		{"MIN_BY", 0, many, as("arg_min_null")}, {"MAX_BY", 0, many, as("arg_max_null")}, {"CHAR", 0, many, as("chr")}, {"TYPEOF", 0, many, as("sf_typeof")},
+		// DuckDB's AVG is a double; decimals stay exact. It interpolates in the type of the
+		// column: MEDIAN widens decimals by three digits. Its COUNT_IF is NULL without rows.
+		{"AVG", 1, 1, func(c *call) string { return "sf_quotient(" + c.write("SUM") + ", " + c.write("COUNT") + ")" }},
+		{"MEDIAN", 1, 1, func(c *call) string { return c.write("MEDIAN", "("+c.args[0]+") * 1.000") }},
+		{"COUNT_IF", 1, 1, func(c *call) string { return c.write("COUNT", "CASE WHEN "+c.args[0]+" THEN 1 END") }},
+		{"CONCAT", 0, many, func(c *call) string { return "(" + strings.Join(texted(c.args), " || ") + ")" }},
+		{"CONCAT_WS", 2, many, func(c *call) string {
+			return "(" + strings.Join(texted(c.args[1:]), " || "+texted(c.args)[0]+" || ") + ")"
+		}},
+		{"ARRAY_TO_STRING", 2, 2, func(c *call) string { return c.write("array_to_string", "sf_texts("+c.args[0]+")", c.args[1]) }},
+		{"IDENTIFIER", 1, 1, func(c *call) string { return c.r.identified(c.args[0]).sql() }},
 	}
-	return "sf_quotient(" + c.write("SUM") + ", " + c.write("COUNT") + ")"
+	for _, f := range append(append(list, temporalForms()...), conversionForms()...) {
+		for _, name := range strings.Fields(f.names) {
+			forms[name] = f
+		}
+	}
+}
+
+// as writes a call under DuckDB's name for the function.
+func as(name string) func(*call) string { return func(c *call) string { return c.write(name) } }
+
+// texted writes expressions as texts.
+func texted(args []string) []string {
+	list := make([]string, len(args))
+	for i, a := range args {
+		list[i] = "sf_text(" + a + ")"
+	}
+	return list
 }
 
 func listagg(c *call) string {
-	if !c.want(1, 2) {
-		return ""
-	}
 	sep := "''"
 	if len(c.args) == 2 {
 		sep = c.args[1]
@@ -71,36 +80,23 @@ func listagg(c *call) string {
 		ok = false
 	}
 	if !ok || c.over != "" {
-		c.r.fail(unsupported("LISTAGG(DISTINCT x) in an order of its own or as a window function"))
+		return c.refuse("LISTAGG(DISTINCT x) in an order of its own or as a window function")
 	}
 	return "COALESCE(array_to_string(list_transform(" + sorted + "(list(DISTINCT " + c.args[0] + ")), lambda e: sf_text(e)), " + sep + "), '')"
 }
 
 func arrayAgg(c *call) string {
-	if !c.want(1, 1) {
-		return ""
-	}
 	order := c.within
 	if c.distinct != "" && order != "" {
-		c.r.fail(unsupported("ARRAY_AGG(DISTINCT x) with an order"))
+		return c.refuse("ARRAY_AGG(DISTINCT x) with an order")
 	}
 	return "sf_array(string_agg(" + c.distinct + "sf_element(" + c.args[0] + "), ',' " + order + ")" + c.over + ")"
 }
 
-// median and percentile widen decimals by three digits: DuckDB interpolates in
-// the type of the column.
-func median(c *call) string {
-	if !c.want(1, 1) {
-		return ""
-	}
-	return c.write("MEDIAN", "("+c.args[0]+") * 1.000")
-}
-
 func percentile(c *call) string {
 	expr, ok := strings.CutPrefix(c.within, "ORDER BY ")
-	if !c.want(1, 1) || !ok {
-		c.r.fail(unsupported("PERCENTILE_CONT without WITHIN GROUP (ORDER BY ...)"))
-		return ""
+	if !ok {
+		return c.refuse("PERCENTILE_CONT without WITHIN GROUP (ORDER BY ...)")
 	}
 	direction := ""
 	for _, d := range []string{" ASC", " DESC"} {
@@ -118,17 +114,9 @@ func count(c *call) string {
 		return c.write("COUNT")
 	}
 	if c.distinct == "" {
-		c.r.fail(unsupported("COUNT of several columns without DISTINCT"))
+		return c.refuse("COUNT of several columns without DISTINCT")
 	}
 	return c.write("COUNT", "CASE WHEN "+strings.Join(c.args, " IS NOT NULL AND ")+" IS NOT NULL THEN row("+strings.Join(c.args, ", ")+") END")
-}
-
-// countIf counts 0 where there are no rows; DuckDB's gives NULL.
-func countIf(c *call) string {
-	if !c.want(1, 1) {
-		return ""
-	}
-	return c.write("COUNT", "CASE WHEN "+c.args[0]+" THEN 1 END")
 }
 
 // orNull is for what has no value over equal numbers: DuckDB says NaN.
@@ -143,32 +131,10 @@ func countDistinct(c *call) string {
 	return count(c)
 }
 
-func concat(c *call) string {
-	parts := make([]string, len(c.args))
-	for i, a := range c.args {
-		parts[i] = "sf_text(" + a + ")"
-	}
-	return "(" + strings.Join(parts, " || ") + ")"
-}
-
-func concatWS(c *call) string {
-	if !c.want(2, len(c.args)) {
-		return ""
-	}
-	parts := make([]string, len(c.args)-1)
-	for i, a := range c.args[1:] {
-		parts[i] = "sf_text(" + a + ")"
-	}
-	return "(" + strings.Join(parts, " || sf_text("+c.args[0]+") || ") + ")"
-}
-
 // maxLargeText is the longest text there is; a session can ask for no more than maxText.
 const maxLargeText = 134217728
 
 func randstr(c *call) string {
-	if !c.want(2, 2) {
-		return ""
-	}
 	limit := maxLargeText
 	if strings.EqualFold(c.r.s.param("ENABLE_LARGE_VARCHAR_AND_BINARY_IN_RESULT"), "false") {
 		limit = maxText
@@ -182,16 +148,10 @@ func randstr(c *call) string {
 
 // extreme is NULL as soon as one argument is.
 func extreme(c *call) string {
-	if !c.want(1, len(c.args)) {
-		return ""
-	}
 	return "CASE WHEN " + strings.Join(c.args, " IS NULL OR ") + " IS NULL THEN NULL ELSE system.main." + strings.ToLower(c.name) + "(" + strings.Join(c.args, ", ") + ") END"
 }
 
 func decode(c *call) string {
-	if !c.want(3, len(c.args)) {
-		return ""
-	}
 	var b strings.Builder
 	b.WriteString("CASE")
 	i := 1
@@ -218,8 +178,7 @@ func hash(c *call) string {
 
 func objectConstruct(c *call) string {
 	if len(c.args)%2 != 0 || len(c.args) == 1 && c.args[0] == "*" {
-		c.r.fail(unsupported("%s with these arguments", c.name))
-		return ""
+		return c.refuse("%s with these arguments", c.name)
 	}
 	pairs := make([]string, 0, len(c.args)/2)
 	for i := 0; i < len(c.args); i += 2 {
@@ -241,18 +200,8 @@ func arrayConstruct(c *call) string {
 	return "sf_array(array_to_string([" + strings.Join(elements, ", ") + "]::VARCHAR[], ','))"
 }
 
-func arrayToString(c *call) string {
-	if !c.want(2, 2) {
-		return ""
-	}
-	return c.write("array_to_string", "sf_texts("+c.args[0]+")", c.args[1])
-}
-
 // getPath reads GET_PATH(v, 'a.b[0]') and GET(v, 'a') or GET(v, 0).
 func getPath(c *call) string {
-	if !c.want(2, 2) {
-		return ""
-	}
 	arg := c.toks[1]
 	if len(arg) == 1 && c.name == "GET" {
 		switch arg[0].kind {
@@ -266,33 +215,28 @@ func getPath(c *call) string {
 	}
 	path, ok := c.literal(1)
 	if !ok {
-		c.r.fail(unsupported("%s with a path that is not a literal", c.name))
-		return ""
+		return c.refuse("%s with a path that is not a literal", c.name)
 	}
 	toks, err := tokenize(path)
 	if err != nil || len(toks) == 0 {
-		c.r.fail(unsupported("path '%s'", path))
-		return ""
+		return c.refuse("path '%s'", path)
 	}
 	sub := &rewriter{src: path, toks: toks, s: c.r.s}
 	jsonPath := sub.path()
 	if sub.err != nil || sub.i != len(toks) {
-		c.r.fail(unsupported("path '%s'", path))
+		return c.refuse("path '%s'", path)
 	}
 	return "sf_get(" + c.args[0] + ", " + quoteString(jsonPath) + ")"
 }
 
 func sequence(c *call) string {
 	if c.r.generators != 1 {
-		c.r.fail(unsupported("%s without exactly one TABLE(GENERATOR(...))", c.name))
+		return c.refuse("%s without exactly one TABLE(GENERATOR(...))", c.name)
 	}
 	return sequenceColumn
 }
 
 func uniform(c *call) string {
-	if !c.want(2, 3) {
-		return ""
-	}
 	low, high := c.args[0], c.args[1]
 	if strings.ContainsAny(low+high, ".eE") || strings.Contains(low+high, "DOUBLE") {
 		return "(" + low + " + system.main.random() * (" + high + " - " + low + "))"
@@ -302,32 +246,18 @@ func uniform(c *call) string {
 
 // regexpLike takes the flags that DuckDB's regular expressions have too.
 func regexpLike(c *call) string {
-	if !c.want(2, 3) {
-		return ""
-	}
 	if len(c.args) == 3 {
 		if flags, ok := c.literal(2); !ok || strings.Trim(flags, "cims") != "" {
-			c.r.fail(unsupported("%s with these flags", c.name))
+			return c.refuse("%s with these flags", c.name)
 		}
 	}
 	return c.write("regexp_full_match")
-}
-
-// identifier reads IDENTIFIER('db.s.t').
-func identifier(c *call) string {
-	if !c.want(1, 1) {
-		return ""
-	}
-	return c.r.identified(c.args[0]).sql()
 }
 
 // maxWait bounds SYSTEM$WAIT.
 const maxWait = 3600
 
 func systemWait(c *call) string {
-	if !c.want(1, 2) {
-		return ""
-	}
 	n, err := strconv.ParseFloat(c.args[0], 64)
 	unit, ok := "SECONDS", true
 	if len(c.args) == 2 {
@@ -335,8 +265,7 @@ func systemWait(c *call) string {
 	}
 	d, known := waitUnits[strings.ToUpper(unit)]
 	if err != nil || !ok || !known || n < 0 || n*d.Seconds() > maxWait {
-		c.r.fail(unsupported("SYSTEM$WAIT with these arguments"))
-		return ""
+		return c.refuse("SYSTEM$WAIT with these arguments")
 	}
 	c.r.wait += scaleDuration(n, d)
 	return "'waited " + strings.ToLower(c.args[0]+" "+unit) + "'"

@@ -31,25 +31,25 @@ CREATE MACRO sf_inexact(x) AS system.main.typeof(x) IN ('DOUBLE', 'FLOAT');
 CREATE MACRO sf_is_text(x) AS system.main.typeof(x) IN ('VARCHAR', 'STRUCT(json_ VARCHAR)');
 CREATE MACRO sf_whole(x) AS CAST(CASE WHEN sf_is_variant(x) THEN CAST(sf_text(x) AS DECIMAL(38,0)) ELSE CAST(x AS DECIMAL(38,0)) END AS HUGEINT);
 CREATE MACRO sf_try_whole(x) AS CAST(CASE WHEN sf_is_variant(x) THEN TRY_CAST(sf_text(x) AS DECIMAL(38,0)) ELSE TRY_CAST(x AS DECIMAL(38,0)) END AS HUGEINT);
-CREATE MACRO sf_time_text(x, t) AS CASE WHEN system.main.typeof(x) = 'VARCHAR' THEN sf_read_time(CAST(x AS VARCHAR), t) ELSE CAST(x AS VARCHAR) END;
-CREATE MACRO sf_date(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_read_time(sf_text(x), 'DATE') AS DATE) ELSE CAST(x AS DATE) END;
-CREATE MACRO sf_try_date(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_try_read_time(sf_text(x), 'DATE') AS DATE) ELSE CAST(x AS DATE) END;
-CREATE MACRO sf_time(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_read_time(sf_text(x), 'TIME') AS TIME) ELSE CAST(x AS TIME) END;
-CREATE MACRO sf_try_time(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_try_read_time(sf_text(x), 'TIME') AS TIME) ELSE CAST(x AS TIME) END;
+CREATE MACRO sf_time_text(x, t) AS CASE WHEN system.main.typeof(x) = 'VARCHAR' THEN sf_read_time(CAST(x AS VARCHAR), t, '') ELSE CAST(x AS VARCHAR) END;
+CREATE MACRO sf_date(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_read_time(sf_text(x), 'DATE', '') AS DATE) ELSE CAST(x AS DATE) END;
+CREATE MACRO sf_try_date(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_try_read_time(sf_text(x), 'DATE', '') AS DATE) ELSE CAST(x AS DATE) END;
+CREATE MACRO sf_time(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_read_time(sf_text(x), 'TIME', '') AS TIME) ELSE CAST(x AS TIME) END;
+CREATE MACRO sf_try_time(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_try_read_time(sf_text(x), 'TIME', '') AS TIME) ELSE CAST(x AS TIME) END;
 
 -- A number as a timestamp counts seconds since 1970.
 CREATE MACRO sf_counts(x) AS sf_numeric(x) OR sf_inexact(x);
 CREATE MACRO sf_epoch(x) AS make_timestamp(CAST(CAST(CAST(x AS VARCHAR) AS DECIMAL(38,6)) * 1000000 AS BIGINT));
 CREATE MACRO sf_timestamp(x) AS CASE
-  WHEN sf_is_text(x) THEN CAST(sf_read_time(sf_text(x), 'TIMESTAMP') AS TIMESTAMP)
+  WHEN sf_is_text(x) THEN CAST(sf_read_time(sf_text(x), 'TIMESTAMP', '') AS TIMESTAMP)
   WHEN sf_counts(x) THEN sf_epoch(x)
   ELSE CAST(x AS TIMESTAMP) END;
 CREATE MACRO sf_timestamptz(x) AS CASE
-  WHEN sf_is_text(x) THEN CAST(sf_read_time(sf_text(x), 'TIMESTAMPTZ') AS TIMESTAMPTZ)
+  WHEN sf_is_text(x) THEN CAST(sf_read_time(sf_text(x), 'TIMESTAMPTZ', '') AS TIMESTAMPTZ)
   WHEN sf_counts(x) THEN timezone('UTC', sf_epoch(x))
   ELSE CAST(x AS TIMESTAMPTZ) END;
-CREATE MACRO sf_try_timestamp(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_try_read_time(sf_text(x), 'TIMESTAMP') AS TIMESTAMP) ELSE sf_timestamp(x) END;
-CREATE MACRO sf_try_timestamptz(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_try_read_time(sf_text(x), 'TIMESTAMPTZ') AS TIMESTAMPTZ) ELSE sf_timestamptz(x) END;
+CREATE MACRO sf_try_timestamp(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_try_read_time(sf_text(x), 'TIMESTAMP', '') AS TIMESTAMP) ELSE sf_timestamp(x) END;
+CREATE MACRO sf_try_timestamptz(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_try_read_time(sf_text(x), 'TIMESTAMPTZ', '') AS TIMESTAMPTZ) ELSE sf_timestamptz(x) END;
 
 -- Times with fewer digits: what is beyond is cut off. The unit counts microseconds.
 CREATE MACRO sf_cut_units(us, unit) AS us - system.main."%"(system.main."%"(us, unit) + unit, unit);
@@ -157,6 +157,7 @@ CREATE MACRO add_months(d, n) AS cast_to_type(CASE
   ELSE d + to_months(CAST(n AS INTEGER)) END, d);
 CREATE MACRO sf_diff_week(a, b) AS system.main."//"(CAST(date_trunc('week', b) AS DATE) - CAST(date_trunc('week', a) AS DATE), 7);
 CREATE MACRO sf_trunc(part, d) AS cast_to_type(date_trunc(part, d), d);
+CREATE MACRO sf_last_month(d) AS system.main.last_day(d);
 CREATE MACRO sf_last_year(d) AS CAST(date_trunc('year', d) + INTERVAL 1 YEAR - INTERVAL 1 DAY AS DATE);
 CREATE MACRO sf_last_quarter(d) AS CAST(date_trunc('quarter', d) + INTERVAL 3 MONTH - INTERVAL 1 DAY AS DATE);
 CREATE MACRO sf_last_week(d) AS CAST(date_trunc('week', d) + INTERVAL 6 DAY AS DATE);

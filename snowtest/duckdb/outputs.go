@@ -63,45 +63,76 @@ func formatted(s, typ, formats string) (string, bool) {
 	return text, ok
 }
 
-// timeElements are the elements of formats, and Go's layouts for them. An offset of zero is
-// written Z, as gosnowflake's test of formats has it from an account.
-var timeElements = [][2]string{
-	{"YYYY", "2006"}, {"YY", "06"}, {"MMMM", "January"}, {"MON", "Jan"}, {"MM", "01"}, {"MI", "04"}, {"DD", "02"}, {"DY", "Mon"},
-	{"HH24", "15"}, {"HH12", "03"}, {"AM", "PM"}, {"PM", "PM"}, {"SS", "05"}, {"TZHTZM", "Z0700"}, {"TZH:TZM", "Z07:00"}, {"TZH", "-07"},
+// timeElements are the elements of formats, and Go's layouts that write them and read them.
+// An offset of zero is written Z, as gosnowflake's test of formats has it from an account.
+var timeElements = [][3]string{
+	{"YYYY", "2006", "2006"}, {"YY", "06", "06"}, {"MMMM", "January", "January"}, {"MON", "Jan", "Jan"}, {"MM", "01", "1"}, {"MI", "04", "4"},
+	{"DD", "02", "2"}, {"DY", "Mon", "Mon"}, {"HH24", "15", "15"}, {"HH12", "03", "3"}, {"AM", "PM", "PM"}, {"PM", "PM", "PM"}, {"SS", "05", "5"},
+	{"TZHTZM", "Z0700", "Z0700"}, {"TZH:TZM", "Z07:00", "Z07:00"}, {"TZH", "-07", "-07"},
 }
 
-// writeTime writes a time in one of Snowflake's formats, and false if the format has
-// elements that this engine does not know.
-func writeTime(t time.Time, format string) (string, bool) {
-	var b strings.Builder
+// A timePiece is one element of a format, or a text.
+type timePiece struct {
+	write, read string
+	digits      int  // of the fraction of a second, if it is one
+	literal     bool // the text is written as it is
+}
+
+// timePieces takes a format apart, and gives false if it has elements that this engine does
+// not know.
+func timePieces(format string) (pieces []timePiece, ok bool) {
+next:
 	for rest := format; rest != ""; {
-		upper, found := strings.ToUpper(rest), false
+		upper := strings.ToUpper(rest)
 		for _, e := range timeElements {
 			if strings.HasPrefix(upper, e[0]) {
-				b.WriteString(t.Format(e[1]))
-				rest, found = rest[len(e[0]):], true
-				break
+				pieces, rest = append(pieces, timePiece{write: e[1], read: e[2]}), rest[len(e[0]):]
+				continue next
 			}
 		}
+		text, n := rest[:1], 1
 		switch {
-		case found:
 		case strings.HasPrefix(upper, "FF"):
-			digits, n := 9, 2
-			if len(rest) > 2 && isDigit(rest[2]) {
-				digits, n = int(rest[2]-'0'), 3
+			p := timePiece{read: "999999999", digits: 9}
+			if n = 2; len(rest) > 2 && isDigit(rest[2]) {
+				p.digits, n = int(rest[2]-'0'), 3
 			}
-			b.WriteString(fmt.Sprintf("%09d", t.Nanosecond())[:digits])
-			rest = rest[n:]
+			pieces, rest = append(pieces, p), rest[n:]
+			continue
 		case rest[0] == '"' && strings.Contains(rest[1:], `"`):
-			text, after, _ := strings.Cut(rest[1:], `"`)
-			b.WriteString(text)
-			rest = after
-		case strings.IndexByte("-/:., ;_T", rest[0]) >= 0:
-			b.WriteByte(rest[0])
-			rest = rest[1:]
+			text, _, _ = strings.Cut(rest[1:], `"`)
+			n = len(text) + 2
+		case strings.IndexByte("-/:., ;_T", rest[0]) < 0:
+			return nil, false
+		}
+		pieces, rest = append(pieces, timePiece{write: text, read: text, literal: true}), rest[n:]
+	}
+	return pieces, true
+}
+
+// writeTime writes a time in one of Snowflake's formats, and gives false if it cannot.
+func writeTime(t time.Time, format string) (string, bool) {
+	var b strings.Builder
+	pieces, ok := timePieces(format)
+	for _, p := range pieces {
+		switch {
+		case p.literal:
+			b.WriteString(p.write)
+		case p.write == "":
+			b.WriteString(fmt.Sprintf("%09d", t.Nanosecond())[:p.digits])
 		default:
-			return "", false
+			b.WriteString(t.Format(p.write))
 		}
 	}
-	return b.String(), true
+	return b.String(), ok
+}
+
+// timeLayout gives Go's layout that reads one of Snowflake's formats.
+func timeLayout(format string) (layout string, ok bool) {
+	pieces, ok := timePieces(format)
+	for _, p := range pieces {
+		layout += p.read
+		ok = ok && (!p.literal || time.Time{}.Format(p.read) == p.read)
+	}
+	return layout, ok
 }

@@ -1,6 +1,8 @@
 package duckdb
 
 import (
+	"cmp"
+	"fmt"
 	"strings"
 	"time"
 )
@@ -41,8 +43,7 @@ func scaleDuration(n float64, unit time.Duration) time.Duration {
 // part gives the date part that an argument names, quoted or not.
 func (c *call) part(i int) string {
 	if i >= len(c.toks) || len(c.toks[i]) != 1 {
-		c.r.fail(unsupported("%s without a date part", c.name))
-		return ""
+		return c.refuse("%s without a date part", c.name)
 	}
 	t := c.toks[i][0]
 	p, ok := dateParts[strings.ToUpper(t.text)]
@@ -68,19 +69,20 @@ func (c *call) countable(i int) string {
 	return ""
 }
 
-func dateAdd(c *call) string {
-	if !c.want(3, 3) {
-		return ""
+// temporalForms are the functions of dates and times.
+func temporalForms() []form {
+	return []form{
+		{"DATEADD TIMEADD TIMESTAMPADD", 3, 3, func(c *call) string { return "sf_add_" + c.countable(0) + "(" + c.args[1] + ", " + c.temporal(2) + ")" }},
+		{"DATEDIFF TIMEDIFF TIMESTAMPDIFF", 3, 3, dateDiff},
+		{"DATE_TRUNC", 2, 2, dateTrunc}, {"TRUNC", 1, 2, truncate}, {"LAST_DAY", 1, 2, lastDay},
+		{"DATE_PART", 2, 2, func(c *call) string { return datePart(c, c.part(0), c.temporal(1)) }},
+		{"CONVERT_TIMEZONE", 2, 3, convertTimezone},
 	}
-	return "sf_add_" + c.countable(0) + "(" + c.args[1] + ", " + c.temporal(2) + ")"
 }
 
 // dateDiff counts the boundaries crossed. DuckDB counts weeks from the first
 // date on, Snowflake counts Mondays.
 func dateDiff(c *call) string {
-	if !c.want(3, 3) {
-		return ""
-	}
 	p := c.countable(0)
 	if p == "week" {
 		return "sf_diff_week(" + c.temporal(1) + ", " + c.temporal(2) + ")"
@@ -88,18 +90,10 @@ func dateDiff(c *call) string {
 	return "date_diff('" + p + "', " + c.temporal(1) + ", " + c.temporal(2) + ")"
 }
 
-func dateTrunc(c *call) string {
-	if !c.want(2, 2) {
-		return ""
-	}
-	return "sf_trunc('" + c.countable(0) + "', " + c.temporal(1) + ")"
-}
+func dateTrunc(c *call) string { return "sf_trunc('" + c.countable(0) + "', " + c.temporal(1) + ")" }
 
 // truncate is TRUNC of a number, or of a date if a part is named.
 func truncate(c *call) string {
-	if !c.want(1, 2) {
-		return ""
-	}
 	if s, ok := c.literal(1); ok {
 		if _, known := dateParts[strings.ToUpper(s)]; known {
 			c.args[0], c.args[1] = c.args[1], c.args[0]
@@ -110,63 +104,40 @@ func truncate(c *call) string {
 	return c.write("sf_truncate")
 }
 
-func datePartCall(c *call) string {
-	if !c.want(2, 2) {
-		return ""
-	}
-	return datePart(c, c.part(0), c.temporal(1))
+// partValues say how the parts are read that are not DuckDB's of the same name.
+var partValues = map[string]string{
+	"year": "", "quarter": "", "month": "", "week": "", "day": "", "hour": "", "minute": "", "second": "",
+	"dayofweek": "date_part('dow', %s)", "dayofweekiso": "date_part('isodow', %s)", "dayofyear": "date_part('doy', %s)",
+	"weekiso": "date_part('week', %s)", "yearofweek": "date_part('isoyear', %s)", "yearofweekiso": "date_part('isoyear', %s)",
+	"epoch": "CAST(floor(epoch(%s)) AS BIGINT)", "epoch_ms": "epoch_ms(%s)", "epoch_us": "epoch_us(%s)", "epoch_ns": "epoch_ns(%s)",
+	"nanosecond": "((date_part('microsecond', %s) %% 1000000) * 1000)",
 }
 
 func datePart(c *call, part, x string) string {
-	switch part {
-	case "year", "quarter", "month", "week", "day", "hour", "minute", "second":
-		return "date_part('" + part + "', " + x + ")"
-	case "dayofweek":
-		return "date_part('dow', " + x + ")"
-	case "dayofweekiso":
-		return "date_part('isodow', " + x + ")"
-	case "dayofyear":
-		return "date_part('doy', " + x + ")"
-	case "weekiso":
-		return "date_part('week', " + x + ")"
-	case "yearofweek", "yearofweekiso":
-		return "date_part('isoyear', " + x + ")"
-	case "epoch":
-		return "CAST(floor(epoch(" + x + ")) AS BIGINT)"
-	case "epoch_ms", "epoch_us", "epoch_ns":
-		return part + "(" + x + ")"
-	case "nanosecond":
-		return "((date_part('microsecond', " + x + ") % 1000000) * 1000)"
+	form, ok := partValues[part]
+	if !ok {
+		return c.refuse("date part %s", part)
 	}
-	c.r.fail(unsupported("date part %s", part))
-	return ""
+	return fmt.Sprintf(cmp.Or(form, "date_part('"+part+"', %s)"), x)
 }
 
 func lastDay(c *call) string {
-	if !c.want(1, 2) {
-		return ""
+	p := "month"
+	if len(c.args) == 2 {
+		p = c.part(1)
 	}
-	if len(c.args) == 1 {
-		return "system.main.last_day(" + c.temporal(0) + ")"
-	}
-	switch p := c.part(1); p {
-	case "month":
-		return "system.main.last_day(" + c.temporal(0) + ")"
-	case "year", "quarter", "week":
+	switch p {
+	case "year", "quarter", "month", "week":
 		return "sf_last_" + p + "(" + c.temporal(0) + ")"
 	}
-	c.r.fail(unsupported("LAST_DAY of this part"))
-	return ""
+	return c.refuse("LAST_DAY of this part")
 }
 
 // convertTimezone gives the wall clock of another zone. With two arguments the
 // result is a TIMESTAMP_TZ with that zone's offset, which this engine drops.
 func convertTimezone(c *call) string {
-	if !c.want(2, 3) {
-		return ""
-	}
 	if len(c.args) == 2 {
-		c.r.fail(unsupported("CONVERT_TIMEZONE without a source time zone"))
+		return c.refuse("CONVERT_TIMEZONE without a source time zone")
 	}
 	return c.write(c.name)
 }
@@ -198,68 +169,5 @@ func (r *rewriter) position() string {
 		}
 	}
 	r.expectOp(")")
-	if !c.want(2, 3) {
-		return ""
-	}
 	return "charindex(" + strings.Join(c.args, ", ") + ")"
-}
-
-// A direction says what a format is for: strftime or strptime.
-type direction int
-
-const (
-	written direction = iota
-	parsed
-)
-
-// format translates a date format into DuckDB's, or refuses it. The result is a
-// string literal.
-func (c *call) format(i int, d direction) string {
-	f, ok := c.literal(i)
-	if !ok {
-		c.r.fail(unsupported("%s with a format that is not a literal", c.name))
-		return ""
-	}
-	var b strings.Builder
-	rest := f
-	for rest != "" {
-		element, text, ok := formatElement(rest)
-		if !ok {
-			c.r.fail(unsupported("format '%s'", f))
-			return ""
-		}
-		if d == parsed && strings.HasSuffix(text, "000") {
-			text = "%n" // any number of digits
-		}
-		b.WriteString(text)
-		rest = rest[len(element):]
-	}
-	return quoteString(b.String())
-}
-
-// formatElements are tried in this order: the longer before the shorter.
-var formatElements = [][2]string{
-	{"YYYY", "%Y"}, {"YY", "%y"}, {"MMMM", "%B"}, {"MON", "%b"}, {"MM", "%m"}, {"MI", "%M"}, {"DD", "%d"}, {"DY", "%a"},
-	{"HH24", "%H"}, {"HH12", "%I"}, {"AM", "%p"}, {"PM", "%p"}, {"SS", "%S"}, {"FF3", "%g"}, {"FF6", "%f"}, {"FF9", "%f000"}, {"FF", "%f000"},
-}
-
-func formatElement(s string) (element, text string, ok bool) {
-	upper := strings.ToUpper(s)
-	for _, e := range formatElements {
-		if strings.HasPrefix(upper, e[0]) {
-			return e[0], e[1], true
-		}
-	}
-	if s[0] == '"' {
-		if n := strings.IndexByte(s[1:], '"'); n >= 0 {
-			return s[:n+2], strings.ReplaceAll(s[1:n+1], "%", "%%"), true
-		}
-	}
-	if upper[0] == 'T' && (len(upper) == 1 || !isLetter(upper[1]) || strings.HasPrefix(upper[1:], "HH")) {
-		return s[:1], s[:1], true
-	}
-	if strings.IndexByte("-/:., ;_", s[0]) >= 0 {
-		return s[:1], s[:1], true
-	}
-	return "", "", false
 }

@@ -20,8 +20,16 @@ var dateTimeText = regexp.MustCompile(`^\s*(?:(?:(\d{4})-(\d{1,2})-(\d{1,2})|(\d
 var wholeText = regexp.MustCompile(`^\s*[+-]?\d+\s*$`)
 
 // readTime gives DuckDB's text for a text that is a DATE, a TIME, a TIMESTAMP or
-// a TIMESTAMPTZ, and false if it is none.
-func readTime(s, typ string) (string, bool) {
+// a TIMESTAMPTZ, and false if it is none. Without a format it is AUTO.
+func readTime(s, typ, format string) (string, bool) {
+	if format != "" {
+		layout, ok := timeLayout(format)
+		t, err := time.Parse(layout, s)
+		if typ == "TIMESTAMPTZ" && strings.Contains(layout, "07") {
+			return timeTextOf(t.UTC(), typ) + "+00", ok && err == nil
+		}
+		return timeTextOf(t, typ), ok && err == nil
+	}
 	if wholeText.MatchString(s) {
 		return epochText(strings.TrimSpace(s), typ)
 	}

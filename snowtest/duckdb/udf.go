@@ -29,14 +29,20 @@ var scalars = map[string]scalar{
 		}
 		return formatText(a[0], a[1]), nil
 	}},
-	"sf_read_time": {2, func(a []string) (any, error) {
-		if text, ok := readTime(a[0], a[1]); ok {
+	"sf_to_char": {3, func(a []string) (any, error) {
+		if text, ok := formatted(a[0], a[1], strings.Repeat(a[2]+noteSeparator, len(outputFormats))); ok {
+			return text, nil
+		}
+		return nil, raise("000002", "0A000", "Unsupported feature 'TO_CHAR of "+a[1]+" with a format'.")
+	}},
+	"sf_read_time": {3, func(a []string) (any, error) {
+		if text, ok := readTime(a[0], a[1], a[2]); ok {
 			return text, nil
 		}
 		return nil, notRecognized(a[0], a[1])
 	}},
-	"sf_try_read_time": {2, func(a []string) (any, error) {
-		if text, ok := readTime(a[0], a[1]); ok {
+	"sf_try_read_time": {3, func(a []string) (any, error) {
+		if text, ok := readTime(a[0], a[1], a[2]); ok {
 			return text, nil
 		}
 		return nil, nil

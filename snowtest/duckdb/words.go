@@ -226,8 +226,8 @@ func (g *region) name() {
 	case len(parts) == 1 && r.params[strings.ToUpper(last.text)] != "" && !r.peek().is("("):
 		g.addOperand(r.params[strings.ToUpper(last.text)], false)
 		return
-	case len(parts) == 1 && last.kind == tWord && contextWord(last.text):
-		piece, _ := r.contextFunction(last.text)
+	case len(parts) == 1 && last.kind == tWord && bareWords[last.text]:
+		piece, _ := r.fact(last.text)
 		g.addOperand(piece, false)
 		return
 	case len(parts) > 1 && last.word("NEXTVAL") && !star:
@@ -409,7 +409,7 @@ func (r *rewriter) splitAlias(start, end int) (exprEnd int, alias string) {
 		}
 	}
 	if chain {
-		if len(ts) == 1 && ts[0].kind == tWord && (contextWord(ts[0].text) || ts[0].word("NULL", "TRUE", "FALSE")) {
+		if len(ts) == 1 && ts[0].kind == tWord && (bareWords[ts[0].text] || ts[0].word("NULL", "TRUE", "FALSE")) {
 			return end, ts[0].text
 		}
 		if len(ts) > 1 && last.word("NEXTVAL") {
