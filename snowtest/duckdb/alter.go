@@ -19,7 +19,7 @@ func (w *work) alter(r *rewriter) *definition {
 		r.fail(unsupported("ALTER %s", what.text))
 		return def
 	}
-	if r.accept("IF") && r.accept("EXISTS") {
+	if r.ifExists() {
 		def.missing = executed
 	}
 	name := r.objectName()
@@ -53,14 +53,10 @@ func (w *work) alter(r *rewriter) *definition {
 func (r *rewriter) rename(name object) string {
 	if r.accept("COLUMN") {
 		from := r.take()
-		if !r.accept("TO") {
-			r.fail(r.unexpected(r.peek()))
-		}
+		r.need("TO")
 		return "RENAME COLUMN " + quoteIdent(from.text) + " TO " + quoteIdent(r.take().text)
 	}
-	if !r.accept("TO") {
-		r.fail(r.unexpected(r.peek()))
-	}
+	r.need("TO")
 	to := r.objectName()
 	if to.schema != "" && to.schema != name.schema || to.database != "" && to.database != name.database {
 		r.fail(unsupported("RENAME into another schema"))
@@ -110,20 +106,17 @@ func (r *rewriter) dropColumns(head string) []string {
 	}
 	r.accept("COLUMN")
 	guard := ""
-	if r.accept("IF") && r.accept("EXISTS") {
+	if r.ifExists() {
 		guard = "IF EXISTS "
 	}
 	var statements []string
-	for r.err == nil {
+	r.list(func() {
 		t := r.take()
 		if !t.ident() {
 			r.fail(r.unexpected(t))
 		}
 		statements = append(statements, head+"DROP COLUMN "+guard+quoteIdent(t.text))
-		if !r.acceptOp(",") {
-			break
-		}
-	}
+	})
 	return statements
 }
 
@@ -155,7 +148,7 @@ func (r *rewriter) alterColumns(name object, head string) []string {
 				statements = append(statements, column+"SET NOT NULL")
 			case r.accept("DEFAULT"):
 				r.deferred = true
-				statements = append(statements, column+"SET DEFAULT "+r.region(func(t token) bool { return t.is(",") }))
+				statements = append(statements, column+"SET DEFAULT "+r.argument())
 				r.deferred = false
 			default:
 				r.fail(r.unexpected(r.peek()))
@@ -187,9 +180,7 @@ func (r *rewriter) alterColumns(name object, head string) []string {
 
 // swap exchanges two tables of a schema by renaming them.
 func (r *rewriter) swap(w *work, a object) func(context.Context) error {
-	if !r.accept("WITH") {
-		r.fail(r.unexpected(r.peek()))
-	}
+	r.need("WITH")
 	b := r.objectName()
 	spare := a
 	spare.name = w.e.uniqueName("swap$")

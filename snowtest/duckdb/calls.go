@@ -110,7 +110,7 @@ func (c *call) read() {
 			r.i++
 			c.arg("*", nil)
 		} else {
-			text := r.region(func(t token) bool { return t.is(",") })
+			text := r.argument()
 			c.arg(text, r.is)
 		}
 		c.toks = append(c.toks, r.toks[min(start, len(r.toks)):min(r.i, len(r.toks))])
@@ -123,9 +123,7 @@ func (c *call) read() {
 		switch t := r.peek(); {
 		case t.word("WITHIN") && r.at(1).word("GROUP"):
 			r.i += 2
-			r.expectOp("(")
-			c.within = r.region(nil)
-			r.expectOp(")")
+			c.within = r.parens()
 		case t.word("FILTER") && r.at(1).is("("):
 			r.fail(unsupported("FILTER"))
 		case t.word("IGNORE", "RESPECT") && r.at(1).word("NULLS"):

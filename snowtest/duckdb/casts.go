@@ -238,10 +238,7 @@ func (r *rewriter) castCall(try bool) (string, bool) {
 	r.expectOp("(")
 	expr := r.region(func(t token) bool { return t.word("AS") })
 	from := r.is
-	if !r.accept("AS") {
-		r.fail(r.unexpected(r.peek()))
-		return "", false
-	}
+	r.need("AS")
 	typ := r.dataType()
 	r.expectOp(")")
 	r.cast = &static{typ: typ, notNull: !try && from != nil && from.notNull}

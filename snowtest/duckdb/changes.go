@@ -68,10 +68,7 @@ func (w *work) insert(ctx context.Context, r *rewriter) *change {
 		r.fail(unsupported("INSERT %s", r.peek().text))
 		return c
 	}
-	if !r.accept("INTO") {
-		r.fail(r.unexpected(r.peek()))
-		return c
-	}
+	r.need("INTO")
 	table := r.objectName()
 	target, list := table.sql(), "*"
 	c.head = "INSERT INTO " + target
@@ -100,12 +97,9 @@ func (w *work) insert(ctx context.Context, r *rewriter) *change {
 		return c
 	}
 	var rows []string
-	for r.err == nil {
+	r.list(func() {
 		rows = append(rows, r.row(columns))
-		if !r.acceptOp(",") {
-			break
-		}
-	}
+	})
 	if len(rows) == 1 {
 		c.row = rows[0]
 	}
@@ -131,16 +125,13 @@ func (w *work) columnsOf(ctx context.Context, table object, list string) ([]snow
 func (r *rewriter) row(columns []snowtest.Column) string {
 	var row []string
 	r.expectOp("(")
-	for r.err == nil {
-		expr := r.region(func(t token) bool { return t.is(",") })
+	r.list(func() {
+		expr := r.argument()
 		if i := len(row); i < len(columns) {
 			expr = assigned(columns[i], expr)
 		}
 		row = append(row, expr)
-		if !r.acceptOp(",") {
-			break
-		}
-	}
+	})
 	r.expectOp(")")
 	return strings.Join(row, ", ")
 }
@@ -167,10 +158,7 @@ func (w *work) target(ctx context.Context, r *rewriter, stop string) (text, alia
 
 // assignments reads SET a = x, b = y.
 func (r *rewriter) assignments(columns []snowtest.Column, stop func(token) bool) string {
-	if !r.accept("SET") {
-		r.fail(r.unexpected(r.peek()))
-		return ""
-	}
+	r.need("SET")
 	var list []string
 	for r.err == nil {
 		name := r.columnName()
@@ -204,24 +192,15 @@ func (w *work) update(ctx context.Context, r *rewriter) *change {
 
 func (w *work) merge(ctx context.Context, r *rewriter) *change {
 	c := &change{kind: snowtest.KindMerge, fleeting: true}
-	if !r.accept("INTO") {
-		r.fail(r.unexpected(r.peek()))
-		return c
-	}
+	r.need("INTO")
 	target, alias, columns := w.target(ctx, r, "USING")
-	if !r.accept("USING") {
-		r.fail(r.unexpected(r.peek()))
-		return c
-	}
+	r.need("USING")
 	g := &region{r: r, from: true}
 	for r.err == nil && r.peek().kind != tEOF && !r.peek().word("ON") {
 		g.next(r.peek())
 	}
 	source := strings.Join(g.out, " ")
-	if !r.accept("ON") {
-		r.fail(r.unexpected(r.peek()))
-		return c
-	}
+	r.need("ON")
 	isWhen := func(t token) bool { return t.word("WHEN") }
 	on := r.region(isWhen)
 	var clauses, matched []string
@@ -231,18 +210,14 @@ func (w *work) merge(ctx context.Context, r *rewriter) *change {
 		if not {
 			text += " NOT"
 		}
-		if !r.accept("MATCHED") {
-			r.fail(r.unexpected(r.peek()))
-		}
+		r.need("MATCHED")
 		text += " MATCHED"
 		cond := "TRUE"
 		if r.accept("AND") {
 			cond = "(" + r.region(func(t token) bool { return t.word("THEN") }) + ")"
 			text += " AND " + cond
 		}
-		if !r.accept("THEN") {
-			r.fail(r.unexpected(r.peek()))
-		}
+		r.need("THEN")
 		action := r.take()
 		switch {
 		case !not && action.word("UPDATE") && r.peek().word("SET"):
@@ -291,9 +266,7 @@ func (r *rewriter) mergeInsert(columns []snowtest.Column) string {
 		}
 		columns = listed
 	}
-	if !r.accept("VALUES") {
-		r.fail(r.unexpected(r.peek()))
-	}
+	r.need("VALUES")
 	return text + " VALUES (" + r.row(columns) + ")"
 }
 
@@ -364,12 +337,9 @@ func (w *work) converted(ctx context.Context, text string, target []snowtest.Col
 func (r *rewriter) columnNames() []string {
 	var names []string
 	r.expectOp("(")
-	for r.err == nil {
+	r.list(func() {
 		names = append(names, quoteIdent(r.columnName()))
-		if !r.acceptOp(",") {
-			break
-		}
-	}
+	})
 	r.expectOp(")")
 	return names
 }

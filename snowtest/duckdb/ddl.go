@@ -188,9 +188,7 @@ func (w *work) createView(r *rewriter, f createFlags) (*definition, object) {
 		text += " (" + strings.Join(r.columnNames(), ", ") + ")"
 	}
 	r.options()
-	if !r.accept("AS") {
-		r.fail(r.unexpected(r.peek()))
-	}
+	r.need("AS")
 	r.deferred = true
 	return &definition{run: w.statements(text + " AS " + r.region(nil))}, name
 }
@@ -309,10 +307,7 @@ func (r *rewriter) options() (comment string) {
 		case t.word("COMMENT"):
 			r.i++
 			r.acceptOp("=")
-			v := r.take()
-			if v.kind != tString {
-				r.fail(r.unexpected(v))
-			}
+			v := r.takeString()
 			comment = v.text
 		case t.word("CLUSTER") && r.at(1).word("BY"):
 			r.i += 2
@@ -344,7 +339,7 @@ func (w *work) drop(r *rewriter) *definition {
 		return nil
 	}
 	def := &definition{}
-	ifExists := r.accept("IF") && r.accept("EXISTS")
+	ifExists := r.ifExists()
 	var name object
 	short := ""
 	switch what.text {
@@ -406,11 +401,8 @@ func (w *work) dropSchema(name object) func(context.Context) error {
 
 // comment reads COMMENT ON TABLE t IS '…' and COMMENT ON COLUMN t.c IS '…'.
 func (w *work) comment(r *rewriter) *definition {
-	ifExists := r.accept("IF") && r.accept("EXISTS")
-	if !r.accept("ON") {
-		r.fail(r.unexpected(r.peek()))
-		return nil
-	}
+	ifExists := r.ifExists()
+	r.need("ON")
 	what := r.take()
 	if !what.word("TABLE", "COLUMN", "VIEW") {
 		r.fail(unsupported("COMMENT ON %s", what.text))
@@ -424,11 +416,7 @@ func (w *work) comment(r *rewriter) *definition {
 		}
 	}
 	r.accept("IS")
-	text := r.take()
-	if text.kind != tString {
-		r.fail(r.unexpected(text))
-		return nil
-	}
+	text := r.takeString()
 	var names []string
 	for _, p := range parts {
 		names = append(names, quoteIdent(p.text))

@@ -217,24 +217,19 @@ func (w *work) truncate(ctx context.Context) (*snowtest.Result, error) {
 	r := w.rewriter()
 	r.i++
 	r.accept("TABLE")
-	exists := r.accept("IF") && r.accept("EXISTS")
+	exists := r.ifExists()
 	name := r.objectName()
-	if err := r.end(); err != nil {
-		return nil, err
-	}
-	res := snowtest.Status(snowtest.KindDDL, executed)
-	if w.st.DescribeOnly {
-		return describeOnly(res), nil
-	}
-	if err := w.commit(ctx); err != nil {
-		return nil, err
-	}
-	err := w.locked(ctx, func() error {
-		_, err := exec(ctx, w.conn, "TRUNCATE "+name.sql())
+	return w.status(r, snowtest.KindDDL, executed, func(*snowtest.Result) error {
+		if err := w.commit(ctx); err != nil {
+			return err
+		}
+		err := w.locked(ctx, func() error {
+			_, err := exec(ctx, w.conn, "TRUNCATE "+name.sql())
+			return err
+		})
+		if exists && hasCode(err, "002003") {
+			return nil
+		}
 		return err
 	})
-	if exists && hasCode(err, "002003") {
-		err = nil
-	}
-	return res, err
 }

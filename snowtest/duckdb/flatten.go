@@ -24,7 +24,7 @@ func (g *region) flattenCall() {
 		if _, known := args[name]; !known && name != "INPUT" {
 			r.fail(unsupported("FLATTEN with %s", name))
 		}
-		args[name] = r.region(func(t token) bool { return t.is(",") })
+		args[name] = r.argument()
 		if !r.acceptOp(",") {
 			break
 		}

@@ -284,3 +284,30 @@ CREATE MACRO sf_info_columns(db) AS TABLE
   UNION ALL SELECT db, 'INFORMATION_SCHEMA', v, c, CAST(n AS BIGINT), NULL, 'YES', CASE WHEN c IN ('ORDINAL_POSITION', 'NUMERIC_PRECISION', 'NUMERIC_SCALE') THEN 'NUMBER' ELSE 'TEXT' END,
     CASE WHEN c IN ('ORDINAL_POSITION', 'NUMERIC_PRECISION', 'NUMERIC_SCALE') THEN 18 END, CASE WHEN c IN ('ORDINAL_POSITION', 'NUMERIC_PRECISION', 'NUMERIC_SCALE') THEN 0 END, NULL
   FROM sf_info_own();
+
+-- What SHOW lists, for a session with this current database and schema. Temporary tables
+-- belong to the session and stand in its schema. DuckDB's own column "temporary" turns false
+-- when a comment is set. What is NULL in created_on and rows, Go fills in.
+
+CREATE MACRO sf_show_tables(db, sch) AS TABLE
+  SELECT TRY_CAST(split_part(comment, chr(31), 1) AS TIMESTAMPTZ) AS created_on, table_name AS name, CASE database_name WHEN 'temp' THEN db ELSE database_name END AS database_name,
+    CASE database_name WHEN 'temp' THEN sch ELSE schema_name END AS schema_name, CASE database_name WHEN 'temp' THEN 'TEMPORARY' ELSE 'TABLE' END AS kind,
+    COALESCE(split_part(comment, chr(31), 3), '') AS comment, '' AS cluster_by, CAST(NULL AS BIGINT) AS "rows", CAST(NULL AS BIGINT) AS bytes, 'SYSADMIN' AS owner, '1' AS retention_time
+  FROM duckdb_tables() WHERE database_name NOT IN ('memory', 'system', 'snowflake$');
+CREATE MACRO sf_show_views(db, sch) AS TABLE
+  SELECT CAST(NULL AS TIMESTAMPTZ) AS created_on, view_name AS name, '' AS reserved, database_name, schema_name, 'SYSADMIN' AS owner, COALESCE(comment, '') AS comment, sql AS text
+  FROM duckdb_views() WHERE NOT internal AND database_name NOT IN ('memory', 'temp', 'system', 'snowflake$');
+CREATE MACRO sf_show_objects(db, sch) AS TABLE
+  SELECT created_on, name, database_name, schema_name, kind, comment, owner FROM sf_show_tables(db, sch)
+  UNION ALL SELECT created_on, name, database_name, schema_name, 'VIEW', comment, owner FROM sf_show_views(db, sch);
+CREATE MACRO sf_show_sequences(db, sch) AS TABLE
+  SELECT CAST(NULL AS TIMESTAMPTZ) AS created_on, sequence_name AS name, database_name, schema_name, start_value AS next_value, increment_by AS "interval", 'SYSADMIN' AS owner
+  FROM duckdb_sequences() WHERE NOT starts_with(sequence_name, 'identity$') AND database_name NOT IN ('memory', 'temp', 'system', 'snowflake$');
+CREATE MACRO sf_show_schemas(db, sch) AS TABLE
+  SELECT CAST(NULL AS TIMESTAMPTZ) AS created_on, schema_name AS name, 'N' AS is_default, CASE WHEN database_name = db AND schema_name = sch THEN 'Y' ELSE 'N' END AS is_current,
+    database_name, 'SYSADMIN' AS owner, '' AS comment, '' AS options, '1' AS retention_time
+  FROM duckdb_schemas() WHERE schema_name NOT IN ('main', 'information_schema', 'pg_catalog') AND database_name NOT IN ('memory', 'temp', 'system', 'snowflake$');
+CREATE MACRO sf_show_databases(db, sch) AS TABLE
+  SELECT CAST(NULL AS TIMESTAMPTZ) AS created_on, database_name AS name, 'N' AS is_default, CASE WHEN database_name = db THEN 'Y' ELSE 'N' END AS is_current,
+    '' AS origin, 'SYSADMIN' AS owner, '' AS comment, '' AS options, '1' AS retention_time
+  FROM duckdb_databases() WHERE NOT internal AND database_name NOT IN ('memory', 'temp', 'system', 'snowflake$');

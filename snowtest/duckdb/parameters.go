@@ -153,38 +153,32 @@ func (w *work) alterSession(ctx context.Context) (*snowtest.Result, error) {
 	r.i = 2
 	changed := map[string]string{}
 	var unset []string
-	switch {
-	case r.accept("SET"):
+	if r.need("SET", "UNSET"); r.at(-1).word("SET") {
 		for r.err == nil && r.peek().kind != tEOF {
 			name := r.take()
 			r.expectOp("=")
 			changed[name.text] = r.parameterValue()
 			r.acceptOp(",")
 		}
-	case r.accept("UNSET"):
+	} else {
 		for r.err == nil && r.peek().kind != tEOF {
 			unset = append(unset, r.take().text)
 			r.acceptOp(",")
 		}
-	default:
+	}
+	if len(changed)+len(unset) == 0 {
 		r.fail(r.unexpected(r.peek()))
 	}
-	if r.err == nil && len(changed)+len(unset) == 0 {
-		r.fail(r.unexpected(r.peek()))
-	}
-	if r.err != nil {
-		return nil, r.err
-	}
-	res := snowtest.Status(snowtest.KindSCL, executed)
-	if w.st.DescribeOnly {
-		return describeOnly(res), nil
-	}
+	return w.status(r, snowtest.KindSCL, executed, func(res *snowtest.Result) error { return w.setParameters(ctx, changed, unset, res) })
+}
+
+func (w *work) setParameters(ctx context.Context, changed map[string]string, unset []string, res *snowtest.Result) error {
 	for _, name := range append(sortedKeys(changed), unset...) {
 		if !isParameter(name) {
-			return nil, compileError("001420", "22023", "invalid property '%s' for 'SESSION'", name)
+			return compileError("001420", "22023", "invalid property '%s' for 'SESSION'", name)
 		}
 		if err := checkParameter(name, changed[name]); err != nil && !slices.Contains(unset, name) {
-			return nil, err
+			return err
 		}
 	}
 	for _, name := range unset {
@@ -193,7 +187,7 @@ func (w *work) alterSession(ctx context.Context) (*snowtest.Result, error) {
 	}
 	if zone, ok := changed["TIMEZONE"]; ok {
 		if err := w.setTimeZone(ctx, zone); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	res.Parameters = map[string]any{}
@@ -206,9 +200,9 @@ func (w *work) alterSession(ctx context.Context) (*snowtest.Result, error) {
 		delete(w.params, name)
 	}
 	if slices.ContainsFunc(outputFormats, func(f string) bool { _, ok := changed[f]; return ok }) || changed["TIMESTAMP_OUTPUT_FORMAT"] != "" {
-		return res, w.setFormats(ctx)
+		return w.setFormats(ctx)
 	}
-	return res, nil
+	return nil
 }
 
 // parameterValue reads the value of a parameter: a string, a number, a word.

@@ -103,6 +103,49 @@ func (r *rewriter) expectOp(op string) {
 	}
 }
 
+// need reads a word that has to stand here: one of these.
+func (r *rewriter) need(words ...string) {
+	if !r.accept(words...) {
+		r.fail(r.unexpected(r.peek()))
+	}
+}
+
+// takeString reads a string that has to stand here, takeName a name.
+func (r *rewriter) takeString() token { return r.takeIf(r.peek().kind == tString) }
+func (r *rewriter) takeName() token   { return r.takeIf(r.peek().ident()) }
+
+func (r *rewriter) takeIf(right bool) token {
+	t := r.take()
+	if !right {
+		r.fail(r.unexpected(t))
+	}
+	return t
+}
+
+func (r *rewriter) ifExists() bool { return r.accept("IF") && r.accept("EXISTS") }
+
+// list reads items with commas between them.
+func (r *rewriter) list(item func()) {
+	for r.err == nil {
+		if item(); !r.acceptOp(",") {
+			return
+		}
+	}
+}
+
+// argument rewrites up to a comma.
+func (r *rewriter) argument() string {
+	return r.region(func(t token) bool { return t.is(",") })
+}
+
+// parens rewrites what stands in parentheses.
+func (r *rewriter) parens() string {
+	r.expectOp("(")
+	text := r.region(nil)
+	r.expectOp(")")
+	return text
+}
+
 func (r *rewriter) fail(err error) {
 	if r.err == nil {
 		r.err = err
@@ -349,7 +392,7 @@ func (g *region) arrayConstant() {
 	r.i++
 	c := &call{r: r, name: "ARRAY_CONSTRUCT"}
 	for r.err == nil && !r.peek().is("]") {
-		text := r.region(func(t token) bool { return t.is(",") })
+		text := r.argument()
 		c.arg(text, r.is)
 		if !r.acceptOp(",") {
 			break
@@ -374,7 +417,7 @@ func (g *region) objectConstant() {
 		}
 		r.expectOp(":")
 		c.arg(quoteString(key.text), nil)
-		text := r.region(func(t token) bool { return t.is(",") })
+		text := r.argument()
 		c.arg(text, r.is)
 		if !r.acceptOp(",") {
 			break

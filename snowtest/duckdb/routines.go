@@ -29,9 +29,7 @@ func (w *work) createFunction(r *rewriter, f createFlags) *definition {
 	} else {
 		fn.params = r.columnDefs()
 	}
-	if !r.accept("RETURNS") {
-		r.fail(r.unexpected(r.peek()))
-	}
+	r.need("RETURNS")
 	if r.accept("TABLE") {
 		fn.table = r.columnDefs()
 	} else if r.err == nil {
@@ -48,10 +46,7 @@ func (w *work) createFunction(r *rewriter, f createFlags) *definition {
 			r.take()
 		}
 	}
-	body := r.take()
-	if body.kind != tString {
-		r.fail(r.unexpected(body))
-	}
+	body := r.takeString()
 	fn.body = body.text
 	for _, p := range append(fn.params, fn.table...) {
 		if !p.typed || p.standard != "" {
@@ -87,7 +82,7 @@ func routineKey(o object, params int) string { return o.String() + strings.Repea
 
 // dropFunction reads DROP FUNCTION [IF EXISTS] name(type, …).
 func (w *work) dropFunction(r *rewriter) *definition {
-	missing := r.accept("IF") && r.accept("EXISTS")
+	missing := r.ifExists()
 	o, err := r.objectName().in(w.session)
 	if err != nil {
 		r.fail(err)

@@ -1,6 +1,7 @@
 package duckdb
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -113,10 +114,8 @@ func (w *work) show(ctx context.Context) (*snowtest.Result, error) {
 	var res *snowtest.Result
 	var err error
 	switch l.what {
-	case "TABLES", "VIEWS", "SCHEMAS", "DATABASES", "SEQUENCES":
+	case "TABLES", "VIEWS", "SCHEMAS", "DATABASES", "SEQUENCES", "OBJECTS":
 		res, err = w.showObjects(ctx, l)
-	case "OBJECTS":
-		res, err = w.showTablesAndViews(ctx, l)
 	case "WAREHOUSES":
 		res = w.showWarehouses(l)
 	case "COLUMNS":
@@ -148,14 +147,7 @@ func (r *rewriter) scope(l *listing) {
 		}
 	default:
 		l.in = r.objectName()
-		switch {
-		case l.what == "COLUMNS":
-			l.scope = "TABLE"
-		case l.what == "SCHEMAS":
-			l.scope = "DATABASE"
-		default:
-			l.scope = "SCHEMA"
-		}
+		l.scope = cmp.Or(map[string]string{"COLUMNS": "TABLE", "SCHEMAS": "DATABASE"}[l.what], "SCHEMA")
 	}
 }
 
@@ -163,17 +155,9 @@ func (r *rewriter) scope(l *listing) {
 func (w *work) place(l *listing) (database, schema string) {
 	switch l.scope {
 	case "DATABASE":
-		if database = l.in.name; database == "" {
-			database = w.database
-		}
+		database = cmp.Or(l.in.name, w.database)
 	case "SCHEMA":
-		database, schema = l.in.schema, l.in.name
-		if database == "" {
-			database = w.database
-		}
-		if schema == "" {
-			schema = w.schema
-		}
+		database, schema = cmp.Or(l.in.schema, w.database), cmp.Or(l.in.name, w.schema)
 	case "":
 		database = w.database
 		if l.what != "SCHEMAS" && l.what != "DATABASES" {
@@ -185,7 +169,7 @@ func (w *work) place(l *listing) (database, schema string) {
 
 // where writes the filters of a SHOW as a condition on catalog columns.
 func (w *work) where(l *listing, name string) string {
-	var conds []string
+	conds := []string{"TRUE"}
 	add := func(format string, args ...any) { conds = append(conds, fmt.Sprintf(format, args...)) }
 	database, schema := w.place(l)
 	if l.what != "DATABASES" && database != "" {
@@ -194,72 +178,40 @@ func (w *work) where(l *listing, name string) string {
 	if l.what != "SCHEMAS" && l.what != "DATABASES" && schema != "" {
 		add("schema_name = %s", quoteString(schema))
 	}
-	add("database_name NOT IN (%s)", hiddenDatabases)
 	if l.like != "" {
 		add("%s ILIKE %s ESCAPE '\\'", name, quoteString(l.like))
 	}
 	if l.prefix != "" {
 		add("starts_with(%s, %s)", name, quoteString(l.prefix))
 	}
-	text := strings.Join(conds, " AND ") + " ORDER BY " + name
-	if l.limit != "" {
-		text += " LIMIT " + l.limit
-	}
-	return text
+	return strings.Join(conds, " AND ")
 }
 
 // showObjects lists tables, views, schemas, databases and sequences.
 func (w *work) showObjects(ctx context.Context, l *listing) (*snowtest.Result, error) {
-	const created = "TRY_CAST(split_part(comment, chr(31), 1) AS TIMESTAMPTZ) AS created_on, "
-	const unknown = "CAST(NULL AS TIMESTAMPTZ) AS created_on, "
-	const owner = ", 'SYSADMIN' AS owner"
-	text := ""
-	switch l.what {
-	case "TABLES":
-		// A temporary table belongs to the session and to no schema. DuckDB's own
-		// column "temporary" turns false when a comment is set.
-		counts, err := w.rowCounts(ctx)
-		if err != nil {
-			return nil, err
-		}
-		text = "SELECT " + created + "table_name AS name, CASE WHEN t.database_name = 'temp' THEN " + quoteString(w.database) + " ELSE t.database_name END AS database_name, CASE WHEN t.database_name = 'temp' THEN " +
-			quoteString(w.schema) + " ELSE t.schema_name END AS schema_name, CASE WHEN t.database_name = 'temp' THEN 'TEMPORARY' ELSE 'TABLE' END AS kind" +
-			", COALESCE(split_part(comment, chr(31), 3), '') AS comment, '' AS cluster_by, " + counts + " AS \"rows\", CAST(NULL AS BIGINT) AS bytes" + owner + ", '1' AS retention_time" +
-			" FROM duckdb_tables() t WHERE " + strings.NewReplacer("database_name =", "(CASE WHEN t.database_name = 'temp' THEN "+quoteString(w.database)+" ELSE t.database_name END) =",
-			"schema_name =", "(CASE WHEN t.database_name = 'temp' THEN "+quoteString(w.schema)+" ELSE t.schema_name END) =",
-			"database_name NOT IN ("+hiddenDatabases+")", "t.database_name <> '"+macroDatabase+"'").Replace(w.where(l, "table_name"))
-	case "VIEWS":
-		text = "SELECT " + unknown + "view_name AS name, '' AS reserved, database_name, schema_name" + owner + ", COALESCE(comment, '') AS comment, sql AS text" +
-			" FROM duckdb_views() WHERE NOT internal AND " + w.where(l, "view_name")
-	case "SEQUENCES":
-		text = "SELECT " + unknown + "sequence_name AS name, database_name, schema_name, start_value AS next_value, increment_by AS \"interval\"" + owner +
-			" FROM duckdb_sequences() WHERE NOT starts_with(sequence_name, 'identity$') AND " + w.where(l, "sequence_name")
-	case "SCHEMAS":
-		current := "CASE WHEN database_name = " + quoteString(w.database) + " AND schema_name = " + quoteString(w.schema) + " THEN 'Y' ELSE 'N' END"
-		text = "SELECT " + unknown + "schema_name AS name, 'N' AS is_default, " + current + " AS is_current, database_name" + owner + ", '' AS comment, '' AS options, '1' AS retention_time" +
-			" FROM duckdb_schemas() WHERE schema_name NOT IN ('main', 'information_schema', 'pg_catalog') AND " + w.where(l, "schema_name")
-	default:
-		current := "CASE WHEN database_name = " + quoteString(w.database) + " THEN 'Y' ELSE 'N' END"
-		text = "SELECT " + unknown + "database_name AS name, 'N' AS is_default, " + current + " AS is_current, '' AS origin" + owner + ", '' AS comment, '' AS options, '1' AS retention_time" +
-			" FROM duckdb_databases() WHERE NOT internal AND " + w.where(l, "database_name")
+	text := "SELECT * FROM sf_show_" + strings.ToLower(l.what) + "(" + quoteString(w.database) + ", " + quoteString(w.schema) + ") WHERE " + w.where(l, "name") + " ORDER BY "
+	if l.what == "OBJECTS" {
+		text += "database_name, schema_name, "
+	}
+	if text += "name"; l.limit != "" {
+		text += " LIMIT " + l.limit
 	}
 	res := &snowtest.Result{Kind: snowtest.KindSelect, ReadOnly: true}
 	var err error
-	res.Columns, res.Rows, err = query(ctx, w.conn, text, w.st.DescribeOnly)
-	w.fillCreated(strings.TrimSuffix(l.what, "S"), res)
-	return res, err
+	if res.Columns, res.Rows, err = query(ctx, w.conn, text, w.st.DescribeOnly); err != nil {
+		return nil, err
+	}
+	return res, w.fill(ctx, strings.TrimSuffix(l.what, "S"), res)
 }
 
-// fillCreated says of each object when it was created, where DuckDB does not know.
-func (w *work) fillCreated(kind string, res *snowtest.Result) {
+// fill says of each object when it was created, where DuckDB does not know, and of each
+// table how many rows it has: DuckDB's own estimate counts deleted rows too.
+func (w *work) fill(ctx context.Context, kind string, res *snowtest.Result) error {
 	at := map[string]int{}
 	for i, c := range res.Columns {
 		at[c.Name] = i
 	}
 	for _, row := range res.Rows {
-		if row[0] != nil {
-			continue
-		}
 		o := object{name: *row[at["name"]]}
 		if i, ok := at["database_name"]; ok {
 			o.database = *row[i]
@@ -267,29 +219,22 @@ func (w *work) fillCreated(kind string, res *snowtest.Result) {
 		if i, ok := at["schema_name"]; ok {
 			o.schema = *row[i]
 		}
-		text := w.e.createdOn(kind, o)
-		row[0] = &text
+		if row[0] == nil {
+			text := w.e.createdOn(kind, o)
+			row[0] = &text
+		}
+		if kind == "TABLE" {
+			if *row[at["kind"]] == "TEMPORARY" {
+				o = object{name: o.name}
+			}
+			count, err := w.values(ctx, "SELECT count(*) FROM "+o.sql())
+			if err != nil {
+				return err
+			}
+			row[at["rows"]] = count[0][0]
+		}
 	}
-}
-
-// rowCounts writes an expression that gives the number of rows of each table of
-// duckdb_tables(): DuckDB's own estimate counts deleted rows too.
-func (w *work) rowCounts(ctx context.Context) (string, error) {
-	rows, err := w.values(ctx, "SELECT CAST(table_oid AS VARCHAR), database_name, schema_name, table_name FROM duckdb_tables() WHERE database_name NOT IN ('system', '"+macroDatabase+"')")
-	if err != nil {
-		return "", err
-	}
-	if len(rows) == 0 {
-		return "CAST(0 AS BIGINT)", nil
-	}
-	var b strings.Builder
-	b.WriteString("CASE")
-	for _, r := range rows {
-		o := object{*r[1], *r[2], *r[3]}
-		b.WriteString(" WHEN table_oid = " + *r[0] + " AND t.database_name = " + quoteString(o.database) + " THEN (SELECT count(*) FROM " + o.sql() + ")")
-	}
-	b.WriteString(" END")
-	return b.String(), nil
+	return nil
 }
 
 func (w *work) showColumns(ctx context.Context, l *listing) (*snowtest.Result, error) {
@@ -300,8 +245,7 @@ func (w *work) showColumns(ctx context.Context, l *listing) (*snowtest.Result, e
 		like := strings.ToUpper(l.like)
 		columns = slices.DeleteFunc(columns, func(c column) bool { return like != "" && !likeMatch(like, strings.ToUpper(c.name)) })
 	} else {
-		where, _, _ := strings.Cut(w.where(l, "column_name"), " ORDER BY ")
-		columns, err = w.columnsWhere(ctx, where)
+		columns, err = w.columnsWhere(ctx, "database_name NOT IN ("+hiddenDatabases+") AND "+w.where(l, "column_name"))
 	}
 	if err != nil {
 		return nil, err

@@ -38,7 +38,7 @@ func (g *region) values(parenthesized bool) {
 		n := 0
 		var row []string
 		for r.err == nil {
-			row = append(row, r.region(func(t token) bool { return t.is(",") }))
+			row = append(row, r.argument())
 			n++
 			if !r.acceptOp(",") {
 				break
@@ -101,7 +101,7 @@ func (g *region) tableFunction() {
 	for r.err == nil && !r.peek().is(")") {
 		name := r.take()
 		r.expectOp("=>")
-		value := r.region(func(t token) bool { return t.is(",") })
+		value := r.argument()
 		switch {
 		case name.word("ROWCOUNT"):
 			rows = value

@@ -228,7 +228,7 @@ func (r *rewriter) columnDefs() []*columnDef {
 	var columns []*columnDef
 	keys := map[string]bool{}
 	r.expectOp("(")
-	for r.err == nil {
+	r.list(func() {
 		if r.peek().word("CONSTRAINT", "PRIMARY", "FOREIGN") || r.peek().word("UNIQUE") && r.at(1).is("(") {
 			for _, k := range r.constraint() {
 				keys[k] = true
@@ -236,10 +236,7 @@ func (r *rewriter) columnDefs() []*columnDef {
 		} else {
 			columns = append(columns, r.columnDef())
 		}
-		if !r.acceptOp(",") {
-			break
-		}
-	}
+	})
 	r.expectOp(")")
 	for _, c := range columns {
 		c.notNull = c.notNull || keys[c.name]
@@ -307,10 +304,7 @@ func (r *rewriter) columnDef() *columnDef {
 			r.identity(c)
 		case t.word("COMMENT"):
 			r.i++
-			v := r.take()
-			if v.kind != tString {
-				r.fail(r.unexpected(v))
-			}
+			v := r.takeString()
 			c.comment = v.text
 		case t.word("PRIMARY"):
 			c.notNull = true

@@ -147,10 +147,7 @@ func (r *rewriter) extract() string {
 	c := &call{r: r, name: "EXTRACT"}
 	r.expectOp("(")
 	c.toks = [][]token{{r.take()}}
-	if !r.accept("FROM") {
-		r.fail(r.unexpected(r.peek()))
-		return ""
-	}
+	r.need("FROM")
 	start := r.i
 	c.args = []string{"", r.region(nil)}
 	c.toks = append(c.toks, r.toks[min(start, len(r.toks)):min(r.i, len(r.toks))])

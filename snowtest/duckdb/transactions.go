@@ -21,23 +21,18 @@ func (w *work) transaction(ctx context.Context) (*snowtest.Result, error) {
 	} else {
 		r.accept("WORK")
 	}
-	if err := r.end(); err != nil {
-		return nil, err
-	}
-	res := snowtest.Status(snowtest.KindTCL, executed)
-	if w.st.DescribeOnly {
-		return describeOnly(res), nil
-	}
-	switch word {
-	case "COMMIT":
-		res.Transaction = snowtest.Committed
-		return res, w.commit(ctx)
-	case "ROLLBACK":
-		res.Transaction = snowtest.RolledBack
-		return res, w.rollback()
-	}
-	res.Transaction = snowtest.Begun
-	return res, w.begin(ctx)
+	return w.status(r, snowtest.KindTCL, executed, func(res *snowtest.Result) error {
+		switch word {
+		case "COMMIT":
+			res.Transaction = snowtest.Committed
+			return w.commit(ctx)
+		case "ROLLBACK":
+			res.Transaction = snowtest.RolledBack
+			return w.rollback()
+		}
+		res.Transaction = snowtest.Begun
+		return w.begin(ctx)
+	})
 }
 
 func (s *session) begin(ctx context.Context) error {

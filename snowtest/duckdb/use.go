@@ -8,57 +8,56 @@ import (
 	"github.com/snowtether/snowtether/snowtest"
 )
 
+// status ends the reading of a statement whose result is one line, and carries it out,
+// unless the client asks for the result's columns only.
+func (w *work) status(r *rewriter, kind snowtest.Kind, message string, run func(*snowtest.Result) error) (*snowtest.Result, error) {
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	res := snowtest.Status(kind, message)
+	if w.st.DescribeOnly {
+		return describeOnly(res), nil
+	}
+	if err := run(res); err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
 // use carries out USE.
 func (w *work) use(ctx context.Context) (*snowtest.Result, error) {
 	r := w.rewriter()
 	r.i = 1
-	res := snowtest.Status(snowtest.KindSCL, executed)
-	var target object
-	switch what := r.peek(); {
-	case what.word("SECONDARY") && r.at(1).word("ROLES", "ROLE"):
-		if w.st.DescribeOnly {
-			return describeOnly(res), nil
-		}
-		return res, nil
-	case what.word("ROLE", "WAREHOUSE") && r.at(1).kind != tEOF:
-		r.i++
-		name := r.objectName()
-		if err := r.end(); err != nil {
-			return nil, err
-		}
-		if w.st.DescribeOnly {
-			return describeOnly(res), nil
-		}
-		if what.text == "ROLE" {
+	kind := "DATABASE"
+	if r.peek().word("ROLE", "WAREHOUSE", "SCHEMA", "DATABASE", "SECONDARY") && r.at(1).kind != tEOF {
+		kind = r.take().text
+	} else if r.at(1).is(".") {
+		kind = "SCHEMA"
+	}
+	var name object
+	if kind == "SECONDARY" {
+		r.need("ROLES", "ROLE")
+		r.i = len(r.toks)
+	} else {
+		name = r.objectName()
+	}
+	return w.status(r, snowtest.KindSCL, executed, func(res *snowtest.Result) error {
+		target := object{database: name.name}
+		switch kind {
+		case "ROLE":
 			w.role, res.Role = name.name, name.name
-		} else {
+		case "WAREHOUSE":
 			w.warehouse, res.Warehouse = name.name, name.name
+		case "SCHEMA":
+			target = object{database: name.schema, schema: name.name}
+			fallthrough
+		case "DATABASE":
+			err := w.moveTo(ctx, target)
+			res.Database, res.Schema = w.database, w.schema
+			return err
 		}
-		return res, nil
-	case what.word("DATABASE") && r.at(1).kind != tEOF:
-		r.i++
-		target.database = r.objectName().name
-	case what.word("SCHEMA") && r.at(1).kind != tEOF:
-		r.i++
-		target = r.schemaName()
-	default:
-		o := r.objectName()
-		target.database = o.name
-		if o.schema != "" {
-			target = object{database: o.schema, schema: o.name}
-		}
-	}
-	if err := r.end(); err != nil {
-		return nil, err
-	}
-	if w.st.DescribeOnly {
-		return describeOnly(res), nil
-	}
-	if err := w.moveTo(ctx, target); err != nil {
-		return nil, err
-	}
-	res.Database, res.Schema = w.database, w.schema
-	return res, nil
+		return nil
+	})
 }
 
 // moveTo makes a database and a schema current.

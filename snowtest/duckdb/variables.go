@@ -12,45 +12,39 @@ import (
 func (w *work) setVariables(ctx context.Context) (*snowtest.Result, error) {
 	r := w.rewriter()
 	r.i = 1
-	var names []string
+	names, parenthesis := r.variableNames()
+	r.expectOp("=")
 	text := ""
-	if r.acceptOp("(") {
-		for r.err == nil {
-			names = append(names, r.take().text)
-			if !r.acceptOp(",") {
-				break
+	if parenthesis {
+		text = r.parens()
+	} else {
+		text = r.region(nil)
+	}
+	return w.status(r, snowtest.KindSCL, executed, func(*snowtest.Result) error {
+		columns, rows, err := query(ctx, w.conn, "SELECT "+text, false)
+		if err != nil {
+			return err
+		}
+		if len(columns) != len(names) || len(rows) != 1 {
+			return compileError("002213", "42601", "The number of variables and of values in SET differ.")
+		}
+		for i, name := range names {
+			if w.vars[name], err = variableLiteral(columns[i], rows[0][i]); err != nil {
+				return err
 			}
 		}
+		return nil
+	})
+}
+
+// variableNames reads v or (v, w).
+func (r *rewriter) variableNames() (names []string, parenthesis bool) {
+	parenthesis = r.acceptOp("(")
+	r.list(func() { names = append(names, r.take().text) })
+	if parenthesis {
 		r.expectOp(")")
-		r.expectOp("=")
-		r.expectOp("(")
-		text = r.region(nil)
-		r.expectOp(")")
-	} else {
-		names = []string{r.take().text}
-		r.expectOp("=")
-		text = r.region(nil)
 	}
-	if err := r.end(); err != nil {
-		return nil, err
-	}
-	res := snowtest.Status(snowtest.KindSCL, executed)
-	if w.st.DescribeOnly {
-		return describeOnly(res), nil
-	}
-	columns, rows, err := query(ctx, w.conn, "SELECT "+text, false)
-	if err != nil {
-		return nil, err
-	}
-	if len(columns) != len(names) || len(rows) != 1 {
-		return nil, compileError("002213", "42601", "The number of variables and of values in SET differ.")
-	}
-	for i, name := range names {
-		if w.vars[name], err = variableLiteral(columns[i], rows[0][i]); err != nil {
-			return nil, err
-		}
-	}
-	return res, nil
+	return names, parenthesis
 }
 
 // variableLiteral writes a value of a result as a literal.
@@ -80,28 +74,13 @@ func variableLiteral(c snowtest.Column, v *string) (string, error) {
 func (w *work) unsetVariables() (*snowtest.Result, error) {
 	r := w.rewriter()
 	r.i = 1
-	parenthesis := r.acceptOp("(")
-	var names []string
-	for r.err == nil {
-		names = append(names, r.take().text)
-		if !r.acceptOp(",") {
-			break
+	names, _ := r.variableNames()
+	return w.status(r, snowtest.KindSCL, executed, func(*snowtest.Result) error {
+		for _, n := range names {
+			delete(w.vars, n)
 		}
-	}
-	if parenthesis {
-		r.expectOp(")")
-	}
-	if err := r.end(); err != nil {
-		return nil, err
-	}
-	res := snowtest.Status(snowtest.KindSCL, executed)
-	if w.st.DescribeOnly {
-		return describeOnly(res), nil
-	}
-	for _, n := range names {
-		delete(w.vars, n)
-	}
-	return res, nil
+		return nil
+	})
 }
 
 func (w *work) showVariables(ctx context.Context) (*snowtest.Result, error) {

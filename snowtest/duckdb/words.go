@@ -268,12 +268,9 @@ func (g *region) likeAny(op, quantifier string) {
 		joint = " AND "
 	}
 	var list []string
-	for r.err == nil {
-		list = append(list, x+" "+op+" "+r.region(func(t token) bool { return t.is(",") }))
-		if !r.acceptOp(",") {
-			break
-		}
-	}
+	r.list(func() {
+		list = append(list, x+" "+op+" "+r.argument())
+	})
 	r.expectOp(")")
 	text := "(" + strings.Join(list, joint) + ")"
 	if not {
