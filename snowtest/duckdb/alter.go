@@ -1,52 +1,40 @@
 package duckdb
 
 import (
-	"context"
 	"strings"
 )
 
 func (w *work) alter(r *rewriter) *definition {
 	what := r.take()
 	def := &definition{done: executed}
-	switch what.text {
-	case "TABLE", "VIEW":
-	case "WAREHOUSE":
-		// There is none, so there is nothing to resume or resize.
-		r.i = len(r.toks)
-		def.run = func(context.Context) error { return nil }
-		return def
-	default:
+	if !what.word("TABLE", "VIEW") {
 		r.fail(unsupported("ALTER %s", what.text))
 		return def
 	}
-	if r.ifExists() {
-		def.missing = executed
-	}
+	def.missing = messageIf(r.ifExists(), executed)
 	name := r.objectName()
 	head := "ALTER " + what.text + " " + name.sql() + " "
+	var statements []string
 	switch {
 	case r.accept("RENAME"):
-		def.run = w.statements(head + r.rename(name))
+		statements = []string{head + r.rename(name)}
 	case what.text == "VIEW":
 		r.fail(unsupported("ALTER VIEW"))
 	case r.accept("ADD"):
-		def.run = w.statements(r.addColumns(name, head)...)
+		statements = r.addColumns(name, head)
 	case r.accept("DROP"):
-		def.run = w.statements(r.dropColumns(head)...)
+		statements = r.dropColumns(head)
 	case r.accept("ALTER", "MODIFY"):
-		def.run = w.statements(r.alterColumns(name, head)...)
+		statements = r.alterColumns(name, head)
 	case r.accept("SWAP"):
-		def.run = r.swap(w, name)
+		statements = r.swap(w, name)
 	case r.accept("SET"):
-		comment := r.options()
-		note := joinNote(w.now.UTC().Format(timeNote), "TABLE", comment)
-		def.run = w.statements("COMMENT ON TABLE " + name.sql() + " IS " + quoteString(note))
-	case r.accept("CLUSTER", "SUSPEND", "RESUME"):
-		r.i = len(r.toks)
-		def.run = func(context.Context) error { return nil }
+		statements = []string{(&newTable{name: name, at: w.now, comment: r.options()}).note()}
 	default:
-		r.fail(r.unexpected(r.peek()))
+		r.need("CLUSTER", "SUSPEND", "RESUME")
+		r.i = len(r.toks)
 	}
+	def.run = w.statements(statements...)
 	return def
 }
 
@@ -67,7 +55,7 @@ func (r *rewriter) rename(name object) string {
 func (r *rewriter) addColumns(name object, head string) []string {
 	if r.peek().word("CONSTRAINT", "PRIMARY", "UNIQUE", "FOREIGN") {
 		r.constraint()
-		return []string{"SELECT 1"}
+		return nil
 	}
 	r.accept("COLUMN")
 	var statements []string
@@ -77,7 +65,7 @@ func (r *rewriter) addColumns(name object, head string) []string {
 			guard = "IF NOT EXISTS "
 		}
 		c := r.columnDef()
-		if c.identity {
+		if c.series != "" {
 			r.fail(unsupported("ALTER TABLE with an AUTOINCREMENT column"))
 		}
 		text := head + "ADD COLUMN " + guard + quoteIdent(c.name) + " " + c.typ.duck()
@@ -88,9 +76,7 @@ func (r *rewriter) addColumns(name object, head string) []string {
 		if c.notNull {
 			statements = append(statements, head+"ALTER COLUMN "+quoteIdent(c.name)+" SET NOT NULL")
 		}
-		if n := c.note(); n != "" {
-			statements = append(statements, "COMMENT ON COLUMN "+name.sql()+"."+quoteIdent(c.name)+" IS "+quoteString(n))
-		}
+		statements = append(statements, c.comments(name)...)
 		if !r.acceptOp(",") {
 			break
 		}
@@ -102,7 +88,7 @@ func (r *rewriter) addColumns(name object, head string) []string {
 func (r *rewriter) dropColumns(head string) []string {
 	if r.peek().word("CONSTRAINT", "PRIMARY", "UNIQUE", "FOREIGN") {
 		r.i = len(r.toks)
-		return []string{"SELECT 1"}
+		return nil
 	}
 	r.accept("COLUMN")
 	guard := ""
@@ -111,11 +97,7 @@ func (r *rewriter) dropColumns(head string) []string {
 	}
 	var statements []string
 	r.list(func() {
-		t := r.take()
-		if !t.ident() {
-			r.fail(r.unexpected(t))
-		}
-		statements = append(statements, head+"DROP COLUMN "+guard+quoteIdent(t.text))
+		statements = append(statements, head+"DROP COLUMN "+guard+quoteIdent(r.takeName().text))
 	})
 	return statements
 }
@@ -127,11 +109,7 @@ func (r *rewriter) alterColumns(name object, head string) []string {
 	var statements []string
 	for r.err == nil {
 		r.accept("COLUMN")
-		t := r.take()
-		if !t.ident() {
-			r.fail(r.unexpected(t))
-			break
-		}
+		t := r.takeName()
 		column := head + "ALTER COLUMN " + quoteIdent(t.text) + " "
 		typed := func() {
 			c := &columnDef{name: t.text, typ: r.dataType()}
@@ -179,7 +157,7 @@ func (r *rewriter) alterColumns(name object, head string) []string {
 }
 
 // swap exchanges two tables of a schema by renaming them.
-func (r *rewriter) swap(w *work, a object) func(context.Context) error {
+func (r *rewriter) swap(w *work, a object) []string {
 	r.need("WITH")
 	b := r.objectName()
 	spare := a
@@ -190,5 +168,5 @@ func (r *rewriter) swap(w *work, a object) func(context.Context) error {
 	if a.schema != b.schema || a.database != b.database {
 		r.fail(unsupported("SWAP of tables whose names are not qualified alike"))
 	}
-	return w.statements(move(a, spare.name), move(b, a.name), move(spare, b.name))
+	return []string{move(a, spare.name), move(b, a.name), move(spare, b.name)}
 }

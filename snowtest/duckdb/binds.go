@@ -2,82 +2,106 @@ package duckdb
 
 import (
 	"database/sql/driver"
-	"encoding/hex"
 	"fmt"
 	"math/big"
 	"strconv"
 	"strings"
 	"time"
 
-	duck "github.com/duckdb/duckdb-go/v2"
-
 	"github.com/snowtether/snowtether/snowtest"
 )
+
+// A bindType says how the values of one of Snowflake's bind types reach DuckDB: as a text, and
+// as an expression of that text.
+type bindType struct {
+	text func(typ, v string) (string, error)
+	expr string
+}
+
+var (
+	plainBind = bindType{func(_, v string) (string, error) { return v, nil }, "%s"}
+	jsonBind  = bindType{plainBind.text, "parse_json(%s)"}
+)
+
+var bindTypes = map[string]bindType{
+	"FIXED": {fixedBind, "sf_whole(%s)"}, "REAL": {realBind, "CAST(%s AS DOUBLE)"}, "BOOLEAN": {boolBind, "CAST(%s AS BOOLEAN)"},
+	"TEXT": plainBind, "CHAR": plainBind, "VARCHAR": plainBind, "DECFLOAT": plainBind, "": plainBind,
+	"DATE": {timeBind, "CAST(%s AS DATE)"}, "TIME": {timeBind, "CAST(%s AS TIME)"},
+	"TIMESTAMP": {timeBind, "CAST(%s AS TIMESTAMP)"}, "TIMESTAMP_NTZ": {timeBind, "CAST(%s AS TIMESTAMP)"},
+	"TIMESTAMP_LTZ": {timeBind, "CAST(%s AS TIMESTAMPTZ)"}, "TIMESTAMP_TZ": {timeBind, "CAST(%s AS TIMESTAMPTZ)"},
+	"BINARY": {binaryBind, "from_hex(%s)"}, "VARIANT": jsonBind, "OBJECT": jsonBind, "ARRAY": jsonBind,
+}
+
+// bindTypeOf finds the type of a bind. gosnowflake marks binaries as JSON too.
+func bindTypeOf(b snowtest.Bind) (name string, t bindType, err error) {
+	name = strings.ToUpper(b.Type)
+	t, ok := bindTypes[name]
+	switch {
+	case !ok:
+		return name, t, unsupported("bind type %s", b.Type)
+	case b.Format == "json" && name != "BINARY":
+		t = jsonBind
+	}
+	return name, t, nil
+}
+
+func badBind(b snowtest.Bind, v string) error {
+	return sfError("002063", "22023", "SQL compilation error:\nBind value '%s' is not a valid %s.", v, b.Type)
+}
+
+func fixedBind(_, v string) (string, error) {
+	if !isNumber(v) || strings.ContainsAny(v, "eE") {
+		return "", fmt.Errorf("not a number: %q", v)
+	}
+	return v, nil
+}
+
+func realBind(_, v string) (string, error) {
+	f, err := strconv.ParseFloat(v, 64)
+	return strconv.FormatFloat(f, 'g', -1, 64), err
+}
+
+func boolBind(_, v string) (string, error) {
+	b, err := strconv.ParseBool(strings.ToLower(v))
+	return strconv.FormatBool(b), err
+}
+
+// binaryBind reads hexadecimal digits; gosnowflake sends an empty value as a list.
+func binaryBind(_, v string) (string, error) {
+	if v == "[]" {
+		v = ""
+	}
+	if !isHex(v) {
+		return "", fmt.Errorf("not hexadecimal: %q", v)
+	}
+	return v, nil
+}
+
+func timeBind(typ, v string) (string, error) {
+	t, err := bindTime(typ, v)
+	base := sfType{name: typ}.base()
+	return strings.Trim(strings.TrimPrefix(timeLiteral(t, base), base+" "), "'"), err
+}
 
 // bindLiteral writes a bind value as a literal of DuckDB's dialect. A literal
 // takes its type from the place where it stands, as Snowflake's bind values do:
 // a TEXT value compares with a DATE column, a FIXED one can be a LIMIT.
-func bindLiteral(typ string, value *string, format string) (string, error) {
+func bindLiteral(b snowtest.Bind, value *string) (string, error) {
 	if value == nil {
 		return "NULL", nil
 	}
-	v := *value
-	bad := func() (string, error) {
-		return "", sfError("002063", "22023", "SQL compilation error:\nBind value '%s' is not a valid %s.", v, typ)
+	name, t, err := bindTypeOf(b)
+	if err != nil {
+		return "", err
 	}
-	// gosnowflake marks binaries as JSON too, and sends an empty one as a list.
-	isBinary := strings.EqualFold(typ, "BINARY")
-	if isBinary && v == "[]" {
-		v = ""
+	text, err := t.text(name, *value)
+	switch {
+	case err != nil:
+		return "", badBind(b, *value)
+	case name == "FIXED" && b.Format != "json":
+		return parenthesized(text), nil
 	}
-	if format == "json" && !isBinary {
-		return "parse_json(" + quoteString(v) + ")", nil
-	}
-	switch strings.ToUpper(typ) {
-	case "FIXED":
-		if !isNumber(v) || strings.ContainsAny(v, "eE") {
-			return bad()
-		}
-		return parenthesized(v), nil
-	case "REAL":
-		f, err := strconv.ParseFloat(v, 64)
-		if err != nil {
-			return bad()
-		}
-		return "'" + strconv.FormatFloat(f, 'g', -1, 64) + "'::DOUBLE", nil
-	case "TEXT", "CHAR", "VARCHAR", "DECFLOAT", "":
-		return quoteString(v), nil
-	case "BOOLEAN":
-		switch strings.ToLower(v) {
-		case "true", "1":
-			return "TRUE", nil
-		case "false", "0":
-			return "FALSE", nil
-		}
-		return bad()
-	case "DATE", "TIME", "TIMESTAMP", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ":
-		t, err := bindTime(strings.ToUpper(typ), v)
-		if err != nil {
-			return bad()
-		}
-		switch strings.ToUpper(typ) {
-		case "DATE":
-			return "DATE '" + dateLiteral(t) + "'", nil
-		case "TIME":
-			return "TIME '" + t.Format("15:04:05.000000") + "'", nil
-		case "TIMESTAMP_LTZ", "TIMESTAMP_TZ":
-			return timestampLiteral(t, true), nil
-		}
-		return timestampLiteral(t, false), nil
-	case "BINARY":
-		if !isHex(v) {
-			return bad()
-		}
-		return "from_hex('" + v + "')", nil
-	case "VARIANT", "OBJECT", "ARRAY":
-		return "parse_json(" + quoteString(v) + ")", nil
-	}
-	return "", unsupported("bind type %s", typ)
+	return fmt.Sprintf(t.expr, quoteString(text)), nil
 }
 
 func isNumber(v string) bool {
@@ -157,18 +181,27 @@ func dateLiteral(t time.Time) string {
 }
 
 func timestampLiteral(t time.Time, zoned bool) string {
-	t = t.UTC()
-	text := dateLiteral(t)
 	if zoned {
-		return "TIMESTAMPTZ '" + text + " " + t.Format("15:04:05.000000") + "+00'"
+		return timeLiteral(t, "TIMESTAMPTZ")
 	}
-	return "TIMESTAMP '" + text + " " + t.Format("15:04:05.000000") + "'"
+	return timeLiteral(t, "TIMESTAMP")
 }
 
-// A bindTable holds the values of an array bind, column by column, ready for
-// DuckDB's appender.
+// timeLiteral writes a value of one of DuckDB's types.
+func timeLiteral(t time.Time, typ string) string {
+	zone := ""
+	if typ == "TIMESTAMPTZ" {
+		zone = "+00"
+	}
+	if typ == "TIMESTAMP" || typ == "TIMESTAMPTZ" {
+		t = t.UTC()
+	}
+	return typ + " '" + timeTextOf(t, typ) + zone + "'"
+}
+
+// A bindTable holds the values of an array bind, column by column, as texts for DuckDB's
+// appender.
 type bindTable struct {
-	types  []duck.TypeInfo
 	names  []string
 	exprs  []string // how the statement reads a column
 	values [][]driver.Value
@@ -197,8 +230,7 @@ func newBindTable(binds []snowtest.Bind, rows int) (*bindTable, error) {
 	t := &bindTable{rows: rows}
 	for i, b := range binds {
 		name := "C" + strconv.Itoa(i+1)
-		typ, expr, decode := arrayColumn(strings.ToUpper(b.Type), b.Format, `"binds$".`+name)
-		info, err := duck.NewTypeInfo(typ)
+		typ, how, err := bindTypeOf(b)
 		if err != nil {
 			return nil, err
 		}
@@ -211,51 +243,12 @@ func newBindTable(binds []snowtest.Bind, rows int) (*bindTable, error) {
 			if v == nil {
 				continue
 			}
-			if col[r], err = decode(*v); err != nil {
-				return nil, sfError("002063", "22023", "SQL compilation error:\nBind value '%s' is not a valid %s.", *v, b.Type)
+			if col[r], err = how.text(typ, *v); err != nil {
+				return nil, badBind(b, *v)
 			}
 		}
-		t.types, t.names = append(t.types, info), append(t.names, name)
-		t.exprs, t.values = append(t.exprs, expr), append(t.values, col)
+		t.names, t.values = append(t.names, name), append(t.values, col)
+		t.exprs = append(t.exprs, fmt.Sprintf(how.expr, `"binds$".`+name))
 	}
 	return t, nil
-}
-
-// arrayColumn chooses how a bind type travels through the appender.
-func arrayColumn(typ, format, ref string) (duck.Type, string, func(string) (driver.Value, error)) {
-	text := func(v string) (driver.Value, error) { return v, nil }
-	timed := func(v string) (driver.Value, error) {
-		t, err := bindTime(typ, v)
-		return t.UTC(), err
-	}
-	if format == "json" && typ != "BINARY" {
-		typ = "VARIANT"
-	}
-	switch typ {
-	case "FIXED":
-		// As text: the values may have 38 digits.
-		return duck.TYPE_VARCHAR, "sf_whole(" + ref + ")", func(v string) (driver.Value, error) {
-			if _, ok := new(big.Int).SetString(v, 10); !ok {
-				return nil, fmt.Errorf("not an integer: %q", v)
-			}
-			return v, nil
-		}
-	case "REAL":
-		return duck.TYPE_DOUBLE, ref, func(v string) (driver.Value, error) { return strconv.ParseFloat(v, 64) }
-	case "BOOLEAN":
-		return duck.TYPE_BOOLEAN, ref, func(v string) (driver.Value, error) { return strconv.ParseBool(v) }
-	case "DATE":
-		return duck.TYPE_DATE, ref, timed
-	case "TIME":
-		return duck.TYPE_TIME, ref, timed
-	case "TIMESTAMP", "TIMESTAMP_NTZ":
-		return duck.TYPE_TIMESTAMP, ref, timed
-	case "TIMESTAMP_LTZ", "TIMESTAMP_TZ":
-		return duck.TYPE_TIMESTAMP_TZ, ref, timed
-	case "BINARY":
-		return duck.TYPE_BLOB, ref, func(v string) (driver.Value, error) { return hex.DecodeString(v) }
-	case "VARIANT", "OBJECT", "ARRAY":
-		return duck.TYPE_VARCHAR, "parse_json(" + ref + ")", text
-	}
-	return duck.TYPE_VARCHAR, ref, text
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -126,30 +125,6 @@ func (c column) length() (int, bool) {
 	text, ok := strings.CutPrefix(c.declared(), "VARCHAR(")
 	n, err := strconv.Atoi(strings.TrimSuffix(text, ")"))
 	return n, ok && err == nil
-}
-
-// columnNote gives the declared type of the column that a qualified name means.
-func (s *session) columnNote(ctx context.Context, parts []token) (string, error) {
-	var names []string
-	for _, p := range parts[:len(parts)-1] {
-		names = append(names, p.text)
-	}
-	o := object{name: names[len(names)-1]}
-	if len(names) > 1 {
-		o.schema = names[len(names)-2]
-	}
-	if len(names) > 2 {
-		o.database = names[len(names)-3]
-	}
-	columns, err := s.columns(ctx, o)
-	if err != nil {
-		return "", err
-	}
-	i := slices.IndexFunc(columns, func(c column) bool { return c.name == parts[len(parts)-1].text })
-	if i < 0 {
-		return "", compileError("000904", "42000", "invalid identifier '%s'", parts[len(parts)-1].text)
-	}
-	return columns[i].declared(), nil
 }
 
 // castDefault is what a default that is a cast has become.

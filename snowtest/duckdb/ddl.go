@@ -1,8 +1,10 @@
 package duckdb
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/snowtether/snowtether/snowtest"
@@ -118,13 +120,8 @@ func (w *work) create(r *rewriter) *definition {
 	if what.word("FUNCTION") {
 		return w.createFunction(r, f)
 	}
-	if !what.word("TABLE", "VIEW", "SCHEMA", "DATABASE", "SEQUENCE") {
-		if what.kind == tWord {
-			r.fail(unsupported("CREATE %s", what.text))
-		} else {
-			r.fail(r.unexpected(what))
-		}
-		return nil
+	if what.kind != tWord {
+		r.fail(r.unexpected(what))
 	}
 	if r.accept("IF") {
 		f.ifNotExists = r.accept("NOT") && r.accept("EXISTS")
@@ -140,8 +137,10 @@ func (w *work) create(r *rewriter) *definition {
 		def, name = w.createSequence(r, f)
 	case "SCHEMA":
 		def, name = w.createSchema(r, f)
-	default:
+	case "DATABASE":
 		def, name = w.createDatabase(r, f)
+	default:
+		r.fail(unsupported("CREATE %s", what.text))
 	}
 	if r.err != nil {
 		return def
@@ -150,20 +149,14 @@ func (w *work) create(r *rewriter) *definition {
 	def.run = func(ctx context.Context) error {
 		err := run(ctx)
 		if err == nil {
-			made := name
-			if what.text == "SCHEMA" {
-				made.database = def.use.database
-			}
-			w.e.noteCreated(what.text, made, w.now)
+			w.e.noteCreated(what.text, name, w.now)
 		}
 		return err
 	}
 	label := what.text[:1] + strings.ToLower(what.text[1:])
 	short := name.name
 	def.done = label + " " + short + " successfully created."
-	if f.ifNotExists {
-		def.exists = short + " already exists, statement succeeded."
-	}
+	def.exists = messageIf(f.ifNotExists, short+" already exists, statement succeeded.")
 	return def
 }
 
@@ -175,7 +168,7 @@ func (w *work) createdName(r *rewriter, f createFlags) object {
 		return object{name: o.name}
 	}
 	full, err := o.in(w.session)
-	if r.err == nil && err != nil {
+	if err != nil {
 		r.fail(err)
 	}
 	return full
@@ -195,34 +188,37 @@ func (w *work) createView(r *rewriter, f createFlags) (*definition, object) {
 
 func (w *work) createSequence(r *rewriter, f createFlags) (*definition, object) {
 	name := w.createdName(r, f)
-	start, increment := "1", "1"
-	for r.err == nil && r.peek().kind != tEOF {
-		switch {
-		case r.accept("START"):
-			r.accept("WITH")
-			r.acceptOp("=")
-			start = r.integer()
-		case r.accept("INCREMENT"):
-			r.accept("BY")
-			r.acceptOp("=")
-			increment = r.integer()
-		case r.accept("WITH", "ORDER", "NOORDER"), r.acceptOp(","):
-		case r.accept("COMMENT"):
-			r.acceptOp("=")
-			r.i++
-		default:
-			r.fail(r.unexpected(r.peek()))
-		}
-	}
-	return &definition{run: w.statements(f.head() + "SEQUENCE " + name.sql() + sequenceRange(start, increment))}, name
+	series := r.series(true)
+	r.options()
+	return &definition{run: w.statements(f.head() + "SEQUENCE " + name.sql() + series)}, name
 }
 
-func sequenceRange(start, increment string) string {
-	text := " START " + start + " INCREMENT " + increment
-	if strings.HasPrefix(increment, "-") {
+// series reads START n INCREMENT n, or (n, n), for DuckDB. In CREATE SEQUENCE a comma may
+// stand between them.
+func (r *rewriter) series(commas bool) string {
+	start, step := "1", "1"
+	if r.acceptOp("(") {
+		if start = r.integer(); r.acceptOp(",") {
+			step = r.integer()
+		}
+		r.expectOp(")")
+	}
+	for r.accept("START", "INCREMENT", "WITH", "ORDER", "NOORDER") || commas && r.acceptOp(",") {
+		if word := r.at(-1); word.word("START", "INCREMENT") {
+			r.accept("WITH", "BY")
+			r.acceptOp("=")
+			if n := r.integer(); word.word("START") {
+				start = n
+			} else {
+				step = n
+			}
+		}
+	}
+	text := " START " + start + " INCREMENT " + step
+	if step[:1] == "-" {
 		return text + " MINVALUE -9223372036854775807 MAXVALUE 9223372036854775807"
 	}
-	if strings.HasPrefix(start, "-") || start == "0" {
+	if start[:1] == "-" || start == "0" {
 		return text + " MINVALUE -9223372036854775807"
 	}
 	return text
@@ -233,28 +229,21 @@ func (r *rewriter) integer() string {
 	if r.acceptOp("-") {
 		sign = "-"
 	}
-	t := r.take()
-	if t.kind != tNumber || strings.ContainsAny(t.text, ".eE") {
-		r.fail(r.unexpected(t))
-	}
-	return sign + t.text
+	return sign + cmp.Or(r.takeIf(r.peek().whole()).text, "0")
 }
 
 func (w *work) createSchema(r *rewriter, f createFlags) (*definition, object) {
 	name := r.schemaName()
-	if name.database == "" {
-		name.database = w.database
-	}
-	r.options()
-	if r.err == nil && name.database == "" {
+	if name.database = cmp.Or(name.database, w.database); name.database == "" {
 		_, err := name.in(w.session)
 		r.fail(err)
 	}
+	r.options()
 	statements := []string{"CREATE SCHEMA " + name.sql()}
 	if f.replace {
 		statements = []string{"DROP SCHEMA IF EXISTS " + name.sql() + " CASCADE", statements[0]}
 	}
-	return &definition{run: w.statements(statements...), use: &name}, object{name: name.schema}
+	return &definition{run: w.statements(statements...), use: &name}, object{database: name.database, name: name.schema}
 }
 
 // createDatabase attaches a database to the engine. It is outside of any
@@ -307,13 +296,10 @@ func (r *rewriter) options() (comment string) {
 		case t.word("COMMENT"):
 			r.i++
 			r.acceptOp("=")
-			v := r.takeString()
-			comment = v.text
+			comment = r.takeString().text
 		case t.word("CLUSTER") && r.at(1).word("BY"):
 			r.i += 2
-			r.expectOp("(")
-			r.region(nil)
-			r.expectOp(")")
+			r.parens()
 		case t.word("COPY") && r.at(1).word("GRANTS"), t.word("WITH") && r.at(1).word("MANAGED"):
 			r.i += 2
 			r.accept("ACCESS")
@@ -334,10 +320,6 @@ func (w *work) drop(r *rewriter) *definition {
 	if what.word("FUNCTION") {
 		return w.dropFunction(r)
 	}
-	if !what.word("TABLE", "VIEW", "SCHEMA", "DATABASE", "SEQUENCE") {
-		r.fail(unsupported("DROP %s", what.text))
-		return nil
-	}
 	def := &definition{}
 	ifExists := r.ifExists()
 	var name object
@@ -345,9 +327,7 @@ func (w *work) drop(r *rewriter) *definition {
 	switch what.text {
 	case "SCHEMA":
 		name = r.schemaName()
-		if name.database == "" {
-			name.database = w.database
-		}
+		name.database = cmp.Or(name.database, w.database)
 		short = name.schema
 		def.run = w.dropSchema(name)
 	case "DATABASE":
@@ -366,16 +346,16 @@ func (w *work) drop(r *rewriter) *definition {
 			}
 			return w.detach(ctx, short)
 		}
-	default:
+	case "TABLE", "VIEW", "SEQUENCE":
 		name = r.objectName()
 		short = name.name
 		def.run = w.statements("DROP " + what.text + " " + name.sql())
+	default:
+		r.fail(unsupported("DROP %s", what.text))
 	}
 	r.accept("CASCADE", "RESTRICT")
 	def.done = short + " successfully dropped."
-	if ifExists {
-		def.missing = "Drop statement executed successfully (" + short + " already dropped)."
-	}
+	def.missing = messageIf(ifExists, "Drop statement executed successfully ("+short+" already dropped).")
 	return def
 }
 
@@ -410,34 +390,32 @@ func (w *work) comment(r *rewriter) *definition {
 	}
 	var parts []token
 	for r.err == nil {
-		parts = append(parts, r.take())
-		if !r.acceptOp(".") {
+		if parts = append(parts, r.takeName()); !r.acceptOp(".") {
 			break
 		}
 	}
-	r.accept("IS")
+	r.need("IS")
 	text := r.takeString()
-	var names []string
-	for _, p := range parts {
-		names = append(names, quoteIdent(p.text))
-	}
-	def := &definition{done: executed}
-	if ifExists {
-		def.missing = executed
-	}
+	names := joinName(parts)
+	def := &definition{done: executed, missing: messageIf(ifExists, executed)}
 	def.run = func(ctx context.Context) error {
 		note := text.text
 		switch {
 		case what.text == "COLUMN" && len(parts) > 1:
-			old, err := w.columnNote(ctx, parts)
+			columns, err := w.columns(ctx, objectOf(parts[:len(parts)-1]))
 			if err != nil {
 				return err
 			}
-			note = joinNote(old, note)
+			last := parts[len(parts)-1].text
+			i := slices.IndexFunc(columns, func(c column) bool { return c.name == last })
+			if i < 0 {
+				return compileError("000904", "42000", "invalid identifier '%s'", last)
+			}
+			note = joinNote(columns[i].declared(), note)
 		case what.text == "TABLE":
 			note = joinNote(w.now.UTC().Format(timeNote), "", note)
 		}
-		_, err := exec(ctx, w.conn, "COMMENT ON "+what.text+" "+strings.Join(names, ".")+" IS "+quoteString(note))
+		_, err := exec(ctx, w.conn, "COMMENT ON "+what.text+" "+names+" IS "+quoteString(note))
 		return err
 	}
 	return def

@@ -3,6 +3,7 @@ package duckdb
 import (
 	"context"
 	"database/sql/driver"
+	"slices"
 	"strconv"
 
 	duck "github.com/duckdb/duckdb-go/v2"
@@ -145,7 +146,7 @@ func (w *work) arrayChanges(ctx context.Context, rows int) ([]*change, error) {
 			if b.Array != nil {
 				value = b.Array[i]
 			}
-			text, err := bindLiteral(b.Type, value, b.Format)
+			text, err := bindLiteral(b, value)
 			if err != nil {
 				return nil, err
 			}
@@ -189,7 +190,11 @@ func (t *bindTable) insert(ctx context.Context, c *duck.Conn, text string) error
 	if t.rows == 0 {
 		return nil
 	}
-	app, err := duck.NewQueryAppender(c, text, "binds$", t.types, t.names)
+	typ, err := duck.NewTypeInfo(duck.TYPE_VARCHAR)
+	if err != nil {
+		return err
+	}
+	app, err := duck.NewQueryAppender(c, text, "binds$", slices.Repeat([]duck.TypeInfo{typ}, len(t.names)), t.names)
 	if err != nil {
 		return err
 	}

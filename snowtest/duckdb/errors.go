@@ -173,19 +173,28 @@ func translate(ctx context.Context, src string, err error) error {
 // located says where in the statement an unknown name stands: at its first use that is no
 // call and no qualifier.
 func located(src, name, text string) string {
-	toks, _ := tokenize(src) // of a statement that was read before
-	for i, t := range toks {
-		if !t.ident() || !strings.EqualFold(t.text, name) || i+1 < len(toks) && (toks[i+1].is("(") || toks[i+1].is(".")) {
-			continue
-		}
-		at := t.start
-		for ; i >= 2 && toks[i-1].is(".") && toks[i-2].ident(); i -= 2 {
-			at = toks[i-2].start
-		}
+	if at, _, ok := mentioned(src, name, "("); ok {
 		line, pos := place(src, at)
 		return strings.Replace(text, "error line 1 at position 0", fmt.Sprintf("error line %d at position %d", line, pos), 1)
 	}
 	return text
+}
+
+// mentioned finds the first use of a name that is no qualifier and that nothing of besides
+// follows, and gives its place and how it is qualified there.
+func mentioned(src, name, besides string) (at int, qualified string, ok bool) {
+	toks, _ := tokenize(src) // of a statement that was read before
+	for i, t := range toks {
+		if !t.ident() || !strings.EqualFold(t.text, name) || i+1 < len(toks) && (toks[i+1].is(besides) || toks[i+1].is(".")) {
+			continue
+		}
+		at, qualified = t.start, name
+		for ; i >= 2 && toks[i-1].is(".") && toks[i-2].ident(); i -= 2 {
+			at, qualified = toks[i-2].start, toks[i-2].text+"."+qualified
+		}
+		return at, qualified, true
+	}
+	return 0, "", false
 }
 
 // place gives the line and the position in it of an offset.
@@ -200,19 +209,8 @@ func spelled(src, code, name string) string {
 	case "002140", "001044", "000939":
 		return strings.ToUpper(strings.TrimPrefix(name, "sf_"))
 	case "002003", "002002":
-		toks, err := tokenize(src)
-		if err != nil {
-			return name
-		}
-		for i, t := range toks {
-			if !t.ident() || t.text != name || i+1 < len(toks) && toks[i+1].is(".") {
-				continue
-			}
-			full := name
-			for ; i >= 2 && toks[i-1].is(".") && toks[i-2].ident(); i -= 2 {
-				full = toks[i-2].text + "." + full
-			}
-			return full
+		if _, qualified, ok := mentioned(src, name, ""); ok {
+			return qualified
 		}
 	}
 	return name

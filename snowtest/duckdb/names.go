@@ -1,6 +1,7 @@
 package duckdb
 
 import (
+	"cmp"
 	"strings"
 )
 
@@ -10,35 +11,28 @@ type object struct{ database, schema, name string }
 
 // sql writes the name for DuckDB.
 func (o object) sql() string {
+	return o.joined(quoteIdent)
+}
+
+func (o object) joined(each func(string) string) string {
 	var parts []string
 	for _, p := range []string{o.database, o.schema, o.name} {
 		if p != "" {
-			parts = append(parts, quoteIdent(p))
+			parts = append(parts, each(p))
 		}
 	}
 	return strings.Join(parts, ".")
 }
 
 // String writes the name as Snowflake's messages do.
-func (o object) String() string {
-	var parts []string
-	for _, p := range []string{o.database, o.schema, o.name} {
-		if p != "" {
-			parts = append(parts, p)
-		}
-	}
-	return strings.Join(parts, ".")
-}
+func (o object) String() string { return o.joined(func(p string) string { return p }) }
 
 // in completes the name with the session's database and schema.
 func (o object) in(s *session) (object, error) {
 	if o.schema == "" {
-		o.schema = s.schema
-		o.database = s.database
+		o.schema, o.database = s.schema, s.database
 	}
-	if o.database == "" {
-		o.database = s.database
-	}
+	o.database = cmp.Or(o.database, s.database)
 	if o.database == "" {
 		return o, sfError("090105", "22000", "Cannot perform operation. This session does not have a current database. Call 'USE DATABASE', or use a qualified name.")
 	}
@@ -50,38 +44,31 @@ func (o object) in(s *session) (object, error) {
 
 // objectName reads a name, or IDENTIFIER('name').
 func (r *rewriter) objectName() object {
-	var parts []string
+	var parts []token
 	if r.peek().word("IDENTIFIER") && r.at(1).is("(") {
-		r.i += 2
-		value := r.region(nil)
-		r.expectOp(")")
-		return r.identified(value)
+		r.i++
+		return r.identified(r.parens())
 	}
 	for r.err == nil {
 		t := r.take()
 		if !t.ident() {
 			if t.is(".") && len(parts) == 1 {
-				parts = append(parts, defaultSchema)
+				parts = append(parts, token{text: defaultSchema})
 				continue
 			}
 			r.fail(r.unexpected(t))
 			return object{}
 		}
-		parts = append(parts, t.text)
+		parts = append(parts, t)
 		if !r.acceptOp(".") {
 			break
 		}
 	}
-	switch len(parts) {
-	case 1:
-		return object{name: parts[0]}
-	case 2:
-		return object{schema: parts[0], name: parts[1]}
-	case 3:
-		return object{database: parts[0], schema: parts[1], name: parts[2]}
+	if len(parts) > 3 {
+		r.fail(r.unexpected(r.at(-1)))
+		return object{}
 	}
-	r.fail(r.unexpected(r.at(-1)))
-	return object{}
+	return objectOf(parts)
 }
 
 // objectOf makes an object of the parts of its name, at most three.

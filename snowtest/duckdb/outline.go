@@ -60,29 +60,19 @@ func literalOf(t token) *static {
 
 // source notes what follows FROM, JOIN or a comma in the outermost FROM clause.
 func (r *rewriter) source() source {
-	var parts []string
+	var parts []token
 	i := 0
 	for r.at(i).ident() {
-		parts = append(parts, r.at(i).text)
+		parts = append(parts, r.at(i))
 		if i++; !r.at(i).is(".") {
 			break
 		}
 		i++
 	}
-	if len(parts) == 0 || len(parts) > 3 || r.at(i).is("(") || r.at(i).is(".") {
+	if len(parts) == 0 || len(parts) > 3 || r.at(i).is("(") || r.at(i).is(".") || len(parts) == 1 && r.peek().word("DUAL") {
 		return source{}
 	}
-	if len(parts) == 1 && r.peek().word("DUAL") {
-		return source{}
-	}
-	s := source{alias: parts[len(parts)-1]}
-	s.object.name = s.alias
-	if len(parts) > 1 {
-		s.object.schema = parts[len(parts)-2]
-	}
-	if len(parts) > 2 {
-		s.object.database = parts[0]
-	}
+	s := source{object: objectOf(parts), alias: parts[len(parts)-1].text}
 	if s.object.schema == informationSchemaName {
 		return source{}
 	}

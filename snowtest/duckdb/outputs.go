@@ -12,55 +12,46 @@ import (
 // its like. The macros find the formats in a variable of the DuckDB connection.
 
 // formatsVariable is DuckDB's variable: the formats of DATE, TIME, TIMESTAMP_NTZ and of
-// timestamps with a time zone, apart by noteSeparator. Without it they are the defaults.
+// timestamps with a time zone, apart by noteSeparator.
 const formatsVariable = "sf_formats"
 
-// outputFormats are the parameters that a session can set; what they are by default,
-// Go code writes faster.
+// outputFormats are the parameters of those; what is empty is TIMESTAMP_OUTPUT_FORMAT.
 var outputFormats = []string{"DATE_OUTPUT_FORMAT", "TIME_OUTPUT_FORMAT", "TIMESTAMP_NTZ_OUTPUT_FORMAT", "TIMESTAMP_LTZ_OUTPUT_FORMAT"}
 
-// setFormats tells DuckDB the formats that the session has set.
+// setFormats tells DuckDB the session's formats.
 func (s *session) setFormats(ctx context.Context) error {
 	formats := make([]string, len(outputFormats))
 	for i, name := range outputFormats {
-		if p, _ := findParameter(name); s.param(name) != p.standard {
-			formats[i] = s.param(name)
-		}
-	}
-	if zoned, _ := findParameter("TIMESTAMP_OUTPUT_FORMAT"); s.param(zoned.name) != zoned.standard {
-		formats[3] = cmp.Or(formats[3], s.param(zoned.name))
+		formats[i] = cmp.Or(s.param(name), s.param("TIMESTAMP_OUTPUT_FORMAT"))
 	}
 	_, err := exec(ctx, s.conn, "SET VARIABLE "+formatsVariable+" = "+quoteString(strings.Join(formats, noteSeparator)))
 	return err
 }
 
-// formatted writes DuckDB's text of a value in the format of its type, and false where the
-// session has set none.
+// timeLayouts are Go's for DuckDB's texts of its types, which have these places in the
+// list of formats.
+var timeLayouts = map[string]struct {
+	layout string
+	place  int
+}{
+	"DATE": {"2006-01-02", 0}, "TIME": {"15:04:05", 1}, "TIMESTAMP": {"2006-01-02 15:04:05", 2}, "TIMESTAMP WITH TIME ZONE": {"2006-01-02 15:04:05Z07", 3},
+}
+
+// formatted writes DuckDB's text of a value in the format of its type, and gives false if
+// it is no date and no time.
 func formatted(s, typ, formats string) (string, bool) {
-	if strings.Trim(formats, noteSeparator) == "" {
+	in, ok := timeLayouts[typ]
+	if !ok {
 		return "", false
 	}
-	list := strings.Split(formats, noteSeparator)
-	layout, format := "", ""
-	switch typ {
-	case "DATE":
-		layout, format = "2006-01-02", list[0]
-	case "TIME":
-		layout, format = "15:04:05", list[1]
-	case "TIMESTAMP":
-		layout, format = "2006-01-02 15:04:05", list[2]
-	case "TIMESTAMP WITH TIME ZONE":
-		layout, format = "2006-01-02 15:04:05Z07", list[3]
-		if strings.Count(s, ":") == 3 {
-			layout += ":00"
-		}
+	if typ == "TIMESTAMP WITH TIME ZONE" && strings.Count(s, ":") == 3 {
+		in.layout += ":00"
 	}
-	t, err := time.Parse(layout, s)
-	if format == "" || err != nil {
-		return "", false
+	t, err := time.Parse(in.layout, s)
+	if err != nil {
+		return s, true // of a year that has not four digits
 	}
-	text, ok := writeTime(t, format)
-	return text, ok
+	return writeTime(t, strings.Split(formats, noteSeparator)[in.place])
 }
 
 // timeElements are the elements of formats, and Go's layouts that write them and read them.

@@ -499,7 +499,7 @@ func (r *rewriter) bind(t token) string {
 		return ""
 	}
 	b := r.binds[n]
-	text, err := bindLiteral(b.Type, b.Value, b.Format)
+	text, err := bindLiteral(b, b.Value)
 	if err != nil {
 		r.fail(err)
 	}

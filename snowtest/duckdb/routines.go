@@ -54,10 +54,10 @@ func (w *work) createFunction(r *rewriter, f createFlags) *definition {
 		}
 	}
 	return &definition{run: func(context.Context) error { return w.e.addRoutine(fn, f) }, done: "Function " + o.name + " successfully created.",
-		exists: ifExists(f.ifNotExists, o.name+" already exists, statement succeeded.")}
+		exists: messageIf(f.ifNotExists, o.name+" already exists, statement succeeded.")}
 }
 
-func ifExists(clause bool, message string) string {
+func messageIf(clause bool, message string) string {
 	if clause {
 		return message
 	}
@@ -94,7 +94,7 @@ func (w *work) dropFunction(r *rewriter) *definition {
 		r.acceptOp(",")
 	}
 	r.expectOp(")")
-	return &definition{done: o.name + " successfully dropped.", missing: ifExists(missing, "Drop statement executed successfully ("+o.name+" already dropped)."),
+	return &definition{done: o.name + " successfully dropped.", missing: messageIf(missing, "Drop statement executed successfully ("+o.name+" already dropped)."),
 		run: func(context.Context) error {
 			w.e.mu.Lock()
 			defer w.e.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // tableSource checks what follows FROM or JOIN.
@@ -118,6 +119,19 @@ func (g *region) tableFunction() {
 		rows = strconv.Itoa(int(limit * 1000)) // how many come within the time is not defined
 	}
 	g.push("(SELECT range AS " + sequenceColumn + " FROM system.main.range(CAST(" + rows + " AS BIGINT)))")
+}
+
+// timeLimit lets the statement last for the seconds of GENERATOR(TIMELIMIT => n), and gives
+// them. An account generates as many rows as it can in that time; here there are those of
+// ROWCOUNT, or 1,000 a second.
+func (r *rewriter) timeLimit(value string) float64 {
+	n, err := strconv.ParseFloat(value, 64)
+	if err != nil || n < 0 || n > maxWait {
+		r.fail(unsupported("GENERATOR with this TIMELIMIT"))
+		return 0
+	}
+	r.wait += scaleDuration(n, time.Second)
+	return n
 }
 
 // namedTableFunction reads a table function of INFORMATION_SCHEMA or of a client's.

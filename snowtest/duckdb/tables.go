@@ -3,7 +3,9 @@ package duckdb
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 )
 
 // Notes are what the engine keeps in DuckDB's comments: of a column its declared
@@ -23,9 +25,7 @@ type columnDef struct {
 	typed    bool
 	notNull  bool
 	standard string // the default; empty for none
-	identity bool
-	start    string
-	step     string
+	series   string // of an identity, as DuckDB's sequences have it
 	comment  string
 }
 
@@ -62,83 +62,101 @@ func (c *columnDef) note() string {
 	return joinNote(declared, c.comment)
 }
 
+// comments are the statements that keep the note of a column.
+func (c *columnDef) comments(table object) []string {
+	if n := c.note(); n != "" {
+		return []string{"COMMENT ON COLUMN " + table.sql() + "." + quoteIdent(c.name) + " IS " + quoteString(n)}
+	}
+	return nil
+}
+
 func (w *work) createTable(r *rewriter, f createFlags) (*definition, object) {
-	name := w.createdName(r, f)
-	create := f.head() + "TABLE " + name.sql()
-	var columns []*columnDef
+	t := &newTable{name: w.createdName(r, f), flags: f, at: w.now}
 	if r.peek().is("(") {
-		columns = r.columnDefs()
+		t.columns = r.columnDefs()
 	}
 	if r.peek().word("LIKE", "CLONE") {
-		clone := r.take().text == "CLONE"
-		from := r.objectName()
-		return &definition{run: w.copyTable(create, name, from, clone)}, name
+		clone, from := r.take().text == "CLONE", r.objectName()
+		return &definition{run: func(ctx context.Context) error { return w.copyTable(ctx, t, from, clone) }}, t.name
 	}
-	comment := r.options()
-	query := ""
+	t.comment = r.options()
 	if r.accept("AS") {
-		query = r.region(nil)
+		t.query = r.region(nil)
 	}
-	if query == "" && (columns == nil || !columns[0].typed) {
+	typed := len(slices.DeleteFunc(slices.Clone(t.columns), func(c *columnDef) bool { return !c.typed }))
+	switch {
+	case typed != 0 && typed != len(t.columns):
+		r.fail(unsupported("CREATE TABLE with types for some columns only"))
+	case typed != 0:
+		return &definition{run: w.statements(t.statements(w)...)}, t.name
+	case t.query == "":
 		r.fail(r.unexpected(r.peek()))
 	}
+	return &definition{run: func(ctx context.Context) error { return w.tableOfQuery(ctx, t, r.outline) }}, t.name
+}
+
+// A newTable is a table that is created.
+type newTable struct {
+	name    object
+	flags   createFlags
+	at      time.Time
+	columns []*columnDef
+	comment string
+	query   string // what fills it
+}
+
+func (t *newTable) create() string { return t.flags.head() + "TABLE " + t.name.sql() }
+
+// note writes what is kept in the table's comment.
+func (t *newTable) note() string {
 	kind := "TABLE"
-	if f.temporary {
+	if t.flags.temporary {
 		kind = "TEMPORARY"
 	}
-	note := "COMMENT ON TABLE " + name.sql() + " IS " + quoteString(joinNote(w.now.UTC().Format(timeNote), kind, comment))
-	if columns == nil || !columns[0].typed {
-		var names []string
-		for _, c := range columns {
-			names = append(names, quoteIdent(c.name))
-			if c.typed {
-				r.fail(unsupported("CREATE TABLE with types for some columns only"))
-			}
-		}
-		return &definition{run: func(ctx context.Context) error {
-			text, err := w.widened(ctx, query)
-			if err != nil {
-				return err
-			}
-			head := create
-			if names != nil {
-				head += " (" + strings.Join(names, ", ") + ")"
-			}
-			notes, err := w.queryNotes(ctx, query, name, r.outline)
-			if err != nil {
-				return err
-			}
-			return w.statements(append([]string{head + " AS " + text, note}, notes...)...)(ctx)
-		}}, name
-	}
-	var statements, defs []string
-	for _, c := range columns {
-		if !c.typed {
-			r.fail(unsupported("CREATE TABLE with types for some columns only"))
-		}
-		if c.identity {
+	return "COMMENT ON TABLE " + t.name.sql() + " IS " + quoteString(joinNote(t.at.UTC().Format(timeNote), kind, t.comment))
+}
+
+// statements are those of DuckDB that make a table whose columns are known.
+func (t *newTable) statements(w *work) []string {
+	var statements, defs, notes []string
+	for _, c := range t.columns {
+		if c.series != "" {
 			// The name never repeats: the table that OR REPLACE removes still
 			// needs its own sequence.
-			seq := object{database: name.database, schema: name.schema, name: w.e.uniqueName("identity$")}
-			temporary := ""
-			if f.temporary {
-				temporary = "TEMPORARY "
-			}
-			statements = append(statements, "CREATE "+temporary+"SEQUENCE "+seq.sql()+sequenceRange(c.start, c.step))
+			seq := object{database: t.name.database, schema: t.name.schema, name: w.e.uniqueName("identity$")}
+			head := createFlags{temporary: t.flags.temporary}.head()
+			statements = append(statements, head+"SEQUENCE "+seq.sql()+c.series)
 			c.standard = "nextval(" + quoteString(seq.sql()) + ")"
 		}
 		defs = append(defs, c.sql())
+		notes = append(notes, c.comments(t.name)...)
 	}
-	statements = append(statements, create+" ("+strings.Join(defs, ", ")+")", note)
-	for _, c := range columns {
-		if n := c.note(); n != "" {
-			statements = append(statements, "COMMENT ON COLUMN "+name.sql()+"."+quoteIdent(c.name)+" IS "+quoteString(n))
+	statements = append(append(statements, t.create()+" ("+strings.Join(defs, ", ")+")", t.note()), notes...)
+	if t.query != "" {
+		statements = append(statements, "INSERT INTO "+t.name.sql()+" "+t.query)
+	}
+	return statements
+}
+
+// tableOfQuery makes a table whose columns are those of a query.
+func (w *work) tableOfQuery(ctx context.Context, t *newTable, o *outline) error {
+	text, err := w.widened(ctx, t.query)
+	if err != nil {
+		return err
+	}
+	notes, err := w.queryNotes(ctx, t.query, t.name, o)
+	if err != nil {
+		return err
+	}
+	head := t.create()
+	if t.columns != nil {
+		var names []string
+		for _, c := range t.columns {
+			names = append(names, quoteIdent(c.name))
 		}
+		head += " (" + strings.Join(names, ", ") + ")"
 	}
-	if query != "" {
-		statements = append(statements, "INSERT INTO "+name.sql()+" "+query)
-	}
-	return &definition{run: w.statements(statements...)}, name
+	return w.statements(append([]string{head + " AS " + text, t.note()}, notes...)...)(ctx)
 }
 
 // queryNotes keeps the types of a query's columns, where DuckDB has no such types, for the
@@ -189,37 +207,19 @@ func (w *work) widened(ctx context.Context, text string) (string, error) {
 }
 
 // copyTable carries out CREATE TABLE … LIKE and … CLONE.
-func (w *work) copyTable(create string, name, from object, data bool) func(context.Context) error {
-	return func(ctx context.Context) error {
-		columns, err := w.columns(ctx, from)
-		if err != nil {
-			return err
-		}
-		var defs, notes []string
-		for _, c := range columns {
-			text := quoteIdent(c.name) + " " + c.dataType
-			if c.standard != "" {
-				text += " DEFAULT (" + c.standard + ")"
-			}
-			if !c.nullable {
-				text += " NOT NULL"
-			}
-			if n, ok := c.length(); ok {
-				text += fmt.Sprintf(" CHECK (length(%s) <= %d)", quoteIdent(c.name), n)
-			}
-			defs = append(defs, text)
-			if c.note != "" {
-				notes = append(notes, "COMMENT ON COLUMN "+name.sql()+"."+quoteIdent(c.name)+" IS "+quoteString(c.note))
-			}
-		}
-		statements := []string{create + " (" + strings.Join(defs, ", ") + ")",
-			"COMMENT ON TABLE " + name.sql() + " IS " + quoteString(joinNote(w.now.UTC().Format(timeNote), "TABLE", ""))}
-		statements = append(statements, notes...)
-		if data {
-			statements = append(statements, "INSERT INTO "+name.sql()+" SELECT * FROM "+from.sql())
-		}
-		return w.statements(statements...)(ctx)
+func (w *work) copyTable(ctx context.Context, t *newTable, from object, data bool) error {
+	columns, err := w.columns(ctx, from)
+	if err != nil {
+		return err
 	}
+	for _, c := range columns {
+		typ, _ := parseType(c.typeName()) // which this engine has written
+		t.columns = append(t.columns, &columnDef{name: c.name, typ: typ, notNull: !c.nullable, standard: c.standard, comment: c.comment()})
+	}
+	if data {
+		t.query = "SELECT * FROM " + from.sql()
+	}
+	return w.statements(t.statements(w)...)(ctx)
 }
 
 // columnDefs reads the list of columns and constraints. Primary, unique and
@@ -272,12 +272,8 @@ func (r *rewriter) constraint() (primary []string) {
 }
 
 func (r *rewriter) columnDef() *columnDef {
-	t := r.take()
-	if !t.ident() {
-		r.fail(r.unexpected(t))
-		return &columnDef{}
-	}
-	c := &columnDef{name: t.text, start: "1", step: "1"}
+	t := r.takeName()
+	c := &columnDef{name: t.text}
 	if n := r.peek(); n.is(",") || n.is(")") {
 		return c
 	}
@@ -300,12 +296,10 @@ func (r *rewriter) columnDef() *columnDef {
 			r.deferred = saved
 		case t.word("AUTOINCREMENT", "IDENTITY"):
 			r.i++
-			c.identity = true
-			r.identity(c)
+			c.series = r.series(false)
 		case t.word("COMMENT"):
 			r.i++
-			v := r.takeString()
-			c.comment = v.text
+			c.comment = r.takeString().text
 		case t.word("PRIMARY"):
 			c.notNull = true
 			fallthrough
@@ -333,32 +327,6 @@ func (r *rewriter) inlineConstraint() {
 			r.columnNames()
 		default:
 			r.i++
-		}
-	}
-}
-
-// identity reads (start, step) or START n INCREMENT n.
-func (r *rewriter) identity(c *columnDef) {
-	if r.acceptOp("(") {
-		c.start = r.integer()
-		if r.acceptOp(",") {
-			c.step = r.integer()
-		}
-		r.expectOp(")")
-	}
-	for r.err == nil {
-		switch {
-		case r.accept("START"):
-			r.accept("WITH")
-			r.acceptOp("=")
-			c.start = r.integer()
-		case r.accept("INCREMENT"):
-			r.accept("BY")
-			r.acceptOp("=")
-			c.step = r.integer()
-		case r.accept("ORDER", "NOORDER"):
-		default:
-			return
 		}
 	}
 }

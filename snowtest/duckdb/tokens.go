@@ -1,6 +1,7 @@
 package duckdb
 
 import (
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -42,6 +43,9 @@ func (t token) word(words ...string) bool {
 	}
 	return false
 }
+
+// whole reports whether the token is a number without a fraction or an exponent.
+func (t token) whole() bool { return t.kind == tNumber && !strings.ContainsAny(t.text, ".eE") }
 
 // ident reports whether the token can name something.
 func (t token) ident() bool { return t.kind == tWord || t.kind == tQuoted }
@@ -209,49 +213,22 @@ func unescaped(s string) string {
 // unescape decodes the escape sequence that follows a backslash and says how
 // many bytes it took.
 func unescape(s string) (n int, text string) {
-	number := func(digits string, base int) (rune, bool) {
-		var v rune
-		for _, c := range digits {
-			d := strings.IndexRune("0123456789abcdef", unicode.ToLower(c))
-			if d < 0 || d >= base {
-				return 0, false
-			}
-			v = v*rune(base) + rune(d)
+	numbered := func(from, to, base int) bool {
+		if len(s) < to {
+			return false
 		}
-		return v, true
+		v, err := strconv.ParseUint(s[from:to], base, 32)
+		n, text = to, string(rune(v))
+		return err == nil
 	}
-	switch s[0] {
-	case 'n':
-		return 1, "\n"
-	case 't':
-		return 1, "\t"
-	case 'r':
-		return 1, "\r"
-	case 'b':
-		return 1, "\b"
-	case 'f':
-		return 1, "\f"
-	case 'x':
-		if len(s) >= 3 {
-			if v, ok := number(s[1:3], 16); ok {
-				return 3, string(v)
-			}
-		}
-	case 'u':
-		if len(s) >= 5 {
-			if v, ok := number(s[1:5], 16); ok {
-				return 5, string(v)
-			}
-		}
-	case '0', '1', '2', '3':
-		if len(s) >= 3 {
-			if v, ok := number(s[:3], 8); ok {
-				return 3, string(v)
-			}
-		}
-		if s[0] == '0' {
-			return 1, "\x00"
-		}
+	if i := strings.IndexByte("ntrbf", s[0]); i >= 0 {
+		return 1, "\n\t\r\b\f"[i : i+1]
+	}
+	switch {
+	case s[0] == 'x' && numbered(1, 3, 16), s[0] == 'u' && numbered(1, 5, 16), s[0] <= '3' && numbered(0, 3, 8):
+		return n, text
+	case s[0] == '0':
+		return 1, "\x00"
 	}
 	_, size := utf8.DecodeRuneInString(s)
 	return size, s[:size]

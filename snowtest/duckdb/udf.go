@@ -35,33 +35,37 @@ var scalars = map[string]scalar{
 		}
 		return nil, raise("000002", "0A000", "Unsupported feature 'TO_CHAR of "+a[1]+" with a format'.")
 	}},
-	"sf_read_time": {3, func(a []string) (any, error) {
-		if text, ok := readTime(a[0], a[1], a[2]); ok {
-			return text, nil
-		}
-		return nil, notRecognized(a[0], a[1])
-	}},
-	"sf_try_read_time": {3, func(a []string) (any, error) {
-		if text, ok := readTime(a[0], a[1], a[2]); ok {
-			return text, nil
-		}
-		return nil, nil
-	}},
-	"sf_json": {1, func(a []string) (any, error) {
-		text, err := canonicalJSON(a[0])
-		if err != nil {
-			return nil, raise("100069", "22P02", "Error parsing JSON: "+err.Error())
-		}
+	"sf_read_time":     {3, readTimeText},
+	"sf_try_read_time": {3, try(readTimeText)},
+	"sf_json":          {1, readJSON},
+	"sf_try_json":      {1, try(readJSON)},
+	"sf_flatten":       {5, func(a []string) (any, error) { return flatten(a[0], a[1], a[2] == "true", a[3] == "true", a[4]) }},
+	"sf_json_at":       {2, func(a []string) (any, error) { return jsonAt(a[0], a[1]) }},
+}
+
+func readTimeText(a []string) (any, error) {
+	if text, ok := readTime(a[0], a[1], a[2]); ok {
 		return text, nil
-	}},
-	"sf_try_json": {1, func(a []string) (any, error) {
-		if text, err := canonicalJSON(a[0]); err == nil {
-			return text, nil
+	}
+	return nil, notRecognized(a[0], a[1])
+}
+
+func readJSON(a []string) (any, error) {
+	text, err := canonicalJSON(a[0])
+	if err != nil {
+		return nil, raise("100069", "22P02", "Error parsing JSON: "+err.Error())
+	}
+	return text, nil
+}
+
+// try gives NULL instead of an error.
+func try(apply func([]string) (any, error)) func([]string) (any, error) {
+	return func(a []string) (any, error) {
+		if v, err := apply(a); err == nil {
+			return v, nil
 		}
 		return nil, nil
-	}},
-	"sf_flatten": {5, func(a []string) (any, error) { return flatten(a[0], a[1], a[2] == "true", a[3] == "true", a[4]) }},
-	"sf_json_at": {2, func(a []string) (any, error) { return jsonAt(a[0], a[1]) }},
+	}
 }
 
 // raise makes an error that translate turns into one of Snowflake's shape, as
@@ -212,34 +216,10 @@ func formatText(s, typ string) string {
 			return "NaN"
 		}
 		return strings.TrimSuffix(s, ".0")
-	case "TIME":
-		whole, _, _ := strings.Cut(s, ".")
-		return whole
-	case "TIMESTAMP":
-		return milliseconds(s)
-	case "TIMESTAMP WITH TIME ZONE":
-		i := strings.LastIndexAny(s, "+-")
-		if i < len("2006-01-02") {
-			return s
-		}
-		zone := strings.ReplaceAll(s[i:], ":", "")
-		if len(zone) == 3 {
-			zone += "00"
-		}
-		if zone = zone[:5]; zone == "+0000" {
-			zone = "Z"
-		}
-		return milliseconds(s[:i]) + " " + zone
 	case "BLOB":
 		return strings.ToUpper(hex.EncodeToString(blobBytes(s)))
 	}
 	return s
-}
-
-// milliseconds gives a timestamp three digits of fraction.
-func milliseconds(s string) string {
-	whole, fraction, _ := strings.Cut(s, ".")
-	return whole + "." + (fraction + "000")[:3]
 }
 
 // blobBytes reads DuckDB's text of a BLOB, which escapes bytes as \xAB.

@@ -38,65 +38,52 @@ type converter func(dst []byte, v driver.Value) ([]byte, error)
 // values are written.
 func columnOf(name string, info duck.TypeInfo) (snowtest.Column, converter, error) {
 	col := snowtest.Column{Name: name, Nullable: true}
-	fixed := func(precision, scale int64) {
-		col.Type, col.Precision, col.Scale = "fixed", precision, scale
-	}
-	switch info.InternalType() {
+	var write converter
+	switch typ := info.InternalType(); typ {
 	case duck.TYPE_BOOLEAN:
-		col.Type = "boolean"
-		return col, boolText, nil
-	case duck.TYPE_TINYINT, duck.TYPE_UTINYINT:
-		fixed(3, 0)
-	case duck.TYPE_SMALLINT, duck.TYPE_USMALLINT:
-		fixed(5, 0)
-	case duck.TYPE_INTEGER, duck.TYPE_UINTEGER, duck.TYPE_SQLNULL:
-		fixed(10, 0)
-	case duck.TYPE_BIGINT, duck.TYPE_UBIGINT:
-		// What counts and ranks yields a BIGINT: NUMBER(18,0) in Snowflake.
-		fixed(18, 0)
-	case duck.TYPE_HUGEINT:
-		fixed(38, 0)
+		col.Type, write = "boolean", boolText
+	case duck.TYPE_TINYINT, duck.TYPE_UTINYINT, duck.TYPE_SMALLINT, duck.TYPE_USMALLINT, duck.TYPE_INTEGER, duck.TYPE_UINTEGER,
+		duck.TYPE_SQLNULL, duck.TYPE_BIGINT, duck.TYPE_UBIGINT, duck.TYPE_HUGEINT:
+		col.Type, col.Precision, write = "fixed", wholeDigits[typ], intText
 	case duck.TYPE_DECIMAL:
 		d, ok := info.Details().(*duck.DecimalDetails)
 		if !ok {
 			return col, nil, unsupported("decimal type without details")
 		}
-		fixed(int64(d.Width), int64(d.Scale))
-		return col, decimalText, nil
+		col.Type, col.Precision, col.Scale, write = "fixed", int64(d.Width), int64(d.Scale), decimalText
 	case duck.TYPE_FLOAT, duck.TYPE_DOUBLE:
-		col.Type = "real"
-		return col, realText, nil
+		col.Type, write = "real", realText
 	case duck.TYPE_VARCHAR, duck.TYPE_ENUM:
-		col.Type, col.Length, col.ByteLength = "text", maxText, maxText
-		return col, plainText, nil
+		col.Type, col.Length, col.ByteLength, write = "text", maxText, maxText, plainText
 	case duck.TYPE_UUID:
-		col.Type, col.Length, col.ByteLength = "text", 36, 144
-		return col, uuidText, nil
+		col.Type, col.Length, col.ByteLength, write = "text", 36, 144, uuidText
 	case duck.TYPE_BLOB:
-		col.Type, col.Length, col.ByteLength = "binary", maxBinary, maxBinary
-		return col, binaryText, nil
+		col.Type, col.Length, col.ByteLength, write = "binary", maxBinary, maxBinary, binaryText
 	case duck.TYPE_DATE:
-		col.Type = "date"
-		return col, dateText, nil
+		col.Type, write = "date", dateText
 	case duck.TYPE_TIME:
 		col.Type, col.Scale = "time", 9
-		return col, timeWriter(col, nil), nil
 	case duck.TYPE_TIMESTAMP, duck.TYPE_TIMESTAMP_S, duck.TYPE_TIMESTAMP_MS, duck.TYPE_TIMESTAMP_NS:
 		col.Type, col.Scale = "timestamp_ntz", 9
-		return col, timeWriter(col, nil), nil
 	case duck.TYPE_TIMESTAMP_TZ:
 		col.Type, col.Scale = "timestamp_ltz", 9
-		return col, timeWriter(col, nil), nil
-	case duck.TYPE_STRUCT:
-		if isVariant(info) {
-			col.Type = "variant"
-			return col, variantText, nil
-		}
-		fallthrough
 	default:
-		return col, nil, unsupported("result column %s of a type that Snowflake does not have", name)
+		if !isVariant(info) {
+			return col, nil, unsupported("result column %s of a type that Snowflake does not have", name)
+		}
+		col.Type, write = "variant", variantText
 	}
-	return col, intText, nil
+	if write == nil {
+		write = timeWriter(col, nil)
+	}
+	return col, write, nil
+}
+
+// wholeDigits are the digits of DuckDB's integers. What counts and ranks yields a BIGINT:
+// NUMBER(18,0) in Snowflake.
+var wholeDigits = map[duck.Type]int64{
+	duck.TYPE_TINYINT: 3, duck.TYPE_UTINYINT: 3, duck.TYPE_SMALLINT: 5, duck.TYPE_USMALLINT: 5, duck.TYPE_INTEGER: 10, duck.TYPE_UINTEGER: 10,
+	duck.TYPE_SQLNULL: 10, duck.TYPE_BIGINT: 18, duck.TYPE_UBIGINT: 18, duck.TYPE_HUGEINT: 38,
 }
 
 func isVariant(info duck.TypeInfo) bool {
@@ -127,18 +114,8 @@ func intText(dst []byte, v driver.Value) ([]byte, error) {
 		from := len(dst)
 		dst = n.Append(dst, 10)
 		return dst, inRange(dst[from:], 0)
-	case int16:
-		return strconv.AppendInt(dst, int64(n), 10), nil
-	case int8:
-		return strconv.AppendInt(dst, int64(n), 10), nil
-	case uint8:
-		return strconv.AppendUint(dst, uint64(n), 10), nil
-	case uint16:
-		return strconv.AppendUint(dst, uint64(n), 10), nil
-	case uint32:
-		return strconv.AppendUint(dst, uint64(n), 10), nil
-	case uint64:
-		return strconv.AppendUint(dst, n, 10), nil
+	case int16, int8, uint8, uint16, uint32, uint64:
+		return fmt.Append(dst, n), nil
 	}
 	return dst, wrongType(v)
 }
@@ -165,16 +142,16 @@ func decimalText(dst []byte, v driver.Value) ([]byte, error) {
 			return dst, err
 		}
 	}
-	if d.Scale == 0 {
-		return dst, nil
-	}
 	if dst[from] == '-' {
 		from++
 	}
-	for len(dst)-from <= int(d.Scale) {
+	for d.Scale > 0 && len(dst)-from <= int(d.Scale) {
 		dst = slices.Insert(dst, from, '0')
 	}
-	return slices.Insert(dst, len(dst)-int(d.Scale), '.'), nil
+	if d.Scale > 0 {
+		dst = slices.Insert(dst, len(dst)-int(d.Scale), '.')
+	}
+	return dst, nil
 }
 
 func realText(dst []byte, v driver.Value) ([]byte, error) {
@@ -224,14 +201,7 @@ func binaryText(dst []byte, v driver.Value) ([]byte, error) {
 	if !ok {
 		return dst, wrongType(v)
 	}
-	from := len(dst)
-	dst = hex.AppendEncode(dst, b)
-	for i, c := range dst[from:] {
-		if c >= 'a' {
-			dst[from+i] = c - 'a' + 'A'
-		}
-	}
-	return dst, nil
+	return append(dst, bytes.ToUpper(hex.AppendEncode(nil, b))...), nil
 }
 
 func dateText(dst []byte, v driver.Value) ([]byte, error) {
