@@ -1,6 +1,8 @@
 package duckdb
 
 import (
+	"context"
+	"slices"
 	"strings"
 )
 
@@ -17,7 +19,7 @@ func (w *work) alter(r *rewriter) *definition {
 	var statements []string
 	switch {
 	case r.accept("RENAME"):
-		statements = []string{head + r.rename(name)}
+		statements = w.rename(r, name, head)
 	case what.text == "VIEW":
 		r.fail(unsupported("ALTER VIEW"))
 	case r.accept("ADD"):
@@ -38,18 +40,23 @@ func (w *work) alter(r *rewriter) *definition {
 	return def
 }
 
-func (r *rewriter) rename(name object) string {
+func (w *work) rename(r *rewriter, name object, head string) []string {
 	if r.accept("COLUMN") {
-		from := r.take()
+		from := r.takeName().text
 		r.need("TO")
-		return "RENAME COLUMN " + quoteIdent(from.text) + " TO " + quoteIdent(r.take().text)
+		to := r.takeName().text
+		statements := []string{head + "RENAME COLUMN " + quoteIdent(from) + " TO " + quoteIdent(to)}
+		if columns, err := w.columns(context.Background(), name); err == nil && slices.ContainsFunc(columns, func(c column) bool { return c.rest && c.name == from }) {
+			statements = append(statements, head+"RENAME COLUMN "+quoteIdent(restName(from))+" TO "+quoteIdent(restName(to)))
+		}
+		return statements
 	}
 	r.need("TO")
 	to := r.objectName()
 	if to.schema != "" && to.schema != name.schema || to.database != "" && to.database != name.database {
 		r.fail(unsupported("RENAME into another schema"))
 	}
-	return "RENAME TO " + quoteIdent(to.name)
+	return []string{head + "RENAME TO " + quoteIdent(to.name)}
 }
 
 func (r *rewriter) addColumns(name object, head string) []string {
@@ -76,6 +83,9 @@ func (r *rewriter) addColumns(name object, head string) []string {
 		if c.notNull {
 			statements = append(statements, head+"ALTER COLUMN "+quoteIdent(c.name)+" SET NOT NULL")
 		}
+		if c.typ.exact() {
+			statements = append(statements, head+"ADD COLUMN "+guard+quoteIdent(restName(c.name))+" INTEGER")
+		}
 		statements = append(statements, c.comments(name)...)
 		if !r.acceptOp(",") {
 			break
@@ -97,7 +107,8 @@ func (r *rewriter) dropColumns(head string) []string {
 	}
 	var statements []string
 	r.list(func() {
-		statements = append(statements, head+"DROP COLUMN "+guard+quoteIdent(r.takeName().text))
+		column := r.takeName().text
+		statements = append(statements, head+"DROP COLUMN "+guard+quoteIdent(column), head+"DROP COLUMN IF EXISTS "+quoteIdent(restName(column)))
 	})
 	return statements
 }

@@ -86,22 +86,36 @@ func timeBind(typ, v string) (string, error) {
 // bindLiteral writes a bind value as a literal of DuckDB's dialect. A literal
 // takes its type from the place where it stands, as Snowflake's bind values do:
 // a TEXT value compares with a DATE column, a FIXED one can be a LIMIT.
-func bindLiteral(b snowtest.Bind, value *string) (string, error) {
+func bindLiteral(b snowtest.Bind, value *string) (string, *static, error) {
 	if value == nil {
-		return "NULL", nil
+		return "NULL", nil, nil
 	}
 	name, t, err := bindTypeOf(b)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	text, err := t.text(name, *value)
 	switch {
 	case err != nil:
-		return "", badBind(b, *value)
+		return "", nil, badBind(b, *value)
 	case name == "FIXED" && b.Format != "json":
-		return parenthesized(text), nil
+		return parenthesized(text), nil, nil
 	}
-	return fmt.Sprintf(t.expr, quoteString(text)), nil
+	rest, is := bindRest(name, *value)
+	if is != nil {
+		is.rest = rest
+	}
+	return fmt.Sprintf(t.expr, quoteString(text)), is, nil
+}
+
+// bindRest gives the rest of a bind value whose type has one, and says what the value is.
+func bindRest(name, v string) (string, *static) {
+	typ := sfType{name: name}
+	t, err := bindTime(name, v)
+	if !typ.exact() || err != nil {
+		return "", nil
+	}
+	return strconv.Itoa(restOf(t, name == "TIMESTAMP_TZ")), &static{typ: typ}
 }
 
 func isNumber(v string) bool {
@@ -204,6 +218,7 @@ func timeLiteral(t time.Time, typ string) string {
 type bindTable struct {
 	names  []string
 	exprs  []string // how the statement reads a column
+	is     []*static
 	values [][]driver.Value
 	rows   int
 }
@@ -234,7 +249,8 @@ func newBindTable(binds []snowtest.Bind, rows int) (*bindTable, error) {
 		if err != nil {
 			return nil, err
 		}
-		col := make([]driver.Value, rows)
+		col, rests := make([]driver.Value, rows), make([]driver.Value, rows)
+		var is *static
 		for r := range rows {
 			v := b.Value
 			if b.Array != nil {
@@ -246,8 +262,15 @@ func newBindTable(binds []snowtest.Bind, rows int) (*bindTable, error) {
 			if col[r], err = how.text(typ, *v); err != nil {
 				return nil, badBind(b, *v)
 			}
+			if rest, of := bindRest(typ, *v); of != nil {
+				rests[r], is = rest, of
+			}
 		}
-		t.names, t.values = append(t.names, name), append(t.values, col)
+		if is != nil {
+			t.names, t.values = append(t.names, restName(name)), append(t.values, rests)
+			is.rest = `CAST("binds$".` + quoteIdent(restName(name)) + " AS INTEGER)"
+		}
+		t.names, t.values, t.is = append(t.names, name), append(t.values, col), append(t.is, is)
 		t.exprs = append(t.exprs, fmt.Sprintf(how.expr, `"binds$".`+name))
 	}
 	return t, nil

@@ -32,7 +32,7 @@ func TestBindsOfEveryType(t *testing.T) {
 		{bind("TIMESTAMP_NTZ", "-1500000000"), "timestamp_ntz", "-2.500000000"},
 		{bind("TIMESTAMP_NTZ", "253402300799999999000"), "timestamp_ntz", "253402300799.999999000"},
 		{bind("TIMESTAMP_LTZ", "1704067200000000000"), "timestamp_ltz", "1704067200.000000000"},
-		{bind("TIMESTAMP_TZ", "1704067200000000000 1560"), "timestamp_ltz", "1704067200.000000000"},
+		{bind("TIMESTAMP_TZ", "1704067200000000000 1560"), "timestamp_tz", "1704067200.000000000 1560"},
 		{bind("BINARY", "00ffab"), "binary", "00FFAB"},
 		{snowtest.Bind{Type: "BINARY", Value: ptr("[]"), Format: "json"}, "binary", ""},
 		{snowtest.Bind{Type: "ARRAY", Value: ptr("[1,2]"), Format: "json"}, "variant", "[\n  1,\n  2\n]"},
@@ -79,7 +79,7 @@ func TestArrayBindInsertsAllRowsAtOnce(t *testing.T) {
 	}
 	c.want("SELECT * FROM t ORDER BY i", "1|1.5|a|1|0|0.000001000|1.000000000|FF|X;"+
 		"12345678901234567890123456789012345678|NULL|NULL|NULL|NULL|NULL|NULL|NULL|X;"+
-		"NULL|-0||0|1|0.000000000|-1.999999000||X")
+		"NULL|-0||0|1|0.000000000|-1.999999999||X")
 
 	// One bad row takes all of them with it.
 	c.wantCode("INSERT INTO t (s) VALUES (?)", "100078/22000", array("TEXT", "ok", "too long", "ok"))
@@ -90,7 +90,7 @@ func TestArrayBindInsertsAllRowsAtOnce(t *testing.T) {
 	c.run("DELETE FROM t")
 	c.run("INSERT INTO t (i, f, b, d, tm, ts, bin) VALUES (?,?,?,?,?,?,?)", array("TEXT", "7"), array("TEXT", "1e3"), array("TEXT", "true"), array("TEXT", "2024-01-01"),
 		array("TEXT", "10:00:00.000000001"), array("TEXT", "2024-01-01T10:00:00.123456789Z"), array("TEXT", "4142"))
-	c.want("SELECT i, f, b, d, tm, ts, bin FROM t", "7|1000|1|19723|36000.000000000|1704103200.123456000|4142")
+	c.want("SELECT i, f, b, d, tm, ts, bin FROM t", "7|1000|1|19723|36000.000000001|1704103200.123456789|4142")
 	c.runAll("INSERT INTO t (bin) VALUES ('4344')", "INSERT INTO t (i, bin) SELECT 9, '45'")
 	c.want("SELECT bin FROM t ORDER BY bin", "4142;4344;45")
 	c.wantCode("INSERT INTO t (i, s) VALUES (?, ?)", "002063/22023", array("FIXED", "1", "2"), array("TEXT", "a"))
@@ -165,3 +165,43 @@ func TestDescribeOnlyGivesColumnsAndDoesNothing(t *testing.T) {
 }
 
 func ptr(s string) *string { return &s }
+
+// What DuckDB's times lack, nanoseconds and the offset of a TIMESTAMP_TZ, is kept on its
+// way into a table and out of it. This list is also what is cut to microseconds: subqueries, set
+// operations, functions.
+func TestTimesKeepNanosecondsAndOffsets(t *testing.T) {
+	c := newClient(t)
+	c.runAll("CREATE TABLE t (id INT, tz TIMESTAMP_TZ, ntz TIMESTAMP_NTZ, ltz TIMESTAMP_LTZ(8), tm TIME, cut TIMESTAMP_TZ(3))",
+		"INSERT INTO t VALUES (1, '2024-01-01 12:00:00.123456789 +05:30', '9999-12-31 23:59:59.999999999', '0216-01-07 01:04:10.123456789', '10:00:00.000000001', '2024-01-01 12:00:00.123456789 -08:00')",
+		"INSERT INTO t (id, tz) SELECT 2, '2024-01-01 12:00:00'::TIMESTAMP_TZ",
+		"CREATE TABLE u (tz TIMESTAMP_TZ, id INT)", "INSERT INTO u SELECT tz, id FROM t", "CREATE TABLE v AS SELECT tz AS a, id FROM t ORDER BY id", "CREATE TABLE w CLONE t",
+		"UPDATE u SET tz = '2024-01-01 12:00:00.000000007 -01:00' WHERE id = 2", "ALTER TABLE u ADD COLUMN n TIMESTAMP_NTZ",
+		"MERGE INTO u USING (SELECT 1 AS id) s ON s.id = u.id WHEN MATCHED THEN UPDATE SET n = '2024-01-01 00:00:00.000000003'", "ALTER TABLE u RENAME COLUMN n TO m",
+		"CREATE VIEW x AS SELECT * FROM t")
+	const whole = "1704090600.123456789 1770"
+	for query, want := range map[string]string{
+		"SELECT * FROM t WHERE id = 1":                                                        "1|" + whole + "|253402300799.999999999|-55349520950.12345678|36000.000000001|1704139200.123 960",
+		"SELECT x.ntz AS n, tz FROM t x ORDER BY id LIMIT 1":                                  "253402300799.999999999|" + whole,
+		"SELECT tz, count(*) FROM t GROUP BY tz ORDER BY 1 LIMIT 1":                           whole + "|1",
+		"SELECT tz FROM u ORDER BY id":                                                        whole + ";1704114000.000000007 1380",
+		"SELECT a FROM v":                                                                     whole + ";1704110400.000000000 1440",
+		"SELECT tz FROM w ORDER BY id":                                                        whole + ";1704110400.000000000 1440",
+		"SELECT m FROM u ORDER BY id":                                                         "1704067200.000000003;NULL",
+		"SELECT '2024-01-01 12:00:00.123456789 +05:30'::TIMESTAMP_TZ":                         whole,
+		"SELECT to_timestamp_ntz('2024-01-01 00:00:00.123456789') AS a":                       "1704067200.123456789",
+		"SELECT count(*) FROM t NATURAL JOIN x":                                               "0",
+		"SELECT t.id FROM t JOIN (SELECT * FROM t) y USING (id)":                              "1;2",
+		"SELECT id, tz FROM x WHERE id = 1":                                                   "1|1704090600.123456000 1440",
+		"SELECT tz FROM (SELECT * FROM t) WHERE id = 1":                                       "1704090600.123456000 1440",
+		"SELECT ntz FROM t WHERE id = 1 UNION ALL SELECT ntz FROM t WHERE id = 0":             "253402300799.999999000",
+		"SELECT count(*) FROM information_schema.columns WHERE table_name = 'T'":              "6",
+		"SELECT max(ordinal_position) FROM information_schema.columns WHERE table_name = 'T'": "6",
+	} {
+		c.want(query, want)
+	}
+	if res := c.run("DESCRIBE TABLE t"); len(res.Rows) != 6 {
+		t.Errorf("DESCRIBE shows %d columns", len(res.Rows))
+	}
+	c.wantCode("INSERT INTO t VALUES (1, NULL)", "002020/21S01")
+	c.wantCode("INSERT INTO t (id, nope) VALUES (1, 2)", "000904/42000")
+}

@@ -241,6 +241,6 @@ func (r *rewriter) castCall(try bool) (string, bool) {
 	r.need("AS")
 	typ := r.dataType()
 	r.expectOp(")")
-	r.cast = &static{typ: typ, notNull: !try && from != nil && from.notNull}
+	r.cast = &static{typ: typ, notNull: !try && from != nil && from.notNull, rest: typ.rest(expr, from)}
 	return typ.cast(expr, isVariantText(expr), try), typ.semi()
 }

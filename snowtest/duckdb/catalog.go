@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -47,7 +48,7 @@ const hiddenDatabases = "'memory', 'temp', 'system', '" + macroDatabase + "'"
 // A column is one column of a table in DuckDB's catalog.
 type column struct {
 	name, dataType, standard, note string
-	nullable                       bool
+	nullable, rest                 bool
 	table                          object
 }
 
@@ -99,6 +100,12 @@ func (s *session) columnsWhere(ctx context.Context, where string) ([]column, err
 	}
 	var out []column
 	for _, r := range rows {
+		if isRest(*r[0]) {
+			if i := slices.IndexFunc(out, func(c column) bool { return restName(c.name) == *r[0] && c.table == object{*r[5], *r[6], *r[7]} }); i >= 0 {
+				out[i].rest = true
+			}
+			continue
+		}
 		c := column{name: *r[0], dataType: *r[1], nullable: *r[4] == "1", table: object{*r[5], *r[6], *r[7]}}
 		if r[2] != nil && *r[2] != "NULL" {
 			c.standard = *r[2]

@@ -3,7 +3,6 @@ package duckdb
 import (
 	"context"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/snowtether/snowtether/snowtest"
@@ -44,7 +43,9 @@ func (w *work) change(ctx context.Context, r *rewriter) (*change, error) {
 	case "UPDATE":
 		c = w.update(ctx, r)
 	case "DELETE":
-		c = &change{kind: snowtest.KindDelete, columns: []string{rowsDeleted}, text: "DELETE " + r.region(nil)}
+		r.need("FROM")
+		target, _, _ := w.target(ctx, r, "USING", "WHERE")
+		c = &change{kind: snowtest.KindDelete, columns: []string{rowsDeleted}, text: "DELETE FROM " + target + " " + r.region(nil)}
 	default:
 		c = w.merge(ctx, r)
 	}
@@ -52,13 +53,6 @@ func (w *work) change(ctx context.Context, r *rewriter) (*change, error) {
 		c.fleeting = c.fleeting || strings.Contains(strings.ToLower(c.text), name)
 	}
 	return c, r.end()
-}
-
-// fleetingDefaults reports whether a table has columns whose default differs from row to
-// row, or from time to time.
-func (w *work) fleetingDefaults(ctx context.Context, table object) bool {
-	columns, err := w.columns(ctx, table)
-	return err != nil || slices.ContainsFunc(columns, func(c column) bool { return strings.ContainsAny(c.standard, "(") })
 }
 
 func (w *work) insert(ctx context.Context, r *rewriter) *change {
@@ -70,26 +64,28 @@ func (w *work) insert(ctx context.Context, r *rewriter) *change {
 	}
 	r.need("INTO")
 	table := r.objectName()
-	target, list := table.sql(), "*"
-	c.head = "INSERT INTO " + target
-	c.fleeting = w.fleetingDefaults(ctx, table)
 	if overwrite {
-		c.before = "DELETE FROM " + target
+		c.before = "DELETE FROM " + table.sql()
 	}
-	if r.peek().is("(") && !r.at(1).word("SELECT", "WITH") && !r.at(1).is("(") {
-		list = strings.Join(r.columnNames(), ", ")
-		c.head += " (" + list + ")"
+	columns, err := w.columnsOf(ctx, r, table)
+	if err != nil {
+		r.fail(err)
+	}
+	// A default may differ from row to row, or from time to time.
+	c.fleeting = slices.ContainsFunc(columns, func(c column) bool { return strings.Contains(c.standard, "(") })
+	listed := r.peek().is("(") && !r.at(1).word("SELECT", "WITH") && !r.at(1).is("(")
+	if listed {
+		columns = r.listed(columns)
+	}
+	c.head = "INSERT INTO " + table.sql()
+	if listed || hasRests(columns) {
+		c.head += " (" + strings.Join(withRests(columns), ", ") + ")"
 	}
 	if r.err != nil {
 		return c
 	}
-	columns, err := w.columnsOf(ctx, table, list)
-	if err != nil {
-		r.fail(err)
-		return c
-	}
 	if !r.accept("VALUES") {
-		text, err := w.converted(ctx, r.region(nil), columns)
+		text, err := w.converted(ctx, r.wholeQuery(), columns)
 		if err != nil {
 			r.fail(err)
 		}
@@ -97,9 +93,7 @@ func (w *work) insert(ctx context.Context, r *rewriter) *change {
 		return c
 	}
 	var rows []string
-	r.list(func() {
-		rows = append(rows, r.row(columns))
-	})
+	r.list(func() { rows = append(rows, r.row(columns)) })
 	if len(rows) == 1 {
 		c.row = rows[0]
 	}
@@ -107,48 +101,69 @@ func (w *work) insert(ctx context.Context, r *rewriter) *change {
 	return c
 }
 
-// columnsOf describes columns of a table that is changed: all, or those of a list.
-func (w *work) columnsOf(ctx context.Context, table object, list string) ([]snowtest.Column, error) {
-	columns, _, err := query(ctx, w.conn, "SELECT "+list+" FROM "+table.sql(), true)
-	if err != nil {
-		return nil, err
+// columnsOf gives the columns of a table that is changed.
+func (w *work) columnsOf(ctx context.Context, r *rewriter, table object) ([]column, error) {
+	if r.err != nil {
+		return nil, r.err
 	}
-	o := &outline{sources: []source{{object: table, alias: table.name}}}
-	for _, c := range columns {
-		o.items = append(o.items, outlineItem{column: []string{c.Name}})
+	return w.columns(ctx, table)
+}
+
+// listed reads a list of columns of a table.
+func (r *rewriter) listed(columns []column) []column {
+	var list []column
+	for _, name := range r.columnNames() {
+		list = append(list, r.columnIn(columns, name))
 	}
-	w.described(ctx, columns, o)
-	return columns, nil
+	return list
+}
+
+// columnIn finds a column of a table that is changed.
+func (r *rewriter) columnIn(columns []column, name string) column {
+	i := slices.IndexFunc(columns, func(c column) bool { return strings.EqualFold(c.name, name) })
+	if i >= 0 {
+		return columns[i]
+	}
+	r.fail(sfError("000904", "42000", "%s", located(r.src, name, "SQL compilation error: error line 1 at position 0\ninvalid identifier '"+name+"'")))
+	return column{}
 }
 
 // row reads one row of VALUES, for these columns.
-func (r *rewriter) row(columns []snowtest.Column) string {
+func (r *rewriter) row(columns []column) string {
 	var row []string
+	n := 0
 	r.expectOp("(")
 	r.list(func() {
-		expr := r.argument()
-		if i := len(row); i < len(columns) {
-			expr = assigned(columns[i], expr)
+		if expr := r.argument(); n < len(columns) {
+			row = append(row, assigned(columns[n], expr, r.is)...)
 		}
-		row = append(row, expr)
+		n++
 	})
 	r.expectOp(")")
+	r.counted(len(columns), n)
 	return strings.Join(row, ", ")
 }
 
+// counted fails where there are not as many values as columns.
+func (r *rewriter) counted(columns, values int) {
+	if columns != values {
+		r.fail(compileError("002020", "21S01", "Insert value list does not match column list expecting %d but got %d", columns, values))
+	}
+}
+
 // target reads a table that is changed, with its alias, and finds its columns.
-func (w *work) target(ctx context.Context, r *rewriter, stop string) (text, alias string, columns []snowtest.Column) {
+func (w *work) target(ctx context.Context, r *rewriter, stop ...string) (text, alias string, columns []column) {
 	name := r.objectName()
 	if r.err != nil {
 		return "", "", nil
 	}
 	text, alias = name.sql(), quoteIdent(name.name)
-	columns, err := w.columnsOf(ctx, name, "*")
+	columns, err := w.columnsOf(ctx, r, name)
 	if err != nil {
 		r.fail(err)
 	}
 	r.accept("AS")
-	if t := r.peek(); t.ident() && !t.word(stop) {
+	if t := r.peek(); t.ident() && !t.word(stop...) {
 		r.i++
 		alias = quoteIdent(t.text)
 		text += " AS " + alias
@@ -157,22 +172,18 @@ func (w *work) target(ctx context.Context, r *rewriter, stop string) (text, alia
 }
 
 // assignments reads SET a = x, b = y.
-func (r *rewriter) assignments(columns []snowtest.Column, stop func(token) bool) string {
+func (r *rewriter) assignments(columns []column, stop func(token) bool) string {
 	r.need("SET")
 	var list []string
-	for r.err == nil {
-		name := r.columnName()
+	r.list(func() {
+		c := r.columnIn(columns, r.columnName())
 		r.expectOp("=")
 		expr := r.region(func(t token) bool { return t.is(",") || stop(t) })
-		i := slices.IndexFunc(columns, func(c snowtest.Column) bool { return strings.EqualFold(c.Name, name) })
-		if i >= 0 {
-			expr = assigned(columns[i], expr)
+		values := assigned(c, expr, r.is)
+		for i, name := range withRests([]column{c}) {
+			list = append(list, name+" = "+values[i])
 		}
-		list = append(list, quoteIdent(name)+" = "+expr)
-		if !r.acceptOp(",") {
-			break
-		}
-	}
+	})
 	return "SET " + strings.Join(list, ", ")
 }
 
@@ -253,79 +264,68 @@ func (w *work) merge(ctx context.Context, r *rewriter) *change {
 }
 
 // mergeInsert reads (a, b) VALUES (x, y) of a MERGE.
-func (r *rewriter) mergeInsert(columns []snowtest.Column) string {
-	text := ""
+func (r *rewriter) mergeInsert(columns []column) string {
 	if r.peek().is("(") {
-		names := r.columnNames()
-		text = " (" + strings.Join(names, ", ") + ")"
-		listed := make([]snowtest.Column, len(names))
-		for i, n := range names {
-			if at := slices.IndexFunc(columns, func(c snowtest.Column) bool { return strings.EqualFold(quoteIdent(c.Name), n) }); at >= 0 {
-				listed[i] = columns[at]
-			}
-		}
-		columns = listed
+		columns = r.listed(columns)
 	}
 	r.need("VALUES")
-	return text + " VALUES (" + r.row(columns) + ")"
+	return " (" + strings.Join(withRests(columns), ", ") + ") VALUES (" + r.row(columns) + ")"
 }
 
 // assigned converts what goes into a column as Snowflake does and DuckDB does
 // not: text into a BINARY is hexadecimal, texts are dates and times of more
 // forms, timestamps and floating-point numbers have another look as text, and a
-// half is rounded away from zero.
-func assigned(c snowtest.Column, expr string) string {
-	switch {
+// half is rounded away from zero. What DuckDB's times lack follows.
+func assigned(c column, expr string, is *static) []string {
+	typ, _ := parseType(c.typeName()) // which this engine has written
+	value := expr
+	switch base := typ.base(); {
 	case expr == "DEFAULT" || expr == "NULL":
-	case c.Type == "binary":
-		return "sf_binary(" + expr + ")"
-	case c.Type == "text" && !isText(expr):
-		return "sf_text(" + expr + ")"
-	case fewerDigits(c):
-		return sfType{name: strings.ToUpper(c.Type), args: []int{int(c.Scale)}}.cast(expr, false, false)
-	case c.Type == "date" || c.Type == "time" || strings.HasPrefix(c.Type, "timestamp"):
-		return "sf_time_text(" + expr + ", '" + timeTypes[c.Type] + "')"
-	case c.Type == "fixed" && c.Precision == 38 && c.Scale == 0 && !(len(expr) <= 18 && strings.Trim(expr, "0123456789") == ""):
-		return "CAST(CAST(" + expr + " AS DECIMAL(38,0)) AS " + wholeType + ")"
+	case base == "BLOB":
+		value = "sf_binary(" + expr + ")"
+	case base == "VARCHAR" && !isText(expr):
+		value = "sf_text(" + expr + ")"
+	case typ.loses():
+		value = typ.cast(expr, false, false)
+	case base == "DATE" || base == "TIME" || strings.HasPrefix(base, "TIMESTAMP"):
+		value = "sf_time_text(" + expr + ", '" + base + "')"
+	case typ.whole() && !(len(expr) <= 18 && strings.Trim(expr, "0123456789") == ""):
+		value = "CAST(CAST(" + expr + " AS DECIMAL(38,0)) AS " + wholeType + ")"
 	}
-	return expr
-}
-
-var timeTypes = map[string]string{"date": "DATE", "time": "TIME", "timestamp_ntz": "TIMESTAMP", "timestamp_ltz": "TIMESTAMPTZ", "timestamp_tz": "TIMESTAMPTZ"}
-
-// fewerDigits reports whether a column of times keeps fewer digits after the second
-// than DuckDB does.
-func fewerDigits(c snowtest.Column) bool {
-	return (c.Type == "time" || strings.HasPrefix(c.Type, "timestamp")) && c.Scale < 6
-}
-
-// kindOf gives what DuckDB has of a column's type.
-func kindOf(c snowtest.Column) string {
-	switch c.Type {
-	case "array", "object":
-		return "variant"
-	case "timestamp_tz":
-		return "timestamp_ltz"
+	if c.rest {
+		return []string{value, typ.rest(expr, is)}
 	}
-	return c.Type
+	return []string{value}
 }
+
+// kinds are the types of results that DuckDB has for its own types.
+var kinds = map[string]string{"DECIMAL": "fixed", "DOUBLE": "real", "VARCHAR": "text", "BOOLEAN": "boolean", "BLOB": "binary", "DATE": "date",
+	"TIME": "time", "TIMESTAMP": "timestamp_ntz", "TIMESTAMPTZ": "timestamp_ltz", variantType: "variant"}
 
 // converted gives the query of an INSERT, its columns converted where that is
 // needed.
-func (w *work) converted(ctx context.Context, text string, target []snowtest.Column) (string, error) {
-	source, _, err := query(ctx, w.conn, text, true)
+func (w *work) converted(ctx context.Context, text string, target []column) (string, error) {
+	source, names, places, rests, err := describeQuery(ctx, w.conn, text)
 	if err != nil {
 		return "", err
 	}
-	change := false
-	names, items := make([]string, len(source)), make([]string, len(source))
+	if r := (&rewriter{}); len(source) != len(target) {
+		r.counted(len(target), len(source))
+		return "", r.err
+	}
+	change := len(names) != len(source)
+	var items []string
 	for i, c := range source {
-		names[i] = "c" + strconv.Itoa(i)
-		items[i] = names[i]
-		if i < len(target) && (kindOf(c) != kindOf(target[i]) || fewerDigits(target[i])) {
-			items[i] = assigned(target[i], names[i])
-			change = change || items[i] != names[i]
+		typ, _ := parseType(target[i].typeName())
+		values := []string{names[places[i]]}
+		if c.Type != kinds[typ.base()] || typ.loses() || target[i].rest {
+			values = assigned(target[i], values[0], nil)
 		}
+		if target[i].rest && rests[i] >= 0 {
+			values[1] = names[rests[i]]
+		}
+		change = change || len(values) > 1 || values[0] != names[places[i]]
+		items = append(items, values...)
 	}
 	if !change {
 		return text, nil
@@ -338,7 +338,7 @@ func (r *rewriter) columnNames() []string {
 	var names []string
 	r.expectOp("(")
 	r.list(func() {
-		names = append(names, quoteIdent(r.columnName()))
+		names = append(names, r.columnName())
 	})
 	r.expectOp(")")
 	return names

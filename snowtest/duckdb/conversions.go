@@ -89,6 +89,7 @@ func toTemporal(c *call, name string, try bool) string {
 		}
 		return "CAST(" + read + "(sf_text(" + x + "), '" + typ.base() + "', " + c.format() + ") AS " + typ.base() + ")"
 	}
+	c.r.cast = &static{typ: typ, rest: typ.rest(x, c.is[0])}
 	return typ.cast(x, false, try)
 }
 

@@ -178,11 +178,11 @@ func (w *work) createView(r *rewriter, f createFlags) (*definition, object) {
 	name := w.createdName(r, f)
 	text := f.head() + "VIEW " + name.sql()
 	if r.peek().is("(") {
-		text += " (" + strings.Join(r.columnNames(), ", ") + ")"
+		text += " (" + strings.Join(quotedNames(r.columnNames()), ", ") + ")"
 	}
 	r.options()
 	r.need("AS")
-	r.deferred = true
+	r.deferred, r.hide = true, true
 	return &definition{run: w.statements(text + " AS " + r.region(nil))}, name
 }
 

@@ -128,7 +128,7 @@ func (w *work) arrayChanges(ctx context.Context, rows int) ([]*change, error) {
 	}
 	if w.insertsValues() {
 		r := w.rewriter()
-		r.bindText = table.exprs
+		r.bindText, r.bindIs = table.exprs, table.is
 		c, err := w.change(ctx, r)
 		if err != nil {
 			return nil, err
@@ -146,11 +146,11 @@ func (w *work) arrayChanges(ctx context.Context, rows int) ([]*change, error) {
 			if b.Array != nil {
 				value = b.Array[i]
 			}
-			text, err := bindLiteral(b, value)
+			text, is, err := bindLiteral(b, value)
 			if err != nil {
 				return nil, err
 			}
-			r.bindText = append(r.bindText, text)
+			r.bindText, r.bindIs = append(r.bindText, text), append(r.bindIs, is)
 		}
 		c, err := w.change(ctx, r)
 		if err != nil {

@@ -170,7 +170,7 @@ func decode(c *call) string {
 func hash(c *call) string {
 	for i, a := range c.args {
 		if a == "*" {
-			c.args[i] = "*COLUMNS(*)"
+			c.args[i] = "*COLUMNS(c -> NOT contains(c, chr(31)))"
 		}
 	}
 	return "CAST(system.main.hash(" + strings.Join(c.args, ", ") + ") >> 1 AS DECIMAL(19,0))"

@@ -51,6 +51,13 @@ CREATE MACRO sf_timestamptz(x) AS CASE
 CREATE MACRO sf_try_timestamp(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_try_read_time(sf_text(x), 'TIMESTAMP', '') AS TIMESTAMP) ELSE sf_timestamp(x) END;
 CREATE MACRO sf_try_timestamptz(x) AS CASE WHEN sf_is_text(x) THEN CAST(sf_try_read_time(sf_text(x), 'TIMESTAMPTZ', '') AS TIMESTAMPTZ) ELSE sf_timestamptz(x) END;
 
+-- The rest of a time: see exact.go. An offset that a text does not have is that of the session.
+CREATE MACRO sf_offset(x) AS 1000 * (1440 + CAST(date_part('timezone', CAST(CAST(x AS VARCHAR) AS TIMESTAMPTZ)) // 60 AS INTEGER));
+CREATE MACRO sf_rest(x, t) AS CASE
+  WHEN NOT sf_is_text(x) THEN CASE t WHEN 'TIMESTAMPTZ' THEN sf_offset(x) ELSE 0 END
+  ELSE CAST(sf_read_rest(sf_text(x), t) AS INTEGER) + CASE WHEN t = 'TIMESTAMPTZ' AND CAST(sf_read_rest(sf_text(x), t) AS INTEGER) < 1000
+    THEN sf_offset(sf_try_read_time(sf_text(x), t, '')) ELSE 0 END END;
+
 -- Times with fewer digits: what is beyond is cut off. The unit counts microseconds.
 CREATE MACRO sf_cut_units(us, unit) AS us - system.main."%"(system.main."%"(us, unit) + unit, unit);
 CREATE MACRO sf_cut_timestamp(x, unit) AS make_timestamp(sf_cut_units(epoch_us(x), unit));
@@ -275,12 +282,12 @@ CREATE MACRO sf_info_databases(db) AS TABLE
   FROM duckdb_databases() WHERE NOT internal AND database_name NOT IN ('memory', 'temp', 'system', 'snowflake$');
 CREATE MACRO sf_info_columns(db) AS TABLE
   SELECT c.database_name AS TABLE_CATALOG, c.schema_name AS TABLE_SCHEMA, c.table_name AS TABLE_NAME, c.column_name AS COLUMN_NAME,
-    CAST(c.column_index AS BIGINT) AS ORDINAL_POSITION, c.column_default AS COLUMN_DEFAULT, CASE WHEN c.is_nullable THEN 'YES' ELSE 'NO' END AS IS_NULLABLE,
+    row_number() OVER (PARTITION BY c.database_name, c.schema_name, c.table_name ORDER BY c.column_index) AS ORDINAL_POSITION, c.column_default AS COLUMN_DEFAULT, CASE WHEN c.is_nullable THEN 'YES' ELSE 'NO' END AS IS_NULLABLE,
     sf_type_name(c.data_type, split_part(c.comment, chr(31), 1)) AS DATA_TYPE,
     CASE WHEN c.data_type = 'HUGEINT' THEN 38 WHEN starts_with(c.data_type, 'DECIMAL') THEN CAST(c.numeric_precision AS BIGINT) END AS NUMERIC_PRECISION,
     CASE WHEN c.data_type = 'HUGEINT' THEN 0 WHEN starts_with(c.data_type, 'DECIMAL') THEN CAST(c.numeric_scale AS BIGINT) END AS NUMERIC_SCALE,
     NULLIF(split_part(c.comment, chr(31), 2), '') AS COMMENT
-  FROM duckdb_columns() c WHERE c.database_name = db AND NOT c.internal
+  FROM duckdb_columns() c WHERE c.database_name = db AND NOT c.internal AND NOT contains(c.column_name, chr(31))
   UNION ALL SELECT db, 'INFORMATION_SCHEMA', v, c, CAST(n AS BIGINT), NULL, 'YES', CASE WHEN c IN ('ORDINAL_POSITION', 'NUMERIC_PRECISION', 'NUMERIC_SCALE') THEN 'NUMBER' ELSE 'TEXT' END,
     CASE WHEN c IN ('ORDINAL_POSITION', 'NUMERIC_PRECISION', 'NUMERIC_SCALE') THEN 18 END, CASE WHEN c IN ('ORDINAL_POSITION', 'NUMERIC_PRECISION', 'NUMERIC_SCALE') THEN 0 END, NULL
   FROM sf_info_own();

@@ -1,8 +1,6 @@
 package duckdb
 
 import (
-	"context"
-	"slices"
 	"strings"
 
 	"github.com/snowtether/snowtether/snowtest"
@@ -19,6 +17,7 @@ type static struct {
 	length  int // of a text or number literal, whose type has none
 	scale   int // of a number literal
 	notNull bool
+	rest    string // an expression of what DuckDB's value of a time lacks; empty for nothing
 }
 
 // An outline is what the outermost SELECT of a statement lists, and from where.
@@ -27,6 +26,7 @@ type outline struct {
 	sources []source
 	vague   bool // a set operation, a CTE or a join by names: columns cannot be traced
 	outer   bool // an outer join: any column can be NULL
+	grouped bool
 }
 
 // An outlineItem is one item of the list: an expression, a column, or a star.
@@ -34,12 +34,19 @@ type outlineItem struct {
 	is     *static  // nil if it is not known
 	column []string // the parts of the column's name
 	star   bool     // all columns, of the table that column names
+	alias  string
+	at     int // its place in the text of the SELECT
 }
 
-// A source is one table of a FROM clause. One that is no table has no object.
+// A source is one table of a FROM clause. One that is no table has no object. Its columns are
+// nil where they are not known.
 type source struct {
-	object object
-	alias  string
+	object  object
+	alias   string
+	named   bool // the alias was given
+	renamed bool // and new names for the columns
+	tokens  int  // of the name
+	columns []column
 }
 
 // literalOf says what a literal is.
@@ -72,7 +79,7 @@ func (r *rewriter) source() source {
 	if len(parts) == 0 || len(parts) > 3 || r.at(i).is("(") || r.at(i).is(".") || len(parts) == 1 && r.peek().word("DUAL") {
 		return source{}
 	}
-	s := source{object: objectOf(parts), alias: parts[len(parts)-1].text}
+	s := source{object: objectOf(parts), alias: parts[len(parts)-1].text, tokens: i}
 	if s.object.schema == informationSchemaName {
 		return source{}
 	}
@@ -80,9 +87,7 @@ func (r *rewriter) source() source {
 		i++
 	}
 	if t := r.at(i); t.ident() && (t.kind == tQuoted || !keywords[t.text] && !clauseWords[t.text] && !t.word("LEFT", "RIGHT", "AT", "BEFORE")) {
-		if s.alias = t.text; r.at(i + 1).is("(") {
-			return source{} // its columns have other names
-		}
+		s.alias, s.named, s.renamed = t.text, true, r.at(i+1).is("(")
 	}
 	return s
 }
@@ -90,11 +95,11 @@ func (r *rewriter) source() source {
 const informationSchemaName = "INFORMATION_SCHEMA"
 
 // described improves the columns of a query by what its outline says.
-func (s *session) described(ctx context.Context, columns []snowtest.Column, o *outline) {
+func described(columns []snowtest.Column, o *outline) {
 	if o == nil || o.vague || len(o.items) == 0 {
 		return
 	}
-	list, ok := s.traced(ctx, o)
+	list, ok := o.traced()
 	if !ok || len(list) != len(columns) {
 		return
 	}
@@ -106,28 +111,19 @@ func (s *session) described(ctx context.Context, columns []snowtest.Column, o *o
 }
 
 // traced gives what is known of each column, and false if the stars cannot be told.
-func (s *session) traced(ctx context.Context, o *outline) ([]*static, bool) {
+func (o *outline) traced() ([]*static, bool) {
 	var list []*static
-	var tables [][]column // of the sources; nil where they are not known
-	if slices.ContainsFunc(o.items, func(i outlineItem) bool { return i.column != nil || i.star }) {
-		for _, from := range o.sources {
-			var columns []column
-			if from.object.name != "" {
-				columns, _ = s.columns(ctx, from.object) // what is no table is not known
-			}
-			tables = append(tables, columns)
-		}
-	}
 	for _, item := range o.items {
 		switch {
 		case item.star:
-			all, ok := starred(o, tables, item.column)
+			all, ok := o.starred(item.column)
 			if !ok {
 				return nil, false
 			}
 			list = append(list, all...)
 		case item.column != nil:
-			list = append(list, named(o, tables, item.column))
+			c, _ := o.find(item.column)
+			list = append(list, c.static(o))
 		default:
 			list = append(list, item.is)
 		}
@@ -136,46 +132,48 @@ func (s *session) traced(ctx context.Context, o *outline) ([]*static, bool) {
 }
 
 // starred gives the columns of a star.
-func starred(o *outline, tables [][]column, qualifier []string) ([]*static, bool) {
+func (o *outline) starred(qualifier []string) ([]*static, bool) {
 	var list []*static
-	for i, columns := range tables {
-		if len(qualifier) > 0 && o.sources[i].alias != qualifier[len(qualifier)-1] {
+	for _, from := range o.sources {
+		if len(qualifier) > 0 && from.alias != qualifier[len(qualifier)-1] {
 			continue
 		}
-		if columns == nil {
+		if from.columns == nil {
 			return nil, false
 		}
-		for _, c := range columns {
-			list = append(list, c.static(o))
+		for i := range from.columns {
+			list = append(list, from.columns[i].static(o))
 		}
 	}
 	return list, len(list) > 0
 }
 
-// named gives the one column that a name means, and nil if that is not certain.
-func named(o *outline, tables [][]column, parts []string) *static {
-	var found *static
-	for i, columns := range tables {
-		if len(parts) > 1 && o.sources[i].alias != parts[len(parts)-2] {
+// find gives the one column that a name means, and nil if that is not certain.
+func (o *outline) find(parts []string) (found *column, in source) {
+	for _, from := range o.sources {
+		if len(parts) > 1 && from.alias != parts[len(parts)-2] {
 			continue
 		}
-		if columns == nil {
-			return nil
+		if from.columns == nil {
+			return nil, in
 		}
-		for _, c := range columns {
+		for i, c := range from.columns {
 			if c.name == parts[len(parts)-1] {
 				if found != nil {
-					return nil
+					return nil, in
 				}
-				found = c.static(o)
+				found, in = &from.columns[i], from
 			}
 		}
 	}
-	return found
+	return found, in
 }
 
 // static says what is known of a table's column.
-func (c column) static(o *outline) *static {
+func (c *column) static(o *outline) *static {
+	if c == nil {
+		return nil
+	}
 	typ, ok := parseType(c.typeName())
 	if !ok {
 		return nil

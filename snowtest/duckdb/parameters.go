@@ -216,7 +216,7 @@ func (r *rewriter) parameterValue() string {
 	case t.kind == tWord:
 		return t.text
 	case t.kind == tBind:
-		literal := r.bind(t)
+		literal, _ := r.bind(t)
 		if value, ok := unquoted(literal); ok {
 			return value
 		}

@@ -25,6 +25,7 @@ type rewriter struct {
 	now      time.Time // the statement's time
 	binds    []snowtest.Bind
 	bindText []string // replaces the bind values by these expressions
+	bindIs   []*static
 	nextBind int
 	describe bool // binds that are missing are NULL
 
@@ -35,6 +36,8 @@ type rewriter struct {
 	params map[string]string // of the function whose body this is
 	calls  int               // how many functions this one is called by
 
+	rests   bool    // a table of the outermost FROM has hidden columns
+	hide    bool    // nobody is to see them
 	top     *region // the outermost
 	outline *outline
 	is      *static  // of the region that was read last, if it was one operand
@@ -229,7 +232,9 @@ func (g *region) next(t token) {
 		g.addOperand("from_hex('"+t.text+"')", false)
 	case tBind:
 		r.i++
-		g.addOperand(r.bind(t), false)
+		text, is := r.bind(t)
+		g.is = is
+		g.addOperand(text, false)
 	case tVar:
 		r.i++
 		g.addOperand(r.variable(t), false)
@@ -265,7 +270,7 @@ func (g *region) addOperand(piece string, variant bool) {
 			if r.err != nil {
 				return
 			}
-			is, column = &static{typ: typ, notNull: is != nil && is.notNull}, nil
+			is, column = &static{typ: typ, notNull: is != nil && is.notNull, rest: typ.rest(piece, is)}, nil
 			piece, variant = typ.cast(piece, variant, false), typ.semi()
 		case t.is(":") && (r.at(1).ident()):
 			is, column = nil, nil
@@ -472,7 +477,7 @@ func (g *region) interval(sign string) {
 }
 
 // bind gives the value of a placeholder: ? counts up, :n names its number.
-func (r *rewriter) bind(t token) string {
+func (r *rewriter) bind(t token) (string, *static) {
 	n := r.nextBind
 	switch v, err := strconv.Atoi(t.text); {
 	case t.text == "":
@@ -481,7 +486,7 @@ func (r *rewriter) bind(t token) string {
 		n = v - 1
 	case err == nil:
 		r.fail(r.unexpected(t))
-		return ""
+		return "", nil
 	default:
 		n = slices.IndexFunc(r.binds, func(b snowtest.Bind) bool { return strings.EqualFold(b.Name, t.text) })
 		if n < 0 {
@@ -489,21 +494,21 @@ func (r *rewriter) bind(t token) string {
 		}
 	}
 	if r.bindText != nil && n < len(r.bindText) {
-		return r.bindText[n]
+		return r.bindText[n], r.bindIs[n]
 	}
 	if n >= len(r.binds) {
 		if r.describe {
-			return "NULL"
+			return "NULL", nil
 		}
 		r.fail(compileError("002049", "42601", "Bind variable %s not set.", r.src[t.start:t.end]))
-		return ""
+		return "", nil
 	}
 	b := r.binds[n]
-	text, err := bindLiteral(b, b.Value)
+	text, is, err := bindLiteral(b, b.Value)
 	if err != nil {
 		r.fail(err)
 	}
-	return text
+	return text, is
 }
 
 // variable gives the value of a session variable.

@@ -42,6 +42,8 @@ type resultRows struct {
 	stmt   *duck.Stmt
 	rows   driver.Rows
 	write  []converter
+	places []int // of the columns that are shown, in values
+	rests  []int // of the columns with their rests, in values; -1 for none
 	values []driver.Value
 	ended  bool
 
@@ -78,18 +80,21 @@ func (r *resultRows) columns() ([]snowtest.Column, error) {
 	if err != nil {
 		return nil, err
 	}
-	columns := make([]snowtest.Column, n)
-	r.write, r.values = make([]converter, n), make([]driver.Value, n)
+	names := make([]string, n)
 	for i := range n {
-		name, err := r.stmt.ColumnName(i)
-		if err != nil {
+		if names[i], err = r.stmt.ColumnName(i); err != nil {
 			return nil, err
 		}
-		info, err := r.stmt.ColumnTypeInfo(i)
+	}
+	r.places, r.rests = pair(names)
+	columns := make([]snowtest.Column, len(r.places))
+	r.write, r.values = make([]converter, len(columns)), make([]driver.Value, n)
+	for i, at := range r.places {
+		info, err := r.stmt.ColumnTypeInfo(at)
 		if err != nil {
-			return nil, unsupported("result column %s of a type that Snowflake does not have", name)
+			return nil, unsupported("result column %s of a type that Snowflake does not have", names[at])
 		}
-		if columns[i], r.write[i], err = columnOf(name, info); err != nil {
+		if columns[i], r.write[i], err = columnOf(names[at], info); err != nil {
 			return nil, err
 		}
 	}
@@ -133,7 +138,11 @@ func (r *resultRows) next(ctx context.Context, n int, reuse bool) ([][]*string, 
 		if err != nil {
 			return nil, err
 		}
-		for i, v := range r.values {
+		for i, at := range r.places {
+			v := r.values[at]
+			if r.rests[i] >= 0 {
+				v = withRest(v, r.values[r.rests[i]])
+			}
 			if v == nil {
 				r.ends = append(r.ends, -1)
 				continue

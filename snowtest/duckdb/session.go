@@ -172,8 +172,8 @@ func (w *work) rewriter() *rewriter { return w.session.rewriter(w.st.SQL, w.toks
 
 func (w *work) query(ctx context.Context) (*snowtest.Result, error) {
 	r := w.rewriter()
-	text, err := r.all()
-	if err != nil {
+	text := r.wholeQuery()
+	if err := r.end(); err != nil {
 		return nil, err
 	}
 	if !w.st.DescribeOnly {
@@ -183,9 +183,10 @@ func (w *work) query(ctx context.Context) (*snowtest.Result, error) {
 	}
 	res := &snowtest.Result{Kind: snowtest.KindSelect, ReadOnly: true}
 	var rows *resultRows
+	var err error
 	res.Columns, rows, err = openRows(ctx, w.conn, text, w.st.DescribeOnly)
 	if err == nil {
-		w.described(ctx, res.Columns, r.outline)
+		described(res.Columns, r.outline)
 		rows.reshape(res.Columns, w.zone())
 	}
 	if w.st.DescribeOnly {

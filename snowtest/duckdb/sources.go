@@ -2,6 +2,7 @@ package duckdb
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -10,8 +11,27 @@ import (
 // tableSource checks what follows FROM or JOIN.
 func (g *region) tableSource() {
 	r := g.r
-	if g == r.top && r.outline != nil {
-		r.outline.sources = append(r.outline.sources, r.source())
+	from, top := r.source(), g == r.top && r.outline != nil
+	if from.object.name != "" {
+		from.columns, _ = r.s.columns(context.Background(), from.object) // what is no table is not known
+	}
+	if hasRests(from.columns) && (!top || r.hide || from.renamed) {
+		r.i += from.tokens
+		if g.push(hidden(from.object)); !from.named {
+			g.push("AS " + quoteIdent(from.alias))
+		}
+		g.operand, r.rests = true, r.rests || top
+		from.columns = slices.Clone(from.columns)
+		for i := range from.columns {
+			from.columns[i].rest = false
+		}
+	}
+	if from.renamed {
+		from.columns = nil
+	}
+	if top {
+		r.outline.sources = append(r.outline.sources, from)
+		r.rests = r.rests || hasRests(from.columns)
 	}
 	switch t := r.peek(); {
 	case t.kind == tString:

@@ -42,6 +42,9 @@ func (c *columnDef) sql() string {
 	if n, ok := c.typ.length(); ok {
 		text += fmt.Sprintf(" CHECK (length(%s) <= %d)", quoteIdent(c.name), n)
 	}
+	if c.typ.exact() {
+		text += ", " + quoteIdent(restName(c.name)) + " INTEGER"
+	}
 	return text
 }
 
@@ -81,7 +84,7 @@ func (w *work) createTable(r *rewriter, f createFlags) (*definition, object) {
 	}
 	t.comment = r.options()
 	if r.accept("AS") {
-		t.query = r.region(nil)
+		t.query = r.wholeQuery()
 	}
 	typed := len(slices.DeleteFunc(slices.Clone(t.columns), func(c *columnDef) bool { return !c.typed }))
 	switch {
@@ -144,15 +147,17 @@ func (w *work) tableOfQuery(ctx context.Context, t *newTable, o *outline) error 
 	if err != nil {
 		return err
 	}
-	notes, err := w.queryNotes(ctx, t.query, t.name, o)
+	notes, rests, err := w.queryNotes(ctx, t, o)
 	if err != nil {
 		return err
 	}
 	head := t.create()
 	if t.columns != nil {
 		var names []string
-		for _, c := range t.columns {
-			names = append(names, quoteIdent(c.name))
+		for i, c := range t.columns {
+			if names = append(names, quoteIdent(c.name)); i < len(rests) && rests[i] >= 0 {
+				names = append(names, quoteIdent(restName(c.name)))
+			}
 		}
 		head += " (" + strings.Join(names, ", ") + ")"
 	}
@@ -160,48 +165,45 @@ func (w *work) tableOfQuery(ctx context.Context, t *newTable, o *outline) error 
 }
 
 // queryNotes keeps the types of a query's columns, where DuckDB has no such types, for the
-// table that is made of it.
-func (w *work) queryNotes(ctx context.Context, text string, table object, o *outline) ([]string, error) {
-	columns, _, err := query(ctx, w.conn, text, true)
+// table that is made of it, and says which columns have rests.
+func (w *work) queryNotes(ctx context.Context, t *newTable, o *outline) (notes []string, rests []int, err error) {
+	columns, _, _, rests, err := describeQuery(ctx, w.conn, t.query)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	w.described(ctx, columns, o)
-	var notes []string
-	for _, c := range columns {
+	described(columns, o)
+	for i, c := range columns {
 		typ := sfType{name: strings.ToUpper(c.Type)}
-		switch {
-		case c.Type == "array" || c.Type == "object" || c.Type == "timestamp_tz" && c.Scale == 9:
-		case timeTypes[c.Type] != "" && c.Type != "date" && c.Scale < 9:
+		if typ.exact() || typ.loses() || c.Scale != 9 && strings.HasPrefix(c.Type, "time") {
 			typ.args = []int{int(c.Scale)}
-		default:
+		} else if c.Type != "array" && c.Type != "object" {
 			continue
 		}
-		notes = append(notes, "COMMENT ON COLUMN "+table.sql()+"."+quoteIdent(c.Name)+" IS "+quoteString(joinNote(typ.declared(), "")))
+		name := c.Name
+		if i < len(t.columns) {
+			name = t.columns[i].name
+		}
+		notes = append(notes, "COMMENT ON COLUMN "+t.name.sql()+"."+quoteIdent(name)+" IS "+quoteString(joinNote(typ.declared(), "")))
 	}
-	return notes, nil
+	return notes, rests, nil
 }
 
 // widened gives whole numbers of a query that makes a table the type NUMBER:
 // DuckDB's integers would overflow in it.
 func (w *work) widened(ctx context.Context, text string) (string, error) {
-	columns, _, err := query(ctx, w.conn, text, true)
+	columns, names, places, rests, err := describeQuery(ctx, w.conn, text)
 	if err != nil {
 		return "", err
 	}
-	change := false
-	items := make([]string, len(columns))
-	names := make([]string, len(columns))
+	var items []string
 	for i, c := range columns {
-		names[i] = quoteIdent(c.Name)
-		items[i] = names[i]
+		item, name := names[places[i]], quoteIdent(c.Name)
 		if c.Type == "fixed" && c.Scale == 0 {
-			change = true
-			items[i] = "sf_whole(" + items[i] + ") AS " + items[i]
+			item = "sf_whole(" + item + ")"
 		}
-	}
-	if !change {
-		return text, nil
+		if items = append(items, item+" AS "+name); rests[i] >= 0 {
+			items = append(items, names[rests[i]]+" AS "+quoteIdent(restName(c.Name)))
+		}
 	}
 	return "SELECT " + strings.Join(items, ", ") + " FROM (" + text + ") AS q(" + strings.Join(names, ", ") + ")", nil
 }
@@ -217,7 +219,7 @@ func (w *work) copyTable(ctx context.Context, t *newTable, from object, data boo
 		t.columns = append(t.columns, &columnDef{name: c.name, typ: typ, notNull: !c.nullable, standard: c.standard, comment: c.comment()})
 	}
 	if data {
-		t.query = "SELECT * FROM " + from.sql()
+		t.query = "SELECT " + strings.Join(withRests(columns), ", ") + " FROM " + from.sql()
 	}
 	return w.statements(t.statements(w)...)(ctx)
 }
@@ -259,9 +261,6 @@ func (r *rewriter) constraint() (primary []string) {
 			names := r.columnNames()
 			if isPrimary {
 				primary, isPrimary = names, false
-			}
-			for i, n := range primary {
-				primary[i] = strings.Trim(n, `"`)
 			}
 		default:
 			isPrimary = isPrimary || t.word("PRIMARY")

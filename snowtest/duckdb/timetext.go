@@ -22,42 +22,51 @@ var wholeText = regexp.MustCompile(`^\s*[+-]?\d+\s*$`)
 // readTime gives DuckDB's text for a text that is a DATE, a TIME, a TIMESTAMP or
 // a TIMESTAMPTZ, and false if it is none. Without a format it is AUTO.
 func readTime(s, typ, format string) (string, bool) {
+	t, zoned, ok := parseTime(s, typ, format)
+	if ok && zoned && typ == "TIMESTAMPTZ" {
+		return timeTextOf(t.UTC(), typ) + "+00", true
+	}
+	return timeTextOf(t, typ), ok
+}
+
+// readRest gives what DuckDB's value of that text lacks, without an offset if the text has none.
+func readRest(s, typ string) (int, bool) {
+	t, zoned, ok := parseTime(s, typ, "")
+	return restOf(t, zoned && typ == "TIMESTAMPTZ"), ok
+}
+
+// parseTime reads a text, and says whether it has an offset.
+func parseTime(s, typ, format string) (t time.Time, zoned, ok bool) {
 	if format != "" {
 		layout, ok := timeLayout(format)
 		t, err := time.Parse(layout, s)
-		if typ == "TIMESTAMPTZ" && strings.Contains(layout, "07") {
-			return timeTextOf(t.UTC(), typ) + "+00", ok && err == nil
-		}
-		return timeTextOf(t, typ), ok && err == nil
+		return t, strings.Contains(layout, "07"), ok && err == nil
 	}
 	if wholeText.MatchString(s) {
-		return epochText(strings.TrimSpace(s), typ)
+		t, ok = epochTime(strings.TrimSpace(s))
+		return t, true, ok
 	}
 	m := dateTimeText.FindStringSubmatch(s)
 	if m == nil {
-		return "", false
+		return t, false, false
 	}
 	date, clock, zone := m[1:10], m[10:15], m[15:19]
 	year, month, day, dated := calendar(date)
 	hour, ok := clockHour(clock)
+	zoned = zone[0]+zone[1] != ""
 	switch {
-	case !ok, !dated && (typ != "TIME" || clock[1] == ""), zone[0]+zone[1] != "" && clock[1] == "", number(zone[2]) > 14, number(zone[3]) > 59:
-		return "", false
+	case !ok, !dated && (typ != "TIME" || clock[1] == ""), zoned && clock[1] == "", number(zone[2]) > 14, number(zone[3]) > 59:
+		return t, false, false
 	}
 	minute, second := number(clock[1]), number(clock[2])
 	nanos := number((clock[3] + "000000000")[:9])
-	t := time.Date(year, time.Month(month), day, hour, minute, second, nanos, time.UTC)
-	if t.Day() != day || int(t.Month()) != month || t.Hour() != hour || t.Minute() != minute || t.Second() != second {
-		return "", false
+	offset := number(zone[2])*3600 + number(zone[3])*60
+	if zone[1] == "-" {
+		offset = -offset
 	}
-	if typ == "TIMESTAMPTZ" && zone[0]+zone[1] != "" {
-		offset := time.Duration(number(zone[2]))*time.Hour + time.Duration(number(zone[3]))*time.Minute
-		if zone[1] == "+" {
-			offset = -offset
-		}
-		return timeTextOf(t.Add(offset), typ) + "+00", true
-	}
-	return timeTextOf(t, typ), true
+	t = time.Date(year, time.Month(month), day, hour, minute, second, nanos, time.FixedZone("", offset))
+	ok = t.Day() == day && int(t.Month()) == month && t.Hour() == hour && t.Minute() == minute && t.Second() == second
+	return t, zoned, ok
 }
 
 // calendar gives the date that a text has; a time alone stands on 1970-01-01.
@@ -92,13 +101,10 @@ func clockHour(m []string) (int, bool) {
 	return hour, true
 }
 
-// epochText reads a whole number: it counts seconds since 1970, or milliseconds,
+// epochTime reads a whole number: it counts seconds since 1970, or milliseconds,
 // microseconds or nanoseconds if it is large.
-func epochText(s, typ string) (string, bool) {
+func epochTime(s string) (time.Time, bool) {
 	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil {
-		return "", false
-	}
 	var t time.Time
 	switch size := max(n, -n); {
 	case size < 31_536_000_000:
@@ -110,11 +116,7 @@ func epochText(s, typ string) (string, bool) {
 	default:
 		t = time.Unix(0, n)
 	}
-	text := timeTextOf(t.UTC(), typ)
-	if typ == "TIMESTAMPTZ" {
-		text += "+00"
-	}
-	return text, true
+	return t.UTC(), err == nil
 }
 
 func timeTextOf(t time.Time, typ string) string {

@@ -37,10 +37,16 @@ var scalars = map[string]scalar{
 	}},
 	"sf_read_time":     {3, readTimeText},
 	"sf_try_read_time": {3, try(readTimeText)},
-	"sf_json":          {1, readJSON},
-	"sf_try_json":      {1, try(readJSON)},
-	"sf_flatten":       {5, func(a []string) (any, error) { return flatten(a[0], a[1], a[2] == "true", a[3] == "true", a[4]) }},
-	"sf_json_at":       {2, func(a []string) (any, error) { return jsonAt(a[0], a[1]) }},
+	"sf_read_rest": {2, func(a []string) (any, error) {
+		if rest, ok := readRest(a[0], a[1]); ok {
+			return strconv.Itoa(rest), nil
+		}
+		return nil, nil
+	}},
+	"sf_json":     {1, readJSON},
+	"sf_try_json": {1, try(readJSON)},
+	"sf_flatten":  {5, func(a []string) (any, error) { return flatten(a[0], a[1], a[2] == "true", a[3] == "true", a[4]) }},
+	"sf_json_at":  {2, func(a []string) (any, error) { return jsonAt(a[0], a[1]) }},
 }
 
 func readTimeText(a []string) (any, error) {

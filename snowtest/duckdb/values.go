@@ -216,7 +216,7 @@ func dateText(dst []byte, v driver.Value) ([]byte, error) {
 // timeWriter writes times and timestamps with the digits of their column: seconds
 // since midnight or since 1970. Before 1970 the seconds are rounded down and the
 // fraction still counts upwards: so gosnowflake's extractTimestamp reads them. A
-// TIMESTAMP_TZ has the offset of the session's time zone. Other types have no such writer.
+// TIMESTAMP_TZ without an offset of its own has that of the session's time zone. Other types have no such writer.
 func timeWriter(c snowtest.Column, zone *time.Location) converter {
 	if c.Type != "time" && !strings.HasPrefix(c.Type, "timestamp") {
 		return nil
@@ -232,7 +232,10 @@ func timeWriter(c snowtest.Column, zone *time.Location) converter {
 		}
 		dst = fraction(dst, sec, t.Nanosecond(), int(c.Scale))
 		if c.Type == "timestamp_tz" {
-			_, offset := t.In(zone).Zone()
+			if t.Location().String() != restZone {
+				t = t.In(zone)
+			}
+			_, offset := t.Zone()
 			dst = strconv.AppendInt(append(dst, ' '), int64(offset/60+1440), 10)
 		}
 		return dst, nil

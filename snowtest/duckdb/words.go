@@ -86,6 +86,7 @@ func (g *region) word(t token) {
 		if next.kind == tString {
 			r.i += 2
 			typ := sfType{name: t.text}
+			g.is = &static{typ: typ, notNull: true, rest: typ.rest(quoteString(next.text), nil)}
 			g.addOperand(typ.cast(quoteString(next.text), false, false), false)
 			return
 		}
@@ -144,6 +145,9 @@ func (g *region) word(t token) {
 		r.i++
 		if clauseWords[t.text] {
 			g.from = false
+		}
+		if g == r.top && r.outline != nil {
+			r.outline.grouped = r.outline.grouped || t.text == "GROUP"
 		}
 		g.with = g.with || t.text == "WITH"
 		if g == r.top && t.word("WITH", "UNION", "INTERSECT", "EXCEPT", "USING") {
@@ -328,7 +332,7 @@ func (g *region) selectList() {
 		if r.err == nil && r.i != exprEnd {
 			r.fail(r.unexpected(r.peek()))
 		}
-		g.noteItem(piece)
+		g.noteItem(piece, alias)
 		r.i = max(r.i, end)
 		if alias != "" {
 			piece += " AS " + quoteIdent(alias)
@@ -345,12 +349,12 @@ func (g *region) selectList() {
 }
 
 // noteItem adds the item that was read to the outline of the outermost SELECT.
-func (g *region) noteItem(piece string) {
+func (g *region) noteItem(piece, alias string) {
 	r := g.r
 	if g != r.top || r.outline.vague {
 		return
 	}
-	item := outlineItem{is: r.is, column: r.column, star: piece == "*" || strings.HasSuffix(piece, ".*")}
+	item := outlineItem{is: r.is, column: r.column, at: len(g.out), alias: alias, star: piece == "*" || strings.HasSuffix(piece, ".*")}
 	if strings.HasPrefix(piece, "*") && piece != "*" || strings.Contains(piece, ".* ") {
 		r.outline.vague = true // EXCLUDE and its like
 	}
