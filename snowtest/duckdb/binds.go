@@ -111,8 +111,11 @@ func bindLiteral(b snowtest.Bind, value *string) (string, *static, error) {
 // bindRest gives the rest of a bind value whose type has one, and says what the value is.
 func bindRest(name, v string) (string, *static) {
 	typ := sfType{name: name}
+	if !typ.exact() {
+		return "", nil
+	}
 	t, err := bindTime(name, v)
-	if !typ.exact() || err != nil {
+	if err != nil {
 		return "", nil
 	}
 	return strconv.Itoa(restOf(t, name == "TIMESTAMP_TZ")), &static{typ: typ}

@@ -40,8 +40,8 @@ func (r *rewriter) dataType() sfType {
 	case t.word("CHAR", "NCHAR", "CHARACTER") && r.accept("VARYING"):
 		typ.name = "CHAR VARYING"
 	}
-	if typ.name == "MAP" {
-		r.fail(unsupported("structured type MAP"))
+	if name, ok := map[string]string{"MAP": "structured type MAP", "DECFLOAT": "DECFLOAT", "GEOGRAPHY": "GEOGRAPHY", "GEOMETRY": "GEOMETRY", "VECTOR": "VECTOR"}[typ.name]; ok {
+		r.fail(unsupported("%s", name))
 		return typ
 	}
 	if _, ok := typeNames[typ.name]; !ok {

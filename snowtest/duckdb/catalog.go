@@ -92,6 +92,15 @@ func (s *session) readColumns(ctx context.Context, o object) ([]column, error) {
 	return columns, err
 }
 
+// otherCase reports whether there is a table or view whose name differs in case only. DuckDB
+// would take it.
+func (s *session) otherCase(o object) bool {
+	full, err := o.in(s)
+	rows, qerr := s.values(context.Background(), "SELECT 1 FROM duckdb_columns() WHERE (database_name = "+quoteString(full.database)+" AND schema_name ILIKE "+quoteString(full.schema)+
+		" OR database_name = 'temp') AND table_name ILIKE "+quoteString(o.name)+" LIMIT 1")
+	return err == nil && qerr == nil && len(rows) > 0
+}
+
 func (s *session) columnsWhere(ctx context.Context, where string) ([]column, error) {
 	rows, err := s.values(ctx, `SELECT column_name, data_type, column_default, comment, is_nullable, database_name, schema_name, table_name
 		FROM duckdb_columns() WHERE NOT internal AND `+where+` ORDER BY database_name, schema_name, table_name, column_index`)

@@ -120,12 +120,18 @@ func (r *rewriter) listed(columns []column) []column {
 
 // columnIn finds a column of a table that is changed.
 func (r *rewriter) columnIn(columns []column, name string) column {
-	i := slices.IndexFunc(columns, func(c column) bool { return strings.EqualFold(c.name, name) })
+	i := slices.IndexFunc(columns, func(c column) bool { return c.name == name })
 	if i >= 0 {
 		return columns[i]
 	}
-	r.fail(sfError("000904", "42000", "%s", located(r.src, name, "SQL compilation error: error line 1 at position 0\ninvalid identifier '"+name+"'")))
+	r.invalid(name)
 	return column{}
+}
+
+// invalid fails because of a column that does not exist.
+func (r *rewriter) invalid(name string) string {
+	r.fail(sfError("000904", "42000", "%s", located(r.src, name, "SQL compilation error: error line 1 at position 0\ninvalid identifier '"+name+"'")))
+	return ""
 }
 
 // row reads one row of VALUES, for these columns.

@@ -106,7 +106,11 @@ func (r *rewriter) wholeQuery() string {
 	for _, item := range o.items {
 		rest, name := "", item.alias
 		if item.column != nil {
-			if c, from := o.find(item.column); c != nil && c.rest {
+			c, from := o.find(item.column)
+			if c == nil && from.alias != "" && !slices.ContainsFunc(o.items, func(i outlineItem) bool { return i.alias == item.column[0] }) {
+				return r.invalid(item.column[len(item.column)-1])
+			}
+			if c != nil && c.rest {
 				rest, name = quoteIdent(from.alias)+"."+quoteIdent(restName(c.name)), cmp.Or(name, c.name)
 				if o.grouped {
 					rest = "any_value(" + rest + ")"

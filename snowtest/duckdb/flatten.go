@@ -2,6 +2,7 @@ package duckdb
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -30,6 +31,10 @@ func (g *region) flattenCall() {
 		}
 	}
 	r.expectOp(")")
+	if isName(args["INPUT"]) && slices.ContainsFunc(r.toks, func(t token) bool { return t.word("SEQ") }) {
+		r.fail(unsupported("SEQ of a FLATTEN that is carried out for each row"))
+		return
+	}
 	path, ok := unquoted(args["PATH"])
 	mode, _ := unquoted(strings.ToUpper(args["MODE"]))
 	if r.err == nil && (args["INPUT"] == "" || !ok || mode != "BOTH" && mode != "ARRAY" && mode != "OBJECT") {

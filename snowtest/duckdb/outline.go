@@ -148,21 +148,24 @@ func (o *outline) starred(qualifier []string) ([]*static, bool) {
 	return list, len(list) > 0
 }
 
-// find gives the one column that a name means, and nil if that is not certain.
+// find gives the one column that a name means, and nil if that is not certain; with its
+// source, if that has a column whose name differs in case only.
 func (o *outline) find(parts []string) (found *column, in source) {
 	for _, from := range o.sources {
 		if len(parts) > 1 && from.alias != parts[len(parts)-2] {
 			continue
 		}
 		if from.columns == nil {
-			return nil, in
+			return nil, source{}
 		}
 		for i, c := range from.columns {
-			if c.name == parts[len(parts)-1] {
-				if found != nil {
-					return nil, in
-				}
+			switch {
+			case c.name == parts[len(parts)-1] && found != nil:
+				return nil, source{}
+			case c.name == parts[len(parts)-1]:
 				found, in = &from.columns[i], from
+			case found == nil && strings.EqualFold(c.name, parts[len(parts)-1]):
+				in = from
 			}
 		}
 	}

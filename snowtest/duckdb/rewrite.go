@@ -1,6 +1,7 @@
 package duckdb
 
 import (
+	"context"
 	"slices"
 	"strconv"
 	"strings"
@@ -376,7 +377,7 @@ func (g *region) op(t token) {
 	case "@":
 		r.fail(unsupported("stage in a query"))
 	case "->", "=>", ":=":
-		r.fail(unsupported("%s", t.text))
+		r.fail(unsupported("%s", strings.TrimSpace(r.text(r.i, min(r.i+2, len(r.toks)))[:len(t.text)+1])))
 	case "&", "|", "^", "~", "!":
 		r.fail(r.unexpected(t))
 	case ";":
@@ -517,9 +518,46 @@ func (r *rewriter) variable(t token) string {
 		return parenthesized(v)
 	}
 	if isDigit(t.text[0]) {
-		r.fail(unsupported("column by position $%s", t.text))
+		return r.positional(t)
 	} else {
 		r.fail(compileError("002211", "02000", "Session variable '$%s' does not exist", t.text))
 	}
 	return ""
+}
+
+// positional gives the column that $n means: of the one table, or the VALUES, of the FROM
+// clause that belongs to the parentheses in which it stands.
+func (r *rewriter) positional(t token) string {
+	depth, start := 0, r.i-1
+	for ; start > 0 && depth >= 0; start-- {
+		depth -= bracket(r.toks[start-1])
+	}
+	depth = 0
+	for i := start; i < len(r.toks) && depth >= 0; i++ {
+		if depth += bracket(r.toks[i]); depth != 0 || !r.toks[i].word("FROM") {
+			continue
+		}
+		at := &rewriter{src: r.src, toks: r.toks, s: r.s, i: i + 1}
+		if at.acceptOp("("); at.peek().word("VALUES") {
+			return "COLUMN" + t.text
+		}
+		columns, err := r.s.columns(context.Background(), at.source().object)
+		if n := number(t.text); err == nil && n >= 1 && n <= len(columns) && !at.at(at.source().tokens).is(",") {
+			return quoteIdent(columns[n-1].name)
+		}
+		break
+	}
+	r.fail(unsupported("column by position $%s of what is neither a table nor VALUES", t.text))
+	return ""
+}
+
+// bracket counts parentheses: one more, or one less.
+func bracket(t token) int {
+	switch {
+	case t.is("("):
+		return 1
+	case t.is(")"):
+		return -1
+	}
+	return 0
 }

@@ -35,8 +35,12 @@ func texts(values ...string) []*string {
 func (w *work) describe(ctx context.Context) (*snowtest.Result, error) {
 	r := w.rewriter()
 	r.i = 1
-	if !r.accept("TABLE", "VIEW") {
-		return nil, unsupported("DESCRIBE %s", r.peek().text)
+	what := r.take()
+	if what.word("SCHEMA", "DATABASE") {
+		return w.describeContainer(ctx, r, what.text)
+	}
+	if !what.word("TABLE", "VIEW") {
+		return nil, unsupported("DESCRIBE %s", what.text)
 	}
 	name := r.objectName()
 	if r.accept("TYPE") {
@@ -70,6 +74,34 @@ func (w *work) describe(ctx context.Context) (*snowtest.Result, error) {
 		return describeOnly(res), nil
 	}
 	return res, nil
+}
+
+// describeContainer carries out DESCRIBE SCHEMA and DESCRIBE DATABASE.
+func (w *work) describeContainer(ctx context.Context, r *rewriter, scope string) (*snowtest.Result, error) {
+	l := &listing{what: map[string]string{"SCHEMA": "OBJECTS", "DATABASE": "SCHEMAS"}[scope], scope: scope, in: r.objectName()}
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	database, schema := w.place(l)
+	if err := w.mustExist(ctx, object{database: database, schema: schema}); err != nil {
+		return nil, err
+	}
+	res, err := w.showObjects(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	var rows [][]*string
+	for _, row := range res.Rows {
+		rows = append(rows, append(row[:2:2], texts("SCHEMA")[0]))
+		if i := slices.IndexFunc(res.Columns, func(c snowtest.Column) bool { return c.Name == "kind" }); i >= 0 {
+			rows[len(rows)-1][2] = row[i]
+		}
+	}
+	out := textTable([]string{"created_on", "name", "kind"}, rows)
+	if out.Columns[0] = res.Columns[0]; w.st.DescribeOnly {
+		return describeOnly(out), nil
+	}
+	return out, nil
 }
 
 // A listing is a SHOW command with its filters.

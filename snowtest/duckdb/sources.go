@@ -13,7 +13,10 @@ func (g *region) tableSource() {
 	r := g.r
 	from, top := r.source(), g == r.top && r.outline != nil
 	if from.object.name != "" {
-		from.columns, _ = r.s.columns(context.Background(), from.object) // what is no table is not known
+		var err error // of what is no table: it is not known, unless only the case of its name differs
+		if from.columns, err = r.s.columns(context.Background(), from.object); hasCode(err, "002003") && r.s.otherCase(from.object) {
+			r.fail(err)
+		}
 	}
 	if hasRests(from.columns) && (!top || r.hide || from.renamed) {
 		r.i += from.tokens
