@@ -29,21 +29,23 @@
 // Snowflake has it. What both know and understand differently is rewritten, or
 // refused with code 000002.
 //
-// session.go takes a statement and sends it to one of these: rewrite.go, words.go,
-// calls.go, functions.go, conversions.go, temporal.go and sources.go rewrite
-// queries; outline.go knows what their columns are; changes.go reads INSERT, UPDATE, DELETE and MERGE, and dml.go carries
-// them out; ddl.go, tables.go and alter.go make and change objects; show.go,
-// use.go, parameters.go, variables.go and transactions.go do what their names say.
-// rows.go and values.go read DuckDB's results.
+// session.go takes a statement and sends it to one of these: rewrite.go, words.go and
+// sources.go rewrite queries; calls.go reads calls, and functions.go, conversions.go and
+// temporal.go hold the functions, a row each; outline.go knows what the columns are, and exact.go
+// what DuckDB's times lack; changes.go reads INSERT, UPDATE, DELETE and MERGE, and dml.go
+// carries them out; ddl.go, tables.go and alter.go make and change objects; show.go, use.go,
+// parameters.go, variables.go and transactions.go do what their names say. rows.go and
+// values.go read DuckDB's results.
 //
 // # What differs from Snowflake
 //
-//   - Names are matched without regard to case, also quoted ones: "a" and A are
-//     the same column. Results spell them as the table does.
-//   - TIME and the timestamps keep microseconds; nanoseconds are cut off. DuckDB's
-//     TIMESTAMP_NS ends in 2262, and dates like 9999-12-31 matter more.
-//   - TIMESTAMP_TZ keeps the instant and not the offset: it is given in that of the
-//     session's time zone.
+//   - Two names that differ in case only cannot stand side by side. A name in quotes that is
+//     no object's is told by its case in FROM, in the outermost list of a SELECT and in what
+//     changes tables; elsewhere a column is found without regard to case.
+//   - Nanoseconds and the offset of a TIMESTAMP_TZ are kept by tables, binds, casts of texts,
+//     INSERT and CREATE TABLE of a query, and the outermost SELECT (exact.go). Functions,
+//     comparisons, ORDER BY, set operations, CTEs and subqueries see microseconds and the
+//     instant, which is then given in the session's time zone.
 //   - DuckDB has no savepoints. Where Snowflake undoes one statement that failed
 //     in a transaction, the engine carries out again what the transaction had
 //     done. If somebody has committed meanwhile, or what it did holds chance,
@@ -69,7 +71,7 @@
 //   - Lengths, digits and NOT NULL of result columns are traced through the outermost
 //     SELECT from tables, casts and literals. Through subqueries, set operations and
 //     functions they are those of DuckDB: VARCHAR(16777216), and NULL is possible.
-//   - GENERATOR with TIMELIMIT gives 1,000 rows for each second that it waits.
+//   - GENERATOR with TIMELIMIT waits the whole time, and gives 1,000 rows for each second of it.
 //   - Functions in SQL are put in place of their calls. They belong to the engine,
 //     not to a transaction, and INFORMATION_SCHEMA does not list them.
 //   - Session parameters that begin with CLIENT_, ENABLE_, FEATURE_, FORCE_, IGNORE_ or USE_
@@ -83,9 +85,11 @@
 //   - The databases and schemas of logins are created on the way, and a session
 //     without any uses SNOWTEST.PUBLIC. TIMEZONE is UTC by default, as the
 //     server reports it.
-//   - Refused for good, with code 000002: structured types and MAP, procedures and
-//     scripting, functions in other languages than SQL, hybrid tables, streams, tasks,
-//     AT and BEFORE, MATCH_RECOGNIZE, PIVOT.
+//   - Refused for good, with code 000002: structured types and MAP, DECFLOAT, VECTOR, GEOGRAPHY and
+//     GEOMETRY, procedures and scripting, functions in other languages than SQL, hybrid tables,
+//     streams, tasks, AT and BEFORE, MATCH_RECOGNIZE, PIVOT, SAMPLE, CONNECT BY, TOP, FILTER, INSERT
+//     ALL and FIRST, EXPLAIN, GRANT, UNDROP, ->>, RESULT_SCAN, RANDOM with a seed, and SEQ of a
+//     FLATTEN that is carried out for each row.
 //   - Roles and grants do not exist, and warehouses are names: USE accepts any role
 //     and warehouse.
 package duckdb

@@ -166,9 +166,48 @@ func TestRefusedForGood(t *testing.T) {
 		"CREATE PROCEDURE p() RETURNS INT LANGUAGE SQL AS $$ BEGIN RETURN 1; END $$", "CALL p()", "EXECUTE IMMEDIATE $$ BEGIN RETURN 1; END $$", "DECLARE x INT",
 		"CREATE FUNCTION f() RETURNS INT LANGUAGE PYTHON AS 'x'", "CREATE HYBRID TABLE h (a INT PRIMARY KEY)", "CREATE STREAM s ON TABLE t", "CREATE TASK k AS SELECT 1",
 		"SELECT * FROM t AT(OFFSET => -60)", "SELECT * FROM t BEFORE(STATEMENT => 'x')", "SELECT * FROM t MATCH_RECOGNIZE (PATTERN (a))", "SELECT * FROM t PIVOT (sum(a) FOR b IN (1))",
+		"SELECT 1::DECFLOAT", "SELECT NULL::GEOGRAPHY", "SELECT NULL::VECTOR", "EXPLAIN SELECT 1", "INSERT ALL INTO t SELECT 1, 2", "INSERT FIRST WHEN a = 1 THEN INTO t SELECT 1, 2",
+		"SELECT 1 ->> SELECT 2", "SELECT * FROM TABLE(RESULT_SCAN(LAST_QUERY_ID()))", "SELECT f.seq FROM t, LATERAL FLATTEN(input => b) f", "SELECT $3 FROM t", "SELECT $1 FROM t, t x",
+		"GRANT SELECT ON t TO ROLE x", "UNDROP TABLE t", "SELECT TOP 1 a FROM t", "SELECT a FROM t SAMPLE (10)", "SELECT random(1)", "SELECT count(*) FILTER (WHERE a = 1) FROM t",
 	} {
 		c.wantCode(query, "000002/0A000")
 	}
+}
+
+// A name in quotes means the object of exactly that name. DuckDB would take any case.
+func TestQuotedNamesKeepTheirCase(t *testing.T) {
+	c := newClient(t)
+	c.runAll(`CREATE TABLE "small" ("a" INT, B INT)`, `INSERT INTO "small" ("a") VALUES (1)`, `UPDATE "small" SET "a" = 2`)
+	c.want(`SELECT "a", s."a" AS x, b FROM "small" s WHERE s."a" = 2`, "2|2|NULL")
+	for _, query := range []string{`SELECT a FROM "small"`, `SELECT s.a FROM "small" s`, `INSERT INTO "small" (a) VALUES (1)`, `UPDATE "small" SET A = 1`, `SELECT "b" FROM "small"`} {
+		c.wantCode(query, "000904/42000")
+	}
+	for _, query := range []string{"SELECT * FROM small", "INSERT INTO small VALUES (1, 2)", "DESCRIBE TABLE small", "DELETE FROM small"} {
+		c.wantCode(query, "002003/42S02")
+	}
+}
+
+// $1 is the first column of a table or of VALUES.
+func TestColumnsByPosition(t *testing.T) {
+	c := newClient(t)
+	c.runAll("CREATE TABLE t (a INT, b VARCHAR)", "INSERT INTO t SELECT $1, $2 FROM VALUES (1, 'x'), (2, 'y')", "SET v = 7")
+	c.want("SELECT $2, $1 + 1 AS n FROM t WHERE $1 = 2", "y|3")
+	c.want("SELECT $1 FROM (VALUES (1, 'x'), (2, 'y')) WHERE $2 = 'y'", "2")
+	c.want("SELECT a, (SELECT max($1) FROM VALUES (5)), $v FROM t ORDER BY $1", "1|5|7;2|5|7")
+}
+
+// DESCRIBE SCHEMA and DESCRIBE DATABASE list what there is.
+func TestSchemasAndDatabasesAreDescribed(t *testing.T) {
+	c := newClient(t)
+	c.runAll("CREATE TABLE t (a INT)", "CREATE VIEW v AS SELECT 1 AS a")
+	schema, database := c.run("DESCRIBE SCHEMA public"), c.run("DESC DATABASE db")
+	if got := names(schema) + " " + *schema.Rows[0][1] + *schema.Rows[0][2] + *schema.Rows[1][1] + *schema.Rows[1][2]; got != "created_on|name|kind TTABLEVVIEW" {
+		t.Error(got)
+	}
+	if got := *database.Rows[0][1] + *database.Rows[0][2]; got != "PUBLICSCHEMA" {
+		t.Error(got)
+	}
+	c.wantCode("DESCRIBE SCHEMA nope", "002043/02000")
 }
 
 // Warehouses are names, which SHOW lists; SHOW OBJECTS lists tables and views.
