@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,10 +19,13 @@ import (
 	"github.com/snowtether/snowtether/snowtest"
 )
 
-// Every is how often all sessions are ended, and Count how many times.
+// Every is how often all sessions are ended: at least Count times, and until the program has
+// been through Turns turns; but not for ever, because a transaction needs a moment.
 const (
 	Every = 60 * time.Millisecond
 	Count = 12
+	Turns = 5
+	most  = 8 * Count
 )
 
 // A Run is one turn of a program, quiet or under waves. Its methods may be called by
@@ -31,7 +35,8 @@ type Run struct {
 	Server *snowtest.Server
 	Waves  bool // sessions are being ended
 
-	over chan struct{} // closed behind the last wave
+	over  chan struct{} // closed behind the last wave
+	turns atomic.Int64
 
 	mu      sync.Mutex
 	next    int
@@ -40,9 +45,9 @@ type Run struct {
 	doubts  int
 }
 
-// Both runs work quiet and under waves, each with a server of its own; where it ends it is
-// begun again until the last wave is over, and then once more. The server's checks
-// and those of its rows follow. table is the one, with a column ID, that Wrote is about.
+// Both runs work quiet, once, and under waves, turn by turn until the last wave is over and
+// then once more, each with a server of its own. Then the rows are compared, and the server
+// checks its ledger. table is the one, with a column ID, that Wrote is about.
 func Both(t *testing.T, server func(t *testing.T) *snowtest.Server, open func(r *Run) *sql.DB, table string, work func(r *Run)) {
 	t.Helper()
 	for _, waves := range []bool{false, true} {
@@ -58,25 +63,26 @@ func Both(t *testing.T, server func(t *testing.T) *snowtest.Server, open func(r 
 			} else {
 				close(r.over)
 			}
-			for turns := 1; ; turns++ {
-				last := r.isOver()
-				if work(r); t.Failed() || last {
-					t.Logf("%d turns, %d rows, %d transactions repeated, %d in doubt, %d logins", turns, len(r.told), r.repeats, r.doubts, r.Server.Stats().Logins)
-					break
-				}
+			for last := false; !last && !t.Failed(); r.turns.Add(1) {
+				last = r.isOver()
+				work(r)
 			}
-			<-r.over
 			r.compare(db, table)
+			logins := r.Server.Stats().Logins
+			t.Logf("%d turns, %d rows, %d transactions repeated, %d in doubt, %d logins", r.turns.Load(), len(r.told), r.repeats, r.doubts, logins)
+			if waves && logins < Turns {
+				t.Errorf("%d logins: no session was lost in use", logins)
+			}
 		})
 	}
 }
 
-// strike ends all sessions, Count times.
+// strike ends all sessions, again and again.
 func (r *Run) strike() {
 	defer close(r.over)
 	tick := time.NewTicker(Every)
 	defer tick.Stop()
-	for range Count {
+	for n := 0; n < Count || n < most && r.turns.Load() < Turns; n++ {
 		select {
 		case <-tick.C:
 			r.Server.AbortSessions()

@@ -27,6 +27,21 @@ var typeNames = map[string]string{
 	"VARIANT": variantType, "OBJECT": variantType, "ARRAY": variantType,
 }
 
+// zoned reads what the standard has behind TIMESTAMP, and gives Snowflake's name.
+func (r *rewriter) zoned() string {
+	name := "TIMESTAMP_TZ"
+	switch with := r.accept("WITH"); {
+	case with && r.accept("LOCAL"):
+		name = "TIMESTAMP_LTZ"
+	case !with && r.accept("WITHOUT"):
+		name = "TIMESTAMP_NTZ"
+	}
+	if !r.accept("TIME") || !r.accept("ZONE") {
+		r.fail(r.unexpected(r.peek()))
+	}
+	return name
+}
+
 // dataType reads a type.
 func (r *rewriter) dataType() sfType {
 	t := r.take()
@@ -39,6 +54,8 @@ func (r *rewriter) dataType() sfType {
 		typ.name = "DOUBLE PRECISION"
 	case t.word("CHAR", "NCHAR", "CHARACTER") && r.accept("VARYING"):
 		typ.name = "CHAR VARYING"
+	case t.text == "TIMESTAMP" && r.peek().word("WITH", "WITHOUT") && r.at(1).word("TIME", "LOCAL"):
+		typ.name = r.zoned()
 	}
 	if name, ok := map[string]string{"MAP": "structured type MAP", "DECFLOAT": "DECFLOAT", "GEOGRAPHY": "GEOGRAPHY", "GEOMETRY": "GEOMETRY", "VECTOR": "VECTOR"}[typ.name]; ok {
 		r.fail(unsupported("%s", name))

@@ -52,6 +52,18 @@ func TestDDLAnswersInSnowflakesWords(t *testing.T) {
 	c.wantCode("SELECT * FROM d2.public.x", "002003/02000")
 }
 
+// TestTimestampsHaveTheStandardsNamesToo: sql-migrate's table has one WITH TIME ZONE.
+func TestTimestampsHaveTheStandardsNamesToo(t *testing.T) {
+	c := newClient(t)
+	c.run("CREATE TABLE t (a TIMESTAMP WITH TIME ZONE, b TIMESTAMP WITH LOCAL TIME ZONE, c TIMESTAMP WITHOUT TIME ZONE, d TIMESTAMP, time INT)")
+	for column, want := range map[string]string{"A": "TIMESTAMP_TZ(9)", "B": "TIMESTAMP_LTZ(9)", "C": "TIMESTAMP_NTZ(9)", "D": "TIMESTAMP_NTZ(9)", "TIME": "NUMBER(38,0)"} {
+		if got := text(c.run("DESCRIBE TABLE t")); !strings.Contains(got, column+"|"+want+"|") {
+			t.Errorf("%s is not %s: %s", column, want, got)
+		}
+	}
+	c.wantCode("SELECT NULL::TIMESTAMP WITH TIME", "001003/42000")
+}
+
 func TestTableKeepsDefaultsIdentityAndLengths(t *testing.T) {
 	c := newClient(t)
 	c.run(`CREATE TABLE t (id INT AUTOINCREMENT START 10 INCREMENT 5 PRIMARY KEY, other INT IDENTITY(1, 1), s VARCHAR(3) DEFAULT 'abc' NOT NULL COMMENT 'text',
