@@ -52,6 +52,18 @@ func TestDDLAnswersInSnowflakesWords(t *testing.T) {
 	c.wantCode("SELECT * FROM d2.public.x", "002003/02000")
 }
 
+// TestColumnByPosition: golang-migrate looks for its table WHERE table_name = $1, which is the
+// first column of the view, and leaves it to CREATE TABLE IF NOT EXISTS.
+func TestColumnByPosition(t *testing.T) {
+	c := newClient(t)
+	c.runAll("CREATE TABLE t (a INT, b INT)", "INSERT INTO t VALUES (1, 2), (3, 3)")
+	c.want("SELECT $2, a FROM db.public.t WHERE $1 = $2 LIMIT 1", "3|3")
+	c.want("SELECT COUNT(1) FROM information_schema.tables WHERE table_name = $1 AND table_schema = (SELECT current_schema()) LIMIT 1", "0")
+	c.wantCode("SELECT $1 FROM t JOIN t AS u ON t.a = u.a", "000002/0A000")
+	c.wantCode("SELECT $1 FROM t, t AS u", "000002/0A000")
+	c.wantCode("SELECT (SELECT $1 FROM t LIMIT 1) FROM t", "000002/0A000")
+}
+
 // TestTimestampsHaveTheStandardsNamesToo: sql-migrate's table has one WITH TIME ZONE.
 func TestTimestampsHaveTheStandardsNamesToo(t *testing.T) {
 	c := newClient(t)
