@@ -541,6 +541,9 @@ func (r *rewriter) positional(t token) string {
 		if at.acceptOp("("); at.peek().word("VALUES") {
 			return "COLUMN" + t.text
 		}
+		if at.peek().word(informationSchemaName) && !at.at(3).is(",") {
+			return "#" + t.text // the view's, which has no columns of the engine's own
+		}
 		columns, err := r.s.columns(context.Background(), at.source().object)
 		if n := number(t.text); err == nil && n >= 1 && n <= len(columns) && !at.at(at.source().tokens).is(",") {
 			return quoteIdent(columns[n-1].name)
