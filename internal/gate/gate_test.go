@@ -1,0 +1,201 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+)
+
+var errDown = errors.New("unreachable")
+
+// inBubble runs f in virtual time with a gate whose back-off is 1 s, and the kinds of what
+// happened at it.
+func inBubble(t *testing.T, f func(t *testing.T, g *Gate, seen func() []Kind)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var kinds []Kind
+		g := New(Config{
+			MaxLogins: 3, Cooldown: 30 * time.Second, PauseBound: time.Second,
+			Pause: func(b *backoff.BackOff) time.Duration {
+				*b = backoff.NewConstantBackOff(time.Second)
+				return time.Second
+			},
+			Budget:   func(error) time.Duration { return time.Minute },
+			WhyEnded: func(ctx context.Context) error { return ctx.Err() },
+			Queue: func(_ context.Context, e Event) func() {
+				mu.Lock()
+				defer mu.Unlock()
+				kinds = append(kinds, e.Kind)
+				return func() {}
+			},
+		})
+		f(t, g, func() []Kind {
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(kinds)
+		})
+	})
+}
+
+func enter(t *testing.T, g *Gate) *Pass {
+	t.Helper()
+	p, err := g.Enter(t.Context(), t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TestOneFindsOutHowThingsAre: while nothing is known one login is under way; when it has
+// succeeded, as many as may be.
+func TestOneFindsOutHowThingsAre(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *Gate, _ func() []Kind) {
+		passes := make(chan *Pass, 10)
+		for range 10 {
+			go func() {
+				if p, err := g.Enter(t.Context(), t.Context()); err == nil {
+					passes <- p
+				}
+			}()
+		}
+		synctest.Wait()
+		if len(passes) != 1 {
+			t.Fatalf("%d went first", len(passes))
+		}
+		(<-passes).Leave(Succeeded, nil, 0)
+		for got := 1; got < 10; got++ {
+			synctest.Wait()
+			if n := len(passes); n > 3 {
+				t.Errorf("%d logins are under way", n)
+			}
+			(<-passes).Leave(Succeeded, nil, 0)
+		}
+	})
+}
+
+// TestOutageIsToldOfTwice: when it begins and when it is over. In between one login follows
+// the other by the back-off, or by the server's word where that is longer.
+func TestOutageIsToldOfTwice(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *Gate, seen func() []Kind) {
+		begun := time.Now()
+		for range 3 {
+			if !enter(t, g).Leave(Transient, errDown, 0) {
+				t.Error("there is no sense in another try")
+			}
+		}
+		enter(t, g).Leave(Transient, errDown, 10*time.Second)
+		if took := time.Since(begun); took != 3*time.Second {
+			t.Errorf("four tries took %v", took)
+		}
+		if info := g.Info(time.Now()); !g.IsOut() || info.State != Probing || info.Failures != 4 || info.Last != errDown {
+			t.Errorf("in the outage it is %+v", info)
+		}
+		enter(t, g).Leave(Succeeded, nil, 0)
+		if took := time.Since(begun); took != 14*time.Second {
+			t.Errorf("the try after the server's word came after %v", took)
+		}
+		if g.IsOut() || !slices.Equal(seen(), []Kind{OutageBegan, OutageOver}) {
+			t.Errorf("it told of %v", seen())
+		}
+	})
+}
+
+// TestWaitEndsWithItsContextAndItsConnector: and says what the last login failed with.
+func TestWaitEndsWithItsContextAndItsConnector(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *Gate, _ func() []Kind) {
+		enter(t, g).Leave(Transient, errDown, time.Hour)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := g.Enter(ctx, t.Context()); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errDown) {
+			t.Errorf("the error is %v", err)
+		}
+		stopped, stop := context.WithCancel(t.Context())
+		stop()
+		if _, err := g.Enter(t.Context(), stopped); err != ErrStopped {
+			t.Errorf("the error is %v", err)
+		}
+	})
+}
+
+// TestRefusedCredentialsRest: longer each time, these alone, until they turn out right.
+func TestRefusedCredentialsRest(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *Gate, seen func() []Kind) {
+		refused := errors.New("390100")
+		old, fresh := g.NewKnock("acct", "u", []string{"old"}, true), g.NewKnock("ACCT", "U", []string{"new"}, true)
+		for _, rest := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute} {
+			g.Suspend(old.Key, refused, time.Time{})
+			time.Sleep(rest - time.Second)
+			if g.Suspended(old.Key) != refused || g.Suspended(fresh.Key) != nil {
+				t.Errorf("after %v the old rests: %v, the new: %v", rest-time.Second, g.Suspended(old.Key), g.Suspended(fresh.Key))
+			}
+			time.Sleep(time.Second)
+			if g.Suspended(old.Key) != nil {
+				t.Errorf("it rests for longer than %v", rest)
+			}
+		}
+		g.Lift(old.Key)
+		enter(t, g).Leave(Succeeded, nil, 0)
+		if got := seen(); !slices.Equal(got, []Kind{Suspended, Suspended, Suspended, Accepted}) {
+			t.Errorf("it told of %v", got)
+		}
+	})
+}
+
+// TestNobodyIsLockedOut: one login with a password that has not proved right, four with one
+// that has, none after four refusals until the first is 15 minutes old.
+func TestNobodyIsLockedOut(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *Gate, _ func() []Kind) {
+		var l Lockout
+		try := func(n Knock) (Knock, func(), error) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			leave, err := l.Enter(ctx, &n)
+			return n, leave, err
+		}
+		password := g.NewKnock("acct", "u", []string{"p"}, true)
+		first, leave, err := try(password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := try(password); err == nil {
+			t.Error("two logins with a password that nobody has seen succeed")
+		}
+		l.Accepted(first)
+		leave()
+		var leaves []func()
+		for range mayBeRefused {
+			_, leave, err := try(password)
+			if err != nil {
+				t.Fatal(err)
+			}
+			leaves = append(leaves, leave)
+		}
+		if _, _, err := try(password); err == nil {
+			t.Error("five logins at once: if the password is changed now, the user is locked out")
+		}
+		for i, leave := range leaves {
+			until := l.Refused(password, errDown)
+			if leave(); (i == mayBeRefused-1) == until.IsZero() {
+				t.Errorf("refusal %d: none before %v", i+1, until)
+			}
+		}
+		var full *FullError
+		if _, _, err := try(password); !errors.As(err, &full) || full.Last != errDown {
+			t.Errorf("a fifth refusal is risked: %v", err)
+		}
+		if _, _, err := try(g.NewKnock("acct", "other", []string{"p"}, true)); err != nil {
+			t.Errorf("another user: %v", err)
+		}
+		time.Sleep(lockFor)
+		if _, _, err := try(password); err != nil {
+			t.Errorf("15 minutes later: %v", err)
+		}
+	})
+}
