@@ -3,7 +3,6 @@ package contract_test
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"flag"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/internal/shim"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -81,45 +81,6 @@ func TestExactlyOnceIsNotWhatOthersDo(t *testing.T) {
 	}
 }
 
-// A shim is the obvious one: 390114 and its like become driver.ErrBadConn, so that
-// database/sql dials again and runs the statement a second time.
-type shim struct{ driver.Connector }
-
-func (s shim) Connect(ctx context.Context) (driver.Conn, error) {
-	c, err := s.Connector.Connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return shimConn{c.(gosnowflakeConn)}, nil
-}
-
-type gosnowflakeConn interface {
-	driver.Conn
-	driver.ConnBeginTx
-	driver.ExecerContext
-	driver.QueryerContext
-	driver.NamedValueChecker
-}
-
-type shimConn struct{ gosnowflakeConn }
-
-func (c shimConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	res, err := c.gosnowflakeConn.ExecContext(ctx, query, args)
-	return res, badConn(err)
-}
-
-func (c shimConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	rows, err := c.gosnowflakeConn.QueryContext(ctx, query, args)
-	return rows, badConn(err)
-}
-
-func badConn(err error) error {
-	if n := number(err); n == 390114 || n == 390111 || n == 390104 {
-		return driver.ErrBadConn
-	}
-	return err
-}
-
 type tally struct {
 	statements, transactions, nils, doubts, errs, faults, doubles, losses, logins int
 	resumed                                                                       int64
@@ -155,7 +116,7 @@ func (d through) open(t *testing.T, srv *snowtest.Server, opts ...snowtether.Opt
 	}
 	c := gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())
 	if d == tenLineShim {
-		c = shim{c}
+		c = shim.Connector{Connector: c}
 	}
 	return sql.OpenDB(c), func() snowtether.Stats { return snowtether.Stats{} }
 }
