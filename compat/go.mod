@@ -6,7 +6,7 @@ require (
 	github.com/XSAM/otelsql v0.44.0
 	github.com/snowflakedb/gosnowflake v1.19.1
 	github.com/snowflakedb/gosnowflake/v2 v2.1.0
-	github.com/snowtether/snowtether v0.0.0
+	github.com/snowtether/snowtether v0.1.0
 )
 
 require (

@@ -11,8 +11,8 @@ require (
 	github.com/ngrok/sqlmw v0.0.0-20220520173518-97c9c04efc79
 	github.com/rubenv/sql-migrate v1.8.1
 	github.com/snowflakedb/gosnowflake/v2 v2.1.0
-	github.com/snowtether/snowtether v0.0.0
-	github.com/snowtether/snowtether/snowtest/duckdb v0.0.0
+	github.com/snowtether/snowtether v0.1.0
+	github.com/snowtether/snowtether/snowtest/duckdb v0.1.0
 	github.com/uptrace/bun v1.3.0
 	gorm.io/gorm v1.31.2
 )

@@ -8,9 +8,9 @@ require (
 	github.com/hashicorp/vault/sdk v0.25.1
 	github.com/influxdata/telegraf v1.37.2
 	github.com/snowflakedb/gosnowflake v1.19.1
-	github.com/snowtether/snowtether v0.0.0
-	github.com/snowtether/snowtether/snowtest/duckdb v0.0.0-00010101000000-000000000000
-	github.com/snowtether/snowtether/takeover/gosnowflakev1 v0.0.0-00010101000000-000000000000
+	github.com/snowtether/snowtether v0.1.0
+	github.com/snowtether/snowtether/snowtest/duckdb v0.1.0
+	github.com/snowtether/snowtether/takeover/gosnowflakev1 v0.1.0
 )
 
 require (
