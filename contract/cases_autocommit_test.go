@@ -2,7 +2,10 @@ package contract_test
 
 import (
 	"database/sql"
+	"database/sql/driver"
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/snowtether/snowtether"
@@ -153,4 +156,77 @@ func TestRunTxCommitsWithoutAutocommit(t *testing.T) {
 			t.Errorf("%d logins", n)
 		}
 	}, snowtest.WithSessionParameter("AUTOCOMMIT", "0"), snowtest.AllowRepeats())
+}
+
+// TestBareConnectionWithoutAutocommitGoesOn: its user has no database/sql (ADBC), and switches
+// AUTOCOMMIT off for a manual mode. A lost transaction says so until ROLLBACK, and names
+// the setting that went with its session; then the connection takes it anew.
+func TestBareConnectionWithoutAutocommitGoesOn(t *testing.T) {
+	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		c, err := snowtether.NewConnector(srv.Config(), caseLog(srv.Log()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		conn, err := c.Connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		exec := func(query string) error {
+			_, err := conn.(driver.ExecerContext).ExecContext(t.Context(), query, nil)
+			return err
+		}
+		for i := range 3 {
+			for _, query := range []string{"ALTER SESSION SET AUTOCOMMIT = FALSE", caseRow(10 * i)} {
+				if err := exec(query); err != nil {
+					t.Fatalf("%s: %v", query, err)
+				}
+			}
+			srv.AbortSessions()
+			for j := range 2 {
+				err := exec(caseRow(10*i + 1 + j))
+				caseLost(t, err, true)
+				if !strings.Contains(err.Error(), "set again what was lost: its parameters") {
+					t.Errorf("the error does not name what else went: %v", err)
+				}
+			}
+			if err := exec("ROLLBACK"); err != nil {
+				t.Errorf("ROLLBACK: %v", err)
+			}
+			for _, query := range []string{"ALTER SESSION SET AUTOCOMMIT = FALSE", caseRow(10*i + 5), "COMMIT"} {
+				if err := exec(query); err != nil {
+					t.Errorf("afterwards, %s: %v", query, err)
+				}
+			}
+			caseSum(t, srv, caseRow(10*i), 1, 0)
+			caseSum(t, srv, caseRow(10*i+5), 1, 1)
+		}
+	})
+}
+
+// TestWhatWasNotSentSaysSoBehindAutocommit: ALTER SESSION SET AUTOCOMMIT may have committed what
+// is open, so the transaction is in doubt; but a statement behind it that was never sent says
+// that it did not run.
+func TestWhatWasNotSentSaysSoBehindAutocommit(t *testing.T) {
+	for _, query := range []string{"SELECT 1", caseRow(2), "COMMIT"} {
+		for _, use := range caseUses {
+			t.Run(query+"/"+use.name, func(t *testing.T) {
+				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					conn := casePin(t, casePool(t, srv, 1))
+					tx := caseBegin(t, conn)
+					caseExec(t, tx, caseRow(1))
+					caseExec(t, tx, "ALTER SESSION SET AUTOCOMMIT = TRUE")
+					srv.AbortSessions()
+					for range 2 { // found dead, and then known to be
+						err := use.run(t.Context(), tx, query)
+						if !errors.Is(err, snowtether.ErrInDoubt) || !strings.Contains(err.Error(), "this statement did not run") {
+							t.Errorf("error is %v", err)
+						}
+					}
+					caseSum(t, srv, query, 0, 0)
+				}, snowtest.AllowRepeats())
+			})
+		}
+	}
 }

@@ -2,6 +2,7 @@ package contract_test
 
 import (
 	"encoding/json"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -73,6 +74,26 @@ func goCommand(t *testing.T, args ...string) []byte {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// TestCompatibilityHasEveryProject: docs/compatibility.md has a row, with its version, for each
+// project that the modules in compat have on top.
+func TestCompatibilityHasEveryProject(t *testing.T) {
+	t.Chdir("..")
+	text, err := os.ReadFile("docs/compatibility.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"compat/projects", "compat/unchanged"} {
+		for module, version := range required(t, dir) {
+			if strings.Contains(module, "/gosnowflake") || strings.HasSuffix(module, "/vault/sdk") {
+				continue
+			}
+			if !strings.Contains(string(text), "\n| `"+module+"` | "+version+" | ") {
+				t.Errorf("docs/compatibility.md has no row for %s %s", module, version)
+			}
+		}
+	}
 }
 
 // TestAdoptersGetFewModules: what the driver and snowtest link into a program that

@@ -77,7 +77,7 @@ func TestBun(t *testing.T) {
 		_, err = db.NewInsert().Model(&batch).Exec(ctx)
 		r.Wrote(err, batch[0].ID, batch[1].ID)
 		r.Must("NewInsert of a slice", err)
-		_, err = db.NewRaw("UPDATE ITEMS SET NOTE = ? WHERE ID IN (?)", "n", bun.In([]int{one.ID, batch[0].ID})).Exec(ctx)
+		_, err = db.NewRaw("UPDATE ITEMS SET NOTE = ? WHERE ID IN (?)", "n", bun.List([]int{one.ID, batch[0].ID})).Exec(ctx)
 		r.Must("NewRaw", err)
 		raw := newItem(r)
 		_, err = db.ExecContext(ctx, "INSERT INTO ITEMS (ID, NAME) VALUES (?, ?)", raw.ID, raw.Name)
@@ -99,7 +99,7 @@ func bunReads(r *waves.Run, db *bun.DB, pool *sql.DB, one *bunItem, batch []*bun
 		r.Errorf("NewSelect of no row: %v", err)
 	}
 	var all []bunItem
-	n, err := db.NewSelect().Model(&all).Where("ID IN (?)", bun.In([]int{one.ID, batch[0].ID, batch[1].ID})).Order("ID DESC").Limit(2).ScanAndCount(ctx)
+	n, err := db.NewSelect().Model(&all).Where("ID IN (?)", bun.List([]int{one.ID, batch[0].ID, batch[1].ID})).Order("ID DESC").Limit(2).ScanAndCount(ctx)
 	if r.Must("ScanAndCount", err); n != 3 || len(all) != 2 || all[0].ID != batch[1].ID {
 		r.Errorf("ScanAndCount gives %d and %+v", n, all)
 	}
