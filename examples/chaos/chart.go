@@ -106,9 +106,20 @@ func chart(verdicts []verdict, faults []fault, caption string) ([]byte, error) {
 	}
 	// Few have the font that the texts were measured in. Arial and Helvetica are
 	// as wide.
-	return bytes.ReplaceAll(svg.Bytes(), []byte("font-family:Liberation Sans;"),
-		[]byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;")), nil
+	out := bytes.ReplaceAll(svg.Bytes(), []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;"))
+	return bytes.Replace(out, []byte("<g transform"), []byte(night+"<g transform"), 1), nil
 }
+
+// night turns paper, ink and grid dark for those who read in the dark. The outcomes keep their
+// colours, which can be told apart on both.
+const night = `<style>@media (prefers-color-scheme: dark) {
+[style*="fill:#FBFBFA"] { fill: #0D1117 !important }
+[style*="fill:#24292F"] { fill: #DFE4EA !important }
+[style*="stroke:#24292F"] { stroke: #DFE4EA !important }
+[style*="fill:#E2E4E8"] { fill: #30363D !important }
+[style*="stroke:#E2E4E8"] { stroke: #30363D !important }
+}</style>
+`
 
 func (v verdict) String() string {
 	return fmt.Sprintf("%d succeeded, %d failed, %d in doubt, %d ran twice, %d lost",
@@ -118,7 +129,7 @@ func (v verdict) String() string {
 // panel is a driver's plot.
 func panel(v verdict, faults []fault, end time.Duration, highest float64) *plot.Plot {
 	p := plot.New()
-	p.BackgroundColor = color.Transparent
+	p.BackgroundColor = nil // a transparent one is written as a colour that there is not
 	p.X.Label.Text, p.Y.Label.Text = "seconds since the start", "statements per second"
 	for _, a := range []*plot.Axis{&p.X, &p.Y} {
 		a.Color, a.Tick.Color = ink, ink

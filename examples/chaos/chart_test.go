@@ -4,6 +4,8 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -99,5 +101,32 @@ func TestStackedCountsEachStatementOnce(t *testing.T) {
 func TestChartOfNothingIsAnError(t *testing.T) {
 	if _, err := chart([]verdict{{}, {}, {}}, nil, ""); err == nil {
 		t.Error("no error")
+	}
+}
+
+// TestChartHasOnlyColours: that there are, and others in the dark. A transparent background was
+// written as a negative number.
+func TestChartHasOnlyColours(t *testing.T) {
+	svg, err := chart([]verdict{
+		{name: "one", outcomes: []outcome{{fate: succeeded, at: time.Second}}}, {name: "two"}, {name: "three"},
+	}, nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	drawn, err := os.ReadFile("../../docs/chaos.svg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"generated": string(svg), "docs/chaos.svg": string(drawn)} {
+		wellFormed(t, []byte(text))
+		for _, m := range regexp.MustCompile(`(?:fill|stroke):([^;"\]]+)`).FindAllStringSubmatch(text, -1) {
+			if !regexp.MustCompile(`^( ?none|#[0-9A-F]{6}| #[0-9A-F]{6} !important .*)$`).MatchString(strings.ReplaceAll(m[1], "\n", " ")) {
+				t.Errorf("%s has the colour %q", name, m[1])
+				break
+			}
+		}
+		if !strings.Contains(text, "prefers-color-scheme: dark") {
+			t.Errorf("%s is white in the dark", name)
+		}
 	}
 }
