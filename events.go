@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/snowtether/snowtether/internal/causes"
 	"github.com/snowtether/snowtether/internal/sqltext"
 )
 
@@ -109,6 +110,7 @@ func (e Event) inSession() string {
 const (
 	keyEvent      = "event"
 	keyReason     = "reason"
+	keyCause      = "cause"
 	keyOldSession = "old_session"
 	keySession    = "session_id"
 	keyAge        = "session_age"
@@ -249,6 +251,8 @@ func (c *Connector) write(ctx context.Context, e Event) {
 		}
 	}
 	add(e.Code != 0, slog.Int(keyReason, e.Code))
+	name := causes.Of(e.Code).Name
+	add(name != "", slog.String(keyCause, name))
 	add(e.Code == 0 && e.Class != "", slog.String(keyReason, string(e.Class)))
 	add(e.OldSessionID != 0, slog.Int64(keyOldSession, e.OldSessionID))
 	add(e.SessionID != 0, slog.Int64(keySession, e.SessionID))

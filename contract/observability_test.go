@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/internal/causes"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -144,10 +145,27 @@ func TestLogLinesAreAsDocumented(t *testing.T) {
 	for event, keys := range seen {
 		documented := slices.DeleteFunc(terms(rows[event][3]), func(key string) bool {
 			// TestChangedPrincipalIsInTheLog, TestStateThatTheKeeperLosesIsInTheLog
-			return key == "new_user" || key == "new_role" || key == "lost" && !slices.Contains(keys, key)
+			return key == "cause" || key == "new_user" || key == "new_role" || key == "lost" && !slices.Contains(keys, key)
 		})
+		keys = slices.DeleteFunc(keys, func(key string) bool { return key == "cause" }) // not every code has a name
 		if slices.Sort(keys); !slices.Equal(keys, documented) {
 			t.Errorf("%s has the attributes %v, in the document %v", event, keys, documented)
+		}
+	}
+}
+
+// TestCodesAreExplained: the document has the number, the name, what happened and what to do as
+// logs have them.
+func TestCodesAreExplained(t *testing.T) {
+	t.Chdir("..")
+	rows := table(t, "docs/observability.md", "code | cause | what happened | what to do")
+	if len(rows) != len(causes.All) {
+		t.Errorf("%d rows for %d codes", len(rows), len(causes.All))
+	}
+	for i, c := range causes.All {
+		want := []string{"`" + strconv.Itoa(c.Code) + "`", c.Name, c.Happened, c.Do}
+		if i < len(rows) && !slices.Equal(rows[i], want) {
+			t.Errorf("row %d is\n%q, want\n%q", i, rows[i], want)
 		}
 	}
 }
