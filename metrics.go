@@ -116,6 +116,20 @@ func newMetrics(c *Connector) *metrics {
 	gauge("snowtether.sessions.suspect", "{session}", "Sessions to be asked before their next use whether they are alive.", func(o metric.Observer, i metric.Int64Observable, s Stats) {
 		o.ObserveInt64(i, s.Suspect, none)
 	})
+	gauge("snowtether.login.suspended", "{pool}", "1 while no login is sent because the last one was refused.", func(o metric.Observer, i metric.Int64Observable, _ Stats) {
+		suspended := int64(0)
+		if gateInfo(c.gate.Info(time.Now())).State == GateSuspended {
+			suspended = 1
+		}
+		o.ObserveInt64(i, suspended, none)
+	})
+	gauge("snowtether.outage.age", "s", "For how long Snowflake has not been reached; 0 if there is no outage.", func(o metric.Observer, i metric.Int64Observable, _ Stats) {
+		age := int64(0)
+		if g := gateInfo(c.gate.Info(time.Now())); g.State == GateProbing {
+			age = int64(time.Since(g.Since).Seconds())
+		}
+		o.ObserveInt64(i, age, none)
+	})
 	counter("snowtether.login.failures", "{login}", "Logins that were sent and failed.", func(o metric.Observer, i metric.Int64Observable, s Stats) {
 		for _, class := range []Class{ClassTransient, ClassCredential, ClassPermanent} {
 			o.ObserveInt64(i, s.LoginFailuresByClass[class], with(semconv.ErrorTypeKey.String(string(class))))

@@ -1,6 +1,7 @@
 package contract_test
 
 import (
+	"encoding/json"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -166,6 +167,66 @@ func TestCodesAreExplained(t *testing.T) {
 		want := []string{"`" + strconv.Itoa(c.Code) + "`", c.Name, c.Happened, c.Do}
 		if i < len(rows) && !slices.Equal(rows[i], want) {
 			t.Errorf("row %d is\n%q, want\n%q", i, rows[i], want)
+		}
+	}
+}
+
+// promised are the names of the documented metrics as Prometheus's exporter writes them.
+func promised(t *testing.T) (names []string) {
+	for _, row := range table(t, "docs/observability.md", "metric | kind | unit | attributes | what it is") {
+		name := strings.ReplaceAll(terms(row[0])[0], ".", "_")
+		if terms(row[2])[0] == "s" {
+			name += "_seconds"
+		}
+		switch row[1] {
+		case "counter":
+			names = append(names, name+"_total")
+		case "histogram":
+			names = append(names, name+"_bucket", name+"_count", name+"_sum")
+		default:
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// TestDashboardAndAlertsKnowTheMetrics: each name in a query is one of a metric, as Prometheus has
+// it, or one of its labels; and what needs a person has an alert.
+func TestDashboardAndAlertsKnowTheMetrics(t *testing.T) {
+	t.Chdir("..")
+	names := promised(t)
+	metric := regexp.MustCompile(`\b(?:snowtether|db_client)_\w+`)
+	labels := []string{"db_client_connection_pool_name", "db_client_connection_state", "snowtether_reason"}
+	for file, least := range map[string]int{"docs/grafana.json": 13, "docs/alerts.yaml": 5} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(file, ".json") && !json.Valid(text) {
+			t.Errorf("%s is no JSON", file)
+		}
+		var seen []string
+		for _, name := range metric.FindAllString(string(text), -1) {
+			if !slices.Contains(names, name) && !slices.Contains(labels, name) {
+				t.Errorf("%s has %s, which is the name of no metric", file, name)
+			}
+			if !slices.Contains(labels, name) && !slices.Contains(seen, name) {
+				seen = append(seen, name)
+			}
+		}
+		if len(seen) < least {
+			t.Errorf("%s has only %v", file, seen)
+		}
+	}
+	rules, _ := os.ReadFile("docs/alerts.yaml")
+	document, _ := os.ReadFile("docs/observability.md")
+	alerts := regexp.MustCompile(`(?m)^ +- alert: (\w+)$`).FindAllStringSubmatch(string(rules), -1)
+	if len(alerts) != 4 {
+		t.Errorf("%d alerts", len(alerts))
+	}
+	for _, alert := range alerts {
+		if !strings.Contains(string(document), "`"+alert[1]+"`") {
+			t.Errorf("docs/observability.md does not say what to do about %s", alert[1])
 		}
 	}
 }
