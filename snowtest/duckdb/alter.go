@@ -127,30 +127,25 @@ func (r *rewriter) alterColumns(name object, head string) []string {
 			statements = append(statements, column+"SET DATA TYPE "+c.typ.duck(),
 				"COMMENT ON COLUMN "+name.sql()+"."+quoteIdent(t.text)+" IS "+quoteString(c.note()))
 		}
+		set := r.peek().word("SET")
 		switch {
-		case r.accept("SET"):
-			switch {
-			case r.accept("DATA"):
-				r.accept("TYPE")
-				typed()
-			case r.accept("NOT") && r.accept("NULL"):
-				statements = append(statements, column+"SET NOT NULL")
-			case r.accept("DEFAULT"):
-				r.deferred = true
-				statements = append(statements, column+"SET DEFAULT "+r.argument())
-				r.deferred = false
-			default:
-				r.fail(r.unexpected(r.peek()))
+		case set && r.at(1).word("NOT", "DEFAULT") || r.peek().word("DROP"):
+			column += r.take().text + " "
+			if r.accept("NOT") {
+				r.need("NULL")
+				statements = append(statements, column+"NOT NULL")
+				break
 			}
-		case r.accept("DROP"):
-			switch {
-			case r.accept("NOT") && r.accept("NULL"):
-				statements = append(statements, column+"DROP NOT NULL")
-			case r.accept("DEFAULT"):
-				statements = append(statements, column+"DROP DEFAULT")
-			default:
-				r.fail(r.unexpected(r.peek()))
+			r.need("DEFAULT")
+			column += "DEFAULT"
+			if r.deferred = true; set {
+				column += " " + r.argument()
 			}
+			statements, r.deferred = append(statements, column), false
+		case set && r.at(1).word("DATA"):
+			r.i += 2
+			r.accept("TYPE")
+			typed()
 		case r.accept("COMMENT"):
 			r.fail(unsupported("ALTER COLUMN … COMMENT; use COMMENT ON COLUMN"))
 		default:

@@ -104,21 +104,16 @@ func (c *call) read() {
 		r.i++
 		c.distinct = "DISTINCT "
 	}
-	for r.err == nil && !r.peek().is(")") {
+	r.bracketed(")", func() {
 		start := r.i
 		if r.peek().is("*") && (r.at(1).is(")") || r.at(1).is(",")) {
 			r.i++
 			c.arg("*", nil)
 		} else {
-			text := r.argument()
-			c.arg(text, r.is)
+			c.arg(r.argument(), r.is)
 		}
 		c.toks = append(c.toks, r.toks[min(start, len(r.toks)):min(r.i, len(r.toks))])
-		if !r.acceptOp(",") {
-			break
-		}
-	}
-	r.expectOp(")")
+	})
 	for r.err == nil {
 		switch t := r.peek(); {
 		case t.word("WITHIN") && r.at(1).word("GROUP"):

@@ -67,7 +67,7 @@ func (r *rewriter) dataType() sfType {
 	}
 	if r.peek().is("(") {
 		r.i++
-		for {
+		r.bracketed(")", func() {
 			n := r.take()
 			v, err := strconv.Atoi(n.text)
 			if n.kind != tNumber || err != nil {
@@ -75,14 +75,9 @@ func (r *rewriter) dataType() sfType {
 					r.fail(unsupported("structured type"))
 				}
 				r.fail(r.unexpected(n))
-				return typ
 			}
 			typ.args = append(typ.args, v)
-			if !r.acceptOp(",") {
-				break
-			}
-		}
-		r.expectOp(")")
+		})
 	}
 	if n, ok := typ.length(); ok && (n < 1 || n > maxLargeText) {
 		r.fail(compileError("001424", "22000", "invalid length for VARCHAR: %d; it must be between 1 and %d", n, maxLargeText))

@@ -16,7 +16,7 @@ func (g *region) flattenCall() {
 	r := g.r
 	args := map[string]string{"PATH": "''", "OUTER": "FALSE", "RECURSIVE": "FALSE", "MODE": "'BOTH'"}
 	r.expectOp("(")
-	for r.err == nil && !r.peek().is(")") {
+	r.bracketed(")", func() {
 		name := "INPUT"
 		if r.at(1).is("=>") {
 			name = r.take().text
@@ -26,11 +26,7 @@ func (g *region) flattenCall() {
 			r.fail(unsupported("FLATTEN with %s", name))
 		}
 		args[name] = r.argument()
-		if !r.acceptOp(",") {
-			break
-		}
-	}
-	r.expectOp(")")
+	})
 	if isName(args["INPUT"]) && slices.ContainsFunc(r.toks, func(t token) bool { return t.word("SEQ") }) {
 		r.fail(unsupported("SEQ of a FLATTEN that is carried out for each row"))
 		return

@@ -64,7 +64,7 @@ func (r *rewriter) objectName() object {
 			break
 		}
 	}
-	if len(parts) > 3 {
+	if len(parts) == 0 || len(parts) > 3 {
 		r.fail(r.unexpected(r.at(-1)))
 		return object{}
 	}

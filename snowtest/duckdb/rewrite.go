@@ -137,6 +137,14 @@ func (r *rewriter) list(item func()) {
 	}
 }
 
+// bracketed reads such a list, which may be empty, up to a closing bracket.
+func (r *rewriter) bracketed(end string, item func()) {
+	if !r.peek().is(end) {
+		r.list(item)
+	}
+	r.expectOp(end)
+}
+
 // argument rewrites up to a comma.
 func (r *rewriter) argument() string {
 	return r.region(func(t token) bool { return t.is(",") })
@@ -397,14 +405,7 @@ func (g *region) arrayConstant() {
 	r := g.r
 	r.i++
 	c := &call{r: r, name: "ARRAY_CONSTRUCT"}
-	for r.err == nil && !r.peek().is("]") {
-		text := r.argument()
-		c.arg(text, r.is)
-		if !r.acceptOp(",") {
-			break
-		}
-	}
-	r.expectOp("]")
+	r.bracketed("]", func() { c.arg(r.argument(), r.is) })
 	text := arrayConstruct(c)
 	g.is = resultOf[c.name]
 	g.addOperand(text, true)
@@ -415,21 +416,14 @@ func (g *region) objectConstant() {
 	r := g.r
 	r.i++
 	c := &call{r: r, name: "OBJECT_CONSTRUCT"}
-	for r.err == nil && !r.peek().is("}") {
-		key := r.take()
-		if key.kind != tString {
+	r.bracketed("}", func() {
+		if r.peek().kind != tString {
 			r.fail(unsupported("OBJECT constant with a key that is not a string"))
-			return
 		}
+		c.arg(quoteString(r.takeString().text), nil)
 		r.expectOp(":")
-		c.arg(quoteString(key.text), nil)
-		text := r.argument()
-		c.arg(text, r.is)
-		if !r.acceptOp(",") {
-			break
-		}
-	}
-	r.expectOp("}")
+		c.arg(r.argument(), r.is)
+	})
 	text := objectConstruct(c)
 	g.is = resultOf[c.name]
 	g.addOperand(text, true)

@@ -57,26 +57,13 @@ func (g *region) values(parenthesized bool) {
 	r.i++
 	var rows []string
 	columns := 0
-	for r.err == nil {
-		r.expectOp("(")
-		n := 0
+	r.list(func() {
 		var row []string
-		for r.err == nil {
-			row = append(row, r.argument())
-			n++
-			if !r.acceptOp(",") {
-				break
-			}
-		}
+		r.expectOp("(")
+		r.list(func() { row = append(row, r.argument()) })
 		r.expectOp(")")
-		rows = append(rows, "("+strings.Join(row, ", ")+")")
-		if columns == 0 {
-			columns = n
-		}
-		if !r.acceptOp(",") {
-			break
-		}
-	}
+		rows, columns = append(rows, "("+strings.Join(row, ", ")+")"), len(row)
+	})
 	if parenthesized {
 		r.expectOp(")")
 	}

@@ -166,5 +166,8 @@ func (r *rewriter) position() string {
 		}
 	}
 	r.expectOp(")")
+	if !c.want(2, 3) {
+		return ""
+	}
 	return "charindex(" + strings.Join(c.args, ", ") + ")"
 }

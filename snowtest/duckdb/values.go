@@ -41,7 +41,7 @@ func columnOf(name string, info duck.TypeInfo) (snowtest.Column, converter, erro
 	var write converter
 	switch typ := info.InternalType(); typ {
 	case duck.TYPE_BOOLEAN:
-		col.Type, write = "boolean", boolText
+		col.Type, write = "boolean", of(boolText)
 	case duck.TYPE_TINYINT, duck.TYPE_UTINYINT, duck.TYPE_SMALLINT, duck.TYPE_USMALLINT, duck.TYPE_INTEGER, duck.TYPE_UINTEGER,
 		duck.TYPE_SQLNULL, duck.TYPE_BIGINT, duck.TYPE_UBIGINT, duck.TYPE_HUGEINT:
 		col.Type, col.Precision, write = "fixed", wholeDigits[typ], intText
@@ -50,17 +50,17 @@ func columnOf(name string, info duck.TypeInfo) (snowtest.Column, converter, erro
 		if !ok {
 			return col, nil, unsupported("decimal type without details")
 		}
-		col.Type, col.Precision, col.Scale, write = "fixed", int64(d.Width), int64(d.Scale), decimalText
+		col.Type, col.Precision, col.Scale, write = "fixed", int64(d.Width), int64(d.Scale), of(decimalText)
 	case duck.TYPE_FLOAT, duck.TYPE_DOUBLE:
 		col.Type, write = "real", realText
 	case duck.TYPE_VARCHAR, duck.TYPE_ENUM:
-		col.Type, col.Length, col.ByteLength, write = "text", maxText, maxText, plainText
+		col.Type, col.Length, col.ByteLength, write = "text", maxText, maxText, of(plainText)
 	case duck.TYPE_UUID:
-		col.Type, col.Length, col.ByteLength, write = "text", 36, 144, uuidText
+		col.Type, col.Length, col.ByteLength, write = "text", 36, 144, of(uuidText)
 	case duck.TYPE_BLOB:
-		col.Type, col.Length, col.ByteLength, write = "binary", maxBinary, maxBinary, binaryText
+		col.Type, col.Length, col.ByteLength, write = "binary", maxBinary, maxBinary, of(binaryText)
 	case duck.TYPE_DATE:
-		col.Type, write = "date", dateText
+		col.Type, write = "date", of(dateText)
 	case duck.TYPE_TIME:
 		col.Type, col.Scale = "time", 9
 	case duck.TYPE_TIMESTAMP, duck.TYPE_TIMESTAMP_S, duck.TYPE_TIMESTAMP_MS, duck.TYPE_TIMESTAMP_NS:
@@ -71,7 +71,7 @@ func columnOf(name string, info duck.TypeInfo) (snowtest.Column, converter, erro
 		if !isVariant(info) {
 			return col, nil, unsupported("result column %s of a type that Snowflake does not have", name)
 		}
-		col.Type, write = "variant", variantText
+		col.Type, write = "variant", of(variantText)
 	}
 	if write == nil {
 		write = timeWriter(col, nil)
@@ -93,12 +93,19 @@ func isVariant(info duck.TypeInfo) bool {
 
 func wrongType(v driver.Value) error { return fmt.Errorf("unexpected value of type %T", v) }
 
-func boolText(dst []byte, v driver.Value) ([]byte, error) {
-	b, ok := v.(bool)
-	switch {
-	case !ok:
-		return dst, wrongType(v)
-	case b:
+// of makes a converter of values of one type of Go's.
+func of[T any](write func(dst []byte, v T) ([]byte, error)) converter {
+	return func(dst []byte, v driver.Value) ([]byte, error) {
+		t, ok := v.(T)
+		if !ok {
+			return dst, wrongType(v)
+		}
+		return write(dst, t)
+	}
+}
+
+func boolText(dst []byte, b bool) ([]byte, error) {
+	if b {
 		return append(dst, '1'), nil
 	}
 	return append(dst, '0'), nil
@@ -128,11 +135,7 @@ func inRange(digits []byte, scale uint8) error {
 	return sfError("100046", "22003", "Number out of representable range: type FIXED[SB16](38,%d){nullable}, value %s", scale, placePoint(string(digits), int(scale)))
 }
 
-func decimalText(dst []byte, v driver.Value) ([]byte, error) {
-	d, ok := v.(duck.Decimal)
-	if !ok {
-		return dst, wrongType(v)
-	}
+func decimalText(dst []byte, d duck.Decimal) ([]byte, error) {
 	from := len(dst)
 	if d.Value.IsInt64() {
 		dst = strconv.AppendInt(dst, d.Value.Int64(), 10)
@@ -176,18 +179,13 @@ func realText(dst []byte, v driver.Value) ([]byte, error) {
 	return strconv.AppendFloat(dst, f, 'g', -1, bits), nil
 }
 
-func plainText(dst []byte, v driver.Value) ([]byte, error) {
-	s, ok := v.(string)
-	if !ok {
-		return dst, wrongType(v)
-	}
+func plainText(dst []byte, s string) ([]byte, error) {
 	return append(dst, s...), nil
 }
 
-func uuidText(dst []byte, v driver.Value) ([]byte, error) {
-	b, ok := v.([]byte)
-	if !ok || len(b) != 16 {
-		return dst, wrongType(v)
+func uuidText(dst []byte, b []byte) ([]byte, error) {
+	if len(b) != 16 {
+		return dst, wrongType(b)
 	}
 	dst = hex.AppendEncode(dst, b[:4])
 	for _, from := range []int{4, 6, 8} {
@@ -196,19 +194,11 @@ func uuidText(dst []byte, v driver.Value) ([]byte, error) {
 	return hex.AppendEncode(append(dst, '-'), b[10:]), nil
 }
 
-func binaryText(dst []byte, v driver.Value) ([]byte, error) {
-	b, ok := v.([]byte)
-	if !ok {
-		return dst, wrongType(v)
-	}
+func binaryText(dst []byte, b []byte) ([]byte, error) {
 	return append(dst, bytes.ToUpper(hex.AppendEncode(nil, b))...), nil
 }
 
-func dateText(dst []byte, v driver.Value) ([]byte, error) {
-	t, ok := v.(time.Time)
-	if !ok {
-		return dst, wrongType(v)
-	}
+func dateText(dst []byte, t time.Time) ([]byte, error) {
 	// DuckDB's dates are midnights in UTC, so the division is exact.
 	return strconv.AppendInt(dst, t.Unix()/86400, 10), nil
 }
@@ -221,11 +211,7 @@ func timeWriter(c snowtest.Column, zone *time.Location) converter {
 	if c.Type != "time" && !strings.HasPrefix(c.Type, "timestamp") {
 		return nil
 	}
-	return func(dst []byte, v driver.Value) ([]byte, error) {
-		t, ok := v.(time.Time)
-		if !ok {
-			return dst, wrongType(v)
-		}
+	return of(func(dst []byte, t time.Time) ([]byte, error) {
 		sec := t.Unix()
 		if c.Type == "time" {
 			sec = int64(t.Hour()*3600 + t.Minute()*60 + t.Second())
@@ -239,7 +225,7 @@ func timeWriter(c snowtest.Column, zone *time.Location) converter {
 			dst = strconv.AppendInt(append(dst, ' '), int64(offset/60+1440), 10)
 		}
 		return dst, nil
-	}
+	})
 }
 
 func fraction(dst []byte, sec int64, nsec, digits int) []byte {
@@ -254,11 +240,7 @@ func fraction(dst []byte, sec int64, nsec, digits int) []byte {
 }
 
 // variantText writes semi-structured values as Snowflake does, indented by two.
-func variantText(dst []byte, v driver.Value) ([]byte, error) {
-	m, ok := v.(map[string]any)
-	if !ok {
-		return dst, wrongType(v)
-	}
+func variantText(dst []byte, m map[string]any) ([]byte, error) {
 	s, ok := m[variantField].(string)
 	if !ok {
 		return dst, wrongType(m[variantField])
