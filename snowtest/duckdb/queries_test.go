@@ -226,3 +226,33 @@ func TestWarehousesAndObjectsAreShown(t *testing.T) {
 	c.runAll("CREATE OR REPLACE WAREHOUSE big", "ALTER WAREHOUSE big SUSPEND", "DROP WAREHOUSE big", "DROP WAREHOUSE IF EXISTS none")
 	c.wantCode("DROP WAREHOUSE none", "002003/02000")
 }
+
+// A statement that breaks off anywhere, or has a word too many, is carried out or refused, and
+// never takes the server with it.
+func TestStatementsThatBreakOffAreErrors(t *testing.T) {
+	c := newClient(t)
+	c.run("CREATE TABLE t (a INT, b VARCHAR, at TIMESTAMP_TZ)")
+	for _, query := range []string{
+		"INSERT OVERWRITE INTO db.public.t ( a , b ) VALUES ( 1 , 'x' ) , ( 2 , 'y' )", "INSERT INTO t SELECT $1 , $2 , current_timestamp ( ) FROM VALUES ( 1 , 'a' )",
+		"UPDATE t AS x SET x . a = 1 , at = '2024-01-01' FROM t y WHERE x . a = y . a", "DELETE FROM t USING t x WHERE t . a = x . a",
+		"MERGE INTO t x USING ( SELECT 1 AS a ) y ON x . a = y . a WHEN MATCHED AND x . a = 1 THEN UPDATE SET b = 'z' WHEN NOT MATCHED THEN INSERT ( a ) VALUES ( 1 )",
+		"CREATE OR REPLACE TEMPORARY TABLE IF NOT EXISTS u ( a INT AUTOINCREMENT ( 1 , 2 ) PRIMARY KEY , b NUMBER ( 10 , 2 ) DEFAULT 1 COMMENT 'x' , CONSTRAINT k UNIQUE ( a ) ) COMMENT = 'y'",
+		"CREATE TABLE w ( a , b ) AS SELECT a , b FROM t", "CREATE SEQUENCE s START WITH = 1 INCREMENT BY = 2", "CREATE FUNCTION f ( a INT ) RETURNS TABLE ( b INT ) LANGUAGE SQL AS 'SELECT a'",
+		"ALTER TABLE t ADD COLUMN IF NOT EXISTS c TIMESTAMP , d INT NOT NULL", "ALTER TABLE t ALTER COLUMN b SET DATA TYPE VARCHAR ( 9 ) , a DROP NOT NULL", "ALTER TABLE t RENAME COLUMN b TO c",
+		"ALTER TABLE t SWAP WITH u", "COMMENT IF EXISTS ON COLUMN t . a IS 'x'", "DROP TABLE IF EXISTS u CASCADE", "SHOW TERSE TABLES LIKE 'T%' IN SCHEMA db . public STARTS WITH 'T' LIMIT 1",
+		"DESCRIBE SCHEMA db . public", "USE SCHEMA db . public", "SET ( x , y ) = ( 1 , 2 )", "UNSET ( x , y )", "ALTER SESSION SET TIMEZONE = 'UTC' , QUERY_TAG = 'x'", "ALTER SESSION UNSET QUERY_TAG",
+		"SELECT { 'a' : [ 1 , 2 ] } : a [ 0 ] :: INT , listagg ( DISTINCT b , ',' ) WITHIN GROUP ( ORDER BY b ) FROM t GROUP BY ALL", "SELECT * FROM TABLE ( GENERATOR ( ROWCOUNT => 2 ) )",
+		"SELECT f . value FROM t , LATERAL FLATTEN ( input => parse_json ( b ) , path => 'x' ) f", "SELECT CAST ( a AS NUMBER ( 10 , 2 ) ) , EXTRACT ( year FROM at ) , POSITION ( 'a' IN b ) FROM t x",
+		"SELECT a FROM t WHERE b NOT LIKE ANY ( 'a' , 'b' ) AND a IN ( SELECT a FROM t )", "SELECT first_value ( a ) IGNORE NULLS OVER ( PARTITION BY b ORDER BY a ) FROM t",
+		"SELECT DISTINCT x . * , '2024-01-01' :: DATE + INTERVAL '1 day' FROM t AS x ( a , b ) LEFT JOIN t USING ( a )", "BEGIN TRANSACTION NAME x", "TRUNCATE TABLE IF EXISTS t",
+		"CREATE OR REPLACE WAREHOUSE IF NOT EXISTS w WITH x = 1", "EXECUTE IMMEDIATE 'SELECT 1'", "GRANT x",
+	} {
+		words := strings.Fields(query)
+		for n := range words {
+			for _, text := range []string{strings.Join(words[:n], " "), strings.Join(append(words[:n:n], words[max(0, n-1):]...), " "), strings.Join(words[n:], " ")} {
+				_, _ = c.try(text) // whatever it says
+			}
+		}
+	}
+	c.want("SELECT 1", "1")
+}
