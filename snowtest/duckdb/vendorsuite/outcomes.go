@@ -45,7 +45,7 @@ var needs = []struct{ name, what string }{
 }
 
 // byDesign finds in what a failed test says the feature that the engine refuses for good.
-var byDesign = regexp.MustCompile(`Unsupported feature '(structured type|MAP|CREATE FUNCTION in|CREATE PROCEDURE|EXECUTE IMMEDIATE|CREATE HYBRID|CREATE STREAM|CREATE TASK|time travel|CLONE|MATCH_RECOGNIZE)[^']*'`)
+var byDesign = regexp.MustCompile(`Unsupported feature '(structured type|DECFLOAT|MAP|CREATE FUNCTION in|CREATE PROCEDURE|EXECUTE IMMEDIATE|CREATE HYBRID|CREATE STREAM|CREATE TASK|time travel|CLONE|MATCH_RECOGNIZE)[^']*'`)
 
 var (
 	result  = regexp.MustCompile(`(?m)^--- (PASS|SKIP|FAIL): `)
