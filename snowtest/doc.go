@@ -19,8 +19,9 @@
 // for the rest. The module snowtest/duckdb has an engine that answers real SQL.
 // The server itself handles sessions, tokens and renewals, heartbeats, transactions
 // as far as the ledger needs them, multi-statement requests, asynchronous statements,
-// cancellation, query status, results in the reply and in chunks, and the uploads of
-// bulk array binds. A COMMIT or ROLLBACK that finds no transaction is answered with
+// cancellation, query status, results in the reply and in chunks, the uploads of bulk array
+// binds, and the object store to which PUT and GET transfer ([WithStore] sets its kind; what
+// is in the stages is the engine's). A COMMIT or ROLLBACK that finds no transaction is answered with
 // success and no data, not even a query ID, as an account answers it. SHOW TRANSACTIONS
 // lists the open transactions, and SYSTEM$ABORT_TRANSACTION rolls one back. In a session
 // with ABORT_DETACHED_QUERY a statement is aborted when nobody has asked for its result for
@@ -97,5 +98,5 @@
 //
 // # What it leaves out
 //
-// Structured types, GET of files from stages, and browser and Okta logins.
+// Structured types, and browser and Okta logins.
 package snowtest

@@ -90,6 +90,13 @@ type Result struct {
 	// it is NoChange and Kind is KindTCL, the server reads the statement itself. KindDDL commits.
 	Transaction TransactionChange
 
+	// Transfer is what the client does next, of a PUT or a GET. The ledger takes a PUT to have
+	// changed something once a file has arrived.
+	Transfer *Transfer
+	// OutsideTransaction says that what the statement changed is no part of the session's
+	// transaction, and lasts whatever becomes of it: the files of a stage.
+	OutsideTransaction bool
+
 	// What USE changed; empty fields changed nothing.
 	Database, Schema, Warehouse, Role string
 	// Parameters is what ALTER SESSION changed, "" what it unset. If it is nil, the

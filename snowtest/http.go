@@ -234,8 +234,8 @@ func (s *Server) carryOut(in *incoming) *reply {
 	case RequestChunk:
 		return s.chunk(r.URL.Path)
 	}
-	if r.Method == http.MethodPut && strings.HasPrefix(r.URL.Path, uploadPath) {
-		return s.store(r.URL.Path, in.body)
+	if strings.HasPrefix(r.URL.Path+"/", uploadPath) {
+		return s.storeRequest(in)
 	}
 	return &reply{status: http.StatusNotFound, raw: []byte("404 page not found\n")}
 }

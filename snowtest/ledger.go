@@ -175,7 +175,7 @@ func (s *Server) record(q *query) {
 		return
 	}
 	e.State, e.Kind = Succeeded, q.result.Kind
-	e.changes = e.Kind.changesRows() || e.Kind == KindSelect && !q.result.ReadOnly
+	e.changes = e.changes || e.Kind.changesRows() || e.Kind == KindSelect && !q.result.ReadOnly && q.result.Transfer == nil
 	if e.Kind == KindMulti {
 		return // its children count
 	}
@@ -194,10 +194,11 @@ func (s *Server) record(q *query) {
 			s.commit(ses) // whatever it was and is
 		}
 	}
-	if ses.tx == nil && e.Kind.changesRows() && !ses.autocommit() {
+	outside := q.result.OutsideTransaction || q.result.Transfer != nil
+	if ses.tx == nil && e.Kind.changesRows() && !outside && !ses.autocommit() {
 		s.begin(ses)
 	}
-	if e.InTx = ses.tx != nil; e.InTx {
+	if e.InTx = ses.tx != nil && !outside; e.InTx {
 		ses.tx.entries = append(ses.tx.entries, e)
 		s.hold(ses.tx, e.SQL)
 	} else {

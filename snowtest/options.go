@@ -32,6 +32,7 @@ type options struct {
 	detached     time.Duration
 	parameters   map[string]any
 	objects      objects
+	store        Store
 	cancelOnEnd  bool
 	remember     time.Duration
 	byText       bool
@@ -66,6 +67,8 @@ func (o *options) validate() error {
 		{o.port < 0 || o.port > 65535, "WithPort: must be from 1 to 65535, or 0 for any that is free"},
 		{o.port != 0 && o.inMemory, "WithPort: a server in memory has no port; leave one of WithPort and InMemory out"},
 		{o.tls && o.inMemory, "WithTLS: a server in memory has no TLS; leave one of WithTLS and InMemory out"},
+		{o.store < GoogleURLs || o.store > Azure, "WithStore: must be GoogleURLs, GoogleTokens, S3 or Azure"},
+		{o.store != GoogleURLs && !o.tls, "WithStore: clients speak https to this store; add WithTLS"},
 		{o.sessionLife <= 0 || o.masterLife <= 0, "WithTokenLife: both lives must be positive"},
 		{o.idle < 0, "WithIdleTimeout: must not be negative"},
 		{o.maxLife < 0, "WithMaxSessionLife: must not be negative"},

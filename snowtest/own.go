@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 var (
@@ -50,11 +51,12 @@ func (s *Server) ownStatement(q *query) func() (*Result, *Error) {
 			return Status(KindDDL, "Stage area SYSTEM$BIND successfully created."), nil
 		}
 	}
-	if m := putFile.FindStringSubmatch(q.sql); m != nil {
+	_, script := s.engine.(*Script)
+	if m := putFile.FindStringSubmatch(q.sql); m != nil && (script || strings.HasPrefix(upper(m[2]), "@SYSTEM$BIND")) {
 		q.own = true
 		return func() (*Result, *Error) { return s.put(q, m[1], m[2], m[3]), nil }
 	}
-	if getFile.MatchString(q.sql) {
+	if script && getFile.MatchString(q.sql) {
 		return func() (*Result, *Error) {
 			return nil, &Error{Code: "000002", SQLState: "0A000", Message: "Unsupported feature 'GET'."}
 		}

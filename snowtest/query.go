@@ -97,13 +97,12 @@ type query struct {
 	cancel    context.CancelFunc
 	entry     *entry // nil if only described
 
-	done     chan struct{}
-	result   *Result
-	transfer func(base string) map[string]any // of PUT: what the reply tells about the upload
-	err      *Error
-	ended    time.Time
-	state    sessionState // of the session when the statement was done
-	idle     bool         // a COMMIT or ROLLBACK that found no transaction
+	done   chan struct{}
+	result *Result
+	err    *Error
+	ended  time.Time
+	state  sessionState // of the session when the statement was done
+	idle   bool         // a COMMIT or ROLLBACK that found no transaction
 
 	word     string    // the status that a test has set; see SetStatus
 	blocked  bool      // it waits for a lock

@@ -224,10 +224,8 @@ func (s *Server) data(q *query, base string) map[string]any {
 		}
 		data["resultIds"], data["resultTypes"] = strings.Join(ids, ","), strings.Join(types, ",")
 	}
-	if q.transfer != nil {
-		for name, value := range q.transfer(base) {
-			data[name] = value
-		}
+	if res.Transfer != nil {
+		maps.Copy(data, s.transferData(q, res.Transfer, base))
 	}
 	return data
 }

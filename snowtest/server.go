@@ -51,7 +51,7 @@ type Server struct {
 	locks       map[string]*transaction // by the table that others must not change
 	grants      map[string]*grant       // by the secret part of the chunks' URLs
 	stages      map[string]*stage
-	uploads     map[string]upload // path of a presigned URL to where its file belongs
+	opened      map[string]*opened // by the secret part of the URLs of their files
 	ledger      []*entry
 	stats       Stats
 	logins      int // in progress
@@ -98,7 +98,7 @@ func Start(opts ...Option) (*Server, error) {
 		locks:   map[string]*transaction{},
 		grants:  map[string]*grant{},
 		stages:  map[string]*stage{},
-		uploads: map[string]upload{},
+		opened:  map[string]*opened{},
 		stats:   Stats{Requests: map[RequestKind]int{}},
 	}
 	s.conns.conns = map[net.Conn]struct{}{}

@@ -6,21 +6,32 @@ import (
 	"compress/gzip"
 	"io"
 	"maps"
-	"net/http"
-	"path"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
-const uploadPath = "/stages/"
+// stage is the place of the files that a session put under one stage path, where the
+// server keeps them itself.
+type stage struct {
+	mu    sync.Mutex
+	files map[string][]byte
+}
 
-// stage holds the files that a session put under one stage path.
-type stage struct{ files map[string][]byte }
+func (st *stage) ReadFile(name string) ([]byte, bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	content, ok := st.files[name]
+	return content, ok
+}
 
-// upload says where the file that is PUT to a presigned URL belongs.
-type upload struct{ stage, name string }
+func (st *stage) WriteFile(name string, content []byte) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.files[name] = content
+}
 
 func stageKey(ses *session, location string) string {
 	return strconv.FormatInt(ses.id, 10) + " " + upper(strings.TrimRight(location, "/"))
@@ -31,54 +42,24 @@ var (
 	noCompress = regexp.MustCompile(`(?i)\bAUTO_COMPRESS\s*=\s*FALSE\b`)
 )
 
-// put answers a PUT with a presigned URL of the server's own, as an account on
-// Google's cloud does. A LOCAL_FS stage would be simpler, but gosnowflake takes
-// the size of a stream that it has already read and uploads an empty file; this
-// way it sends the stream.
+// put answers a PUT whose files the server keeps itself. A LOCAL_FS stage would be simpler,
+// but gosnowflake takes the size of a stream that it has already read and uploads an empty
+// file; to an object store it sends the stream.
 func (s *Server) put(q *query, file, location, options string) *Result {
-	q.transfer = func(base string) map[string]any {
-		name := path.Base(file)
-		target := uploadPath + randomHex(16) + "/" + name
-		s.mu.Lock()
-		s.uploads[target] = upload{stageKey(q.session, location), name}
-		s.mu.Unlock()
-		compression := "none"
-		if strings.HasSuffix(name, ".gz") {
-			compression = "gzip"
-		}
-		return map[string]any{
-			"command":           "UPLOAD",
-			"operation":         "Node",
-			"src_locations":     []string{file},
-			"parallel":          4,
-			"autoCompress":      !noCompress.MatchString(options),
-			"overwrite":         overwrite.MatchString(options),
-			"sourceCompression": compression,
-			"stageInfo": map[string]any{
-				"locationType":          "GCS",
-				"location":              "snowtest/" + strings.TrimPrefix(location, "@"),
-				"isClientSideEncrypted": false,
-				"presignedUrl":          base + target,
-				"creds":                 map[string]any{},
-			},
-		}
-	}
-	return Status(KindSelect, "Upload prepared.")
-}
-
-// store answers the PUT of a file to its presigned URL.
-func (s *Server) store(target string, body []byte) *reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u, ok := s.uploads[target]
-	if !ok {
-		return &reply{status: http.StatusForbidden}
+	key := stageKey(q.session, location)
+	if s.stages[key] == nil {
+		s.stages[key] = &stage{files: map[string][]byte{}}
 	}
-	if s.stages[u.stage] == nil {
-		s.stages[u.stage] = &stage{files: map[string][]byte{}}
+	t := &Transfer{Place: s.stages[key], Files: []string{file}, AutoCompress: !noCompress.MatchString(options),
+		Overwrite: overwrite.MatchString(options), SourceCompression: "none"}
+	if strings.HasSuffix(file, ".gz") {
+		t.SourceCompression = "gzip"
 	}
-	s.stages[u.stage].files[u.name] = body
-	return &reply{}
+	res := Status(KindSelect, "Upload prepared.")
+	res.Transfer = t
+	return res
 }
 
 // stagedBinds reads the bind values that gosnowflake uploaded as CSV files, one
@@ -86,7 +67,7 @@ func (s *Server) store(target string, body []byte) *reply {
 func (s *Server) stagedBinds(ses *session, sql, location string) ([]Bind, *Error) {
 	key := stageKey(ses, location)
 	st := s.stages[key]
-	if st == nil {
+	if st == nil || len(st.files) == 0 {
 		return nil, &Error{Code: "002003", SQLState: "02000", Message: "Stage '" + location + "' does not exist or not authorized."}
 	}
 	delete(s.stages, key)

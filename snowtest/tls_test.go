@@ -153,3 +153,29 @@ func ExampleWithTLS() {
 	fmt.Println(db.Ping())
 	// Output: <nil>
 }
+
+func ExampleWithStore() {
+	srv, err := snowtest.Start(snowtest.WithTLS(), snowtest.WithStore(snowtest.S3))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer srv.Close()
+	db, err := sql.Open("snowflake", srv.DSN())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer db.Close()
+	ctx := gosnowflake.WithFilePutStream(context.Background(), strings.NewReader("1,one\n"))
+	_, err = db.ExecContext(ctx, "PUT file:///tmp/one.csv @~ AUTO_COMPRESS = FALSE") // by Amazon's client
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+// Only https can be spoken to the stores that are not Google's with URLs.
+func TestStoresThatNeedTLSSayIt(t *testing.T) {
+	for _, kind := range []snowtest.Store{snowtest.GoogleTokens, snowtest.S3, snowtest.Azure, 9} {
+		if _, err := snowtest.Start(snowtest.WithStore(kind)); err == nil || !strings.Contains(err.Error(), "WithStore") {
+			t.Errorf("store %d: %v", kind, err)
+		}
+	}
+}

@@ -32,7 +32,7 @@ var strikes = []struct {
 // intervals say which statements are struck: of each kind the first, and then
 // each one after so many. They leave a transaction a chance: no two attempts in
 // a row are struck at the same statement.
-var intervals = map[string]int{"INSERT": 3, "MERGE": 2, "COMMIT": 2}
+var intervals = map[string]int{"PUT": 5, "COPY": 4, "INSERT": 3, "MERGE": 2, "COMMIT": 2}
 
 // unleash lets the strikes begin. The count is how many there were.
 func unleash(srv *snowtest.Server) *atomic.Int64 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,14 @@ func start(t *testing.T, srv *snowtest.Server, args ...string) *child {
 	return c
 }
 
+// flagsFor are the flags with which the program sends a statement that begins so.
+func flagsFor(at string) []string {
+	if strings.HasPrefix(at, "INSERT INTO pipeline_staged") {
+		return slices.Concat([]string{"-inserts"}, small)
+	}
+	return slices.Clone(small)
+}
+
 // kill is kill -9. When it returns, the process is no more.
 func (c *child) kill() {
 	_ = c.cmd.Process.Kill()
@@ -70,7 +79,12 @@ func rollBack(srv *snowtest.Server) {
 // make the tables exact. For the server this is the same as a kill just before
 // the following statement, or anywhere between the two.
 func TestKilledAtAnyStatementAndRunAgain(t *testing.T) {
-	args := append(small, write(t, fileA, fileB)...)
+	for name, flags := range map[string][]string{"by files": nil, "by INSERT": {"-inserts"}} {
+		t.Run(name, func(t *testing.T) { killedAtAny(t, append(slices.Concat(flags, small), write(t, fileA, fileB)...)) })
+	}
+}
+
+func killedAtAny(t *testing.T, args []string) {
 	calm := serve(t)
 	load(t, calm.DSN(), 0, args...)
 	var statements []string
@@ -150,6 +164,8 @@ func TestStatementOfAKilledProcessMayArriveLater(t *testing.T) {
 	for _, test := range []struct{ at, release string }{
 		{"INSERT INTO pipeline_staged", "while the next run waits to merge"},
 		{"INSERT INTO pipeline_staged", "when the next run is over"},
+		{"COPY INTO pipeline_staged", "while the next run waits to merge"},
+		{"COPY INTO pipeline_staged", "when the next run is over"},
 		{"MERGE", "while the next run waits for its turn"},
 		{"COMMIT", "while the next run waits for its turn"},
 	} {
@@ -161,7 +177,7 @@ func TestStatementOfAKilledProcessMayArriveLater(t *testing.T) {
 			late := &lateEngine{Engine: engine, at: test.at, second: func() {},
 				arrived: make(chan struct{}), release: make(chan struct{}), done: make(chan struct{})}
 			srv := serve(t, snowtest.WithEngine(late), snowtest.AllowOpenSessions())
-			args := append(small, write(t, fileA, fileB)...)
+			args := append(flagsFor(test.at), write(t, fileA, fileB)...)
 			c := start(t, srv, args...)
 			select {
 			case <-late.arrived:
@@ -202,10 +218,10 @@ func TestStatementOfAKilledProcessMayArriveLater(t *testing.T) {
 }
 
 func TestInterruptEndsCleanly(t *testing.T) {
-	for _, at := range []string{"CREATE TABLE", "INSERT INTO pipeline_staged", "MERGE", "COMMIT", "SELECT 'lines"} {
+	for _, at := range []string{"CREATE TABLE", "PUT", "COPY", "INSERT INTO pipeline_staged", "MERGE", "COMMIT", "SELECT 'lines"} {
 		t.Run(at, func(t *testing.T) {
 			srv := serve(t)
-			args := append(small, write(t, fileA, fileB)...)
+			args := append(flagsFor(at), write(t, fileA, fileB)...)
 			var victim atomic.Pointer[child]
 			started := make(chan struct{})
 			srv.FaultOnce(func(req *snowtest.Request) (snowtest.Fault, bool) {

@@ -20,7 +20,7 @@ import (
 
 // This file reads the CSV files. Each is read whole and checked before anything
 // is written: a bad line is found while nothing is half done. Files that do not
-// fit into memory are better left to PUT and COPY INTO.
+// fit into memory are better put as they are, and checked by VALIDATION_MODE.
 
 //go:embed testdata/weather.csv
 var sample []byte

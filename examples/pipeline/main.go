@@ -1,14 +1,16 @@
 // Pipeline loads CSV files of daily weather into Snowflake: it stages their
-// lines, merges them into a table, sums that up by year and checks that
-// everything is there once. It can be killed at any moment and run again.
+// lines by PUT and COPY INTO, merges them into a table, sums that up by year and
+// checks that everything is there once. It can be killed at any moment and run again.
 //
 //	go run ./examples/pipeline
 //	go run ./examples/pipeline -chaos
+//	go run ./examples/pipeline -inserts
 //	SNOWFLAKE_DSN=… go run ./examples/pipeline file.csv …
 //
 // Without SNOWFLAKE_DSN, Snowflake is played by the test server in this process,
 // and everything is gone in the end; with -chaos, that server keeps ending
-// sessions and losing replies. With SNOWFLAKE_DSN, the tables are created in that
+// sessions and losing replies. With -inserts, the lines go by INSERT with array binds
+// instead of files. With SNOWFLAKE_DSN, a stage and the tables are created in that
 // account's database and schema, and stay there. Their names begin with pipeline_.
 //
 // The exit status is 0 if the files are in the tables and all counts and sums
@@ -47,7 +49,7 @@ func main() {
 type job struct {
 	files          []file
 	batch, workers int
-	chaos          bool
+	chaos, inserts bool
 }
 
 // run is main, for the test as well. It returns the exit status.
@@ -92,9 +94,10 @@ func run(ctx context.Context, args []string, dsn string, stdout, stderr io.Write
 func parse(args []string, account bool, stderr io.Writer) (j job, err error) {
 	flags := flag.NewFlagSet("pipeline", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // a wrong flag gets one line, not the usage
-	// Few lines, so that the sample takes some INSERTs. Use thousands.
-	flags.IntVar(&j.batch, "batch", 100, "stage `n` lines with one INSERT")
-	flags.IntVar(&j.workers, "workers", 4, "stage with `n` INSERTs at the same time")
+	// Few lines, so that the sample takes some files. Use thousands.
+	flags.IntVar(&j.batch, "batch", 100, "stage `n` lines at a time, in one file or by one INSERT")
+	flags.IntVar(&j.workers, "workers", 4, "stage `n` batches at the same time")
+	flags.BoolVar(&j.inserts, "inserts", false, "stage by INSERT with array binds, not by PUT and COPY INTO")
 	flags.BoolVar(&j.chaos, "chaos", false, "end sessions and lose replies all the time, but never those of an account")
 	err = flags.Parse(args)
 	switch {
@@ -158,7 +161,7 @@ func (j job) do(ctx context.Context, dsn string, progress *progress, stdout io.W
 	defer func() { err = errors.Join(err, db.Close()) }()
 	db.SetMaxOpenConns(j.workers)
 	db.SetMaxIdleConns(j.workers) // the default of 2 would log out and in all the time
-	p := &pipeline{db: db, batch: j.batch, workers: j.workers, progress: progress}
+	p := &pipeline{db: db, batch: j.batch, workers: j.workers, inserts: j.inserts, progress: progress}
 	if err := p.prepare(ctx); err != nil {
 		return fmt.Errorf("creating the tables: %w", err)
 	}

@@ -74,7 +74,7 @@ var (
 	fileB = content(2, 30, 9, 31, 3, 32, 10, 60)
 )
 
-// small are flags with which the two files take five INSERTs, one after the other.
+// small are flags with which the two files take five batches, one after the other.
 var small = []string{"-batch", "5", "-workers", "1"}
 
 // write writes the files and returns their paths.
@@ -189,7 +189,7 @@ func TestChaosChangesNothing(t *testing.T) {
 	if before(wild, ", after ") != before(calm, ", after ") {
 		t.Errorf("with -chaos\n%s\nwithout\n%s", wild, calm)
 	}
-	for _, want := range []string{"an INSERT did not come back", "at MERGE", "at COMMIT"} {
+	for _, want := range []string{"a COPY did not come back", "at PUT", "at MERGE", "at COMMIT"} {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("%q is not in:\n%s", want, stderr)
 		}

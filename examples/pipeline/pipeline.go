@@ -6,11 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 
 	"github.com/jmoiron/sqlx"
-	"github.com/snowflakedb/gosnowflake/v2"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/snowtether/snowtether"
 )
@@ -21,7 +18,7 @@ import (
 //
 //   - A staged line is known by its load ID and its line number, and nobody reads
 //     it in another way: a line that was staged twice is one line. So a batch may
-//     be inserted again whenever nobody knows that it arrived, even while a first
+//     be loaded again whenever nobody knows that it arrived, even while a first
 //     attempt, of a process that was killed, is still under way in Snowflake.
 //   - What must not happen twice happens in one transaction with its row in the
 //     ledger, pipeline_loads. The row tells whether the COMMIT was carried out.
@@ -34,6 +31,8 @@ import (
 // The names are unqualified: each session starts in the DSN's database and
 // schema. A USE would hold for one session of the pool and end with it.
 var tables = []string{
+	// Where the files of batches wait for COPY INTO.
+	`CREATE STAGE IF NOT EXISTS pipeline_files`,
 	// A layer of raw lines. It is kept, so that the tables can be checked against it.
 	`CREATE TABLE IF NOT EXISTS pipeline_staged (load_id VARCHAR NOT NULL, line INT NOT NULL,
 		location VARCHAR NOT NULL, day DATE NOT NULL, precipitation NUMBER(8, 2) NOT NULL,
@@ -56,9 +55,6 @@ var tables = []string{
 const (
 	sums = `COALESCE(SUM(precipitation), 0) AS precipitation, COALESCE(SUM(temp_max), 0) AS temp_max,
 		COALESCE(SUM(temp_min), 0) AS temp_min, COALESCE(SUM(wind), 0) AS wind`
-
-	insertLines = `INSERT INTO pipeline_staged (load_id, line, location, day, precipitation, temp_max, temp_min, wind, weather)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 	stagedTotals = `SELECT COUNT(*) AS n, ` + sums + ` FROM (SELECT DISTINCT * FROM pipeline_staged WHERE load_id = ?) AS once`
 
@@ -95,6 +91,7 @@ const attempts = 5
 type pipeline struct {
 	db             *sqlx.DB
 	batch, workers int
+	inserts        bool // stage by INSERT, not by PUT and COPY INTO
 	progress       *progress
 }
 
@@ -134,98 +131,10 @@ func (p *pipeline) load(ctx context.Context, f file) (o outcome, err error) {
 	if o.merged, o.before, err = p.merge(ctx, f); err != nil {
 		return o, fmt.Errorf("%s: merging: %w", f.name, err)
 	}
+	if err := p.tidy(ctx, f.load); err != nil {
+		return o, fmt.Errorf("%s: removing its files: %w", f.name, err)
+	}
 	return o, nil
-}
-
-// stage inserts the lines that are not staged yet. It returns how many were.
-func (p *pipeline) stage(ctx context.Context, f file) (found int, err error) {
-	todo, err := p.missing(ctx, f.load, f.rows)
-	if err != nil {
-		return 0, err
-	}
-	found = len(f.rows) - len(todo)
-	p.progress.start(f.name, found, len(f.rows))
-	defer p.progress.stop()
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(p.workers)
-	for batch := range slices.Chunk(todo, p.batch) {
-		group.Go(func() error {
-			if err := p.insert(ctx, f.load, batch); err != nil {
-				return err
-			}
-			p.progress.add(len(batch))
-			return nil
-		})
-	}
-	return found, group.Wait()
-}
-
-// insert stages one batch with one statement: all of its lines arrive, or none.
-//
-// A session that ends is no matter here: the driver replaces it, and runs the
-// statement again if it did not run. An INSERT in doubt is one of which nobody
-// knows whether it ran: the data tells. It may still be running while we look,
-// and arrive after we inserted its lines again. There is no need to wait for
-// that, by the first of the rules above.
-func (p *pipeline) insert(ctx context.Context, load string, batch []row) error {
-	first := true
-	return settle(ctx, "an INSERT", func() (err error) {
-		if !first {
-			n := len(batch)
-			if batch, err = p.missing(ctx, load, batch); err != nil {
-				return err
-			}
-			slog.Info("pipeline: looked for the lines of the INSERT", "lines", n, "arrived", n-len(batch))
-			if len(batch) == 0 {
-				return nil
-			}
-		}
-		first = false
-		args, err := columns(load, batch)
-		if err != nil {
-			return err
-		}
-		_, err = p.db.ExecContext(ctx, insertLines, args...)
-		return err
-	})
-}
-
-// missing returns the rows that are not staged.
-func (p *pipeline) missing(ctx context.Context, load string, rows []row) ([]row, error) {
-	if len(rows) == 0 {
-		return nil, nil
-	}
-	var lines []int
-	err := p.db.SelectContext(ctx, &lines, "SELECT DISTINCT line FROM pipeline_staged WHERE load_id = ? AND line BETWEEN ? AND ?",
-		load, rows[0].line, rows[len(rows)-1].line)
-	staged := make(map[int]bool, len(lines))
-	for _, line := range lines {
-		staged[line] = true
-	}
-	return slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return staged[r.line] }), err
-}
-
-// columns are the rows as array binds: one array for each placeholder. Numbers
-// and days go as text, which Snowflake converts without rounding.
-func columns(load string, rows []row) ([]any, error) {
-	lines, texts := make([]int, len(rows)), make([][]string, 7)
-	for i, r := range rows {
-		lines[i] = r.line
-		for c, value := range []string{r.location, r.day, r.precipitation.String(), r.tempMax.String(), r.tempMin.String(), r.wind.String(), r.weather} {
-			texts[c] = append(texts[c], value)
-		}
-	}
-	columns := []any{slices.Repeat([]string{load}, len(rows)), lines}
-	for _, column := range texts {
-		columns = append(columns, column)
-	}
-	for i, column := range columns {
-		var err error
-		if columns[i], err = gosnowflake.Array(column); err != nil {
-			return nil, err
-		}
-	}
-	return columns, nil
 }
 
 // merge merges a staged load into the target, brings the sums up to date and

@@ -97,7 +97,7 @@ func TestStagedLinesThatVanishedAreStagedAgain(t *testing.T) {
 // The reply to a statement is lost, and the session is gone when gosnowflake asks
 // again: nobody can tell whether it ran, except by looking. Time is virtual.
 func TestStatementInDoubtIsLookedUp(t *testing.T) {
-	for _, at := range []string{"INSERT INTO pipeline_staged", "COMMIT"} {
+	for _, at := range []string{"PUT", "COPY", "INSERT INTO pipeline_staged", "COMMIT"} {
 		for name, ran := range map[string]bool{"it ran": true, "it did not run": false} {
 			t.Run(at+"/"+name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -113,7 +113,7 @@ func TestStatementInDoubtIsLookedUp(t *testing.T) {
 					db := sqlx.NewDb(sql.OpenDB(connector), snowtether.DriverName)
 					defer db.Close()
 					db.SetMaxOpenConns(1)
-					p := &pipeline{db: db, batch: 5, workers: 1, progress: newProgress(srv.Log())}
+					p := &pipeline{db: db, batch: 5, workers: 1, inserts: strings.HasPrefix(at, "INSERT"), progress: newProgress(srv.Log())}
 					f, err := parseFile("a.csv", []byte(fileA))
 					if err != nil {
 						t.Fatal(err)

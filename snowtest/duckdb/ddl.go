@@ -150,6 +150,7 @@ func (w *work) create(r *rewriter) *definition {
 		err := run(ctx)
 		if err == nil {
 			w.e.noteCreated(what.text, name, w.now)
+			w.forgetFiles(what.text, name)
 		}
 		return err
 	}

@@ -228,6 +228,9 @@ func (w *work) truncate(ctx context.Context) (*snowtest.Result, error) {
 		if err := w.commit(ctx); err != nil {
 			return err
 		}
+		if key, err := w.tableStage(name); err == nil {
+			w.e.files.Unload(key)
+		}
 		err := w.locked(ctx, func() error {
 			_, err := exec(ctx, w.conn, "TRUNCATE "+name.sql())
 			return err

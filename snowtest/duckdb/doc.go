@@ -10,7 +10,8 @@
 // The sessions of one engine share its databases. Each has a DuckDB connection
 // of its own, and so its own transactions, temporary tables, variables and
 // parameters. The engine needs cgo and nothing at run time: no extension is
-// loaded, and no statement can reach the file system.
+// loaded, and no statement can reach the file system. Stages are in memory; Parquet files
+// pass through a temporary folder, which goes with the engine.
 //
 // # For programs that are not Go tests
 //
@@ -35,7 +36,8 @@
 // what DuckDB's times lack; changes.go reads INSERT, UPDATE, DELETE and MERGE, and dml.go
 // carries them out; ddl.go, tables.go and alter.go make and change objects; show.go, use.go,
 // parameters.go, variables.go and transactions.go do what their names say. rows.go and
-// values.go read DuckDB's results.
+// values.go read DuckDB's results. stages.go has the stages, staged.go makes tables of their files,
+// copyinto.go and unload.go carry out COPY INTO.
 //
 // # What differs from Snowflake
 //
@@ -85,6 +87,13 @@
 //   - The databases and schemas of logins are created on the way, and a session
 //     without any uses SNOWTEST.PUBLIC. TIMEZONE is UTC by default, as the
 //     server reports it.
+//   - Stages are internal; all are as if ENCRYPTION were SNOWFLAKE_SSE, so that gosnowflake
+//     sends files as they are, but LIST shows another sum after each upload, as of an
+//     encrypted file. Files are compressed with gzip or not at all. Dates and times in files
+//     have formats that AUTO knows. A COPY of a SELECT has no ON_ERROR and no VALIDATION_MODE,
+//     and documents are loaded into one column, by the names of columns, or by a SELECT.
+//     Two COPYs of one file at the same time may both load it. Parquet files are made
+//     of whole results: MAX_FILE_SIZE halves them until they fit. A variant in them is text.
 //   - Refused for good, with code 000002: structured types and MAP, DECFLOAT, VECTOR, GEOGRAPHY and
 //     GEOMETRY, procedures and scripting, functions in other languages than SQL, hybrid tables,
 //     streams, tasks, AT and BEFORE, MATCH_RECOGNIZE, PIVOT, SAMPLE, CONNECT BY, TOP, FILTER, INSERT

@@ -2,10 +2,12 @@ package duckdb
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	_ "embed"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/snowtest"
+	"github.com/snowtether/snowtether/snowtest/internal/stagefiles"
 )
 
 // macros holds the functions of Snowflake's dialect, as SQL.
@@ -40,6 +43,9 @@ type Engine struct {
 	fileDB    string // the database that lives in the file; empty without a file
 	started   time.Time
 	lockWait  time.Duration
+
+	files  *stagefiles.Store
+	folder string // for Parquet files while they are read and written
 
 	mu         sync.Mutex // guards admin and what follows up to names
 	admin      *sql.Conn
@@ -77,6 +83,7 @@ func WithLockWait(d time.Duration) Option { return func(e *Engine) { e.lockWait 
 // New starts an engine. It needs no network and, without [WithPath], no files.
 func New(opts ...Option) (*Engine, error) {
 	e := &Engine{started: time.Now(), lockWait: 20 * time.Second, routines: map[string]*routine{}, created: map[string]time.Time{}}
+	e.files, e.folder = stagefiles.NewStore(), filepath.Join(os.TempDir(), "snowtest-"+rand.Text())
 	for _, o := range opts {
 		o(e)
 	}
@@ -114,7 +121,7 @@ func (e *Engine) setUp() error {
 		e.fileDB = strings.ToUpper(strings.TrimSuffix(base, filepath.Ext(base)))
 		statements = append(statements, "ATTACH "+quoteString(e.path)+" AS "+quoteIdent(e.fileDB))
 	}
-	statements = append(statements, "SET GLOBAL enable_external_access = false")
+	statements = append(statements, "SET GLOBAL allowed_directories = ["+quoteString(e.folder+"/")+"]", "SET GLOBAL enable_external_access = false")
 	for _, q := range statements {
 		if _, err := e.admin.ExecContext(ctx, q); err != nil {
 			return err
@@ -132,7 +139,7 @@ func (e *Engine) Close() error {
 		err = e.admin.Close()
 		e.admin = nil
 	}
-	return errors.Join(err, e.db.Close()) // which closes the connector too
+	return errors.Join(err, e.db.Close(), os.RemoveAll(e.folder)) // the database closes the connector too
 }
 
 // OpenSession opens a DuckDB connection. The database and the schema of the

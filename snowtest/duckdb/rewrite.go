@@ -34,6 +34,7 @@ type rewriter struct {
 	wait       time.Duration // what SYSTEM$WAIT asks for
 	deferred   bool          // the text is kept: a view, or a column's default
 
+	staged *stagedTable      // what a stage in FROM stands for, in COPY INTO
 	params map[string]string // of the function whose body this is
 	calls  int               // how many functions this one is called by
 
@@ -510,6 +511,9 @@ func (r *rewriter) bind(t token) (string, *static) {
 func (r *rewriter) variable(t token) string {
 	if v, ok := r.s.vars[t.text]; ok {
 		return parenthesized(v)
+	}
+	if at, _ := r.stage(); isDigit(t.text[0]) && at > 0 {
+		return `"$` + t.text + `"`
 	}
 	if isDigit(t.text[0]) {
 		return r.positional(t)

@@ -10,6 +10,7 @@ import (
 	duck "github.com/duckdb/duckdb-go/v2"
 
 	"github.com/snowtether/snowtether/snowtest"
+	"github.com/snowtether/snowtether/snowtest/internal/stagefiles"
 )
 
 // A session is one DuckDB connection with what Snowflake keeps for a session.
@@ -33,6 +34,7 @@ type session struct {
 	lastQueryID string
 	unread      *resultRows // of the last query, until somebody has read them all
 	history     []*historyEntry
+	loads       []stagefiles.Load   // by the open transaction
 	known       map[object][]column // columns of tables, as of the DDL counted by knownAt
 	knownAt     int64
 }
@@ -108,6 +110,9 @@ func (w *work) dispatch(ctx context.Context) (*snowtest.Result, error) {
 	if len(w.toks) > 1 {
 		second = w.toks[1]
 	}
+	if run := w.stageStatement(); run != nil {
+		return run(ctx)
+	}
 	switch {
 	case t.word("SELECT", "WITH") || t.is("("):
 		return w.query(ctx)
@@ -164,8 +169,7 @@ func (w *work) immediate(ctx context.Context, text string) (*snowtest.Result, er
 }
 
 // otherStatements are Snowflake's own that this engine does not carry out.
-var otherStatements = wordSet(`ABORT ANALYZE BEGIN CALL COPY DECLARE EXECUTE EXPLAIN FOR GET GRANT LIST LS PUT REMOVE REVOKE
-	RM TRUNCATE UNDROP`)
+var otherStatements = wordSet(`ABORT ANALYZE BEGIN CALL DECLARE EXECUTE EXPLAIN FOR GRANT REVOKE TRUNCATE UNDROP`)
 
 // rewriter makes a rewriter for the whole statement.
 func (w *work) rewriter() *rewriter { return w.session.rewriter(w.st.SQL, w.toks, w.st, w.now) }

@@ -37,10 +37,11 @@ func (g *region) tableSource() {
 		r.rests = r.rests || hasRests(from.columns)
 	}
 	switch t := r.peek(); {
+	case t.isStage():
+		g.push(r.stagedSource())
+		g.operand = true
 	case t.kind == tString:
 		r.fail(r.unexpected(t))
-	case t.is("@"):
-		r.fail(unsupported("stage in a query"))
 	case t.word("VALUES"):
 		g.values(false)
 	case t.word("DUAL") && !r.at(1).is(".") && !r.at(1).is("("):

@@ -43,7 +43,7 @@ func (s *session) begin(ctx context.Context) error {
 		return err
 	}
 	s.inTx, s.used, s.broken, s.txID = true, false, false, s.e.txs.Add(1)
-	s.changes, s.fleeting, s.changesAt = nil, false, s.e.changes.Load()
+	s.changes, s.fleeting, s.changesAt, s.loads = nil, false, s.e.changes.Load(), nil
 	return nil
 }
 
@@ -66,6 +66,8 @@ func (s *session) commit(ctx context.Context) error {
 		// DuckDB has rolled back already, or does so now; which of them does not
 		// matter, so neither does this error.
 		_, _ = exec(context.Background(), s.conn, "ROLLBACK")
+	} else {
+		s.e.files.Record(s.loads)
 	}
 	return translate(ctx, "COMMIT", err)
 }

@@ -186,6 +186,9 @@ func (g *region) name() {
 		case t.ident():
 			parts = append(parts, t)
 			r.i += 2
+		case t.kind == tVar && isDigit(t.text[0]):
+			parts = append(parts, token{kind: tQuoted, text: "$" + t.text})
+			r.i += 2
 		case t.is("*"):
 			star = true
 			r.i += 2
