@@ -136,6 +136,13 @@ func (c column) comment() string {
 	return ""
 }
 
+// length gives the declared length of a text.
+func (c column) length() (int, bool) {
+	text, ok := strings.CutPrefix(c.declared(), "VARCHAR(")
+	n, err := strconv.Atoi(strings.TrimSuffix(text, ")"))
+	return n, ok && err == nil
+}
+
 // castDefault is what a default that is a cast has become.
 var castDefault = regexp.MustCompile(`^sf_(?:date|time|timestamp|timestamptz|whole)\((.*)\)$`)
 
