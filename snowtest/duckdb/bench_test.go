@@ -6,7 +6,21 @@ import (
 	"testing"
 
 	"github.com/snowtether/snowtether/snowtest"
+	"github.com/snowtether/snowtether/snowtest/duckdb"
 )
+
+// BenchmarkStart is what each test pays that has an engine of its own.
+func BenchmarkStart(b *testing.B) {
+	for b.Loop() {
+		engine, err := duckdb.New()
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := engine.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
 
 func BenchmarkStatements(b *testing.B) {
 	for _, query := range []string{
