@@ -45,6 +45,7 @@ type Connector struct {
 	orphans    orphans
 	counters   counters
 	recent     recent
+	waits      waits
 	metrics    *metrics
 
 	programs    program.Functions

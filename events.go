@@ -45,7 +45,7 @@ const (
 	EventSetUpFailed      EventKind = "set_up_failed"     // a new session was closed because WithSessionInit or WithAfterConnect failed
 	EventTransactionEnded EventKind = "transaction_ended" // a transaction that OldSessionID had left open when it was given up was ended, by SessionID
 	EventOutageBegan      EventKind = "outage_began"      // Snowflake cannot be reached; callers without a deadline wait for Duration
-	EventOutageEnded      EventKind = "outage_ended"      // it can be reached again, Duration after the first of Count attempts that failed
+	EventOutageEnded      EventKind = "outage_ended"      // it can be reached again, Duration after the first request that had no answer; Count attempts failed
 	EventPacingBegan      EventKind = "pacing_began"      // sessions end before they can be used, the last one at Age: logins are spaced out
 	EventPacingEnded      EventKind = "pacing_ended"      // sessions can be used again, after Duration
 	EventClosed           EventKind = "closed"            // a session of Age is closed; its log-out took Duration

@@ -198,7 +198,9 @@ func (l *lane) look(c *Connector, s *session) (answered bool, left *program.Left
 	switch {
 	case !lost(err):
 		s.heard(now)
-		c.served(c.stopped)
+		if err == nil || outcomeOf(err).Answer { // else it is the client's own, and says nothing of Snowflake
+			c.served(c.stopped)
+		}
 	case !s.leaving.Load(): // else it ended by its log-out, and that is no news of others
 		c.lost(c.stopped, s, err)
 	}

@@ -307,11 +307,15 @@ func (c *Connector) knock(ctx context.Context, n gate.Knock, cfg *gosnowflake.Co
 	}
 	begun := time.Now()
 	var took time.Duration
+	answered := c.waits.login(begun, cfg != nil && hasPerson(cfg))
 	s, err := c.open(ctx, cfg, func() { // it is in, and its set-up holds up no other
 		took = time.Since(begun)
+		c.waits.answered()
+		answered()
 		c.lockout.Accepted(n)
 		leave()
 	})
+	answered()
 	if took == 0 {
 		took = time.Since(begun)
 	}

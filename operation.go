@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/sqltext"
@@ -107,6 +108,7 @@ type try struct {
 	left    bool         // its caller left it behind
 	visible bool         // what gosnowflake did could be seen
 	request fmt.Stringer // the ID of its request, or nil
+	since   time.Time    // when the request began that had no answer, or zero
 }
 
 // do carries an operation out, as often as it takes.
@@ -188,7 +190,7 @@ func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operatio
 		op.runs() // what the caller put into the context did not reach gosnowflake
 	}
 	// What wraps gosnowflake may show one statement and hide another.
-	t = &try{out: out, err: err, left: left, visible: s.visible.Load() && (native || !saw.Silent()), request: saw.Request()}
+	t = &try{out: out, err: err, left: left, visible: s.visible.Load() && (native || !saw.Silent()), request: saw.Request(), since: saw.Unanswered()}
 	if err == nil {
 		if saw.Sent() || !native { // a prepare sends nothing and proves nothing
 			s.heard(now)
@@ -370,7 +372,7 @@ func (c *conn) again(ctx context.Context, op *operation, t *try, fail *SessionEr
 			return false, nil, t.err
 		}
 		if t.err != errShortUpload { // identity is meant; it is the object store that cannot be reached
-			c.connector.unreachable(ctx, t.err)
+			c.connector.unreachable(ctx, t.since, t.err)
 		}
 		if !op.patience.wait(ctx, c.connector) {
 			return false, nil, c.impatient(ctx, fail)

@@ -381,6 +381,7 @@ func (c *Connector) pace() {
 // served notes that a statement was carried out, or that a session answered a ping:
 // sessions last.
 func (c *Connector) served(ctx context.Context) {
+	c.waits.answered()
 	if c.fruitless.Load() != 0 {
 		c.fruitless.Store(0)
 		c.gate.Unpace(ctx)
@@ -390,10 +391,14 @@ func (c *Connector) served(ctx context.Context) {
 	}
 }
 
-// unreachable notes that a statement could not be sent.
-func (c *Connector) unreachable(ctx context.Context, err error) {
+// unreachable notes that a statement could not be sent. Its request, which began at the
+// given time or now, has had no answer.
+func (c *Connector) unreachable(ctx context.Context, since time.Time, err error) {
 	c.cut.Store(true)
-	c.gate.Unreachable(ctx, err)
+	if since.IsZero() {
+		since = time.Now()
+	}
+	c.gate.Unreachable(ctx, c.waits.notBeforeAnswer(since), err)
 }
 
 // lost notes that a session turned out dead, and makes all suspect that were not

@@ -190,6 +190,7 @@ type Snapshot struct {
 	Events []Event
 
 	InDoubt InDoubtInfo
+	Waiting WaitingInfo
 }
 
 // A SessionState says how a session is.
@@ -247,6 +248,7 @@ func (c *Connector) Snapshot() Snapshot {
 	now := c.settings.now()
 	s := Snapshot{Time: now, Pool: c.settings.poolName, Closed: c.stopped.Err() != nil, Sessions: c.survey(now), Gate: gateInfo(c.gate.Info(now))}
 	s.Events, s.InDoubt = c.recent.list(now)
+	s.Waiting = c.waiting()
 	s.Stats = c.stats(s.Sessions)
 	return s
 }

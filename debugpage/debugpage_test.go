@@ -91,6 +91,8 @@ func troubled() snowtether.Snapshot {
 			},
 			{Kind: snowtether.EventClosed, Time: now},
 		},
+		InDoubt: snowtether.InDoubtInfo{Count: 1, Since: now.Add(-time.Hour)},
+		Waiting: snowtether.WaitingInfo{Statements: 3, Unanswered: 2, Logins: 1, Oldest: 17 * time.Second, Silence: 18 * time.Second},
 	}
 }
 
@@ -127,7 +129,9 @@ func TestJSONHasTheDocumentedFields(t *testing.T) {
 				"request_id": "8f-r", "operation": "exec", "remedy": "look up query 01b2-q in QUERY_HISTORY: run the statement again only if it failed there"
 			},
 			{"kind": "closed", "time": "2026-03-04T02:02:01.5Z"}
-		]
+		],
+		"in_doubt": {"count": 1, "since": "2026-03-04T01:02:01.5Z"},
+		"waiting": {"statements": 3, "unanswered": 2, "logins": 1, "oldest_seconds": 17, "silence_seconds": 18}
 	}]`
 	if got, want := compact(t, pools), compact(t, want); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)

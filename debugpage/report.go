@@ -31,6 +31,7 @@ type pool struct {
 	Counts   counts    `json:"counts"`
 	Events   []event   `json:"events"`
 	InDoubt  doubts    `json:"in_doubt,omitzero"`
+	Waiting  underway  `json:"waiting"`
 
 	now time.Time
 }
@@ -50,6 +51,14 @@ type gate struct {
 	Failures int                  `json:"failures"`
 	Code     int                  `json:"code,omitzero"`
 	Class    snowtether.Class     `json:"class,omitzero"`
+}
+
+type underway struct {
+	Statements int     `json:"statements"`
+	Unanswered int     `json:"unanswered"`
+	Logins     int     `json:"logins"`
+	Oldest     seconds `json:"oldest_seconds,omitzero"`
+	Silence    seconds `json:"silence_seconds,omitzero"`
 }
 
 type doubts struct {
@@ -109,6 +118,7 @@ func newPool(s snowtether.Snapshot) pool {
 		Gate:     gate{s.Gate.State, utc(s.Gate.Since), utc(s.Gate.Until), s.Gate.Failures, s.Gate.Code, s.Gate.Class},
 		Events:   make([]event, len(s.Events)),
 		InDoubt:  doubts{s.InDoubt.Count, utc(s.InDoubt.Since)},
+		Waiting:  underway{s.Waiting.Statements, s.Waiting.Unanswered, s.Waiting.Logins, seconds(s.Waiting.Oldest), seconds(s.Waiting.Silence)},
 		Counts: counts{
 			Open: n.Open, Idle: n.Idle, Suspect: n.Suspect,
 			Logins: n.Logins, LoginFailures: n.LoginFailures, LoginFailuresByClass: n.LoginFailuresByClass, Suspensions: n.Suspensions,

@@ -10,7 +10,8 @@ import (
 )
 
 // This file makes the sentence on top of a pool: how things are and what, if
-// anything, needs doing. Between two events it says the same, so that whoever has
+// anything, needs doing. Between two events it says the same, but for how long something
+// has waited, so that whoever has
 // it read out hears it once.
 
 // A level says whether somebody has to act.
@@ -69,7 +70,7 @@ func state(s snowtether.Snapshot) (level, string) {
 		return levelAct, fmt.Sprintf("Snowflake cannot be reached since %s, and no login has succeeded yet; logins are tried again. Look at the names of the account and the host, the network, the proxy and status.snowflake.com",
 			at(s, gate.Since, "15:04"))
 	case gate.State == snowtether.GateProbing:
-		return levelWait, fmt.Sprintf("Snowflake cannot be reached since %s; logins, and statements that were not sent, are tried again, and this program needs nothing. Look at the network, the proxy and status.snowflake.com",
+		return levelWait, fmt.Sprintf("Snowflake cannot be reached since %s; logins, and statements that were not sent, are tried again, and this program needs nothing. The cause is in the network, the proxy or at Snowflake (status.snowflake.com)",
 			at(s, gate.Since, "15:04"))
 	case gate.State == snowtether.GatePaced:
 		why := ""
@@ -92,7 +93,41 @@ func state(s snowtether.Snapshot) (level, string) {
 		return levelAct, fmt.Sprintf("Since %s idle sessions are asked too late whether they are alive, and may end: make the interval of WithIdlePing longer if the session policy allows it, or keep fewer connections idle",
 			at(s, e.Time, "15:04"))
 	}
+	if w := s.Waiting; w.Unanswered+w.Logins > 0 {
+		return waiting(s)
+	}
 	return levelOK, sessions(s)
+}
+
+// answersWithin is how long Snowflake takes at the most to answer a request of a statement
+// that runs (45 s), and something for the network.
+const answersWithin = time.Minute
+
+// waiting says what is under way and has had no answer.
+func waiting(s snowtether.Snapshot) (level, string) {
+	w := s.Waiting
+	var who []string
+	if w.Unanswered > 0 {
+		who = append(who, plural(w.Unanswered, "statement", "statements"))
+	}
+	if w.Logins > 0 {
+		who = append(who, plural(w.Logins, "login", "logins"))
+	}
+	have, up := "have", "up to "
+	if w.Unanswered+w.Logins == 1 {
+		have, up = "has", ""
+	}
+	text := fmt.Sprintf("%s %s waited %s%s for an answer", strings.Join(who, " and "), have, up, seconds(w.Oldest))
+	switch silent := w.Silence == 0 || w.Silence >= w.Oldest; {
+	case silent && w.Oldest >= answersWithin:
+		return levelWait, fmt.Sprintf("Snowflake cannot be reached since %s: %s, and nothing else was answered meanwhile. The requests are repeated, and this program needs nothing; the cause is in the network, the proxy or at Snowflake (status.snowflake.com)",
+			at(s, s.Time.Add(-w.Oldest), "15:04"), text)
+	case silent:
+		return levelWait, text + ", and nothing else was answered meanwhile. That is usual while statements run for long: Snowflake then answers every 45 s"
+	case w.Oldest >= answersWithin:
+		return levelWait, text + ", while others are answered. Snowflake answers within 45 s even if a statement runs for long: the connection may be broken, and the request will be repeated"
+	}
+	return levelOK, sessions(s) + "; " + text + ", while others are answered"
 }
 
 func closed(s snowtether.Snapshot) string {

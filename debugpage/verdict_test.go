@@ -91,7 +91,7 @@ func TestSentenceSaysHowThePoolIs(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 			defer cancel()
 			_ = db.PingContext(ctx)
-			says(c, `^wait: Snowflake cannot be reached since 00:41 UTC; logins, and statements that were not sent, are tried again, and this program needs nothing\. Look at the network`)
+			says(c, `^wait: Snowflake cannot be reached since 00:41 UTC; logins, and statements that were not sent, are tried again, and this program needs nothing\. The cause is in the network`)
 			time.Sleep(time.Minute)
 			if err := db.PingContext(t.Context()); err != nil {
 				t.Error(err)
@@ -236,6 +236,12 @@ func TestSentenceOfASnapshot(t *testing.T) {
 		{"in doubt in an outage", snowtether.Snapshot{Sessions: idle, Gate: snowtether.GateInfo{State: snowtether.GateProbing, Since: now}, Events: []snowtether.Event{ago(0, doubt)}}, "act: One statement failed at 00:30 UTC and may have run: look up query 01-a in QUERY_HISTORY: run the statement again only if it failed there. Snowflake cannot be reached since 00:30 UTC"},
 		{"in doubt the day before yesterday", snowtether.Snapshot{Sessions: idle, Events: []snowtether.Event{ago(25*time.Hour, doubt)}}, "ok: The one session is in order; nothing needs doing."},
 		{"pacing that is over", snowtether.Snapshot{Sessions: idle, Events: []snowtether.Event{ago(time.Minute, snowtether.Event{Kind: snowtether.EventPacingEnded, Duration: time.Hour})}}, "nothing needs doing. From 3 Mar 23:29 to 00:29 UTC sessions ended before they could be used."},
+		{"statements that wait", snowtether.Snapshot{Sessions: idle, Waiting: snowtether.WaitingInfo{Statements: 5, Unanswered: 4, Oldest: 17 * time.Second, Silence: 18 * time.Second}}, "wait: 4 statements have waited up to 17s for an answer, and nothing else was answered meanwhile. That is usual while statements run for long"},
+		{"a login that waits", snowtether.Snapshot{Waiting: snowtether.WaitingInfo{Logins: 1, Oldest: 17 * time.Second}}, "wait: 1 login has waited 17s for an answer, and nothing"},
+		{"statements that wait while others do not", snowtether.Snapshot{Sessions: idle, Waiting: snowtether.WaitingInfo{Unanswered: 2, Logins: 1, Oldest: 17 * time.Second, Silence: time.Second}}, "ok: The one session is in order; 2 statements and 1 login have waited up to 17s for an answer, while others are answered; nothing needs doing."},
+		{"statements that nobody will answer", snowtether.Snapshot{Sessions: idle, Waiting: snowtether.WaitingInfo{Unanswered: 4, Oldest: 75 * time.Second, Silence: 80 * time.Second}}, "wait: Snowflake cannot be reached since 00:28 UTC: 4 statements have waited up to 1m 15s for an answer, and nothing else was answered meanwhile."},
+		{"a statement that got lost", snowtether.Snapshot{Sessions: idle, Waiting: snowtether.WaitingInfo{Unanswered: 1, Oldest: 75 * time.Second, Silence: time.Second}}, "wait: 1 statement has waited 1m 15s for an answer, while others are answered. Snowflake answers within 45 s"},
+		{"a doubt, and statements that wait", snowtether.Snapshot{Sessions: idle, Events: []snowtether.Event{ago(time.Minute, doubt)}, Waiting: snowtether.WaitingInfo{Unanswered: 1, Oldest: 7 * time.Second}}, "act: One statement failed at 00:29 UTC"},
 		{"pings that are late", snowtether.Snapshot{Sessions: idle, Events: []snowtether.Event{ago(time.Minute, snowtether.Event{Kind: snowtether.EventPingsLate, Count: 9000})}}, "act: Since 00:29 UTC idle sessions are asked too late whether they are alive, and may end: make"},
 		{"pings that were late", snowtether.Snapshot{Sessions: idle, Events: []snowtether.Event{
 			ago(time.Hour, snowtether.Event{Kind: snowtether.EventPingsLate}), ago(time.Minute, snowtether.Event{Kind: snowtether.EventPingsInTime, Duration: 59 * time.Minute}),

@@ -146,10 +146,10 @@ type spell struct {
 
 func (s *spell) on() bool { return !s.since.IsZero() }
 
-// add counts a failure. It reports whether the spell begins with it.
-func (s *spell) add(err error) (begins bool) {
-	if begins = !s.on(); begins {
-		s.since = time.Now()
+// add counts a failure of what was begun at the given time. It reports whether the spell begins with it.
+func (s *spell) add(since time.Time, err error) (begins bool) {
+	if begins = !s.on(); begins || since.Before(s.since) {
+		s.since = since
 	}
 	s.count++
 	s.last = err
@@ -318,7 +318,7 @@ func (p *Pass) Leave(o Outcome, err error, after time.Duration) (again bool) {
 		g.backOff, g.next, g.failure = nil, time.Time{}, nil
 	case Unsent:
 	case Transient:
-		g.out(err)
+		g.out(p.entered, err)
 		again = g.failed(p.entered, err, after)
 	default:
 		g.backOff, g.next, g.failure = nil, time.Time{}, nil // it answers
@@ -385,22 +385,22 @@ func (g *Gate) Weigh(took time.Duration, throttled, failed bool) {
 func (g *Gate) Pace(lived time.Duration) {
 	g.mu.Lock()
 	defer g.unlock(context.Background())
-	if g.pacing.add(nil) {
+	if g.pacing.add(time.Now(), nil) {
 		g.events = append(g.events, Event{Kind: PacingBegan, Age: lived})
 	}
 	g.failed(time.Now(), errFruitless, 0)
 }
 
-// Unreachable notes that a statement could not be sent.
-func (g *Gate) Unreachable(ctx context.Context, err error) {
+// Unreachable notes that a statement could not be sent; its request has had no answer since.
+func (g *Gate) Unreachable(ctx context.Context, since time.Time, err error) {
 	g.mu.Lock()
 	defer g.unlock(ctx)
-	g.out(err)
+	g.out(since, err)
 }
 
 // out counts a failure to reach Snowflake.
-func (g *Gate) out(err error) {
-	if g.outage.add(err) {
+func (g *Gate) out(since time.Time, err error) {
+	if g.outage.add(since, err) {
 		g.events = append(g.events, Event{Kind: OutageBegan, Duration: g.Budget(err), Err: err})
 	}
 }
@@ -472,7 +472,7 @@ func (g *Gate) Suspend(key Fingerprint, err error, until time.Time) {
 	}
 	r.times = min(r.times+1, 8)
 	r.err = err
-	begins := g.refused.add(err)
+	begins := g.refused.add(time.Now(), err)
 	g.refused.until = r.until
 	g.events = append(g.events, Event{Kind: Suspended, Count: g.refused.count, Duration: r.until.Sub(now), Err: err, Again: !begins})
 }

@@ -36,6 +36,8 @@ type Recorder struct {
 	one      [1]pendingID // for pending
 	caller   caller
 	renewals turns
+	asked    time.Time // when the request began that has no answer yet; zero: there is none
+	last     byte      // what request was the last
 }
 
 // A pendingID is a channel that gosnowflake was handed, and the mark that depends on
@@ -156,13 +158,20 @@ func (r *Recorder) add(m mark) (first bool) {
 	if r.over {
 		return false
 	}
+	m.at = time.Since(r.begun)
 	switch m.kind {
 	case reply:
 		r.renewals.replies++
+		if r.last == get { // the reply to a statement is known by what follows it
+			r.asked = time.Time{}
+		}
 	case lookup:
-		r.file = 0
+		r.file, r.asked = 0, time.Time{}
+	case accepted, answered:
+		r.asked = time.Time{}
+	case post, get:
+		r.last = m.kind
 	}
-	m.at = time.Since(r.begun)
 	r.t.marks = append(r.t.marks, m)
 	return len(r.t.marks) == 1
 }
@@ -170,9 +179,23 @@ func (r *Recorder) add(m mark) (first bool) {
 func (r *Recorder) getConn(string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.over {
-		r.t.dials++
+	if r.over {
+		return
 	}
+	if r.t.dials++; r.asked.IsZero() {
+		r.asked = time.Now()
+	}
+}
+
+// Unanswered is when the request began that has had no answer yet, repetitions of it
+// included, or zero.
+func (r *Recorder) Unanswered() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over {
+		return time.Time{}
+	}
+	return r.asked
 }
 
 // digestHeader is what gosnowflake sends with a file to Google's store: the file's hash.
@@ -300,6 +323,7 @@ func (r *Recorder) End(abandoned bool) Transcript {
 		}
 	}
 	r.pending, r.over = nil, true
+	r.t.unanswered = r.asked
 	r.t.end, r.t.abandoned = time.Since(r.begun), abandoned
 	return r.t
 }

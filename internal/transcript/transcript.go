@@ -55,14 +55,15 @@ type mark struct {
 
 // A Transcript is all that was seen of one statement.
 type Transcript struct {
-	marks     []mark
-	dials     int           // times that a network connection was looked for
-	end       time.Duration // when gosnowflake returned, or its caller left
-	abandoned bool          // the caller left, and gosnowflake goes on
-	short     bool          // an upload was about to be repeated with fewer bytes, and stopped
-	dialect   *Dialect      // of the gosnowflake that looked the request ID up; nil: none did
-	request   fmt.Stringer  // the request ID that it was sent with; nil: it is not known
-	idle      bool          // it was told to run nothing: to describe, or to fetch by an ID
+	marks      []mark
+	dials      int           // times that a network connection was looked for
+	end        time.Duration // when gosnowflake returned, or its caller left
+	abandoned  bool          // the caller left, and gosnowflake goes on
+	short      bool          // an upload was about to be repeated with fewer bytes, and stopped
+	dialect    *Dialect      // of the gosnowflake that looked the request ID up; nil: none did
+	request    fmt.Stringer  // the request ID that it was sent with; nil: it is not known
+	unanswered time.Time     // see Unanswered
+	idle       bool          // it was told to run nothing: to describe, or to fetch by an ID
 }
 
 // String is the transcript's marks. It holds neither IDs nor tokens.
@@ -96,6 +97,10 @@ func (t Transcript) Dialect() *Dialect { return t.dialect }
 // Request is the ID of the statement's own request, or nil if that is not known: with
 // gosnowflake v1 it is the caller's or nil.
 func (t Transcript) Request() fmt.Stringer { return t.request }
+
+// Unanswered is when the request began that had no answer at the end, repetitions of it
+// included, or zero.
+func (t Transcript) Unanswered() time.Time { return t.unanswered }
 
 // Idle reports whether gosnowflake was told to run nothing.
 func (t Transcript) Idle() bool { return t.idle }
