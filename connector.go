@@ -46,6 +46,7 @@ type Connector struct {
 	counters   counters
 	recent     recent
 	waits      waits
+	burst      burst
 	metrics    *metrics
 
 	programs    program.Functions
@@ -223,6 +224,7 @@ func (c *Connector) Close() error {
 				c.emit(context.Background(), Event{Kind: EventCloseTimedOut, Count: left, Duration: closeTimeout})
 			}
 		}
+		c.burst.end(c.manyReplaced, true)
 		c.metrics.stop()
 	}
 	if err := c.closeErr.Load(); err != nil {

@@ -30,6 +30,7 @@ const (
 	EventRenewed          EventKind = "renewed"           // a session token was renewed; the old one had lived for Duration
 	EventLost             EventKind = "lost"              // a session was found dead, at Age
 	EventReconnected      EventKind = "reconnected"       // OldSessionID, lost at Age, was replaced on its connection, in Duration
+	EventManyReconnected  EventKind = "many_reconnected"  // Count sessions that were lost together, also those with an event of their own, were replaced in Duration
 	EventRetired          EventKind = "retired"           // OldSessionID, of Age, was replaced before a statement could meet its end, in Duration
 	EventResumed          EventKind = "resumed"           // the statement QueryID was carried over from OldSessionID, in Duration
 	EventStateLost        EventKind = "state_lost"        // a session was lost with State that had been set in it
@@ -78,7 +79,7 @@ type Event struct {
 	Error string
 
 	became principal // whom the new session acts as, if a hook changed that
-	again  bool      // of a state that has been logged
+	again  bool      // what it speaks of has been logged, or will be
 }
 
 // Remedy says in one line what somebody has to do about the event, or is empty. The log
@@ -150,6 +151,7 @@ var lines = map[EventKind]line{
 	EventRenewed:          {slog.LevelDebug, "snowtether: a session token was renewed", keyTokenAge, ""},
 	EventLost:             {slog.LevelDebug, "snowtether: a session was found dead", "", ""},
 	EventReconnected:      {slog.LevelInfo, "snowtether: session was lost and has been replaced; nothing needs doing", keyLogin, ""},
+	EventManyReconnected:  {slog.LevelInfo, "snowtether: sessions were lost together and have been replaced; nothing needs doing", keyTook, keySessions},
 	EventRetired:          {slog.LevelInfo, "snowtether: session was replaced before a statement could meet its end; nothing needs doing", keyLogin, ""},
 	EventResumed:          {slog.LevelInfo, "snowtether: a running statement was carried over to a new session; nothing needs doing", keyTook, ""},
 	EventStateLost:        {slog.LevelWarn, "snowtether: a session was lost with state that had been set in it; set it again where it matters", "", ""},
@@ -299,6 +301,9 @@ func (c *Connector) replaced(ctx context.Context, old, fresh *session, cause err
 	}
 	if old.principal != fresh.principal {
 		e.became = fresh.principal
+	}
+	if e.Kind == EventReconnected {
+		e.again = c.burst.fold(e, c.manyReplaced)
 	}
 	c.emit(ctx, e)
 }

@@ -251,6 +251,7 @@ func (c *Connector) retire(s *session) {
 		since := c.clock.Add(1)
 		c.afterAll(s, func() {
 			begun, id := time.Now(), s.id()
+			out := s.unreached()
 			defer func() {
 				_ = recover() // a panic while closing changes nothing any more
 				c.mu.Lock()
@@ -262,11 +263,11 @@ func (c *Connector) retire(s *session) {
 				case s.watcher.muted.Load():
 					e.Kind = EventLeftOpen
 				case e.Duration > closeTimeout:
-					e.Kind = EventClosedLate
+					e.Kind, e.again = EventClosedLate, out || c.isOut()
 				}
 				c.emit(context.Background(), e)
 			}()
-			if s.unreached() {
+			if out {
 				s.reach(since)
 			}
 			if s.inTx {

@@ -288,6 +288,8 @@ func (e event) Details() string {
 		add(e.Count != 0, "left behind %d", e.Count)
 	case snowtether.EventPingsLate:
 		add(e.Count != 0, "one of %d idle sessions", e.Count)
+	case snowtether.EventManyReconnected:
+		add(e.Count != 0, "%d sessions", e.Count)
 	default:
 		add(e.Count != 0, "attempts %d", e.Count)
 	}
