@@ -29,6 +29,7 @@ type recent struct {
 	newest  map[EventKind]kept
 	dropped InDoubtInfo // doubts that newer ones have displaced
 	lastOut time.Time   // when the last of them failed
+	minutes [60]MinuteInfo
 }
 
 // A kept event is one with its place among the others.
@@ -59,6 +60,7 @@ func (r *recent) add(e Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.taken++
+	r.tally(e)
 	k := kept{r.taken, e}
 	if e.Kind == EventInDoubt {
 		if out, full := r.doubts.add(k); full {
@@ -117,4 +119,57 @@ func (d *InDoubtInfo) add(at time.Time) {
 		d.Since = at
 	}
 	d.Count++
+}
+
+// MinuteInfo is what happened in one minute, for a chart of the last hour.
+type MinuteInfo struct {
+	Time    time.Time // its beginning
+	Logins  int       // that succeeded
+	Lost    int       // sessions found dead
+	InDoubt int       // statements
+	Waited  bool      // Snowflake could not be reached in an outage that has ended
+}
+
+// tally counts an event in its minute.
+func (r *recent) tally(e Event) {
+	switch m := r.minute(e.Time); e.Kind {
+	case EventOpened:
+		m.Logins++
+	case EventLost:
+		m.Lost++
+	case EventInDoubt:
+		m.InDoubt++
+	case EventOutageEnded:
+		for at, n := e.Time, 0; n < len(r.minutes) && !at.Before(e.Time.Add(-e.Duration).Truncate(time.Minute)); n++ {
+			r.minute(at).Waited = true
+			at = at.Add(-time.Minute)
+		}
+	}
+}
+
+// minute is that of a moment.
+func (r *recent) minute(at time.Time) *MinuteInfo {
+	begun := at.Truncate(time.Minute)
+	m := &r.minutes[int(begun.Unix()/60)%len(r.minutes)]
+	if begun.After(m.Time) {
+		*m = MinuteInfo{Time: begun}
+	} else if begun.Before(m.Time) {
+		return new(MinuteInfo) // of more than an hour ago
+	}
+	return m
+}
+
+// hour has the minutes of the last hour in which something happened, the oldest first.
+func (r *recent) hour(now time.Time) (minutes []MinuteInfo) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range r.minutes {
+		if happened := m; now.Sub(m.Time) < time.Hour {
+			if happened.Time = (time.Time{}); happened != (MinuteInfo{}) {
+				minutes = append(minutes, m)
+			}
+		}
+	}
+	slices.SortFunc(minutes, func(a, b MinuteInfo) int { return a.Time.Compare(b.Time) })
+	return minutes
 }

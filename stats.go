@@ -191,6 +191,7 @@ type Snapshot struct {
 
 	InDoubt InDoubtInfo
 	Waiting WaitingInfo
+	Hour    []MinuteInfo // the minutes of the last hour in which something happened, the oldest first
 }
 
 // A SessionState says how a session is.
@@ -248,7 +249,7 @@ func (c *Connector) Snapshot() Snapshot {
 	now := c.settings.now()
 	s := Snapshot{Time: now, Pool: c.settings.poolName, Closed: c.stopped.Err() != nil, Sessions: c.survey(now), Gate: gateInfo(c.gate.Info(now))}
 	s.Events, s.InDoubt = c.recent.list(now)
-	s.Waiting = c.waiting()
+	s.Waiting, s.Hour = c.waiting(), c.recent.hour(now)
 	s.Stats = c.stats(s.Sessions)
 	return s
 }

@@ -40,7 +40,8 @@ import (
 	"github.com/snowtether/snowtether"
 )
 
-// Handler returns a handler that shows the connectors, in this order. It answers GET
+// Handler returns a handler that shows the connectors, those first that need
+// somebody, and otherwise in this order. It answers GET
 // and HEAD whatever the path, so it can be mounted anywhere; nil connectors are left
 // out. It keeps nothing between two requests: a program whose pools come and go can
 // make a handler for each request.
@@ -98,6 +99,7 @@ func serve(w http.ResponseWriter, r *http.Request, snapshots []snowtether.Snapsh
 	for i, s := range snapshots {
 		rep.Pools[i] = newPool(s)
 	}
+	worstFirst(rep.Pools)
 	var body bytes.Buffer
 	var err error
 	switch format := r.URL.Query().Get("format"); {
@@ -142,12 +144,15 @@ type view struct {
 	Script template.JS
 }
 
-// Worst is the level of the pool that is worst off.
-func (v view) Worst() level {
-	from := []level{levelClosed, levelOK, levelWait, levelAct} // the best
-	return slices.MaxFunc(v.Pools, func(p, q pool) int {
+// Worst is the level of the pool that is worst off, which is the first.
+func (v view) Worst() level { return v.Pools[0].Level }
+
+// worstFirst orders pools by what needs doing, and otherwise leaves them as they are.
+func worstFirst(pools []pool) {
+	from := []level{levelAct, levelWait, levelOK, levelClosed}
+	slices.SortStableFunc(pools, func(p, q pool) int {
 		return cmp.Compare(slices.Index(from, p.Level), slices.Index(from, q.Level))
-	}).Level
+	})
 }
 
 // Clock is when it was like this.

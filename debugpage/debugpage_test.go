@@ -92,6 +92,7 @@ func troubled() snowtether.Snapshot {
 			{Kind: snowtether.EventClosed, Time: now},
 		},
 		InDoubt: snowtether.InDoubtInfo{Count: 1, Since: now.Add(-time.Hour)},
+		Hour:    []snowtether.MinuteInfo{{Time: time.Date(2026, time.March, 4, 1, 30, 0, 0, time.UTC), Logins: 4, Lost: 3, InDoubt: 2, Waited: true}},
 		Waiting: snowtether.WaitingInfo{Statements: 3, Unanswered: 2, Logins: 1, Oldest: 17 * time.Second, Silence: 18 * time.Second},
 	}
 }
@@ -111,8 +112,8 @@ func TestJSONHasTheDocumentedFields(t *testing.T) {
 		"sentence": "One statement (exec) failed at 01:02 UTC and may have run: look up query 01b2-q in QUERY_HISTORY: run the statement again only if it failed there. The last 2 logins were refused, the last one with code 390100 (wrong user name or password): change the credentials, and restart the program unless it takes them anew for each login. With the same credentials none is sent before 02:03:01 UTC; the one session that is open can be used meanwhile.",
 		"closed": false,
 		"sessions": [
-			{"id": 9007199254740993, "state": "used", "age_seconds": 5400, "idle_seconds": 0, "token_age_seconds": 1.5},
-			{"id": 0, "state": "dead", "age_seconds": 90000, "idle_seconds": 60}
+			{"id": 0, "state": "dead", "age_seconds": 90000, "idle_seconds": 60},
+			{"id": 9007199254740993, "state": "used", "age_seconds": 5400, "idle_seconds": 0, "token_age_seconds": 1.5}
 		],
 		"gate": {"state": "suspended", "since": "2026-03-04T02:01:01.5Z", "until": "2026-03-04T02:03:01.5Z", "failures": 2, "code": 390100, "class": "permanent"},
 		"counts": {
@@ -131,7 +132,8 @@ func TestJSONHasTheDocumentedFields(t *testing.T) {
 			{"kind": "closed", "time": "2026-03-04T02:02:01.5Z"}
 		],
 		"in_doubt": {"count": 1, "since": "2026-03-04T01:02:01.5Z"},
-		"waiting": {"statements": 3, "unanswered": 2, "logins": 1, "oldest_seconds": 17, "silence_seconds": 18}
+		"waiting": {"statements": 3, "unanswered": 2, "logins": 1, "oldest_seconds": 17, "silence_seconds": 18},
+		"hour": [{"time": "2026-03-04T01:30:00Z", "logins": 4, "lost": 3, "in_doubt": 2, "waited": true}]
 	}]`
 	if got, want := compact(t, pools), compact(t, want); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
@@ -168,7 +170,7 @@ func TestPageHasWhatTheJSONHas(t *testing.T) {
 	for _, want := range []string{
 		"To do · snowtether", "nightly", "To do. One statement (exec) failed at 01:02 UTC and may have run",
 		"Gate suspended : no login with the same credentials Since (UTC) 02:01:01 No login before (UTC) 02:03:01 Failures 2 Last code 390100 Class permanent",
-		"Sessions: 1 used, 1 dead", "9007199254740993 used 1h 30m – 1s", "0 dead 1d 01h 1m 00s –",
+		"Sessions: 1 used, 1 dead", "0 dead 1d 01h 1m 00s – 9007199254740993 used 1h 30m – 1s",
 		"Events: the last 2, the newest first, in UTC Time Event Details 02:02:01 closed 01:02:01 in_doubt code 390111, session 3, before 2, session age 1m 00s, took 250ms, attempt 4, attempts 5, exec, query 01b2-q, request 8f-r, look up query 01b2-q in QUERY_HISTORY: run the statement again only if it failed there",
 		"Logins 4 Logins that failed 5 … permanent 5 Logins suspended 6 Sessions lost 10 Sessions replaced 7 … code 390111 6 … session_lost 1 Last replaced (UTC) 02:02:01",
 		"Replaced ahead of time 8 Tokens renewed 9 Statements carried over 11 Statements in doubt 12 Pings 13 Pings not answered 14 Log-outs given up 15",
@@ -190,7 +192,7 @@ func TestTitleIsThatOfThePoolThatIsWorstOff(t *testing.T) {
 		want  string
 	}{
 		{[]snowtether.Snapshot{closed, closed}, "Closed"}, {[]snowtether.Snapshot{ok, closed}, "In order"}, {[]snowtether.Snapshot{closed, ok}, "In order"},
-		{[]snowtether.Snapshot{ok, wait, closed}, "Wait"}, {[]snowtether.Snapshot{act, wait, ok}, "To do"}, {[]snowtether.Snapshot{wait, act}, "To do"},
+		{[]snowtether.Snapshot{ok, wait, closed}, "Waiting"}, {[]snowtether.Snapshot{act, wait, ok}, "To do"}, {[]snowtether.Snapshot{wait, act}, "To do"},
 	} {
 		if _, body := get(t, debugpage.Page(tt.pools...), "/"); !strings.Contains(body, "<title>"+tt.want+" · snowtether</title>") {
 			t.Errorf("want %s in\n%.600s", tt.want, body)

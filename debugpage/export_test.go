@@ -1,7 +1,9 @@
 package debugpage
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/snowtether/snowtether"
 )
@@ -15,4 +17,17 @@ func Page(snapshots ...snowtether.Snapshot) http.Handler {
 func Judge(s snowtether.Snapshot) string {
 	l, sentence := judge(s)
 	return string(l) + ": " + sentence
+}
+
+// Chart has the minutes of each line's bars, by the line's name.
+func Chart(s snowtether.Snapshot) map[string]string {
+	lines := make(map[string]string)
+	for _, t := range newPool(s).Tracks() {
+		var at []string
+		for _, b := range t.Bars {
+			at = append(at, fmt.Sprint(b.X))
+		}
+		lines[t.Name] = strings.Join(at, " ")
+	}
+	return lines
 }

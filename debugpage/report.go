@@ -1,6 +1,7 @@
 package debugpage
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"iter"
@@ -32,6 +33,7 @@ type pool struct {
 	Events   []event   `json:"events"`
 	InDoubt  doubts    `json:"in_doubt,omitzero"`
 	Waiting  underway  `json:"waiting"`
+	Hour     []minute  `json:"hour,omitempty"`
 
 	now time.Time
 }
@@ -129,6 +131,11 @@ func newPool(s snowtether.Snapshot) pool {
 		},
 	}
 	p.Level, p.Sentence = judge(s)
+	for _, m := range s.Hour {
+		p.Hour = append(p.Hour, minute{utc(m.Time), m.Logins, m.Lost, m.InDoubt, m.Waited})
+	}
+	s.Sessions = slices.Clone(s.Sessions)
+	slices.SortStableFunc(s.Sessions, func(a, b snowtether.SessionInfo) int { return cmp.Compare(a.ID, b.ID) })
 	for i, x := range s.Sessions {
 		p.Sessions[i] = session{x.ID, x.State, seconds(x.Age), seconds(x.Idle), seconds(x.TokenAge)}
 	}

@@ -32,7 +32,7 @@ func (l level) Label() string {
 	case levelClosed:
 		return "Closed"
 	case levelWait:
-		return "Wait"
+		return "Waiting"
 	}
 	return "To do"
 }
