@@ -93,11 +93,11 @@ func (e Event) Remedy() string {
 	case e.QueryID != "" && e.Operation != "commit":
 		return fmt.Sprintf("look up query %s in QUERY_HISTORY: run the statement again only if it failed there", e.QueryID)
 	case e.Operation == "commit":
-		return fmt.Sprintf("look in QUERY_HISTORY for the COMMIT%s at about %s, and at what the transaction should have changed; run the transaction again only if nothing of it is there", session, at)
+		return fmt.Sprintf("look in QUERY_HISTORY for the COMMIT%s at about %s, and at what the transaction should have changed; once it is over, run the transaction again only if nothing of it is there", session, at)
 	case session != "":
-		return fmt.Sprintf("look in QUERY_HISTORY for what ran%s at about %s, and at what the statement should have changed; run it again only if nothing of it is there", session, at)
+		return fmt.Sprintf("look in QUERY_HISTORY for what ran%s at about %s, and at what the statement should have changed; once it is over, run it again only if nothing of it is there", session, at)
 	}
-	return "look at what the statement should have changed; run it again only if nothing of it is there"
+	return "look at what the statement should have changed; once it is over, run it again only if nothing of it is there"
 }
 
 func (e Event) inSession() string {
@@ -151,7 +151,7 @@ var lines = map[EventKind]line{
 	EventRenewed:          {slog.LevelDebug, "snowtether: a session token was renewed", keyTokenAge, ""},
 	EventLost:             {slog.LevelDebug, "snowtether: a session was found dead", "", ""},
 	EventReconnected:      {slog.LevelInfo, "snowtether: session was lost and has been replaced; nothing needs doing", keyLogin, ""},
-	EventManyReconnected:  {slog.LevelInfo, "snowtether: sessions were lost together and have been replaced; nothing needs doing", keyTook, keySessions},
+	EventManyReconnected:  {slog.LevelInfo, "snowtether: further sessions were lost and have been replaced; nothing needs doing", keyTook, keySessions},
 	EventRetired:          {slog.LevelInfo, "snowtether: session was replaced before a statement could meet its end; nothing needs doing", keyLogin, ""},
 	EventResumed:          {slog.LevelInfo, "snowtether: a running statement was carried over to a new session; nothing needs doing", keyTook, ""},
 	EventStateLost:        {slog.LevelWarn, "snowtether: a session was lost with state that had been set in it; set it again where it matters", "", ""},

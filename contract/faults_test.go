@@ -156,7 +156,7 @@ func TestDoubtSaysWhatToLookFor(t *testing.T) {
 		if e.Operation != "exec" || e.RequestID != se.RequestID || e.SessionID == 0 {
 			t.Errorf("the event is %+v", e)
 		}
-		want := fmt.Sprintf("look in QUERY_HISTORY for what ran in session %d at about 00:00 UTC, and at what the statement should have changed; run it again only if nothing of it is there", e.SessionID)
+		want := fmt.Sprintf("look in QUERY_HISTORY for what ran in session %d at about 00:00 UTC, and at what the statement should have changed; once it is over, run it again only if nothing of it is there", e.SessionID)
 		if e.Remedy() != want {
 			t.Errorf("remedy %q\nwant   %q", e.Remedy(), want)
 		}
@@ -172,7 +172,7 @@ func TestDoubtSaysWhatToLookFor(t *testing.T) {
 	}{
 		{snowtether.Event{Kind: snowtether.EventInDoubt, Operation: "exec", SessionID: 7, QueryID: "01b2"}, "look up query 01b2 in QUERY_HISTORY: run the statement again only if it failed there"},
 		{snowtether.Event{Kind: snowtether.EventInDoubt, Operation: "commit", SessionID: 7}, "the COMMIT in session 7 at about 00:00 UTC, and at what the transaction should have changed"},
-		{snowtether.Event{Kind: snowtether.EventInDoubt, Operation: "exec"}, "look at what the statement should have changed; run it again only"},
+		{snowtether.Event{Kind: snowtether.EventInDoubt, Operation: "exec"}, "look at what the statement should have changed; once it is over, run it again only"},
 		{snowtether.Event{Kind: snowtether.EventLost, SessionID: 7}, ""},
 	} {
 		if got := tt.e.Remedy(); !strings.Contains(got, tt.want) || tt.want == "" && got != "" {

@@ -161,7 +161,7 @@ func TestSentenceSaysHowThePoolIs(t *testing.T) {
 				t.Error(err)
 			}
 			synctest.Wait()
-			says(c, `^act: One statement \(exec\) failed at 00:00 UTC and may have run: look in QUERY_HISTORY for what ran in session \d+ at about 00:00 UTC, and at what the statement should have changed; run it again only if nothing of it is there\. The one session is in order\.$`)
+			says(c, `^act: One statement \(exec\) failed at 00:00 UTC and may have run: look in QUERY_HISTORY for what ran in session \d+ at about 00:00 UTC, and at what the statement should have changed; once it is over, run it again only if nothing of it is there\. The one session is in order\.$`)
 		}},
 		{"log-outs that hang", func(t *testing.T, srv *snowtest.Server, says func(*snowtether.Connector, string)) {
 			db, c := open(t, srv.Config(), 2)

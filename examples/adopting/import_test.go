@@ -15,8 +15,8 @@ const (
 	findOrder   = "SELECT COUNT(*) FROM orders WHERE id = ?"
 )
 
-// saveOrder is the code under test. It stores an order exactly once, whatever
-// becomes of the session.
+// saveOrder is the code under test. It stores an order once, whatever becomes of the
+// session, if the INSERT is over when it looks. Where it may still be running, wait first.
 func saveOrder(ctx context.Context, db *sql.DB, id, amount int) error {
 	_, err := db.ExecContext(ctx, insertOrder, id, amount)
 	if !errors.Is(err, snowtether.ErrInDoubt) {
