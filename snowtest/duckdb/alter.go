@@ -61,7 +61,7 @@ func (w *work) rename(r *rewriter, name object, head string) []string {
 
 func (r *rewriter) addColumns(name object, head string) []string {
 	if r.peek().word("CONSTRAINT", "PRIMARY", "UNIQUE", "FOREIGN") {
-		r.constraint()
+		r.constraint(false)
 		return nil
 	}
 	r.accept("COLUMN")
@@ -162,7 +162,6 @@ func (r *rewriter) alterColumns(name object, head string) []string {
 	return statements
 }
 
-// swap exchanges two tables of a schema by renaming them.
 func (r *rewriter) swap(w *work, a object) []string {
 	r.need("WITH")
 	b := r.objectName()

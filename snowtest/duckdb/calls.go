@@ -52,7 +52,6 @@ func (r *rewriter) call(name token) (piece string, variant bool) {
 	return piece, is != nil && is.typ.semi()
 }
 
-// refuse fails the statement for what this engine cannot answer as Snowflake would.
 func (c *call) refuse(format string, args ...any) string {
 	c.r.fail(unsupported(format, args...))
 	return ""
@@ -186,7 +185,6 @@ func (c *call) write(name string, args ...string) string {
 	return text + c.over
 }
 
-// want checks the number of arguments.
 func (c *call) want(low, high int) bool {
 	switch n := len(c.args); {
 	case n < low:
@@ -197,7 +195,6 @@ func (c *call) want(low, high int) bool {
 	return c.r.err == nil
 }
 
-// literal gives the value of an argument that is a string literal.
 func (c *call) literal(i int) (string, bool) {
 	if i < len(c.toks) && len(c.toks[i]) == 1 && c.toks[i][0].kind == tString {
 		return c.toks[i][0].text, true

@@ -42,7 +42,6 @@ func (r *rewriter) zoned() string {
 	return name
 }
 
-// dataType reads a type.
 func (r *rewriter) dataType() sfType {
 	t := r.take()
 	typ := sfType{name: t.text}
@@ -110,7 +109,6 @@ func (t sfType) decimal() (precision, scale int) {
 	return precision, scale
 }
 
-// length gives the declared length of a text and false if there is none.
 func (t sfType) length() (int, bool) {
 	if t.base() != "VARCHAR" {
 		return 0, false
@@ -133,7 +131,6 @@ func (t sfType) whole() bool {
 	return t.base() == "DECIMAL" && p == 38 && s == 0
 }
 
-// duck gives the type in DuckDB's words.
 func (t sfType) duck() string {
 	switch p, s := t.decimal(); {
 	case t.whole():
@@ -144,7 +141,6 @@ func (t sfType) duck() string {
 	return t.base()
 }
 
-// arg gives the type's one argument.
 func (t sfType) arg(standard int) int {
 	if len(t.args) == 1 {
 		return t.args[0]
@@ -158,7 +154,6 @@ func (t sfType) loses() bool {
 	return (t.base() == "TIME" || strings.HasPrefix(t.base(), "TIMESTAMP")) && t.arg(9) < 6
 }
 
-// declared gives the type in the words of DESCRIBE TABLE.
 func (t sfType) declared() string {
 	switch t.base() {
 	case "DECIMAL":
@@ -245,7 +240,6 @@ func isName(expr string) bool {
 	}) < 0
 }
 
-// castCall reads CAST(x AS type) after its first word.
 func (r *rewriter) castCall(try bool) (string, bool) {
 	r.expectOp("(")
 	expr := r.region(func(t token) bool { return t.word("AS") })

@@ -11,7 +11,6 @@ import (
 
 // This file asks DuckDB's catalog what there is.
 
-// values runs a query of the engine's own and gives its rows.
 func (s *session) values(ctx context.Context, text string) ([][]*string, error) {
 	_, rows, err := query(ctx, s.conn, text, false)
 	return rows, err
@@ -136,7 +135,6 @@ func (c column) comment() string {
 	return ""
 }
 
-// length gives the declared length of a text.
 func (c column) length() (int, bool) {
 	text, ok := strings.CutPrefix(c.declared(), "VARCHAR(")
 	n, err := strconv.Atoi(strings.TrimSuffix(text, ")"))
@@ -146,7 +144,6 @@ func (c column) length() (int, bool) {
 // castDefault is what a default that is a cast has become.
 var castDefault = regexp.MustCompile(`^sf_(?:date|time|timestamp|timestamptz|whole)\((.*)\)$`)
 
-// defaultText gives the default as a client would write it.
 func (c column) defaultText() string {
 	if c.standard == "CAST(now() AS TIMESTAMP WITH TIME ZONE)" {
 		return "CURRENT_TIMESTAMP()"

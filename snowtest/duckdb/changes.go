@@ -34,7 +34,6 @@ type change struct {
 	fleeting bool   // carried out again, it might write something else
 }
 
-// change reads the statement.
 func (w *work) change(ctx context.Context, r *rewriter) (*change, error) {
 	var c *change
 	switch r.take().text {
@@ -101,7 +100,6 @@ func (w *work) insert(ctx context.Context, r *rewriter) *change {
 	return c
 }
 
-// columnsOf gives the columns of a table that is changed.
 func (w *work) columnsOf(ctx context.Context, r *rewriter, table object) ([]column, error) {
 	if r.err != nil {
 		return nil, r.err
@@ -109,7 +107,6 @@ func (w *work) columnsOf(ctx context.Context, r *rewriter, table object) ([]colu
 	return w.columns(ctx, table)
 }
 
-// listed reads a list of columns of a table.
 func (r *rewriter) listed(columns []column) []column {
 	var list []column
 	for _, name := range r.columnNames() {
@@ -118,7 +115,6 @@ func (r *rewriter) listed(columns []column) []column {
 	return list
 }
 
-// columnIn finds a column of a table that is changed.
 func (r *rewriter) columnIn(columns []column, name string) column {
 	i := slices.IndexFunc(columns, func(c column) bool { return c.name == name })
 	if i >= 0 {
@@ -128,13 +124,11 @@ func (r *rewriter) columnIn(columns []column, name string) column {
 	return column{}
 }
 
-// invalid fails because of a column that does not exist.
 func (r *rewriter) invalid(name string) string {
 	r.fail(sfError("000904", "42000", "%s", located(r.src, name, "SQL compilation error: error line 1 at position 0\ninvalid identifier '"+name+"'")))
 	return ""
 }
 
-// row reads one row of VALUES, for these columns.
 func (r *rewriter) row(columns []column) string {
 	var row []string
 	n := 0
@@ -150,7 +144,6 @@ func (r *rewriter) row(columns []column) string {
 	return strings.Join(row, ", ")
 }
 
-// counted fails where there are not as many values as columns.
 func (r *rewriter) counted(columns, values int) {
 	if columns != values {
 		r.fail(compileError("002020", "21S01", "Insert value list does not match column list expecting %d but got %d", columns, values))
@@ -177,7 +170,6 @@ func (w *work) target(ctx context.Context, r *rewriter, stop ...string) (text, a
 	return text, alias, columns
 }
 
-// assignments reads SET a = x, b = y.
 func (r *rewriter) assignments(columns []column, stop func(token) bool) string {
 	r.need("SET")
 	var list []string
@@ -269,7 +261,6 @@ func (w *work) merge(ctx context.Context, r *rewriter) *change {
 	return c
 }
 
-// mergeInsert reads (a, b) VALUES (x, y) of a MERGE.
 func (r *rewriter) mergeInsert(columns []column) string {
 	if r.peek().is("(") {
 		columns = r.listed(columns)
@@ -339,7 +330,6 @@ func (w *work) converted(ctx context.Context, text string, target []column) (str
 	return "SELECT " + strings.Join(items, ", ") + " FROM (" + text + ") AS q(" + strings.Join(names, ", ") + ")", nil
 }
 
-// columnNames reads a list of columns.
 func (r *rewriter) columnNames() []string {
 	var names []string
 	r.expectOp("(")

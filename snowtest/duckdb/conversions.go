@@ -44,7 +44,6 @@ func toChar(c *call) string {
 	return "sf_to_char(CAST(" + c.args[0] + " AS VARCHAR), system.main.typeof(" + c.args[0] + "), " + c.format() + ")"
 }
 
-// format gives the format of a date, the second argument.
 func (c *call) format() string {
 	f, ok := c.literal(1)
 	if !ok {
@@ -60,7 +59,6 @@ func (c *call) converted(name string, try bool) string {
 	return sfType{name: name}.cast(c.args[0], isVariantText(c.args[0]), try)
 }
 
-// isVariantText reports whether an expression is a variant for certain.
 func isVariantText(expr string) bool {
 	return strings.HasPrefix(expr, "sf_get(") || strings.HasPrefix(expr, "parse_json(")
 }

@@ -81,7 +81,6 @@ func (w *work) copyInto(ctx context.Context) (*snowtest.Result, error) {
 	return stagefiles.Loaded(l.loc.stage, l.outcomes), nil
 }
 
-// readLoad reads the statement.
 func (w *work) readLoad(ctx context.Context, r *rewriter) (*load, error) {
 	l := &load{work: w, table: r.objectName()}
 	var err error
@@ -145,7 +144,6 @@ func (l *load) readQuery(r *rewriter) {
 	}
 }
 
-// check refuses what does not go together.
 func (l *load) check() error {
 	word, _, _, known := l.set.OnError()
 	switch {
@@ -279,7 +277,6 @@ func (l *load) conversions() (values string, conditions []string) {
 	return strings.Join(list, ", "), conditions
 }
 
-// conversion writes a field as a value of a column.
 func (l *load) conversion(c column, field string) (value, rest string) {
 	typ, _ := parseType(c.typeName()) // which this engine has written
 	switch {
@@ -352,7 +349,6 @@ func (l *load) reason(ctx context.Context, i int, fields []*string) *stagefiles.
 	return b
 }
 
-// validated is the result of VALIDATION_MODE: errors, or the first rows as they would be loaded.
 func (l *load) validated(ctx context.Context) (*snowtest.Result, error) {
 	n := l.returnRows()
 	switch {

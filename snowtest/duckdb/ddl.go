@@ -117,11 +117,11 @@ func (w *work) create(r *rewriter) *definition {
 		break
 	}
 	what := r.take()
-	if what.word("FUNCTION") {
-		return w.createFunction(r, f)
-	}
 	if what.kind != tWord {
 		r.fail(r.unexpected(what))
+	}
+	if what.word("FILE") {
+		r.need("FORMAT")
 	}
 	if r.accept("IF") {
 		f.ifNotExists = r.accept("NOT") && r.accept("EXISTS")
@@ -139,6 +139,10 @@ func (w *work) create(r *rewriter) *definition {
 		def, name = w.createSchema(r, f)
 	case "DATABASE":
 		def, name = w.createDatabase(r, f)
+	case "FUNCTION":
+		def, name = w.createFunction(r, f)
+	case "STAGE", "FILE":
+		def, name = w.createStage(r, f, what.word("FILE"))
 	default:
 		r.fail(unsupported("CREATE %s", what.text))
 	}
@@ -155,6 +159,7 @@ func (w *work) create(r *rewriter) *definition {
 		return err
 	}
 	label := what.text[:1] + strings.ToLower(what.text[1:])
+	label += map[string]string{"STAGE": " area", "FILE": " format"}[what.text]
 	short := name.name
 	def.done = label + " " + short + " successfully created."
 	def.exists = messageIf(f.ifNotExists, short+" already exists, statement succeeded.")
@@ -318,10 +323,10 @@ var knownOptions = wordSet(`DATA_RETENTION_TIME_IN_DAYS MAX_DATA_EXTENSION_TIME_
 
 func (w *work) drop(r *rewriter) *definition {
 	what := r.take()
-	if what.word("FUNCTION") {
-		return w.dropFunction(r)
-	}
 	def := &definition{}
+	if what.word("FILE") {
+		r.need("FORMAT")
+	}
 	ifExists := r.ifExists()
 	var name object
 	short := ""
@@ -351,6 +356,13 @@ func (w *work) drop(r *rewriter) *definition {
 		name = r.objectName()
 		short = name.name
 		def.run = w.statements("DROP " + what.text + " " + name.sql())
+	case "FUNCTION":
+		short, def.run = w.dropFunction(r)
+	case "STAGE", "FILE":
+		name = r.objectName()
+		short = name.name
+		label := map[string]string{"STAGE": "Stage", "FILE": "File format"}[what.text]
+		def.run = func(ctx context.Context) error { return w.dropStage(ctx, name, label) }
 	default:
 		r.fail(unsupported("DROP %s", what.text))
 	}
@@ -380,7 +392,6 @@ func (w *work) dropSchema(name object) func(context.Context) error {
 	}
 }
 
-// comment reads COMMENT ON TABLE t IS '…' and COMMENT ON COLUMN t.c IS '…'.
 func (w *work) comment(r *rewriter) *definition {
 	ifExists := r.ifExists()
 	r.need("ON")

@@ -11,7 +11,6 @@ import (
 	"github.com/snowtether/snowtether/snowtest"
 )
 
-// dml carries out a statement that changes rows and counts them.
 func (w *work) dml(ctx context.Context) (*snowtest.Result, error) {
 	rows, isArray, err := arrayLength(w.st.Binds)
 	if err != nil {
@@ -164,7 +163,6 @@ func (w *work) arrayChanges(ctx context.Context, rows int) ([]*change, error) {
 	return changes, nil
 }
 
-// insertsValues reports whether the statement is INSERT … VALUES.
 func (w *work) insertsValues() bool {
 	if !w.toks[0].word("INSERT") {
 		return false

@@ -194,7 +194,6 @@ func (e *Engine) OpenSession(ctx context.Context, info snowtest.SessionConfig) (
 	return s, nil
 }
 
-// ensureDatabase creates a database with its schemas if it does not exist.
 func (e *Engine) ensureDatabase(ctx context.Context, database, schema string) error {
 	if e.fileDB != "" && database != e.fileDB {
 		return domainNotExists("Database", database)
@@ -216,7 +215,6 @@ func (e *Engine) ensureDatabase(ctx context.Context, database, schema string) er
 	return nil
 }
 
-// uniqueName names an object that the engine makes itself.
 func (e *Engine) uniqueName(prefix string) string {
 	return fmt.Sprintf("%s%x_%d", prefix, e.started.UnixNano(), e.names.Add(1))
 }

@@ -25,7 +25,6 @@ func compileError(code, state, format string, args ...any) *snowtest.Error {
 	return sfError(code, state, "SQL compilation error:\n"+format, args...)
 }
 
-// syntaxError says where in the statement the unexpected text stands.
 func syntaxError(src string, at int, unexpected string) *snowtest.Error {
 	line, pos := place(src, at)
 	return compileError("001003", "42000", "syntax error line %d at position %d unexpected '%s'.", line, pos, unexpected)
@@ -197,7 +196,6 @@ func mentioned(src, name, besides string) (at int, qualified string, ok bool) {
 	return 0, "", false
 }
 
-// place gives the line and the position in it of an offset.
 func place(src string, at int) (line, pos int) {
 	return strings.Count(src[:at], "\n") + 1, at - strings.LastIndexByte(src[:at], '\n') - 1
 }
@@ -216,7 +214,6 @@ func spelled(src, code, name string) string {
 	return name
 }
 
-// canceled is what a client sees of a statement that was cancelled.
 func canceled() *snowtest.Error { return sfError("000604", "57014", "SQL execution canceled") }
 
 func timedOut(limit time.Duration) *snowtest.Error {

@@ -23,7 +23,6 @@ type historyEntry struct {
 	started, ended                        time.Time
 }
 
-// remember notes that a statement begins.
 func (s *session) remember(w *work) *historyEntry {
 	h := &historyEntry{id: w.st.QueryID, text: w.st.SQL, kind: w.toks[0].text, tag: w.st.QueryTag, database: s.database, schema: s.schema,
 		status: "RUNNING", started: w.now}

@@ -9,7 +9,6 @@ import (
 // qualifies it as far as the client said.
 type object struct{ database, schema, name string }
 
-// sql writes the name for DuckDB.
 func (o object) sql() string {
 	return o.joined(quoteIdent)
 }
@@ -42,7 +41,6 @@ func (o object) in(s *session) (object, error) {
 	return o, nil
 }
 
-// objectName reads a name, or IDENTIFIER('name').
 func (r *rewriter) objectName() object {
 	var parts []token
 	if r.peek().word("IDENTIFIER") && r.at(1).is("(") {
@@ -83,7 +81,6 @@ func objectOf(parts []token) object {
 	return o
 }
 
-// identified gives the object that the argument of IDENTIFIER names.
 func (r *rewriter) identified(value string) object {
 	name, ok := unquoted(value)
 	toks, err := tokenize(name)

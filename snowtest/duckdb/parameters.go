@@ -78,7 +78,6 @@ func findParameter(name string) (parameter, bool) {
 	return parameters[i], true
 }
 
-// param gives the value of a session parameter as text.
 func (s *session) param(name string) string {
 	if v, ok := s.params[name]; ok {
 		return v
@@ -147,7 +146,6 @@ func (p parameter) typed(value string) any {
 	return value
 }
 
-// alterSession carries out ALTER SESSION SET a = 1 b = 'x' and UNSET a, b.
 func (w *work) alterSession(ctx context.Context) (*snowtest.Result, error) {
 	r := w.rewriter()
 	r.i = 2

@@ -17,8 +17,7 @@ type routine struct {
 	body    string
 }
 
-// createFunction reads CREATE FUNCTION name(a type, …) RETURNS type | TABLE (…) AS 'body'.
-func (w *work) createFunction(r *rewriter, f createFlags) *definition {
+func (w *work) createFunction(r *rewriter, f createFlags) (*definition, object) {
 	o, err := r.objectName().in(w.session)
 	if err != nil {
 		r.fail(err)
@@ -46,15 +45,13 @@ func (w *work) createFunction(r *rewriter, f createFlags) *definition {
 			r.take()
 		}
 	}
-	body := r.takeString()
-	fn.body = body.text
+	fn.body = r.takeString().text
 	for _, p := range append(fn.params, fn.table...) {
 		if !p.typed || p.standard != "" {
 			r.fail(unsupported("CREATE FUNCTION with a parameter that has no type, or a default"))
 		}
 	}
-	return &definition{run: func(context.Context) error { return w.e.addRoutine(fn, f) }, done: "Function " + o.name + " successfully created.",
-		exists: messageIf(f.ifNotExists, o.name+" already exists, statement succeeded.")}
+	return &definition{run: func(context.Context) error { return w.e.addRoutine(fn, f) }}, o
 }
 
 func messageIf(clause bool, message string) string {
@@ -80,9 +77,7 @@ func (fn *routine) key() string { return routineKey(fn.name, len(fn.params)) }
 
 func routineKey(o object, params int) string { return o.String() + strings.Repeat(",", params) }
 
-// dropFunction reads DROP FUNCTION [IF EXISTS] name(type, …).
-func (w *work) dropFunction(r *rewriter) *definition {
-	missing := r.ifExists()
+func (w *work) dropFunction(r *rewriter) (name string, run func(context.Context) error) {
 	o, err := r.objectName().in(w.session)
 	if err != nil {
 		r.fail(err)
@@ -94,19 +89,17 @@ func (w *work) dropFunction(r *rewriter) *definition {
 		r.acceptOp(",")
 	}
 	r.expectOp(")")
-	return &definition{done: o.name + " successfully dropped.", missing: messageIf(missing, "Drop statement executed successfully ("+o.name+" already dropped)."),
-		run: func(context.Context) error {
-			w.e.mu.Lock()
-			defer w.e.mu.Unlock()
-			if w.e.routines[routineKey(o, n)] == nil {
-				return domainNotExists("Function", o.name)
-			}
-			delete(w.e.routines, routineKey(o, n))
-			return nil
-		}}
+	return o.name, func(context.Context) error {
+		w.e.mu.Lock()
+		defer w.e.mu.Unlock()
+		if w.e.routines[routineKey(o, n)] == nil {
+			return domainNotExists("Function", o.name)
+		}
+		delete(w.e.routines, routineKey(o, n))
+		return nil
+	}
 }
 
-// routine finds the function that a call means.
 func (s *session) routine(o object, params int) *routine {
 	full, err := o.in(s)
 	if err != nil {
@@ -120,7 +113,6 @@ func (s *session) routine(o object, params int) *routine {
 // maxCalls bounds how deep functions call each other.
 const maxCalls = 16
 
-// expand writes a call of a routine.
 func (r *rewriter) expand(fn *routine, args []string) string {
 	toks, err := tokenize(fn.body)
 	if err != nil {

@@ -47,7 +47,6 @@ type work struct {
 	now  time.Time
 }
 
-// Run carries out one statement.
 func (s *session) Run(ctx context.Context, st *snowtest.Statement) (*snowtest.Result, error) {
 	s.dropUnread()
 	toks, err := tokenize(st.SQL)
@@ -171,7 +170,6 @@ func (w *work) immediate(ctx context.Context, text string) (*snowtest.Result, er
 // otherStatements are Snowflake's own that this engine does not carry out.
 var otherStatements = wordSet(`ABORT ANALYZE BEGIN CALL DECLARE EXECUTE EXPLAIN FOR GRANT REVOKE TRUNCATE UNDROP`)
 
-// rewriter makes a rewriter for the whole statement.
 func (w *work) rewriter() *rewriter { return w.session.rewriter(w.st.SQL, w.toks, w.st, w.now) }
 
 func (w *work) query(ctx context.Context) (*snowtest.Result, error) {

@@ -31,7 +31,6 @@ func texts(values ...string) []*string {
 	return row
 }
 
-// describe carries out DESCRIBE TABLE and DESCRIBE VIEW.
 func (w *work) describe(ctx context.Context) (*snowtest.Result, error) {
 	r := w.rewriter()
 	r.i = 1
@@ -76,7 +75,6 @@ func (w *work) describe(ctx context.Context) (*snowtest.Result, error) {
 	return res, nil
 }
 
-// describeContainer carries out DESCRIBE SCHEMA and DESCRIBE DATABASE.
 func (w *work) describeContainer(ctx context.Context, r *rewriter, scope string) (*snowtest.Result, error) {
 	l := &listing{what: map[string]string{"SCHEMA": "OBJECTS", "DATABASE": "SCHEMAS"}[scope], scope: scope, in: r.objectName()}
 	if err := r.end(); err != nil {
@@ -219,7 +217,6 @@ func (w *work) where(l *listing, name string) string {
 	return strings.Join(conds, " AND ")
 }
 
-// showObjects lists tables, views, schemas, databases and sequences.
 func (w *work) showObjects(ctx context.Context, l *listing) (*snowtest.Result, error) {
 	text := "SELECT * FROM sf_show_" + strings.ToLower(l.what) + "(" + quoteString(w.database) + ", " + quoteString(w.schema) + ") WHERE " + w.where(l, "name") + " ORDER BY "
 	if l.what == "OBJECTS" {

@@ -28,7 +28,6 @@ type stagedTable struct {
 	width  int
 }
 
-// records reads a file.
 func (w *work) records(ctx context.Context, f *stagefiles.Format, content []byte) ([]stagefiles.Record, error) {
 	content, err := f.Plain(content)
 	switch {
@@ -55,7 +54,6 @@ func (w *work) records(ctx context.Context, f *stagefiles.Format, content []byte
 	return list, err
 }
 
-// makeStaged makes the table, empty and wide enough for these records too.
 func (w *work) makeStaged(ctx context.Context, t *stagedTable, list []stagefiles.Record) error {
 	for _, rec := range list {
 		t.width = max(t.width, len(rec.Fields))
@@ -72,7 +70,6 @@ func (t *stagedTable) columns(typ string) []string {
 	return append(names, quoteIdent(fileColumn)+typ, quoteIdent(rowColumn)+typ)
 }
 
-// addRecords adds the records of a file.
 func (w *work) addRecords(ctx context.Context, t *stagedTable, file string, list []stagefiles.Record) error {
 	rows := &bindTable{rows: len(list)}
 	for n, name := range t.columns("") {

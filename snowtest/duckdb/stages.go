@@ -165,7 +165,6 @@ func (w *work) formatFor(loc location, set stagefiles.Settings) (*stagefiles.For
 	return nil, domainNotExists("File format", name)
 }
 
-// list gives the files of a location.
 func (w *work) list(loc location, set stagefiles.Settings) ([]stagefiles.File, error) {
 	files, err := w.e.files.List(loc.stage, loc.path, set.Text("PATTERN"))
 	if err != nil {
@@ -189,10 +188,6 @@ func (w *work) list(loc location, set stagefiles.Settings) ([]stagefiles.File, e
 // stageStatement gives what carries out a statement about stages and file formats; nil for
 // any other.
 func (w *work) stageStatement() func(context.Context) (*snowtest.Result, error) {
-	r := rewriter{toks: w.toks, i: 1}
-	for r.accept("OR", "REPLACE", "TEMP", "TEMPORARY", "VOLATILE") {
-	}
-	stages := r.peek().word("STAGE", "STAGES")
 	switch t := w.toks[0]; {
 	case t.word("PUT", "GET"):
 		return w.transfer
@@ -200,9 +195,7 @@ func (w *work) stageStatement() func(context.Context) (*snowtest.Result, error) 
 		return w.listFiles
 	case t.word("COPY"):
 		return w.copyInto
-	case t.word("CREATE", "DROP") && (stages || r.peek().word("FILE") && r.at(1).word("FORMAT")):
-		return w.stageDefinition
-	case t.word("SHOW", "DESC", "DESCRIBE") && stages:
+	case t.word("SHOW", "DESC", "DESCRIBE") && len(w.toks) > 1 && w.toks[1].word("STAGE", "STAGES"):
 		return w.showStages
 	}
 	return nil
@@ -253,7 +246,6 @@ func (w *work) transfer(context.Context) (*snowtest.Result, error) {
 	return res, err
 }
 
-// listFiles carries out LIST and REMOVE.
 func (w *work) listFiles(context.Context) (*snowtest.Result, error) {
 	r := w.rewriter()
 	remove := r.take().word("REMOVE", "RM")
@@ -274,72 +266,62 @@ func (w *work) listFiles(context.Context) (*snowtest.Result, error) {
 	return stagefiles.Listed(loc.stage, files), nil
 }
 
-// stageDefinition carries out CREATE and DROP of a stage or a file format.
-func (w *work) stageDefinition(ctx context.Context) (*snowtest.Result, error) {
-	r := w.rewriter()
-	create := r.take().word("CREATE")
-	replace := r.accept("OR") && r.accept("REPLACE")
-	own := r.accept("TEMP", "TEMPORARY", "VOLATILE")
-	format := r.accept("FILE")
-	r.i++
-	unless := r.accept("IF") && (r.accept("NOT") || true) && r.accept("EXISTS")
+// createStage reads CREATE STAGE and CREATE FILE FORMAT behind IF NOT EXISTS.
+func (w *work) createStage(r *rewriter, f createFlags, format bool) (*definition, object) {
 	o := r.objectName()
-	full, err := o.in(w.session)
-	kind, known := "Stage", wordSet("FILE_FORMAT COPY_OPTIONS ENCRYPTION COMMENT")
+	known := wordSet("FILE_FORMAT COPY_OPTIONS ENCRYPTION COMMENT")
 	if format {
-		kind, known = "File format", nil
+		known = nil
 	}
 	if r.peek().word("URL") {
 		r.fail(unsupported("external stage"))
 	}
 	set := r.settings(known)
-	if end := r.end(); end != nil {
-		return nil, end
-	}
+	full, err := o.in(w.session)
 	if format && err == nil {
 		_, err = stagefiles.NewFormat(set)
 	} else if err == nil {
 		_, err = w.formatFor(location{}, set)
 	}
 	if err == nil {
-		err = w.mustExist(ctx, object{database: full.database, schema: full.schema})
+		err = w.mustExist(context.Background(), object{database: full.database, schema: full.schema})
 	}
-	res := snowtest.Status(snowtest.KindDDL, kind+" area "+o.name+" successfully created.")
-	if err != nil || w.st.DescribeOnly {
-		return describeOnly(res), err
+	if err != nil {
+		r.fail(err)
 	}
-	if err := w.commit(ctx); err != nil {
-		return nil, err
-	}
-	key := full.key()
-	if own {
-		key = stagefiles.Temporary(w.info.ID, full.String())
-	} else if !create && !format {
-		key, _ = w.namedStage(o)
-	}
-	found := w.e.files.Settings(key, format) != nil
-	switch {
-	case create && found && unless:
-		return snowtest.Status(snowtest.KindDDL, o.name+" already exists, statement succeeded."), nil
-	case create && found && !replace:
-		return nil, compileError("002002", "42710", "Object '%s' already exists.", o.name)
-	case create:
+	run := func(context.Context) error {
+		key := full.key()
+		if f.temporary {
+			key = stagefiles.Temporary(w.info.ID, full.String())
+		}
+		if !f.replace && w.e.files.Settings(key, format) != nil {
+			return compileError("002002", "42710", "Object '%s' already exists.", o.name)
+		}
 		set["CREATED"] = stagefiles.Setting{Text: string(fraction(nil, w.now.Unix(), w.now.Nanosecond()/1000*1000, 9))}
 		w.e.files.Create(key, format, set)
-		if format {
-			return snowtest.Status(snowtest.KindDDL, "File format "+o.name+" successfully created."), nil
-		}
-		return res, nil
-	case !found && unless:
-		return snowtest.Status(snowtest.KindDDL, "Drop statement executed successfully ("+o.name+" already dropped)."), nil
-	case !found:
-		return nil, domainNotExists(kind, o.name)
+		return nil
 	}
-	w.e.files.Drop(key, format)
-	return snowtest.Status(snowtest.KindDDL, o.name+" successfully dropped."), nil
+	return &definition{run: run}, o
 }
 
-// showStages carries out SHOW STAGES and DESCRIBE STAGE.
+func (w *work) dropStage(ctx context.Context, o object, label string) error {
+	full, err := o.in(w.session)
+	key, format := full.key(), label == "File format"
+	if !format {
+		key, _ = w.namedStage(o)
+	}
+	if err == nil {
+		err = w.mustExist(ctx, object{database: full.database, schema: full.schema})
+	}
+	if err == nil && w.e.files.Settings(key, format) == nil {
+		err = domainNotExists(label, o.name)
+	}
+	if err == nil {
+		w.e.files.Drop(key, format)
+	}
+	return err
+}
+
 func (w *work) showStages(context.Context) (*snowtest.Result, error) {
 	r := w.rewriter()
 	describe := !r.take().word("SHOW")

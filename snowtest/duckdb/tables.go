@@ -65,7 +65,6 @@ func (c *columnDef) note() string {
 	return joinNote(declared, c.comment)
 }
 
-// comments are the statements that keep the note of a column.
 func (c *columnDef) comments(table object) []string {
 	if n := c.note(); n != "" {
 		return []string{"COMMENT ON COLUMN " + table.sql() + "." + quoteIdent(c.name) + " IS " + quoteString(n)}
@@ -141,7 +140,6 @@ func (t *newTable) statements(w *work) []string {
 	return statements
 }
 
-// tableOfQuery makes a table whose columns are those of a query.
 func (w *work) tableOfQuery(ctx context.Context, t *newTable, o *outline) error {
 	text, err := w.widened(ctx, t.query)
 	if err != nil {
@@ -208,7 +206,6 @@ func (w *work) widened(ctx context.Context, text string) (string, error) {
 	return "SELECT " + strings.Join(items, ", ") + " FROM (" + text + ") AS q(" + strings.Join(names, ", ") + ")", nil
 }
 
-// copyTable carries out CREATE TABLE … LIKE and … CLONE.
 func (w *work) copyTable(ctx context.Context, t *newTable, from object, data bool) error {
 	columns, err := w.columns(ctx, from)
 	if err != nil {
@@ -232,7 +229,7 @@ func (r *rewriter) columnDefs() []*columnDef {
 	r.expectOp("(")
 	r.list(func() {
 		if r.peek().word("CONSTRAINT", "PRIMARY", "FOREIGN") || r.peek().word("UNIQUE") && r.at(1).is("(") {
-			for _, k := range r.constraint() {
+			for _, k := range r.constraint(false) {
 				keys[k] = true
 			}
 		} else {
@@ -246,16 +243,18 @@ func (r *rewriter) columnDefs() []*columnDef {
 	return columns
 }
 
-// constraint reads one constraint of a table, up to the next column, and gives
-// the columns of a primary key.
-func (r *rewriter) constraint() (primary []string) {
+// constraint reads a constraint of a table, up to the next column, or of a column, up to
+// the column's next property. It gives the columns of a primary key.
+func (r *rewriter) constraint(inline bool) (primary []string) {
 	isPrimary := false
 	for r.err == nil {
 		t := r.peek()
 		switch {
 		case t.kind == tEOF || t.is(",") || t.is(")"):
 			return primary
-		case t.word("CHECK"):
+		case inline && (t.word("DEFAULT", "COMMENT", "AUTOINCREMENT", "IDENTITY") || t.word("NOT") && r.at(1).word("NULL")):
+			return primary
+		case !inline && t.word("CHECK"):
 			r.fail(unsupported("CHECK constraint"))
 		case t.is("("):
 			names := r.columnNames()
@@ -303,7 +302,7 @@ func (r *rewriter) columnDef() *columnDef {
 			c.notNull = true
 			fallthrough
 		case t.word("UNIQUE", "REFERENCES", "CONSTRAINT", "FOREIGN"):
-			r.inlineConstraint()
+			r.constraint(true)
 		case t.word("COLLATE", "AS", "WITH", "MASKING", "CHECK"):
 			r.fail(unsupported("%s of a column", t.text))
 		default:
@@ -311,21 +310,4 @@ func (r *rewriter) columnDef() *columnDef {
 		}
 	}
 	return c
-}
-
-// inlineConstraint skips a key of a column.
-func (r *rewriter) inlineConstraint() {
-	for r.err == nil {
-		t := r.peek()
-		switch {
-		case t.kind == tEOF || t.is(",") || t.is(")") || t.word("DEFAULT", "COMMENT", "AUTOINCREMENT", "IDENTITY"):
-			return
-		case t.word("NOT") && r.at(1).word("NULL"):
-			return
-		case t.is("("):
-			r.columnNames()
-		default:
-			r.i++
-		}
-	}
 }

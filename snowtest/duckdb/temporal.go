@@ -69,7 +69,6 @@ func (c *call) countable(i int) string {
 	return ""
 }
 
-// temporalForms are the functions of dates and times.
 func temporalForms() []form {
 	return []form{
 		{"DATEADD TIMEADD TIMESTAMPADD", 3, 3, func(c *call) string { return "sf_add_" + c.countable(0) + "(" + c.args[1] + ", " + c.temporal(2) + ")" }},
@@ -142,7 +141,6 @@ func convertTimezone(c *call) string {
 	return c.write(c.name)
 }
 
-// extract reads EXTRACT(part FROM x).
 func (r *rewriter) extract() string {
 	c := &call{r: r, name: "EXTRACT"}
 	r.expectOp("(")

@@ -260,7 +260,6 @@ func isHex(s string) bool {
 	return len(s)%2 == 0 && strings.Trim(s, "0123456789abcdefABCDEF") == ""
 }
 
-// quoteIdent writes a name as a quoted identifier.
 func quoteIdent(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
 // unquoted gives the value of a string literal that quoteString has written, and

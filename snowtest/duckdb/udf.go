@@ -89,7 +89,6 @@ func registerScalars(c *sql.Conn) error {
 	return nil
 }
 
-// Config implements duck.ScalarFunc.
 func (s scalar) Config() duck.ScalarFuncConfig {
 	text, err := duck.NewTypeInfo(duck.TYPE_VARCHAR)
 	if err != nil {
@@ -102,7 +101,6 @@ func (s scalar) Config() duck.ScalarFuncConfig {
 	return cfg
 }
 
-// Executor implements duck.ScalarFunc.
 func (s scalar) Executor() duck.ScalarFuncExecutor {
 	return duck.ScalarFuncExecutor{RowExecutor: func(values []driver.Value) (any, error) {
 		args := make([]string, len(values))

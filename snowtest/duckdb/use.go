@@ -24,7 +24,6 @@ func (w *work) status(r *rewriter, kind snowtest.Kind, message string, run func(
 	return res, nil
 }
 
-// use carries out USE.
 func (w *work) use(ctx context.Context) (*snowtest.Result, error) {
 	r := w.rewriter()
 	r.i = 1
@@ -60,7 +59,6 @@ func (w *work) use(ctx context.Context) (*snowtest.Result, error) {
 	})
 }
 
-// moveTo makes a database and a schema current.
 func (w *work) moveTo(ctx context.Context, target object) error {
 	if target.database == "" {
 		target.database = w.database

@@ -8,7 +8,6 @@ import (
 	"github.com/snowtether/snowtether/snowtest"
 )
 
-// setVariables carries out SET v = x and SET (v, w) = (x, y).
 func (w *work) setVariables(ctx context.Context) (*snowtest.Result, error) {
 	r := w.rewriter()
 	r.i = 1
@@ -37,7 +36,6 @@ func (w *work) setVariables(ctx context.Context) (*snowtest.Result, error) {
 	})
 }
 
-// variableNames reads v or (v, w).
 func (r *rewriter) variableNames() (names []string, parenthesis bool) {
 	parenthesis = r.acceptOp("(")
 	r.list(func() { names = append(names, r.take().text) })

@@ -48,7 +48,6 @@ func (w *work) warehouseStatement() (*snowtest.Result, error) {
 	})
 }
 
-// showWarehouses lists the warehouses that were created, and the session's.
 func (w *work) showWarehouses(l *listing) *snowtest.Result {
 	w.e.mu.Lock()
 	list := slices.Clone(w.e.warehouses)

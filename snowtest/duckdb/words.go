@@ -159,7 +159,6 @@ func (g *region) word(t token) {
 	g.name()
 }
 
-// untraced gives up on where the columns come from.
 func (g *region) untraced() { g.r.outline = &outline{vague: true} }
 
 // joined notes what a join of the outermost SELECT does to its columns.
@@ -301,7 +300,6 @@ func (g *region) namesColumns(start int) bool {
 	return r.at(start-1-r.i).word("AS") || g.from && g.operand || g.with && r.at(end+1-r.i).word("AS")
 }
 
-// joinName writes a qualified name.
 func joinName(parts []token) string {
 	var b strings.Builder
 	for i, p := range parts {
@@ -364,7 +362,6 @@ func (g *region) noteItem(piece, alias string) {
 	r.outline.items = append(r.outline.items, item)
 }
 
-// itemEnd finds the end of the item that begins here.
 func (r *rewriter) itemEnd() int {
 	depth := 0
 	for i := r.i; i < len(r.toks); i++ {
