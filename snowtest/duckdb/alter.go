@@ -13,7 +13,7 @@ func (w *work) alter(r *rewriter) *definition {
 		r.fail(unsupported("ALTER %s", what.text))
 		return def
 	}
-	def.missing = messageIf(r.ifExists(), executed)
+	def.missing = pick(r.ifExists(), executed, "")
 	name := r.objectName()
 	head := "ALTER " + what.text + " " + name.sql() + " "
 	var statements []string
@@ -67,10 +67,7 @@ func (r *rewriter) addColumns(name object, head string) []string {
 	r.accept("COLUMN")
 	var statements []string
 	for r.err == nil {
-		guard := ""
-		if r.accept("IF") && r.accept("NOT") && r.accept("EXISTS") {
-			guard = "IF NOT EXISTS "
-		}
+		guard := pick(r.accept("IF") && r.accept("NOT") && r.accept("EXISTS"), "IF NOT EXISTS ", "")
 		c := r.columnDef()
 		if c.series != "" {
 			r.fail(unsupported("ALTER TABLE with an AUTOINCREMENT column"))
@@ -101,10 +98,7 @@ func (r *rewriter) dropColumns(head string) []string {
 		return nil
 	}
 	r.accept("COLUMN")
-	guard := ""
-	if r.ifExists() {
-		guard = "IF EXISTS "
-	}
+	guard := pick(r.ifExists(), "IF EXISTS ", "")
 	var statements []string
 	r.list(func() {
 		column := r.takeName().text

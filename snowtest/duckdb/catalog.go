@@ -1,6 +1,7 @@
 package duckdb
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"regexp"
@@ -86,7 +87,7 @@ func (s *session) readColumns(ctx context.Context, o object) ([]column, error) {
 	}
 	columns, err := s.columnsWhere(ctx, where)
 	if err == nil && len(columns) == 0 {
-		return nil, notExists(o.String())
+		return nil, compileError("002003", "42S02", "Object '%s' does not exist or not authorized.", o)
 	}
 	return columns, err
 }
@@ -162,27 +163,14 @@ func (c column) typeName() string {
 	case c.dataType == variantType:
 		return "VARIANT"
 	}
-	switch c.dataType {
-	case "VARCHAR":
-		return "VARCHAR(16777216)"
-	case "DOUBLE", "FLOAT":
-		return "FLOAT"
-	case "INTEGER":
-		return "NUMBER(10,0)"
-	case "BIGINT":
-		return "NUMBER(19,0)"
-	case "HUGEINT":
-		return "NUMBER(38,0)"
-	case "TIMESTAMP":
-		return "TIMESTAMP_NTZ(9)"
-	case "TIMESTAMP WITH TIME ZONE":
-		return "TIMESTAMP_LTZ(9)"
-	case "BLOB":
-		return "BINARY(8388608)"
-	case "TIME":
-		return "TIME(9)"
-	}
-	return c.dataType
+	return cmp.Or(describedTypes[c.dataType], c.dataType)
+}
+
+// describedTypes are DuckDB's types in the words of DESCRIBE TABLE, where these differ.
+var describedTypes = map[string]string{
+	"VARCHAR": "VARCHAR(16777216)", "BLOB": "BINARY(8388608)", "DOUBLE": "FLOAT", "TIME": "TIME(9)",
+	"INTEGER": "NUMBER(10,0)", "BIGINT": "NUMBER(19,0)", "HUGEINT": "NUMBER(38,0)",
+	"TIMESTAMP": "TIMESTAMP_NTZ(9)", "TIMESTAMP WITH TIME ZONE": "TIMESTAMP_LTZ(9)",
 }
 
 // typeJSON gives the type as SHOW COLUMNS writes it.

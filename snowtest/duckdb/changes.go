@@ -67,9 +67,7 @@ func (w *work) insert(ctx context.Context, r *rewriter) *change {
 		c.before = "DELETE FROM " + table.sql()
 	}
 	columns, err := w.columnsOf(ctx, r, table)
-	if err != nil {
-		r.fail(err)
-	}
+	r.fail(err)
 	// A default may differ from row to row, or from time to time.
 	c.fleeting = slices.ContainsFunc(columns, func(c column) bool { return strings.Contains(c.standard, "(") })
 	listed := r.peek().is("(") && !r.at(1).word("SELECT", "WITH") && !r.at(1).is("(")
@@ -85,9 +83,7 @@ func (w *work) insert(ctx context.Context, r *rewriter) *change {
 	}
 	if !r.accept("VALUES") {
 		text, err := w.converted(ctx, r.wholeQuery(), columns)
-		if err != nil {
-			r.fail(err)
-		}
+		r.fail(err)
 		c.text = c.head + " " + text
 		return c
 	}
@@ -158,9 +154,7 @@ func (w *work) target(ctx context.Context, r *rewriter, stop ...string) (text, a
 	}
 	text, alias = name.sql(), quoteIdent(name.name)
 	columns, err := w.columnsOf(ctx, r, name)
-	if err != nil {
-		r.fail(err)
-	}
+	r.fail(err)
 	r.accept("AS")
 	if t := r.peek(); t.ident() && !t.word(stop...) {
 		r.i++

@@ -15,10 +15,7 @@ func conversionForms() []form {
 		list = append(list, form{"TO_" + name, 1, 1, func(c *call) string { return c.converted(name, false) }})
 	}
 	for _, try := range []bool{false, true} {
-		prefix := "TO_"
-		if try {
-			prefix = "TRY_TO_"
-		}
+		prefix := pick(try, "TRY_TO_", "TO_")
 		for _, name := range []string{"DATE", "TIME", "TIMESTAMP", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ"} {
 			list = append(list, form{prefix + name, 1, 2, func(c *call) string { return toTemporal(c, name, try) }})
 		}
@@ -81,10 +78,7 @@ func toNumber(c *call, try bool) string {
 func toTemporal(c *call, name string, try bool) string {
 	x, typ := c.args[0], sfType{name: name}
 	if f, ok := c.literal(1); len(c.args) == 2 && !(ok && strings.ToUpper(f) == "AUTO") {
-		read := "sf_read_time"
-		if try {
-			read = "sf_try_read_time"
-		}
+		read := pick(try, "sf_try_read_time", "sf_read_time")
 		return "CAST(" + read + "(sf_text(" + x + "), '" + typ.base() + "', " + c.format() + ") AS " + typ.base() + ")"
 	}
 	c.r.cast = &static{typ: typ, rest: typ.rest(x, c.is[0])}

@@ -162,7 +162,7 @@ func (w *work) create(r *rewriter) *definition {
 	label += map[string]string{"STAGE": " area", "FILE": " format"}[what.text]
 	short := name.name
 	def.done = label + " " + short + " successfully created."
-	def.exists = messageIf(f.ifNotExists, short+" already exists, statement succeeded.")
+	def.exists = pick(f.ifNotExists, short+" already exists, statement succeeded.", "")
 	return def
 }
 
@@ -174,9 +174,7 @@ func (w *work) createdName(r *rewriter, f createFlags) object {
 		return object{name: o.name}
 	}
 	full, err := o.in(w.session)
-	if err != nil {
-		r.fail(err)
-	}
+	r.fail(err)
 	return full
 }
 
@@ -231,10 +229,7 @@ func (r *rewriter) series(commas bool) string {
 }
 
 func (r *rewriter) integer() string {
-	sign := ""
-	if r.acceptOp("-") {
-		sign = "-"
-	}
+	sign := pick(r.acceptOp("-"), "-", "")
 	return sign + cmp.Or(r.takeIf(r.peek().whole()).text, "0")
 }
 
@@ -368,7 +363,7 @@ func (w *work) drop(r *rewriter) *definition {
 	}
 	r.accept("CASCADE", "RESTRICT")
 	def.done = short + " successfully dropped."
-	def.missing = messageIf(ifExists, "Drop statement executed successfully ("+short+" already dropped).")
+	def.missing = pick(ifExists, "Drop statement executed successfully ("+short+" already dropped).", "")
 	return def
 }
 
@@ -409,7 +404,7 @@ func (w *work) comment(r *rewriter) *definition {
 	r.need("IS")
 	text := r.takeString()
 	names := joinName(parts)
-	def := &definition{done: executed, missing: messageIf(ifExists, executed)}
+	def := &definition{done: executed, missing: pick(ifExists, executed, "")}
 	def.run = func(ctx context.Context) error {
 		note := text.text
 		switch {

@@ -1,6 +1,7 @@
 package duckdb
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -148,21 +149,10 @@ func (e *Engine) Close() error {
 func (e *Engine) OpenSession(ctx context.Context, info snowtest.SessionConfig) (snowtest.EngineSession, error) {
 	s := &session{
 		e: e, info: info,
-		role: sqltext.Fold(info.Role), warehouse: sqltext.Fold(info.Warehouse),
-		database: sqltext.Fold(info.Database), schema: sqltext.Fold(info.Schema),
-		vars: map[string]string{}, params: map[string]string{},
-	}
-	if s.role == "" {
-		s.role = "PUBLIC"
-	}
-	if s.database == "" {
-		s.database = defaultDatabase
-		if e.fileDB != "" {
-			s.database = e.fileDB
-		}
-	}
-	if s.schema == "" {
-		s.schema = defaultSchema
+		role: cmp.Or(sqltext.Fold(info.Role), "PUBLIC"), warehouse: sqltext.Fold(info.Warehouse),
+		database: cmp.Or(sqltext.Fold(info.Database), e.fileDB, defaultDatabase),
+		schema:   cmp.Or(sqltext.Fold(info.Schema), defaultSchema),
+		vars:     map[string]string{}, params: map[string]string{},
 	}
 	if err := e.ensureDatabase(ctx, s.database, s.schema); err != nil {
 		return nil, err

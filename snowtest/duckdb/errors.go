@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"time"
 
 	driver "github.com/duckdb/duckdb-go/v2"
 
@@ -37,10 +36,6 @@ func unexpectedEnd(src string) *snowtest.Error {
 // unsupported refuses what this engine cannot answer as Snowflake would.
 func unsupported(format string, args ...any) *snowtest.Error {
 	return sfError("000002", "0A000", "Unsupported feature '%s'.", fmt.Sprintf(format, args...))
-}
-
-func notExists(object string) *snowtest.Error {
-	return compileError("002003", "42S02", "Object '%s' does not exist or not authorized.", object)
 }
 
 func domainNotExists(domain, name string) *snowtest.Error {
@@ -215,10 +210,6 @@ func spelled(src, code, name string) string {
 }
 
 func canceled() *snowtest.Error { return sfError("000604", "57014", "SQL execution canceled") }
-
-func timedOut(limit time.Duration) *snowtest.Error {
-	return sfError("000630", "57014", "Statement reached its statement or warehouse timeout of %d second(s) and was canceled.", int(limit.Seconds()))
-}
 
 // lockError is Snowflake's answer to a statement that got no lock in time. The
 // code and the state are those of the server when it gives up on a locked table.

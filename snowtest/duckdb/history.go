@@ -1,6 +1,7 @@
 package duckdb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -24,11 +25,8 @@ type historyEntry struct {
 }
 
 func (s *session) remember(w *work) *historyEntry {
-	h := &historyEntry{id: w.st.QueryID, text: w.st.SQL, kind: w.toks[0].text, tag: w.st.QueryTag, database: s.database, schema: s.schema,
+	h := &historyEntry{id: w.st.QueryID, text: w.st.SQL, kind: w.toks[0].text, tag: cmp.Or(w.st.QueryTag, s.param("QUERY_TAG")), database: s.database, schema: s.schema,
 		status: "RUNNING", started: w.now}
-	if h.tag == "" {
-		h.tag = s.param("QUERY_TAG")
-	}
 	if w.st.DescribeOnly || h.id == "" {
 		return h
 	}

@@ -1,6 +1,7 @@
 package duckdb
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -10,9 +11,7 @@ import (
 // HasDatabase reports whether the catalog has the database, or if schema is not empty, the
 // schema in it. The server asks when a login names one; names are written as in a DSN.
 func (e *Engine) HasDatabase(database, schema string) bool {
-	if schema == "" {
-		schema = defaultSchema
-	}
+	schema = cmp.Or(schema, defaultSchema)
 	if sqltext.Fold(schema) == "main" { // DuckDB's own
 		return false
 	}

@@ -159,7 +159,11 @@ func (r *rewriter) parens() string {
 	return text
 }
 
+// fail keeps the first error and ends the reading. No error is no failure.
 func (r *rewriter) fail(err error) {
+	if err == nil {
+		return
+	}
 	if r.err == nil {
 		r.err = err
 	}
@@ -501,9 +505,7 @@ func (r *rewriter) bind(t token) (string, *static) {
 	}
 	b := r.binds[n]
 	text, is, err := bindLiteral(b, b.Value)
-	if err != nil {
-		r.fail(err)
-	}
+	r.fail(err)
 	return text, is
 }
 

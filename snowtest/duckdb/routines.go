@@ -19,9 +19,7 @@ type routine struct {
 
 func (w *work) createFunction(r *rewriter, f createFlags) (*definition, object) {
 	o, err := r.objectName().in(w.session)
-	if err != nil {
-		r.fail(err)
-	}
+	r.fail(err)
 	fn := &routine{name: o}
 	if r.peek().is("(") && r.at(1).is(")") {
 		r.i += 2
@@ -54,11 +52,11 @@ func (w *work) createFunction(r *rewriter, f createFlags) (*definition, object) 
 	return &definition{run: func(context.Context) error { return w.e.addRoutine(fn, f) }}, o
 }
 
-func messageIf(clause bool, message string) string {
-	if clause {
-		return message
+func pick(first bool, one, other string) string {
+	if first {
+		return one
 	}
-	return ""
+	return other
 }
 
 func (e *Engine) addRoutine(fn *routine, f createFlags) error {
@@ -79,9 +77,7 @@ func routineKey(o object, params int) string { return o.String() + strings.Repea
 
 func (w *work) dropFunction(r *rewriter) (name string, run func(context.Context) error) {
 	o, err := r.objectName().in(w.session)
-	if err != nil {
-		r.fail(err)
-	}
+	r.fail(err)
 	n := 0
 	r.expectOp("(")
 	for ; r.err == nil && !r.peek().is(")"); n++ {
@@ -128,9 +124,7 @@ func (r *rewriter) expand(fn *routine, args []string) string {
 		sub.params[strings.ToUpper(p.name)] = p.typ.cast(args[i], false, false)
 	}
 	text, err := sub.all()
-	if err != nil {
-		r.fail(err)
-	}
+	r.fail(err)
 	if fn.table == nil {
 		return fn.returns.cast("("+text+")", false, false)
 	}

@@ -78,7 +78,7 @@ func (s *session) Run(ctx context.Context, st *snowtest.Statement) (*snowtest.Re
 		return nil, lockError(st.QueryID)
 	}
 	if err != nil && limited && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return nil, timedOut(limit)
+		return nil, sfError("000630", "57014", "Statement reached its statement or warehouse timeout of %d second(s) and was canceled.", int(limit.Seconds()))
 	}
 	if err != nil {
 		return nil, translate(ctx, st.SQL, err)
@@ -249,6 +249,14 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-timer.C:
 		return nil
 	}
+}
+
+// shown gives a result, or its columns only if the client asks for no more.
+func (w *work) shown(res *snowtest.Result) *snowtest.Result {
+	if w.st.DescribeOnly {
+		res.Rows = nil
+	}
+	return res
 }
 
 // describeOnly keeps the columns of a result that was not wanted.

@@ -56,10 +56,7 @@ func (w *work) describe(ctx context.Context) (*snowtest.Result, error) {
 	names := []string{"name", "type", "kind", "null?", "default", "primary key", "unique key", "check", "expression", "comment", "policy name"}
 	var rows [][]*string
 	for _, c := range columns {
-		null := "N"
-		if c.nullable {
-			null = "Y"
-		}
+		null := pick(c.nullable, "Y", "N")
 		row := texts(c.name, c.typeName(), "COLUMN", null, c.defaultText(), "N", "N", "", "", c.comment(), "")
 		for _, i := range []int{4, 7, 8, 9, 10} {
 			if *row[i] == "" {
@@ -68,11 +65,7 @@ func (w *work) describe(ctx context.Context) (*snowtest.Result, error) {
 		}
 		rows = append(rows, row)
 	}
-	res := textTable(names, rows)
-	if w.st.DescribeOnly {
-		return describeOnly(res), nil
-	}
-	return res, nil
+	return w.shown(textTable(names, rows)), nil
 }
 
 func (w *work) describeContainer(ctx context.Context, r *rewriter, scope string) (*snowtest.Result, error) {
@@ -96,10 +89,8 @@ func (w *work) describeContainer(ctx context.Context, r *rewriter, scope string)
 		}
 	}
 	out := textTable([]string{"created_on", "name", "kind"}, rows)
-	if out.Columns[0] = res.Columns[0]; w.st.DescribeOnly {
-		return describeOnly(out), nil
-	}
-	return out, nil
+	out.Columns[0] = res.Columns[0]
+	return w.shown(out), nil
 }
 
 // A listing is a SHOW command with its filters.
@@ -157,10 +148,10 @@ func (w *work) show(ctx context.Context) (*snowtest.Result, error) {
 	default:
 		return nil, unsupported("SHOW %s", l.what)
 	}
-	if err == nil && w.st.DescribeOnly {
-		res = describeOnly(res)
+	if err != nil {
+		return nil, err
 	}
-	return res, err
+	return w.shown(res), nil
 }
 
 // scope reads what follows IN.
@@ -281,14 +272,8 @@ func (w *work) showColumns(ctx context.Context, l *listing) (*snowtest.Result, e
 	}
 	var rows [][]*string
 	for _, c := range columns {
-		null := "NOT_NULL"
-		if c.nullable {
-			null = "true"
-		}
-		auto := ""
-		if strings.Contains(c.standard, "identity$") {
-			auto = "IDENTITY"
-		}
+		null := pick(c.nullable, "true", "NOT_NULL")
+		auto := pick(strings.Contains(c.standard, "identity$"), "IDENTITY", "")
 		rows = append(rows, texts(c.table.name, c.table.schema, c.name, c.typeJSON(), null, c.defaultText(), "COLUMN", "", c.comment(), c.table.database, auto))
 	}
 	return textTable([]string{"table_name", "schema_name", "column_name", "data_type", "null?", "default", "kind", "expression", "comment", "database_name", "autoincrement"}, rows), nil

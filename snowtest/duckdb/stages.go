@@ -63,9 +63,7 @@ func (r *rewriter) location() location {
 	if err == nil && !loc.stage.Always() && r.s.e.files.Settings(loc.stage, false) == nil {
 		err = domainNotExists("Stage", object{loc.stage[0], loc.stage[1], loc.stage[2]}.String())
 	}
-	if err != nil {
-		r.fail(err)
-	}
+	r.fail(err)
 	return loc
 }
 
@@ -286,9 +284,7 @@ func (w *work) createStage(r *rewriter, f createFlags, format bool) (*definition
 	if err == nil {
 		err = w.mustExist(context.Background(), object{database: full.database, schema: full.schema})
 	}
-	if err != nil {
-		r.fail(err)
-	}
+	r.fail(err)
 	run := func(context.Context) error {
 		key := full.key()
 		if f.temporary {

@@ -111,10 +111,7 @@ func (t *newTable) create() string { return t.flags.head() + "TABLE " + t.name.s
 
 // note writes what is kept in the table's comment.
 func (t *newTable) note() string {
-	kind := "TABLE"
-	if t.flags.temporary {
-		kind = "TEMPORARY"
-	}
+	kind := pick(t.flags.temporary, "TEMPORARY", "TABLE")
 	return "COMMENT ON TABLE " + t.name.sql() + " IS " + quoteString(joinNote(t.at.UTC().Format(timeNote), kind, t.comment))
 }
 

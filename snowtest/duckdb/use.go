@@ -60,12 +60,7 @@ func (w *work) use(ctx context.Context) (*snowtest.Result, error) {
 }
 
 func (w *work) moveTo(ctx context.Context, target object) error {
-	if target.database == "" {
-		target.database = w.database
-	}
-	if target.schema == "" {
-		target.schema = defaultSchema
-	}
+	target.database, target.schema = cmp.Or(target.database, w.database), cmp.Or(target.schema, defaultSchema)
 	if err := w.mustExist(ctx, target); err != nil {
 		return err
 	}

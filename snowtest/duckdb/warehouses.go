@@ -61,10 +61,7 @@ func (w *work) showWarehouses(l *listing) *snowtest.Result {
 		if l.like != "" && !likeMatch(sqltext.Fold(l.like), name) {
 			continue
 		}
-		current := "N"
-		if name == w.warehouse {
-			current = "Y"
-		}
+		current := pick(name == w.warehouse, "Y", "N")
 		rows = append(rows, texts(name, "STARTED", "N", current))
 	}
 	return textTable([]string{"name", "state", "is_default", "is_current"}, rows)

@@ -131,11 +131,6 @@ func (g *region) word(t token) {
 			r.fail(unsupported("CONNECT BY"))
 			return
 		}
-	case "TOP":
-		if next.kind == tNumber && r.at(-1).word("SELECT", "DISTINCT") {
-			r.fail(unsupported("TOP"))
-			return
-		}
 	}
 	if what, ok := refusedWords[t.text]; ok && (next.is("(") || next.word("JOIN", "BERNOULLI", "SYSTEM", "ROW", "BLOCK")) {
 		r.fail(unsupported("%s", what))
