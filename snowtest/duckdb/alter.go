@@ -17,9 +17,10 @@ func (w *work) alter(r *rewriter) *definition {
 	name := r.objectName()
 	head := "ALTER " + what.text + " " + name.sql() + " "
 	var statements []string
+	var moved [][2]object
 	switch {
 	case r.accept("RENAME"):
-		statements = w.rename(r, name, head)
+		statements, moved = w.rename(r, name, head)
 	case what.text == "VIEW":
 		r.fail(unsupported("ALTER VIEW"))
 	case r.accept("ADD"):
@@ -29,34 +30,45 @@ func (w *work) alter(r *rewriter) *definition {
 	case r.accept("ALTER", "MODIFY"):
 		statements = r.alterColumns(name, head)
 	case r.accept("SWAP"):
-		statements = r.swap(w, name)
+		statements, moved = r.swap(w, name)
 	case r.accept("SET"):
 		statements = []string{(&newTable{name: name, at: w.now, comment: r.options()}).note()}
 	default:
 		r.need("CLUSTER", "SUSPEND", "RESUME")
 		r.i = len(r.toks)
 	}
-	def.run = w.statements(statements...)
+	run := w.statements(statements...)
+	def.run = func(ctx context.Context) error {
+		err := run(ctx)
+		for _, m := range moved {
+			if err == nil {
+				err = w.moveFiles(m[0], m[1])
+			}
+		}
+		return err
+	}
 	return def
 }
 
-func (w *work) rename(r *rewriter, name object, head string) []string {
+func (w *work) rename(r *rewriter, name object, head string) (statements []string, moved [][2]object) {
 	if r.accept("COLUMN") {
 		from := r.takeName().text
 		r.need("TO")
 		to := r.takeName().text
-		statements := []string{head + "RENAME COLUMN " + quoteIdent(from) + " TO " + quoteIdent(to)}
+		statements = []string{head + "RENAME COLUMN " + quoteIdent(from) + " TO " + quoteIdent(to)}
 		if columns, err := w.columns(context.Background(), name); err == nil && slices.ContainsFunc(columns, func(c column) bool { return c.rest && c.name == from }) {
 			statements = append(statements, head+"RENAME COLUMN "+quoteIdent(restName(from))+" TO "+quoteIdent(restName(to)))
 		}
-		return statements
+		return statements, nil
 	}
 	r.need("TO")
 	to := r.objectName()
 	if to.schema != "" && to.schema != name.schema || to.database != "" && to.database != name.database {
 		r.fail(unsupported("RENAME into another schema"))
 	}
-	return []string{head + "RENAME TO " + quoteIdent(to.name)}
+	renamed := name
+	renamed.name = to.name
+	return []string{head + "RENAME TO " + quoteIdent(to.name)}, [][2]object{{name, renamed}}
 }
 
 func (r *rewriter) addColumns(name object, head string) []string {
@@ -156,7 +168,7 @@ func (r *rewriter) alterColumns(name object, head string) []string {
 	return statements
 }
 
-func (r *rewriter) swap(w *work, a object) []string {
+func (r *rewriter) swap(w *work, a object) (statements []string, moved [][2]object) {
 	r.need("WITH")
 	b := r.objectName()
 	spare := a
@@ -167,5 +179,5 @@ func (r *rewriter) swap(w *work, a object) []string {
 	if a.schema != b.schema || a.database != b.database {
 		r.fail(unsupported("SWAP of tables whose names are not qualified alike"))
 	}
-	return []string{move(a, spare.name), move(b, a.name), move(spare, b.name)}
+	return []string{move(a, spare.name), move(b, a.name), move(spare, b.name)}, [][2]object{{a, spare}, {b, a}, {spare, b}}
 }

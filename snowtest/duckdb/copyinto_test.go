@@ -2,6 +2,7 @@ package duckdb_test
 
 import (
 	"bytes"
+	"database/sql"
 	"errors"
 	"strings"
 	"testing"
@@ -221,4 +222,62 @@ func TestUnloadNamesItsFiles(t *testing.T) {
 		_, err := db.ExecContext(t.Context(), query)
 		wantNumber(t, query, err, want)
 	}
+}
+
+// holds compares what a statement gives with what it should give, cell by cell.
+func holds(t *testing.T, db *sql.DB, query, want string) {
+	t.Helper()
+	if got := table(t, db, t.Context(), query); got != want {
+		t.Errorf("%s: %q, want %q", query, got, want)
+	}
+}
+
+// TestLoadHistoryGoesWithItsTable: a table that was renamed is not loaded twice, and has its stage.
+func TestLoadHistoryGoesWithItsTable(t *testing.T) {
+	db, _ := stagedDB(t)
+	mustExec(t, db, "CREATE TABLE r (a INT)")
+	mustExec(t, db, "CREATE TABLE other (a INT)")
+	putText(t, db, "@~/r", "x.csv", "1\n")
+	putText(t, db, "@%r", "y.csv", "2\n")
+	mustExec(t, db, "COPY INTO r FROM @~/r")
+	mustExec(t, db, "ALTER TABLE r RENAME TO r2")
+	mustExec(t, db, "COPY INTO r2 FROM @~/r")
+	mustExec(t, db, "COPY INTO r2")
+	holds(t, db, "SELECT a FROM r2 ORDER BY a", "1;2")
+	mustExec(t, db, "ALTER TABLE r2 SWAP WITH other")
+	mustExec(t, db, "COPY INTO other FROM @~/r")
+	mustExec(t, db, "COPY INTO r2 FROM @~/r")
+	holds(t, db, "SELECT COUNT(*) FROM other", "2")
+	holds(t, db, "SELECT COUNT(*) FROM r2", "1")
+}
+
+// TestUnloadInPartsHasEachRowOnce: also of a query whose order is another each time.
+func TestUnloadInPartsHasEachRowOnce(t *testing.T) {
+	db, _ := stagedDB(t)
+	mustExec(t, db, "CREATE TABLE g (a INT)")
+	mustExec(t, db, `COPY INTO @~/g/ FROM (SELECT n % 50000 AS a FROM (SELECT SEQ4() AS n FROM TABLE(GENERATOR(ROWCOUNT => 300000))) GROUP BY 1)
+		FILE_FORMAT = (TYPE = PARQUET) HEADER = TRUE MAX_FILE_SIZE = 50000`)
+	mustExec(t, db, "COPY INTO g FROM @~/g FILE_FORMAT = (TYPE = PARQUET) MATCH_BY_COLUMN_NAME = CASE_INSENSITIVE")
+	holds(t, db, "SELECT COUNT(*), COUNT(DISTINCT a) FROM g", "50000|50000")
+}
+
+// TestCopyTakesFilesAsTheyAre: the corners of headers, percentages, lists and formats.
+func TestCopyTakesFilesAsTheyAre(t *testing.T) {
+	db, _ := stagedDB(t)
+	mustExec(t, db, "CREATE TABLE p (a INT)")
+	putText(t, db, "@%p", "x.csv", "1\n2\n3\nx\ny\n")
+	mustExec(t, db, "COPY INTO p ON_ERROR = 'SKIP_FILE_50%'") // two of five do not exceed it
+	holds(t, db, "SELECT COUNT(*) FROM p", "3")
+	mustExec(t, db, "COPY INTO p ON_ERROR = 'SKIP_FILE_39%' FORCE = TRUE")
+	holds(t, db, "SELECT COUNT(*) FROM p", "3")
+	mustExec(t, db, "CREATE TABLE h (a VARCHAR)")
+	putText(t, db, "@%h", "x.csv", "\"head\n1\n2\n")
+	mustExec(t, db, `COPY INTO h FILE_FORMAT = (SKIP_HEADER = 1 FIELD_OPTIONALLY_ENCLOSED_BY = '"')`)
+	holds(t, db, "SELECT a FROM h ORDER BY a", "1;2")
+	mustExec(t, db, "CREATE TEMPORARY FILE FORMAT semi TYPE = CSV FIELD_DELIMITER = ';'")
+	mustExec(t, db, "CREATE TABLE two (a INT, b INT)")
+	putText(t, db, "@%two", "x.csv", "1;2\n")
+	mustExec(t, db, "COPY INTO two FILE_FORMAT = semi FILES = ('x.csv', 'x.csv')")
+	holds(t, db, "SELECT a, b FROM two", "1|2")
+	mustExec(t, db, "DROP FILE FORMAT semi")
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/snowtether/snowtether/internal/sqltext"
@@ -58,7 +59,7 @@ func (r *rewriter) location() location {
 	if strings.Contains(name, "%") {
 		loc.stage, err = r.s.tableStage(o)
 	} else {
-		loc.stage, err = r.s.namedStage(o)
+		loc.stage, err = r.s.made(o, false)
 	}
 	if err == nil && !loc.stage.Always() && r.s.e.files.Settings(loc.stage, false) == nil {
 		err = domainNotExists("Stage", object{loc.stage[0], loc.stage[1], loc.stage[2]}.String())
@@ -67,10 +68,10 @@ func (r *rewriter) location() location {
 	return loc
 }
 
-// namedStage gives the key of a stage: the session's own, if it has one of that name.
-func (s *session) namedStage(o object) (stagefiles.Key, error) {
+// made gives the key of a stage or a file format: the session's own, if it has one of that name.
+func (s *session) made(o object, format bool) (stagefiles.Key, error) {
 	full, err := o.in(s)
-	if own := stagefiles.Temporary(s.info.ID, full.String()); s.e.files.Settings(own, false) != nil {
+	if own := stagefiles.Temporary(s.info.ID, full.String()); s.e.files.Settings(own, format) != nil {
 		return own, err
 	}
 	return full.key(), err
@@ -101,6 +102,17 @@ func (s *session) forgetFiles(kind string, o object) {
 		}
 		return kind == "DATABASE" && k[0] == o.name
 	})
+}
+
+// moveFiles is called when a table was renamed: its stage, and what was loaded into it, stay its own.
+func (s *session) moveFiles(from, to object) error {
+	was, err := from.in(s)
+	if err == nil {
+		to, err = to.in(s)
+	}
+	was.name, to.name = "%"+was.name, "%"+to.name
+	s.e.files.Move(was.key(), to.key())
+	return err
 }
 
 // settings reads options. Only those of known are taken; nil takes all.
@@ -153,11 +165,11 @@ func (w *work) formatFor(loc location, set stagefiles.Settings) (*stagefiles.For
 		return stagefiles.NewFormat(v.Inner)
 	}
 	r := &rewriter{s: w.session}
-	full, err := r.identified(quoteString(name)).in(w.session)
+	key, err := w.made(r.identified(quoteString(name)), true)
 	if r.err != nil || err != nil {
 		return nil, r.err
 	}
-	if named := w.e.files.Settings(full.key(), true); named != nil {
+	if named := w.e.files.Settings(key, true); named != nil {
 		return stagefiles.NewFormat(named)
 	}
 	return nil, domainNotExists("File format", name)
@@ -178,7 +190,9 @@ func (w *work) list(loc location, set stagefiles.Settings) ([]stagefiles.File, e
 		if !found {
 			return nil, sfError("091016", "22000", "Remote file '%s' was not found.", path.Join(loc.path, name))
 		}
-		files = append(files, f)
+		if !slices.ContainsFunc(files, func(g stagefiles.File) bool { return g.Name == f.Name }) {
+			files = append(files, f)
+		}
 	}
 	return files, nil
 }
@@ -302,10 +316,8 @@ func (w *work) createStage(r *rewriter, f createFlags, format bool) (*definition
 
 func (w *work) dropStage(ctx context.Context, o object, label string) error {
 	full, err := o.in(w.session)
-	key, format := full.key(), label == "File format"
-	if !format {
-		key, _ = w.namedStage(o)
-	}
+	format := label == "File format"
+	key, _ := w.made(o, format)
 	if err == nil {
 		err = w.mustExist(ctx, object{database: full.database, schema: full.schema})
 	}
@@ -336,7 +348,7 @@ func (w *work) showStages(context.Context) (*snowtest.Result, error) {
 	}
 	var rows [][]*string
 	if describe {
-		key, err := w.namedStage(l.in)
+		key, err := w.made(l.in, false)
 		set := w.e.files.Settings(key, false)
 		if err != nil || set == nil {
 			return nil, domainNotExists("Stage", l.in.String())

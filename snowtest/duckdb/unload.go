@@ -99,9 +99,29 @@ func (u *unloading) csv(ctx context.Context, text string) ([]stagefiles.Unloaded
 	return u.format.Unload(header, rows, isText, limit), err
 }
 
+// parquetRows writes the query as it is unloaded to Parquet.
+func (u *unloading) parquetRows(text string) string {
+	return u.list(text, func(c snowtest.Column, i int, item string) string {
+		if c.Type == "fixed" && c.Scale == 0 && c.Precision == 38 {
+			item = "CAST(" + item + " AS DECIMAL(38,0))" // DuckDB's own whole numbers would be floats there
+		}
+		name := c.Name
+		if !u.set.Is("HEADER", false) {
+			name = "_COL_" + strconv.Itoa(i)
+		}
+		return item + " AS " + quoteIdent(name)
+	})
+}
+
 // parquet lets DuckDB write the files: twice as many as before, until each is small enough.
 func (u *unloading) parquet(ctx context.Context, text string) ([]stagefiles.Unloaded, error) {
-	rows, err := u.values(ctx, "SELECT count(*) FROM ("+text+")")
+	// It runs once: a query that ran anew for each file would give its rows in another order.
+	unloaded := "temp.main." + quoteIdent(u.e.uniqueName("unload$"))
+	if _, err := exec(ctx, u.conn, "CREATE TEMP TABLE "+unloaded+" AS "+u.parquetRows(text)); err != nil {
+		return nil, err
+	}
+	defer func() { _, _ = exec(ctx, u.conn, "DROP TABLE "+unloaded) }()
+	rows, err := u.values(ctx, "SELECT count(*) FROM "+unloaded)
 	if err != nil {
 		return nil, err
 	}
@@ -114,20 +134,11 @@ func (u *unloading) parquet(ctx context.Context, text string) ([]stagefiles.Unlo
 		return nil, err
 	}
 	defer func() { _ = os.Remove(path) }()
-	text = u.list(text, func(c snowtest.Column, i int, item string) string {
-		if c.Type == "fixed" && c.Scale == 0 && c.Precision == 38 {
-			item = "CAST(" + item + " AS DECIMAL(38,0))" // DuckDB's own whole numbers would be floats there
-		}
-		if u.set.Is("HEADER", false) {
-			return item + " AS " + quoteIdent(c.Name)
-		}
-		return item + " AS " + quoteIdent("_COL_"+strconv.Itoa(i))
-	})
 	for parts := 1; ; parts *= 2 {
 		var files []stagefiles.Unloaded
 		each, largest := (total+parts-1)/parts, 0
 		for at := 0; at < total; at += each {
-			if _, err := exec(ctx, u.conn, fmt.Sprintf("COPY (%s LIMIT %d OFFSET %d) TO %s (FORMAT parquet)", text, each, at, quoteString(path))); err != nil {
+			if _, err := exec(ctx, u.conn, fmt.Sprintf("COPY (SELECT * FROM %s ORDER BY rowid LIMIT %d OFFSET %d) TO %s (FORMAT parquet)", unloaded, each, at, quoteString(path))); err != nil {
 				return nil, err
 			}
 			content, err := os.ReadFile(path)

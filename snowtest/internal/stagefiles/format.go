@@ -142,10 +142,18 @@ type csvReader struct {
 	pos  int
 }
 
-// Lines are the records of a CSV file; the header is one of them.
+// Lines are the records of a CSV file behind its header, whose lines end where lines end, whatever
+// is in them.
 func (f *Format) Lines(text string) (list []Record) {
-	c := &csvReader{f, strings.TrimPrefix(text, "\ufeff"), 0}
-	for line, n := 1, 0; c.pos < len(c.text); n++ {
+	c, line := &csvReader{f, strings.TrimPrefix(text, "\ufeff"), 0}, 1
+	for ; line <= f.Number("SKIP_HEADER", 0); line++ {
+		end := strings.IndexByte(c.text[c.pos:], '\n')
+		if end < 0 {
+			return nil
+		}
+		c.pos += end + 1
+	}
+	for c.pos < len(c.text) {
 		start, rec := c.pos, Record{Line: line}
 		for more := true; more; more = c.acceptField() {
 			field, bad := c.next(c.pos - start)
@@ -157,7 +165,7 @@ func (f *Format) Lines(text string) (list []Record) {
 		blank := c.pos == start
 		c.pos += max(c.recordEnd(), 0)
 		line += strings.Count(c.text[start:c.pos], "\n")
-		if n >= f.Number("SKIP_HEADER", 0) && !(blank && f.Is("SKIP_BLANK_LINES", false)) {
+		if !blank || !f.Is("SKIP_BLANK_LINES", false) {
 			list = append(list, rec)
 		}
 	}

@@ -47,7 +47,11 @@ func (o *Outcome) Judge(set Settings, bad []Rejected) error {
 	}
 	if o.Errors = len(bad); o.Errors > 0 {
 		o.First, o.Status = &bad[0], "PARTIALLY_LOADED"
-		if word != "CONTINUE" && o.Errors >= o.Limit || o.Errors == o.Parsed {
+		tooMany := word != "CONTINUE" && o.Errors >= o.Limit
+		if percent > 0 {
+			tooMany = o.Errors*100 > percent*o.Parsed // "exceeds" it, where a number is reached
+		}
+		if tooMany || o.Errors == o.Parsed {
 			o.Status = "LOAD_FAILED"
 		}
 	}

@@ -67,6 +67,23 @@ func (s *Store) Forget(gone func(Key) bool) {
 	s.loads = slices.DeleteFunc(s.loads, func(l Load) bool { return gone(l.Table) })
 }
 
+// Move gives a table's stage, and what was loaded into the table, to the name that it has now.
+func (s *Store) Move(from, to Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if st := s.stages[from]; st != nil {
+		delete(s.stages, from)
+		s.stages[to] = st
+	}
+	for i := range s.loads {
+		for _, k := range []*Key{&s.loads[i].Table, &s.loads[i].From} {
+			if *k == from {
+				*k = to
+			}
+		}
+	}
+}
+
 // find finds a stage.
 func (s *Store) find(k Key) *stage {
 	if s.stages[k] == nil && k.Always() {
