@@ -205,3 +205,11 @@ func TestTimesKeepNanosecondsAndOffsets(t *testing.T) {
 	c.wantCode("INSERT INTO t VALUES (1, NULL)", "002020/21S01")
 	c.wantCode("INSERT INTO t (id, nope) VALUES (1, 2)", "000904/42000")
 }
+
+func TestNumbersOfAnArrayBindAreReadWhateverTheirLength(t *testing.T) {
+	c := newClient(t)
+	c.run("CREATE TABLE t (i INT, a INT)")
+	c.run("INSERT INTO t VALUES (?, ?)", array("FIXED", "1", "2", "3", "4", "5", "6", "7", "8"),
+		array("FIXED", "-7", "1.5", "-2.5", "+0012", "999999999999999999", "-9223372036854775809", "99999999999999999999999999999999999999", "0"))
+	c.want("SELECT a FROM t ORDER BY i", "-7;2;-3;12;999999999999999999;-9223372036854775809;99999999999999999999999999999999999999;0")
+}

@@ -48,8 +48,9 @@ func (w *work) change(ctx context.Context, r *rewriter) (*change, error) {
 	default:
 		c = w.merge(ctx, r)
 	}
+	lower := strings.ToLower(c.text) // once: the text can be of many megabytes
 	for _, name := range []string{"random(", "randstr(", "uuid", "nextval(", "now("} {
-		c.fleeting = c.fleeting || strings.Contains(strings.ToLower(c.text), name)
+		c.fleeting = c.fleeting || strings.Contains(lower, name)
 	}
 	return c, r.end()
 }
