@@ -3,7 +3,6 @@ package duckdb
 import (
 	"context"
 	"slices"
-	"strings"
 )
 
 func (w *work) alter(r *rewriter) *definition {
@@ -174,7 +173,7 @@ func (r *rewriter) swap(w *work, a object) (statements []string, moved [][2]obje
 	spare := a
 	spare.name = w.e.uniqueName("swap$")
 	move := func(from object, to string) string {
-		return strings.Join([]string{"ALTER TABLE", from.sql(), "RENAME TO", quoteIdent(to)}, " ")
+		return "ALTER TABLE " + from.sql() + " RENAME TO " + quoteIdent(to)
 	}
 	if a.schema != b.schema || a.database != b.database {
 		r.fail(unsupported("SWAP of tables whose names are not qualified alike"))

@@ -328,9 +328,7 @@ func (w *work) converted(ctx context.Context, text string, target []column) (str
 func (r *rewriter) columnNames() []string {
 	var names []string
 	r.expectOp("(")
-	r.list(func() {
-		names = append(names, r.columnName())
-	})
+	r.list(func() { names = append(names, r.columnName()) })
 	r.expectOp(")")
 	return names
 }

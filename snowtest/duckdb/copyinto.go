@@ -51,11 +51,6 @@ func (w *work) copyInto(ctx context.Context) (*snowtest.Result, error) {
 	if err != nil || w.st.DescribeOnly {
 		return describeOnly(stagefiles.Loaded(l.stage, nil)), err
 	}
-	if l.mode == "" && !w.inTx && !w.autocommit() {
-		if err := w.begin(ctx); err != nil {
-			return nil, err
-		}
-	}
 	run := func() error {
 		l.outcomes, l.rejected = nil, nil
 		return w.atomically(ctx, func() error {
@@ -72,6 +67,9 @@ func (w *work) copyInto(ctx context.Context) (*snowtest.Result, error) {
 			return nil, err
 		}
 		return l.validated(ctx)
+	}
+	if err := w.beginImplicitly(ctx); err != nil {
+		return nil, err
 	}
 	w.fleeting = true // it cannot be carried out again within its transaction
 	if err := w.locked(ctx, run); err != nil {
@@ -201,10 +199,7 @@ func (l *load) load(ctx context.Context, f stagefiles.File) error {
 		return err
 	}
 	if l.match != "NONE" {
-		var names []string
-		for _, c := range l.columns {
-			names = append(names, c.name)
-		}
+		names := each(l.columns, func(c column) string { return c.name })
 		list = l.format.Match(list, names, l.match == "CASE_INSENSITIVE")
 	}
 	if err = l.makeStaged(ctx, l.staged, list); err == nil {

@@ -31,7 +31,7 @@ func (w *work) ddl(ctx context.Context) (*snowtest.Result, error) {
 	}
 	res := snowtest.Status(snowtest.KindDDL, def.done)
 	if w.st.DescribeOnly {
-		return describeOnly(res), nil
+		return w.shown(res), nil
 	}
 	if err := w.commit(ctx); err != nil {
 		return nil, err
@@ -91,30 +91,14 @@ func (w *work) statements(texts ...string) func(context.Context) error {
 type createFlags struct{ replace, temporary, ifNotExists bool }
 
 func (f createFlags) head() string {
-	text := "CREATE "
-	if f.replace {
-		text += "OR REPLACE "
-	}
-	if f.temporary {
-		text += "TEMPORARY "
-	}
-	return text
+	return "CREATE " + pick(f.replace, "OR REPLACE ", "") + pick(f.temporary, "TEMPORARY ", "")
 }
 
 func (w *work) create(r *rewriter) *definition {
 	var f createFlags
-	if r.accept("OR") {
-		f.replace = r.accept("REPLACE")
-	}
-	for {
-		switch {
-		case r.accept("TEMP", "TEMPORARY", "VOLATILE"):
-			f.temporary = true
-			continue
-		case r.accept("LOCAL", "GLOBAL", "TRANSIENT", "SECURE"):
-			continue
-		}
-		break
+	f.replace = r.accept("OR") && r.accept("REPLACE")
+	for r.accept("TEMP", "TEMPORARY", "VOLATILE", "LOCAL", "GLOBAL", "TRANSIENT", "SECURE") {
+		f.temporary = f.temporary || r.at(-1).word("TEMP", "TEMPORARY", "VOLATILE")
 	}
 	what := r.take()
 	if what.kind != tWord {
@@ -123,9 +107,7 @@ func (w *work) create(r *rewriter) *definition {
 	if what.word("FILE") {
 		r.need("FORMAT")
 	}
-	if r.accept("IF") {
-		f.ifNotExists = r.accept("NOT") && r.accept("EXISTS")
-	}
+	f.ifNotExists = r.accept("IF") && r.accept("NOT") && r.accept("EXISTS")
 	var def *definition
 	var name object
 	switch what.text {
@@ -182,7 +164,7 @@ func (w *work) createView(r *rewriter, f createFlags) (*definition, object) {
 	name := w.createdName(r, f)
 	text := f.head() + "VIEW " + name.sql()
 	if r.peek().is("(") {
-		text += " (" + strings.Join(quotedNames(r.columnNames()), ", ") + ")"
+		text += " (" + strings.Join(each(r.columnNames(), quoteIdent), ", ") + ")"
 	}
 	r.options()
 	r.need("AS")

@@ -39,10 +39,8 @@ func (w *work) dml(ctx context.Context) (*snowtest.Result, error) {
 	if err := pause(ctx, r.wait); err != nil {
 		return nil, err
 	}
-	if !w.inTx && !w.autocommit() {
-		if err := w.begin(ctx); err != nil {
-			return nil, err
-		}
+	if err := w.beginImplicitly(ctx); err != nil {
+		return nil, err
 	}
 	err = w.locked(ctx, func() error {
 		clear(counts)

@@ -29,9 +29,7 @@ func syntaxError(src string, at int, unexpected string) *snowtest.Error {
 	return compileError("001003", "42000", "syntax error line %d at position %d unexpected '%s'.", line, pos, unexpected)
 }
 
-func unexpectedEnd(src string) *snowtest.Error {
-	return syntaxError(src, len(src), "<EOF>")
-}
+func unexpectedEnd(src string) *snowtest.Error { return syntaxError(src, len(src), "<EOF>") }
 
 // unsupported refuses what this engine cannot answer as Snowflake would.
 func unsupported(format string, args ...any) *snowtest.Error {

@@ -159,14 +159,6 @@ func withRests(columns []column) []string {
 	return names
 }
 
-func quotedNames(names []string) []string {
-	list := make([]string, len(names))
-	for i, n := range names {
-		list[i] = quoteIdent(n)
-	}
-	return list
-}
-
 func hasRests(columns []column) bool {
 	return slices.ContainsFunc(columns, func(c column) bool { return c.rest })
 }

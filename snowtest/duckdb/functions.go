@@ -51,11 +51,7 @@ func as(name string) func(*call) string { return func(c *call) string { return c
 
 // texted writes expressions as texts.
 func texted(args []string) []string {
-	list := make([]string, len(args))
-	for i, a := range args {
-		list[i] = "sf_text(" + a + ")"
-	}
-	return list
+	return each(args, func(a string) string { return "sf_text(" + a + ")" })
 }
 
 func listagg(c *call) string {
@@ -120,9 +116,7 @@ func count(c *call) string {
 }
 
 // orNull is for what has no value over equal numbers: DuckDB says NaN.
-func orNull(c *call) string {
-	return "NULLIF(" + c.write(c.name) + ", 'NaN'::DOUBLE)"
-}
+func orNull(c *call) string { return "NULLIF(" + c.write(c.name) + ", 'NaN'::DOUBLE)" }
 
 // countDistinct is exact where Snowflake estimates: DuckDB's own estimate is
 // off by more than Snowflake's.

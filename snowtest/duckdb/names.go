@@ -9,9 +9,7 @@ import (
 // qualifies it as far as the client said.
 type object struct{ database, schema, name string }
 
-func (o object) sql() string {
-	return o.joined(quoteIdent)
-}
+func (o object) sql() string { return o.joined(quoteIdent) }
 
 func (o object) joined(each func(string) string) string {
 	var parts []string

@@ -147,9 +147,7 @@ func (r *rewriter) bracketed(end string, item func()) {
 }
 
 // argument rewrites up to a comma.
-func (r *rewriter) argument() string {
-	return r.region(func(t token) bool { return t.is(",") })
-}
+func (r *rewriter) argument() string { return r.region(func(t token) bool { return t.is(",") }) }
 
 // parens rewrites what stands in parentheses.
 func (r *rewriter) parens() string {
@@ -361,9 +359,7 @@ func (g *region) op(t token) {
 			g.values(true)
 			return
 		}
-		r.i++
-		inner := r.region(nil)
-		r.expectOp(")")
+		inner := r.parens()
 		g.is, g.column = r.is, r.column
 		g.addOperand("("+inner+")", false)
 	case "||":
@@ -411,7 +407,10 @@ func (g *region) arrayConstant() {
 	r.i++
 	c := &call{r: r, name: "ARRAY_CONSTRUCT"}
 	r.bracketed("]", func() { c.arg(r.argument(), r.is) })
-	text := arrayConstruct(c)
+	g.construct(c, arrayConstruct(c))
+}
+
+func (g *region) construct(c *call, text string) {
 	g.is = resultOf[c.name]
 	g.addOperand(text, true)
 }
@@ -429,9 +428,7 @@ func (g *region) objectConstant() {
 		r.expectOp(":")
 		c.arg(r.argument(), r.is)
 	})
-	text := objectConstruct(c)
-	g.is = resultOf[c.name]
-	g.addOperand(text, true)
+	g.construct(c, objectConstruct(c))
 }
 
 // interval rewrites x + INTERVAL '1 day'. A DATE stays a DATE if the interval
@@ -519,9 +516,8 @@ func (r *rewriter) variable(t token) string {
 	}
 	if isDigit(t.text[0]) {
 		return r.positional(t)
-	} else {
-		r.fail(compileError("002211", "02000", "Session variable '$%s' does not exist", t.text))
 	}
+	r.fail(compileError("002211", "02000", "Session variable '$%s' does not exist", t.text))
 	return ""
 }
 

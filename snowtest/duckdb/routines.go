@@ -52,6 +52,15 @@ func (w *work) createFunction(r *rewriter, f createFlags) (*definition, object) 
 	return &definition{run: func(context.Context) error { return w.e.addRoutine(fn, f) }}, o
 }
 
+// each applies a function to all of a list.
+func each[T any](list []T, write func(T) string) []string {
+	out := make([]string, len(list))
+	for i, v := range list {
+		out[i] = write(v)
+	}
+	return out
+}
+
 func pick(first bool, one, other string) string {
 	if first {
 		return one

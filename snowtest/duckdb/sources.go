@@ -77,9 +77,7 @@ func (g *region) values(parenthesized bool) {
 	}
 	list := ""
 	if named {
-		r.i++
-		list = r.region(nil)
-		r.expectOp(")")
+		list = r.parens()
 	} else {
 		names := make([]string, columns)
 		for i := range names {

@@ -119,15 +119,14 @@ func (r *rewriter) stagedSource() string {
 		set = r.settings(wordSet("FILE_FORMAT PATTERN"))
 		r.expectOp(")")
 	}
-	if r.err == nil && r.staged != nil {
-		return r.staged.source()
-	}
 	if r.err != nil {
 		return ""
 	}
-	t := &stagedTable{name: `temp.main."` + r.s.e.uniqueName("staged$") + `"`, width: 1}
+	if r.staged != nil {
+		return r.staged.source()
+	}
 	_, n := r.stage()
-	t.width = max(1, n)
+	t := &stagedTable{name: `temp.main."` + r.s.e.uniqueName("staged$") + `"`, width: max(1, n)}
 	if err := w.stageTable(ctx, t, loc, set); err != nil {
 		r.fail(err)
 		return ""

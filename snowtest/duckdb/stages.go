@@ -1,6 +1,7 @@
 package duckdb
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path"
@@ -167,7 +168,7 @@ func (w *work) formatFor(loc location, set stagefiles.Settings) (*stagefiles.For
 	r := &rewriter{s: w.session}
 	key, err := w.made(r.identified(quoteString(name)), true)
 	if r.err != nil || err != nil {
-		return nil, r.err
+		return nil, cmp.Or(r.err, err)
 	}
 	if named := w.e.files.Settings(key, true); named != nil {
 		return stagefiles.NewFormat(named)

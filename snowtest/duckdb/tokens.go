@@ -256,9 +256,7 @@ func isDigit(c byte) bool    { return '0' <= c && c <= '9' }
 func isLetter(c byte) bool   { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 func isWordByte(c byte) bool { return isLetter(c) || isDigit(c) || c == '_' || c == '$' }
 
-func isHex(s string) bool {
-	return len(s)%2 == 0 && strings.Trim(s, "0123456789abcdefABCDEF") == ""
-}
+func isHex(s string) bool { return len(s)%2 == 0 && strings.Trim(s, "0123456789abcdefABCDEF") == "" }
 
 func quoteIdent(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 

@@ -35,6 +35,14 @@ func (w *work) transaction(ctx context.Context) (*snowtest.Result, error) {
 	})
 }
 
+// beginImplicitly begins the transaction of a change where AUTOCOMMIT is off.
+func (s *session) beginImplicitly(ctx context.Context) error {
+	if s.autocommit() {
+		return nil
+	}
+	return s.begin(ctx)
+}
+
 func (s *session) begin(ctx context.Context) error {
 	if s.inTx {
 		return nil

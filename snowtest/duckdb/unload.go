@@ -28,13 +28,10 @@ type unloading struct {
 
 func (w *work) unload(ctx context.Context, r *rewriter) (*snowtest.Result, error) {
 	loc := r.location()
-	if !r.accept("FROM") {
-		r.fail(r.unexpected(r.peek()))
-	}
+	r.need("FROM")
 	text := ""
-	if r.acceptOp("(") {
-		text = r.region(nil)
-		r.expectOp(")")
+	if r.peek().is("(") {
+		text = r.parens()
 	} else {
 		text = "SELECT * FROM " + r.objectName().sql()
 	}
@@ -92,11 +89,10 @@ func (u *unloading) csv(ctx context.Context, text string) ([]stagefiles.Unloaded
 			header = append(header, &u.columns[i].Name)
 		}
 	}
-	limit := u.limit
 	if u.single {
-		limit = 0
+		u.limit = 0
 	}
-	return u.format.Unload(header, rows, isText, limit), err
+	return u.format.Unload(header, rows, isText, u.limit), err
 }
 
 // parquetRows writes the query as it is unloaded to Parquet.

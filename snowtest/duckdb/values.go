@@ -179,9 +179,7 @@ func realText(dst []byte, v driver.Value) ([]byte, error) {
 	return strconv.AppendFloat(dst, f, 'g', -1, bits), nil
 }
 
-func plainText(dst []byte, s string) ([]byte, error) {
-	return append(dst, s...), nil
-}
+func plainText(dst []byte, s string) ([]byte, error) { return append(dst, s...), nil }
 
 func uuidText(dst []byte, b []byte) ([]byte, error) {
 	if len(b) != 16 {

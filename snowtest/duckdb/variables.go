@@ -13,12 +13,11 @@ func (w *work) setVariables(ctx context.Context) (*snowtest.Result, error) {
 	r.i = 1
 	names, parenthesis := r.variableNames()
 	r.expectOp("=")
-	text := ""
-	if parenthesis {
-		text = r.parens()
-	} else {
-		text = r.region(nil)
+	read := r.parens
+	if !parenthesis {
+		read = func() string { return r.region(nil) }
 	}
+	text := read()
 	return w.status(r, snowtest.KindSCL, executed, func(*snowtest.Result) error {
 		columns, rows, err := query(ctx, w.conn, "SELECT "+text, false)
 		if err != nil {

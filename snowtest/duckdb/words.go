@@ -39,6 +39,10 @@ func wordSet(words string) map[string]bool {
 func (g *region) word(t token) {
 	r := g.r
 	next := r.at(1)
+	refused := ""
+	if next.is("(") || next.word("JOIN", "BERNOULLI", "SYSTEM", "ROW", "BLOCK") {
+		refused = refusedWords[t.text]
+	}
 	switch t.text {
 	case "SELECT":
 		r.i++
@@ -80,8 +84,7 @@ func (g *region) word(t token) {
 			return
 		}
 	case "INTERVAL":
-		r.fail(unsupported("INTERVAL outside of a sum"))
-		return
+		refused = "INTERVAL outside of a sum"
 	case "DATE", "TIME", "TIMESTAMP", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ", "DATETIME":
 		if next.kind == tString {
 			r.i += 2
@@ -123,17 +126,15 @@ func (g *region) word(t token) {
 		}
 	case "AT", "BEFORE":
 		if next.is("(") && g.from {
-			r.fail(unsupported("time travel"))
-			return
+			refused = "time travel"
 		}
 	case "START", "CONNECT":
 		if next.word("WITH", "BY") {
-			r.fail(unsupported("CONNECT BY"))
-			return
+			refused = "CONNECT BY"
 		}
 	}
-	if what, ok := refusedWords[t.text]; ok && (next.is("(") || next.word("JOIN", "BERNOULLI", "SYSTEM", "ROW", "BLOCK")) {
-		r.fail(unsupported("%s", what))
+	if refused != "" {
+		r.fail(unsupported("%s", refused))
 		return
 	}
 	if keywords[t.text] && !next.is(".") && !(calledKeywords[t.text] && next.is("(")) {
@@ -198,9 +199,7 @@ func (g *region) name() {
 	last := parts[len(parts)-1]
 	switch {
 	case len(parts) == 1 && r.peek().is("(") && g.namesColumns(start):
-		r.i++
-		columns := r.region(nil)
-		r.expectOp(")")
+		columns := r.parens()
 		g.push(joinName(parts) + "(" + columns + ")")
 		g.operand = true
 		return
@@ -264,10 +263,7 @@ func (g *region) likeAny(op, quantifier string) {
 		r.fail(unsupported("%s %s after a sum; put it in parentheses", op, quantifier))
 		return
 	}
-	x, joint := g.out[len(g.out)-1], " OR "
-	if quantifier == "ALL" {
-		joint = " AND "
-	}
+	x, joint := g.out[len(g.out)-1], pick(quantifier == "ALL", " AND ", " OR ")
 	var list []string
 	r.list(func() {
 		list = append(list, x+" "+op+" "+r.argument())
