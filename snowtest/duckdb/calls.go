@@ -18,7 +18,6 @@ type call struct {
 	over     string    // the window, with OVER; empty for none
 }
 
-// call reads the arguments of a function and writes what stands for it.
 func (r *rewriter) call(name token) (piece string, variant bool) {
 	switch name.text {
 	case "CAST":
@@ -173,7 +172,6 @@ func (c *call) readWindow() {
 	c.over = " OVER (" + strings.TrimSpace(spec) + ")"
 }
 
-// write gives the call under a name, with everything that follows it.
 func (c *call) write(name string, args ...string) string {
 	if args == nil {
 		args = c.args

@@ -173,10 +173,7 @@ func (t sfType) declared() string {
 	case "TIMESTAMP":
 		return fmt.Sprintf("TIMESTAMP_NTZ(%d)", t.arg(9))
 	case "TIMESTAMPTZ":
-		if strings.Contains(t.name, "LTZ") {
-			return fmt.Sprintf("TIMESTAMP_LTZ(%d)", t.arg(9))
-		}
-		return fmt.Sprintf("TIMESTAMP_TZ(%d)", t.arg(9))
+		return fmt.Sprintf("TIMESTAMP_%s(%d)", pick(strings.Contains(t.name, "LTZ"), "LTZ", "TZ"), t.arg(9))
 	case variantType:
 		return t.name
 	}

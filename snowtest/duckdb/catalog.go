@@ -152,7 +152,6 @@ func (c column) defaultText() string {
 	return castDefault.ReplaceAllString(c.standard, "CAST($1 AS "+c.typeName()+")")
 }
 
-// typeName gives the type as DESCRIBE TABLE writes it.
 func (c column) typeName() string {
 	if d := c.declared(); d != "" {
 		return d
@@ -173,7 +172,6 @@ var describedTypes = map[string]string{
 	"TIMESTAMP": "TIMESTAMP_NTZ(9)", "TIMESTAMP WITH TIME ZONE": "TIMESTAMP_LTZ(9)",
 }
 
-// typeJSON gives the type as SHOW COLUMNS writes it.
 func (c column) typeJSON() string {
 	name, args, _ := strings.Cut(strings.TrimSuffix(c.typeName(), ")"), "(")
 	info := map[string]any{"nullable": c.nullable, "type": name}

@@ -49,7 +49,7 @@ func (w *work) copyInto(ctx context.Context) (*snowtest.Result, error) {
 	}
 	files, err := w.list(l.loc, l.set)
 	if err != nil || w.st.DescribeOnly {
-		return describeOnly(stagefiles.Loaded(l.stage, nil)), err
+		return w.shown(stagefiles.Loaded(l.stage, nil)), err
 	}
 	run := func() error {
 		l.outcomes, l.rejected = nil, nil
@@ -118,7 +118,6 @@ func (w *work) readLoad(ctx context.Context, r *rewriter) (*load, error) {
 	return l, l.check()
 }
 
-// readQuery reads (SELECT … FROM @stage): where the stage is, and where the SELECT ends.
 func (l *load) readQuery(r *rewriter) {
 	from, depth := r.i+1, 0
 	for r.err == nil {
@@ -230,7 +229,6 @@ func (l *load) load(ctx context.Context, f stagefiles.File) error {
 	return err
 }
 
-// judge finds the records that cannot be loaded, and writes the query of the others.
 func (l *load) judge(ctx context.Context, list []stagefiles.Record, o *stagefiles.Outcome) (string, error) {
 	values, conditions := l.conversions()
 	bad, err := l.bad(ctx, list, l.loc.stage.Shown(o.File.Name), conditions)

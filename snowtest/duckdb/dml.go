@@ -34,7 +34,7 @@ func (w *work) dml(ctx context.Context) (*snowtest.Result, error) {
 		if err != nil {
 			return nil, err
 		}
-		return describeOnly(snowtest.Count(first.kind, first.columns, counts)), stmt.Close()
+		return w.shown(snowtest.Count(first.kind, first.columns, counts)), stmt.Close()
 	}
 	if err := pause(ctx, r.wait); err != nil {
 		return nil, err
@@ -65,7 +65,6 @@ func (w *work) dml(ctx context.Context) (*snowtest.Result, error) {
 	return snowtest.Count(first.kind, first.columns, counts), nil
 }
 
-// apply carries out one change and adds to the counts.
 func (w *work) apply(ctx context.Context, c *change, counts []int64) error {
 	var checked [][]*string
 	if c.before != "" {

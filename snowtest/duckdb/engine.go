@@ -108,8 +108,10 @@ func (e *Engine) setUp() error {
 	if e.admin, err = e.db.Conn(ctx); err != nil {
 		return err
 	}
-	if err := registerScalars(e.admin); err != nil {
-		return err
+	for name, s := range scalars {
+		if err := duck.RegisterScalarUDF(e.admin, name, s); err != nil {
+			return err
+		}
 	}
 	statements := []string{
 		"ATTACH ':memory:' AS " + quoteIdent(macroDatabase),
@@ -209,7 +211,6 @@ func (e *Engine) uniqueName(prefix string) string {
 	return fmt.Sprintf("%s%x_%d", prefix, e.started.UnixNano(), e.names.Add(1))
 }
 
-// exec carries out a statement of DuckDB's and gives the rows it changed.
 func exec(ctx context.Context, c *duck.Conn, query string) (int64, error) {
 	res, err := c.ExecContext(ctx, query, nil)
 	if err != nil {

@@ -209,12 +209,6 @@ func spelled(src, code, name string) string {
 
 func canceled() *snowtest.Error { return sfError("000604", "57014", "SQL execution canceled") }
 
-// lockError is Snowflake's answer to a statement that got no lock in time. The
-// code and the state are those of the server when it gives up on a locked table.
-func lockError(queryID string) *snowtest.Error {
-	return sfError("000625", "57014", "Statement '%s' was aborted: the table is locked by another transaction and this lock has not yet been released.", queryID)
-}
-
 func isConflict(msg string) bool {
 	return strings.Contains(msg, "write-write conflict") ||
 		strings.HasPrefix(msg, "TransactionContext Error") &&

@@ -46,10 +46,8 @@ func init() {
 	}
 }
 
-// as writes a call under DuckDB's name for the function.
 func as(name string) func(*call) string { return func(c *call) string { return c.write(name) } }
 
-// texted writes expressions as texts.
 func texted(args []string) []string {
 	return each(args, func(a string) string { return "sf_text(" + a + ")" })
 }

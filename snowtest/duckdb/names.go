@@ -24,7 +24,6 @@ func (o object) joined(each func(string) string) string {
 // String writes the name as Snowflake's messages do.
 func (o object) String() string { return o.joined(func(p string) string { return p }) }
 
-// in completes the name with the session's database and schema.
 func (o object) in(s *session) (object, error) {
 	if o.schema == "" {
 		o.schema, o.database = s.schema, s.database
@@ -67,7 +66,6 @@ func (r *rewriter) objectName() object {
 	return objectOf(parts)
 }
 
-// objectOf makes an object of the parts of its name, at most three.
 func objectOf(parts []token) object {
 	o := object{name: parts[len(parts)-1].text}
 	if len(parts) > 1 {
@@ -92,7 +90,6 @@ func (r *rewriter) identified(value string) object {
 	return object{}
 }
 
-// schemaName reads the name of a schema, which may be qualified.
 func (r *rewriter) schemaName() object {
 	o := r.objectName()
 	if o.database != "" {

@@ -131,7 +131,6 @@ func (o *outline) traced() ([]*static, bool) {
 	return list, true
 }
 
-// starred gives the columns of a star.
 func (o *outline) starred(qualifier []string) ([]*static, bool) {
 	var list []*static
 	for _, from := range o.sources {
@@ -172,7 +171,6 @@ func (o *outline) find(parts []string) (found *column, in source) {
 	return found, in
 }
 
-// static says what is known of a table's column.
 func (c *column) static(o *outline) *static {
 	if c == nil {
 		return nil

@@ -57,7 +57,6 @@ func (s *session) rewriter(src string, toks []token, st *snowtest.Statement, now
 	return r
 }
 
-// all rewrites what is left of the statement.
 func (r *rewriter) all() (string, error) {
 	text := r.region(nil)
 	return text, r.end()
@@ -129,7 +128,6 @@ func (r *rewriter) takeIf(right bool) token {
 
 func (r *rewriter) ifExists() bool { return r.accept("IF") && r.accept("EXISTS") }
 
-// list reads items with commas between them.
 func (r *rewriter) list(item func()) {
 	for r.err == nil {
 		if item(); !r.acceptOp(",") {
@@ -138,7 +136,7 @@ func (r *rewriter) list(item func()) {
 	}
 }
 
-// bracketed reads such a list, which may be empty, up to a closing bracket.
+// bracketed reads a list, which may be empty, up to a closing bracket.
 func (r *rewriter) bracketed(end string, item func()) {
 	if !r.peek().is(end) {
 		r.list(item)
@@ -146,10 +144,8 @@ func (r *rewriter) bracketed(end string, item func()) {
 	r.expectOp(end)
 }
 
-// argument rewrites up to a comma.
 func (r *rewriter) argument() string { return r.region(func(t token) bool { return t.is(",") }) }
 
-// parens rewrites what stands in parentheses.
 func (r *rewriter) parens() string {
 	r.expectOp("(")
 	text := r.region(nil)
@@ -175,7 +171,6 @@ func (r *rewriter) unexpected(t token) error {
 	return syntaxError(r.src, t.start, r.src[t.start:t.end])
 }
 
-// text gives the statement's own text of the tokens from i up to end.
 func (r *rewriter) text(i, end int) string {
 	if i >= end || end > len(r.toks) {
 		return ""
@@ -506,7 +501,6 @@ func (r *rewriter) bind(t token) (string, *static) {
 	return text, is
 }
 
-// variable gives the value of a session variable.
 func (r *rewriter) variable(t token) string {
 	if v, ok := r.s.vars[t.text]; ok {
 		return parenthesized(v)

@@ -75,7 +75,8 @@ func (s *session) Run(ctx context.Context, st *snowtest.Statement) (*snowtest.Re
 		s.broken = aborted != nil && !s.restored()
 	}
 	if errors.Is(err, errConflict) {
-		return nil, lockError(st.QueryID)
+		// The code and the state are those of the server when it gives up on a locked table.
+		return nil, sfError("000625", "57014", "Statement '%s' was aborted: the table is locked by another transaction and this lock has not yet been released.", st.QueryID)
 	}
 	if err != nil && limited && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return nil, sfError("000630", "57014", "Statement reached its statement or warehouse timeout of %d second(s) and was canceled.", int(limit.Seconds()))
@@ -109,14 +110,17 @@ func (w *work) dispatch(ctx context.Context) (*snowtest.Result, error) {
 	if len(w.toks) > 1 {
 		second = w.toks[1]
 	}
-	if run := w.stageStatement(); run != nil {
-		return run(ctx)
-	}
 	switch {
 	case t.word("SELECT", "WITH") || t.is("("):
 		return w.query(ctx)
 	case t.word("INSERT", "UPDATE", "DELETE", "MERGE"):
 		return w.dml(ctx)
+	case t.word("PUT", "GET"):
+		return w.transfer()
+	case t.word("LIST", "LS", "REMOVE", "RM"):
+		return w.listFiles()
+	case t.word("COPY"):
+		return w.copyInto(ctx)
 	case t.word("TRUNCATE"):
 		return w.truncate(ctx)
 	case t.word("BEGIN") && (second.kind == tEOF || second.word("TRANSACTION", "WORK", "NAME")),
@@ -256,12 +260,6 @@ func (w *work) shown(res *snowtest.Result) *snowtest.Result {
 	if w.st.DescribeOnly {
 		res.Rows = nil
 	}
-	return res
-}
-
-// describeOnly keeps the columns of a result that was not wanted.
-func describeOnly(res *snowtest.Result) *snowtest.Result {
-	res.Rows = nil
 	return res
 }
 

@@ -38,7 +38,7 @@ func (w *work) describe(ctx context.Context) (*snowtest.Result, error) {
 	if what.word("SCHEMA", "DATABASE") {
 		return w.describeContainer(ctx, r, what.text)
 	}
-	if !what.word("TABLE", "VIEW") {
+	if !what.word("TABLE", "VIEW", "STAGE") {
 		return nil, unsupported("DESCRIBE %s", what.text)
 	}
 	name := r.objectName()
@@ -48,6 +48,9 @@ func (w *work) describe(ctx context.Context) (*snowtest.Result, error) {
 	}
 	if err := r.end(); err != nil {
 		return nil, err
+	}
+	if what.word("STAGE") {
+		return w.describeStage(name)
 	}
 	columns, err := w.columns(ctx, name)
 	if err != nil {
@@ -145,6 +148,8 @@ func (w *work) show(ctx context.Context) (*snowtest.Result, error) {
 		res = w.showParameters(l)
 	case "VARIABLES":
 		res, err = w.showVariables(ctx)
+	case "STAGES":
+		res, err = w.showStages(l)
 	default:
 		return nil, unsupported("SHOW %s", l.what)
 	}
@@ -154,7 +159,6 @@ func (w *work) show(ctx context.Context) (*snowtest.Result, error) {
 	return w.shown(res), nil
 }
 
-// scope reads what follows IN.
 func (r *rewriter) scope(l *listing) {
 	switch t := r.peek(); {
 	case t.word("ACCOUNT", "SESSION"):

@@ -18,7 +18,6 @@ const (
 	rowColumn  = "METADATA$FILE_ROW_NUMBER"
 )
 
-// position is the column $n of a staged file.
 func position(n int) string { return "$" + strconv.Itoa(n) }
 
 // A stagedTable is a temporary table with the records of files.

@@ -198,26 +198,10 @@ func (w *work) list(loc location, set stagefiles.Settings) ([]stagefiles.File, e
 	return files, nil
 }
 
-// stageStatement gives what carries out a statement about stages and file formats; nil for
-// any other.
-func (w *work) stageStatement() func(context.Context) (*snowtest.Result, error) {
-	switch t := w.toks[0]; {
-	case t.word("PUT", "GET"):
-		return w.transfer
-	case t.word("LIST", "LS", "REMOVE", "RM"):
-		return w.listFiles
-	case t.word("COPY"):
-		return w.copyInto
-	case t.word("SHOW", "DESC", "DESCRIBE") && len(w.toks) > 1 && w.toks[1].word("STAGE", "STAGES"):
-		return w.showStages
-	}
-	return nil
-}
-
 var transferSQL = regexp.MustCompile(`(?is)^(?:\s|/\*.*?\*/)*(PUT|GET)\s+('[^']*'|\S+)\s+('[^']*'|[^\s;]+)(.*)$`)
 
 // transfer answers PUT and GET: the client does the rest.
-func (w *work) transfer(context.Context) (*snowtest.Result, error) {
+func (w *work) transfer() (*snowtest.Result, error) {
 	m := transferSQL.FindStringSubmatch(w.st.SQL) // not the tokens: // of a path begins a comment
 	if m == nil {
 		return nil, unexpectedEnd(w.st.SQL)
@@ -259,7 +243,7 @@ func (w *work) transfer(context.Context) (*snowtest.Result, error) {
 	return res, err
 }
 
-func (w *work) listFiles(context.Context) (*snowtest.Result, error) {
+func (w *work) listFiles() (*snowtest.Result, error) {
 	r := w.rewriter()
 	remove := r.take().word("REMOVE", "RM")
 	loc := r.location()
@@ -272,7 +256,7 @@ func (w *work) listFiles(context.Context) (*snowtest.Result, error) {
 	case err != nil:
 		return nil, err
 	case w.st.DescribeOnly:
-		return describeOnly(stagefiles.Listed(loc.stage, nil)), nil
+		return w.shown(stagefiles.Listed(loc.stage, nil)), nil
 	case remove:
 		return w.e.files.Remove(loc.stage, files...), nil
 	}
@@ -331,40 +315,30 @@ func (w *work) dropStage(ctx context.Context, o object, label string) error {
 	return err
 }
 
-func (w *work) showStages(context.Context) (*snowtest.Result, error) {
-	r := w.rewriter()
-	describe := !r.take().word("SHOW")
-	r.i++
-	l := &listing{what: "STAGES"}
-	if describe {
-		l.in = r.objectName()
-	} else if r.accept("LIKE") {
-		l.like = strings.ToUpper(r.take().text)
-	}
-	if r.accept("IN") {
-		r.scope(l)
-	}
-	if err := r.end(); err != nil {
-		return nil, err
+func (w *work) describeStage(o object) (*snowtest.Result, error) {
+	key, err := w.made(o, false)
+	set := w.e.files.Settings(key, false)
+	if err != nil || set == nil {
+		return nil, domainNotExists("Stage", o.String())
 	}
 	var rows [][]*string
-	if describe {
-		key, err := w.made(l.in, false)
-		set := w.e.files.Settings(key, false)
-		if err != nil || set == nil {
-			return nil, domainNotExists("Stage", l.in.String())
+	for _, parent := range sortedKeys(set) {
+		for _, name := range sortedKeys(set[parent].Inner) {
+			rows = append(rows, texts(parent, name, "String", set[parent].Inner.Text(name), ""))
 		}
-		for _, parent := range sortedKeys(set) {
-			for _, name := range sortedKeys(set[parent].Inner) {
-				rows = append(rows, texts(parent, name, "String", set[parent].Inner.Text(name), ""))
-			}
-		}
-		return textTable([]string{"parent_property", "property", "property_type", "property_value", "property_default"}, rows), nil
 	}
+	return textTable([]string{"parent_property", "property", "property_type", "property_value", "property_default"}, rows), nil
+}
+
+func (w *work) showStages(l *listing) (*snowtest.Result, error) {
+	if l.prefix != "" || l.limit != "" {
+		return nil, unsupported("SHOW STAGES with STARTS WITH or LIMIT")
+	}
+	var rows [][]*string
 	database, schema := w.place(l)
 	for _, k := range w.e.files.Made(false) {
 		set := w.e.files.Settings(k, false)
-		if (database == "" || k[0] == database) && (schema == "" || k[1] == schema) && (l.like == "" || likeMatch(l.like, k[2])) {
+		if (database == "" || k[0] == database) && (schema == "" || k[1] == schema) && (l.like == "" || likeMatch(strings.ToUpper(l.like), k[2])) {
 			rows = append(rows, texts(set.Text("CREATED"), k[2], k[0], k[1], "", "N", "N", "SYSADMIN", set.Text("COMMENT"), "INTERNAL"))
 		}
 	}

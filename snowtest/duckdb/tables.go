@@ -48,7 +48,6 @@ func (c *columnDef) sql() string {
 	return text
 }
 
-// note gives what is kept in the column's comment.
 func (c *columnDef) note() string {
 	declared := ""
 	switch {
@@ -109,7 +108,6 @@ type newTable struct {
 
 func (t *newTable) create() string { return t.flags.head() + "TABLE " + t.name.sql() }
 
-// note writes what is kept in the table's comment.
 func (t *newTable) note() string {
 	kind := pick(t.flags.temporary, "TEMPORARY", "TABLE")
 	return "COMMENT ON TABLE " + t.name.sql() + " IS " + quoteString(joinNote(t.at.UTC().Format(timeNote), kind, t.comment))

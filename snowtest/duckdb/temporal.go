@@ -40,7 +40,6 @@ func scaleDuration(n float64, unit time.Duration) time.Duration {
 	return time.Duration(n * float64(unit))
 }
 
-// part gives the date part that an argument names, quoted or not.
 func (c *call) part(i int) string {
 	if i >= len(c.toks) || len(c.toks[i]) != 1 {
 		return c.refuse("%s without a date part", c.name)
@@ -54,7 +53,6 @@ func (c *call) part(i int) string {
 	return p
 }
 
-// countable keeps the parts that can be added and counted.
 func (c *call) countable(i int) string {
 	switch p := c.part(i); p {
 	case "year", "quarter", "month", "week", "day", "hour", "minute", "second", "millisecond", "microsecond":
@@ -153,7 +151,6 @@ func (r *rewriter) extract() string {
 	return datePart(c, c.part(0), c.temporal(1))
 }
 
-// position reads POSITION(a IN b) and POSITION(a, b [, start]).
 func (r *rewriter) position() string {
 	c := &call{r: r, name: "POSITION"}
 	r.expectOp("(")

@@ -44,10 +44,8 @@ func (t token) word(words ...string) bool {
 	return false
 }
 
-// whole reports whether the token is a number without a fraction or an exponent.
 func (t token) whole() bool { return t.kind == tNumber && !strings.ContainsAny(t.text, ".eE") }
 
-// ident reports whether the token can name something.
 func (t token) ident() bool { return t.kind == tWord || t.kind == tQuoted }
 
 // A tokenizer makes this engine's tokens of the scanner's: with the values of
@@ -188,7 +186,6 @@ func afterOperand(toks []token, i int) bool {
 	return last.end == i && (last.ident() || last.is(")"))
 }
 
-// unescaped gives the value of what stands between the quotes of a string.
 func unescaped(s string) string {
 	if !strings.ContainsAny(s, `\'`) {
 		return s

@@ -1,7 +1,6 @@
 package duckdb
 
 import (
-	"database/sql"
 	"database/sql/driver"
 	"encoding/hex"
 	"fmt"
@@ -78,15 +77,6 @@ func try(apply func([]string) (any, error)) func([]string) (any, error) {
 // the macros do.
 func raise(code, state, message string) error {
 	return fmt.Errorf("SF|%s|%s|%s|", code, state, strings.ReplaceAll(message, "|", "/"))
-}
-
-func registerScalars(c *sql.Conn) error {
-	for name, s := range scalars {
-		if err := duck.RegisterScalarUDF(c, name, s); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (s scalar) Config() duck.ScalarFuncConfig {

@@ -66,7 +66,6 @@ func (w *work) unload(ctx context.Context, r *rewriter) (*snowtest.Result, error
 	return w.e.files.Keep(loc.stage, loc.path, u.format, u.set, files)
 }
 
-// list writes the query's columns, changed and perhaps renamed.
 func (u *unloading) list(text string, column func(c snowtest.Column, i int, name string) string) string {
 	items := make([]string, len(u.columns))
 	for i, c := range u.columns {

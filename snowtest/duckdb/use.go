@@ -16,7 +16,7 @@ func (w *work) status(r *rewriter, kind snowtest.Kind, message string, run func(
 	}
 	res := snowtest.Status(kind, message)
 	if w.st.DescribeOnly {
-		return describeOnly(res), nil
+		return w.shown(res), nil
 	}
 	if err := run(res); err != nil {
 		return nil, err

@@ -44,7 +44,6 @@ func (r *rewriter) variableNames() (names []string, parenthesis bool) {
 	return names, parenthesis
 }
 
-// variableLiteral writes a value of a result as a literal.
 func variableLiteral(c snowtest.Column, v *string) (string, error) {
 	switch {
 	case v == nil:

@@ -340,7 +340,6 @@ func (g *region) selectList() {
 	}
 }
 
-// noteItem adds the item that was read to the outline of the outermost SELECT.
 func (g *region) noteItem(piece, alias string) {
 	r := g.r
 	if g != r.top || r.outline.vague {
