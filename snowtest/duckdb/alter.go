@@ -83,11 +83,8 @@ func (r *rewriter) addColumns(name object, head string) []string {
 		if c.series != "" {
 			r.fail(unsupported("ALTER TABLE with an AUTOINCREMENT column"))
 		}
-		text := head + "ADD COLUMN " + guard + quoteIdent(c.name) + " " + c.typ.duck()
-		if c.standard != "" {
-			text += " DEFAULT (" + c.standard + ")"
-		}
-		statements = append(statements, text)
+		standard := pick(c.standard != "", " DEFAULT ("+c.standard+")", "")
+		statements = append(statements, head+"ADD COLUMN "+guard+quoteIdent(c.name)+" "+c.typ.duck()+standard)
 		if c.notNull {
 			statements = append(statements, head+"ALTER COLUMN "+quoteIdent(c.name)+" SET NOT NULL")
 		}

@@ -188,10 +188,7 @@ var castMacros = map[string]string{
 // cast writes the conversion of an expression to the type. A variant gives its
 // value, not its JSON text. With try, what cannot be converted is NULL.
 func (t sfType) cast(expr string, variant, try bool) string {
-	prefix, fn := "sf_", "CAST"
-	if try {
-		prefix, fn = "sf_try_", "TRY_CAST"
-	}
+	prefix, fn := pick(try, "sf_try_", "sf_"), pick(try, "TRY_CAST", "CAST")
 	switch {
 	case t.base() == "VARCHAR":
 		expr = "sf_text(" + expr + ")"

@@ -210,12 +210,9 @@ func (w *work) merge(ctx context.Context, r *rewriter) *change {
 	var clauses, matched []string
 	actions := map[string]bool{}
 	for r.err == nil && r.accept("WHEN") {
-		text, not := "WHEN", r.accept("NOT")
-		if not {
-			text += " NOT"
-		}
+		not := r.accept("NOT")
 		r.need("MATCHED")
-		text += " MATCHED"
+		text := "WHEN" + pick(not, " NOT", "") + " MATCHED"
 		cond := "TRUE"
 		if r.accept("AND") {
 			cond = "(" + r.region(func(t token) bool { return t.word("THEN") }) + ")"

@@ -53,12 +53,7 @@ func (h *historyEntry) end(ctx context.Context, text string, err error) {
 // queryHistory writes the statements of the session as a table of DuckDB's, the newest
 // first.
 func (s *session) queryHistory() string {
-	optional := func(text, typ string) string {
-		if text == "" {
-			return "CAST(NULL AS " + typ + ")"
-		}
-		return quoteString(text)
-	}
+	optional := func(text string) string { return pick(text == "", "CAST(NULL AS VARCHAR)", quoteString(text)) }
 	var rows []string
 	for i := len(s.history) - 1; i >= 0; i-- {
 		h := s.history[i]
@@ -67,9 +62,9 @@ func (s *session) queryHistory() string {
 			ended, elapsed = timestampLiteral(h.ended, true), h.ended.Sub(h.started)
 		}
 		rows = append(rows, "("+strings.Join([]string{
-			quoteString(h.id), quoteString(h.text), optional(h.database, "VARCHAR"), optional(h.schema, "VARCHAR"), quoteString(h.kind),
-			strconv.FormatInt(s.info.ID, 10) + "::HUGEINT", quoteString(strings.ToUpper(s.info.User)), quoteString(s.role), optional(s.warehouse, "VARCHAR"), quoteString(h.tag),
-			quoteString(h.status), optional(h.code, "VARCHAR"), optional(h.message, "VARCHAR"), timestampLiteral(h.started, true), ended,
+			quoteString(h.id), quoteString(h.text), optional(h.database), optional(h.schema), quoteString(h.kind),
+			strconv.FormatInt(s.info.ID, 10) + "::HUGEINT", quoteString(strings.ToUpper(s.info.User)), quoteString(s.role), optional(s.warehouse), quoteString(h.tag),
+			quoteString(h.status), optional(h.code), optional(h.message), timestampLiteral(h.started, true), ended,
 			strconv.FormatInt(elapsed.Milliseconds(), 10) + "::HUGEINT",
 		}, ", ")+")")
 	}

@@ -214,12 +214,7 @@ func (w *work) where(l *listing, name string) string {
 
 func (w *work) showObjects(ctx context.Context, l *listing) (*snowtest.Result, error) {
 	text := "SELECT * FROM sf_show_" + strings.ToLower(l.what) + "(" + quoteString(w.database) + ", " + quoteString(w.schema) + ") WHERE " + w.where(l, "name") + " ORDER BY "
-	if l.what == "OBJECTS" {
-		text += "database_name, schema_name, "
-	}
-	if text += "name"; l.limit != "" {
-		text += " LIMIT " + l.limit
-	}
+	text += pick(l.what == "OBJECTS", "database_name, schema_name, name", "name") + pick(l.limit != "", " LIMIT "+l.limit, "")
 	res := &snowtest.Result{Kind: snowtest.KindSelect, ReadOnly: true}
 	var err error
 	if res.Columns, res.Rows, err = query(ctx, w.conn, text, w.st.DescribeOnly); err != nil {
@@ -297,11 +292,8 @@ func (w *work) showParameters(l *listing) *snowtest.Result {
 			continue
 		}
 		p, _ := findParameter(name)
-		level := ""
-		if _, ok := w.params[name]; ok {
-			level = "SESSION"
-		}
-		rows = append(rows, texts(name, w.param(name), p.standard, level, "", p.kind))
+		_, set := w.params[name]
+		rows = append(rows, texts(name, w.param(name), p.standard, pick(set, "SESSION", ""), "", p.kind))
 	}
 	return textTable([]string{"key", "value", "default", "level", "description", "type"}, rows)
 }

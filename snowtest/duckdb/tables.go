@@ -33,12 +33,7 @@ type columnDef struct {
 // ignores them.
 func (c *columnDef) sql() string {
 	text := quoteIdent(c.name) + " " + c.typ.duck()
-	if c.standard != "" {
-		text += " DEFAULT (" + c.standard + ")"
-	}
-	if c.notNull {
-		text += " NOT NULL"
-	}
+	text += pick(c.standard != "", " DEFAULT ("+c.standard+")", "") + pick(c.notNull, " NOT NULL", "")
 	if n, ok := c.typ.length(); ok {
 		text += fmt.Sprintf(" CHECK (length(%s) <= %d)", quoteIdent(c.name), n)
 	}

@@ -81,10 +81,7 @@ func temporalForms() []form {
 // date on, Snowflake counts Mondays.
 func dateDiff(c *call) string {
 	p := c.countable(0)
-	if p == "week" {
-		return "sf_diff_week(" + c.temporal(1) + ", " + c.temporal(2) + ")"
-	}
-	return "date_diff('" + p + "', " + c.temporal(1) + ", " + c.temporal(2) + ")"
+	return pick(p == "week", "sf_diff_week(", "date_diff('"+p+"', ") + c.temporal(1) + ", " + c.temporal(2) + ")"
 }
 
 func dateTrunc(c *call) string { return "sf_trunc('" + c.countable(0) + "', " + c.temporal(1) + ")" }

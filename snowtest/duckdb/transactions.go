@@ -3,6 +3,7 @@ package duckdb
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/snowtether/snowtether/snowtest"
@@ -148,9 +149,7 @@ func (s *session) done(changes []*change) {
 	if !s.inTx {
 		return
 	}
-	for _, c := range changes {
-		s.fleeting = s.fleeting || c.fleeting
-	}
+	s.fleeting = s.fleeting || slices.ContainsFunc(changes, func(c *change) bool { return c.fleeting })
 	s.changes = append(s.changes, changes...)
 }
 
