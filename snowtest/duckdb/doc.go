@@ -92,7 +92,8 @@
 //     encrypted file. Files are compressed with gzip or not at all. Dates and times in files
 //     have formats that AUTO knows. A COPY of a SELECT has no ON_ERROR and no VALIDATION_MODE,
 //     and documents are loaded into one column, by the names of columns, or by a SELECT.
-//     Two COPYs of one file at the same time may both load it. Parquet files are made
+//     Two COPYs of one file at the same time may both load it, and PURGE removes files at
+//     once, also where the transaction is rolled back. Parquet files are made
 //     of whole results: MAX_FILE_SIZE halves them until they fit. A variant in them is text.
 //   - Refused for good, with code 000002: structured types and MAP, DECFLOAT, VECTOR, GEOGRAPHY and
 //     GEOMETRY, procedures and scripting, functions in other languages than SQL, hybrid tables,
