@@ -127,7 +127,7 @@ func parse(args []string, stderr io.Writer) (j job, err error) {
 
 // compare runs the load twice against the server in this process.
 func (j job) compare(ctx context.Context, stdout io.Writer) ([]column, error) {
-	fmt.Fprintf(stdout, "%v.\nAbout every %v a wave expires or ends all sessions. Reconnects are logged to stderr.\n", j, j.every)
+	fmt.Fprintf(stdout, "%v.\nAbout every %v a wave expires or ends all sessions. Reconnects are logged to stderr, of many the first and their number.\n", j, j.every)
 	var columns []column
 	for _, driver := range []string{"snowtether", "snowflake"} {
 		c, err := j.embedded(ctx, driver)

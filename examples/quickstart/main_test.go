@@ -84,8 +84,10 @@ func TestEachRowArrivesOnceThroughSnowtetherOnly(t *testing.T) {
 	if waves[0] < 2 || waves[1] < 2 || reconnects[0] == 0 || reconnects[1] != 0 {
 		t.Errorf("waves %v, reconnects %v", waves, reconnects)
 	}
-	if lines := strings.Count(stderr.String(), "session was lost and has been replaced"); lines != reconnects[0] {
-		t.Errorf("%d reconnects have %d lines in the log", reconnects[0], lines)
+	// Each has a line; of many the first five, and one line has their number.
+	lines, sum := strings.Count(stderr.String(), "session was lost and has been replaced"), strings.Contains(stderr.String(), "sessions were lost and have been replaced")
+	if lines < min(reconnects[0], 5) || lines > reconnects[0] || lines < reconnects[0] && !sum {
+		t.Errorf("%d reconnects have %d lines in the log, and a sum: %v", reconnects[0], lines, sum)
 	}
 	if t.Failed() {
 		t.Logf("%s%s", table, &stderr)
