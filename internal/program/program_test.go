@@ -144,6 +144,8 @@ func TestDeliveriesKeepTheirOrder(t *testing.T) {
 			t.Errorf("the callers waited for %v", took)
 		}
 		time.Sleep(2 * time.Hour)
+		mu.Lock()
+		defer mu.Unlock()
 		if want := []string{"1", "2", "3", "4", "5", "6"}; !slices.Equal(seen, want) || failures != 2 {
 			t.Errorf("seen %v, %d failures; want %v and 2", seen, failures, want)
 		}
