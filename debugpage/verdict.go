@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/internal/causes"
 )
 
 // This file makes the sentence on top of a pool: how things are and what, if
@@ -277,31 +278,13 @@ func last(s snowtether.Snapshot, kinds ...snowtether.EventKind) (e snowtether.Ev
 	return e, false
 }
 
-// refusals are the codes that refused logins have most, with what they say and what
-// is to be done about it.
-var refusals = map[int][2]string{
-	390100: {"wrong user name or password", newCredentials},
-	390144: {"invalid key-pair token", "compare the private key with the user's RSA_PUBLIC_KEY, and this machine's clock with the time"},
-	390189: {"role does not exist or is not granted", "change the role, or grant it to the user"},
-	390201: {"warehouse, database or schema does not exist or is not granted", "change its name, or grant it to the role"},
-	390302: {"token revoked", newCredentials},
-	390303: {"token invalid", newCredentials},
-	390318: {"token expired", newCredentials},
-	390422: {"address not allowed", "let the network policy allow this machine's address"},
-	390432: {"network policy required", "give the user a network policy"},
-	394400: {"token invalid", newCredentials},
-}
-
-// newCredentials says that a password in a DSN is read once.
-const newCredentials = "change the credentials, and restart the program unless it takes them anew for each login"
-
 const unknown = "look up its text in the log, and change what that names"
 
 func refusal(code int) (why, remedy string) {
-	known, ok := refusals[code]
+	known := causes.Of(code)
 	switch {
-	case ok:
-		return fmt.Sprintf("with code %d (%s)", code, known[0]), known[1]
+	case known.Name != "" && !known.NeedsNobody():
+		return fmt.Sprintf("with code %d (%s)", code, known.Name), known.Do
 	case code != 0:
 		return fmt.Sprintf("with code %d", code), unknown
 	}

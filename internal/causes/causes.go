@@ -3,7 +3,10 @@
 // to the driver is in errors.go of the root and rests on none of these words.
 package causes
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // A Cause is one number in words. Do is what a person has to do, or nothing.
 type Cause struct {
@@ -48,6 +51,9 @@ var All = []Cause{
 	{390432, "network policy required", "a login of this user needs a network policy", "give the user a network policy"},
 	{394400, "token invalid", "the programmatic access token was refused", newCredentials},
 }
+
+// NeedsNobody reports whether nobody has to do anything.
+func (c Cause) NeedsNobody() bool { return strings.HasPrefix(c.Do, "nothing") }
 
 // Of is the cause with a number; its zero value if it is not explained.
 func Of(code int) Cause {
