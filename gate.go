@@ -187,7 +187,7 @@ func (c *Connector) askGuard(ctx context.Context, login LoginAttempt) error {
 			return nil
 		}
 		g.answered()
-		if sleep(ctx, c.stopped, wait) {
+		if gate.Sleep(ctx, c.stopped, wait) {
 			continue
 		}
 		if c.stopped.Err() != nil {

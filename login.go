@@ -233,7 +233,7 @@ func (c *Connector) dial(ctx context.Context) (*session, error) {
 	s, err := c.knock(ctx, n, cfg)
 	for tries := 1; isStale(cfg, err); tries++ {
 		jwt := number(err) == codeInvalidJWT
-		if jwt && (tries > len(jwtPauses) || !sleep(ctx, c.stopped, jwtPauses[tries-1])) || !jwt && tries > 1 {
+		if jwt && (tries > len(jwtPauses) || !gate.Sleep(ctx, c.stopped, jwtPauses[tries-1])) || !jwt && tries > 1 {
 			break
 		}
 		// Once more with a fresh credential, from the source, the token file or the

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
+	"github.com/snowtether/snowtether/internal/gate"
 	"github.com/snowtether/snowtether/internal/program"
 )
 
@@ -153,20 +154,7 @@ func (p *patience) wait(ctx context.Context, c *Connector) bool {
 	if pause == backoff.Stop || !bounded && time.Since(p.since)+pause > c.settings.connectBudget {
 		return false
 	}
-	return sleep(ctx, c.stopped, pause)
-}
-
-// sleep waits, and reports whether neither context ended before that.
-func sleep(ctx, stopped context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-	case <-stopped.Done():
-	}
-	return false
+	return gate.Sleep(ctx, c.stopped, pause)
 }
 
 // untried reports whether next to nothing of it is gone: then database/sql may begin from

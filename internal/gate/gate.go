@@ -269,7 +269,7 @@ func (g *Gate) goFirst(ctx, stopped context.Context) error {
 		g.loss, wait = false, wait+max(spread, 0)
 	}
 	g.mu.Unlock()
-	if wait > 0 && !sleep(ctx, stopped, wait) {
+	if wait > 0 && !Sleep(ctx, stopped, wait) {
 		if ctx.Err() != nil {
 			return g.waited(ctx)
 		}
@@ -500,8 +500,8 @@ func Keyed(key []byte, parts ...string) Fingerprint {
 // ErrStopped is what a caller gets who waits while the connector is closed.
 var ErrStopped = errors.New("the gate is closed")
 
-// sleep waits, and reports whether neither context ended before that.
-func sleep(ctx, stopped context.Context, d time.Duration) bool {
+// Sleep waits, and reports whether neither context ended before that.
+func Sleep(ctx, stopped context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
