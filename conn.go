@@ -148,13 +148,16 @@ func (c *conn) probe(ctx context.Context) (unsent bool, _ error) {
 	defer cancel()
 	seen := transcript.New(transcript.With(transcript.Without(ctx), transcript.Describe, true))
 	defer bound(seen, cancel)()
-	_, saw, _, err := c.session.watched(ctx, seen, func(ctx context.Context, s *session) (any, error) {
-		if _, ok := s.conn.Conn.(gosnowflake.SnowflakeConnection); !ok {
-			return nil, s.conn.full.Ping(ctx)
-		}
-		return nil, s.conn.execSimple(ctx, "SELECT 1")
-	})
+	_, saw, _, err := c.session.watched(ctx, seen, ask)
 	return saw.Unsent(), err
+}
+
+// ask is what a session is asked that only has to answer, with transcript.Describe.
+func ask(ctx context.Context, s *session) (any, error) {
+	if _, ok := s.conn.Conn.(gosnowflake.SnowflakeConnection); !ok {
+		return nil, s.conn.full.Ping(ctx)
+	}
+	return nil, s.conn.execSimple(ctx, "SELECT 1")
 }
 
 // bound calls cancel where a question of the driver's own has had no answer for 20 s, until

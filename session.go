@@ -248,7 +248,7 @@ func (c *Connector) retire(s *session) {
 		case s.watcher.shared:
 			c.sharing.leave()
 		}
-		since := c.clock.Add(1)
+		since := time.Now()
 		c.afterAll(s, func() {
 			begun, id := time.Now(), s.id()
 			out := s.unreached()
@@ -317,15 +317,15 @@ func (s *session) rollBack() {
 // a session given up in an outage would stay behind, with its transaction and the locks of
 // that. The answer also has an expired token renewed, which gosnowflake's log-out does not
 // do. The pauses grow to half a minute, an outage being no reason for a storm. That another
-// session was answered since then is enough: this one may be busy. It is given up after an hour, when
-// the connector ends, and where asking makes no sense.
-func (s *session) reach(since int64) {
+// session was answered since then is enough: this one may be busy. It is given up after an
+// hour, when the connector ends, and where asking makes no sense.
+func (s *session) reach(since time.Time) {
 	const timeout = 4 * time.Second // with the log-out's 5 s it is less than Close waits for
 	stopped, begun := s.connector.stopped, time.Now()
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 30*time.Second) {
 		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		seen := transcript.New(transcript.With(ctx, transcript.Describe, true))
-		_, saw, left, err := s.watched(ctx, seen, func(ctx context.Context, s *session) (any, error) { return nil, s.conn.execSimple(ctx, "SELECT 1") })
+		_, saw, left, err := s.watched(ctx, seen, ask)
 		cancel()
 		gone := hasEnded(err)
 		s.vanished.Store(gone)
@@ -334,7 +334,7 @@ func (s *session) reach(since int64) {
 			return
 		case errors.Is(err, errRenewalLoop), saw.Silent(): // it answers, for what that is worth, or cannot be asked
 			return
-		case stopped.Err() != nil, time.Since(begun) > time.Hour, s.connector.heardSince(since):
+		case stopped.Err() != nil, time.Since(begun) > time.Hour, !s.connector.isOut() && s.connector.waits.answeredSince(since):
 			return
 		case left:
 			s.awaitLeft()
@@ -344,22 +344,6 @@ func (s *session) reach(since int64) {
 		case <-stopped.Done():
 		}
 	}
-}
-
-// heardSince reports whether a session has been opened or answered since this time of
-// Connector.clock, and no outage is known of.
-func (c *Connector) heardSince(at int64) bool {
-	if c.isOut() {
-		return false
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for s := range c.sessions {
-		if s.verified.Load() >= at {
-			return true
-		}
-	}
-	return false
 }
 
 // unreached reports whether a log-out now might reach nobody.

@@ -35,6 +35,9 @@ type waits struct {
 
 func (w *waits) answered() { w.heard.Store(time.Now().UnixNano()) }
 
+// answeredSince reports whether Snowflake has answered anything from then on.
+func (w *waits) answeredSince(t time.Time) bool { return w.heard.Load() >= t.UnixNano() }
+
 // login notes that a login is sent. The function that it returns, which may be called
 // twice, notes that there is an answer.
 func (w *waits) login(begun time.Time, person bool) (over func()) {
