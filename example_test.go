@@ -190,3 +190,53 @@ func open(srv *snowtest.Server, opts ...snowtether.Option) *sql.DB {
 	}
 	return sql.OpenDB(connector)
 }
+
+// The short form, for database/sql's own transactions.
+func ExampleRunInTx() {
+	srv, err := snowtest.Start()
+	if err != nil {
+		panic(err)
+	}
+	defer srv.Close()
+	db, err := sql.Open("snowtether", srv.DSN())
+	if err != nil {
+		panic(err)
+	}
+	defer db.Close()
+
+	ctx := context.Background()
+	err = snowtether.RunInTx(ctx, db, nil, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "INSERT INTO accounts VALUES (?, ?)", "alice", 100)
+		return err
+	})
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+// A whole transaction that is run again when its session is lost.
+func ExampleRunTx() {
+	srv, err := snowtest.Start()
+	if err != nil {
+		panic(err)
+	}
+	defer srv.Close()
+	db, err := sql.Open("snowtether", srv.DSN())
+	if err != nil {
+		panic(err)
+	}
+	defer db.Close()
+
+	ctx := context.Background()
+	runs := 0
+	err = snowtether.RunTx(ctx,
+		func(ctx context.Context) (*sql.Tx, error) { return db.BeginTx(ctx, nil) },
+		func(tx *sql.Tx) error {
+			if runs++; runs == 1 {
+				srv.AbortSessions() // the session is lost inside the transaction
+			}
+			_, err := tx.ExecContext(ctx, "INSERT INTO accounts VALUES (?, ?)", "alice", 100)
+			return err
+		})
+	fmt.Println(err, "after", runs, "runs")
+	// Output: <nil> after 2 runs
+}
