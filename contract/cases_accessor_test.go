@@ -56,7 +56,7 @@ func caseStored(t *testing.T, srv *snowtest.Server, n int) (*sql.DB, *caseStore)
 func TestTransactionStaysOnItsSessionWhateverTheAccessorHolds(t *testing.T) {
 	for _, login := range []string{"after BEGIN", "before COMMIT"} {
 		t.Run(login, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db, store := caseStored(t, srv, 1)
 				db.SetMaxOpenConns(2)
 				tx := caseBegin(t, db)
@@ -89,7 +89,7 @@ func TestTransactionStaysOnItsSessionWhateverTheAccessorHolds(t *testing.T) {
 // Before: it ended the new session.
 func TestLogOutEndsItsOwnSessionWhateverTheAccessorHolds(t *testing.T) {
 	t.Run("replaced", func(t *testing.T) {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			db, _ := caseStored(t, srv, 1)
 			for i := range 5 {
 				if i == 1 {
@@ -104,7 +104,7 @@ func TestLogOutEndsItsOwnSessionWhateverTheAccessorHolds(t *testing.T) {
 		})
 	})
 	t.Run("closed by the pool", func(t *testing.T) {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			db, _ := caseStored(t, srv, 2)
 			first, second := casePin(t, db), casePin(t, db)
 			db.SetMaxIdleConns(-1)
@@ -124,7 +124,7 @@ func TestLogOutEndsItsOwnSessionWhateverTheAccessorHolds(t *testing.T) {
 
 // TestAccessorIsToldOfRenewals: of whichever session.
 func TestAccessorIsToldOfRenewals(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db, store := caseStored(t, srv, 2)
 		first, second := casePin(t, db), casePin(t, db)
 		for i, conn := range []*sql.Conn{first, second, first} {
@@ -145,7 +145,7 @@ func TestAccessorIsToldOfRenewals(t *testing.T) {
 // else has logged in.
 func caseShared(t *testing.T, n int, f func(t *testing.T, srv *snowtest.Server, db *sql.DB)) {
 	t.Helper()
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		store := &caseStore{}
 		cfg := srv.Config()
 		cfg.TokenAccessor = store

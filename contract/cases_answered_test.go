@@ -28,9 +28,9 @@ func TestForeignAnswerToAPollIsNoAnswerToTheStatement(t *testing.T) {
 	for _, code := range caseForeign {
 		for _, use := range caseUses {
 			t.Run(use.name+"/"+code, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, 1)
-					caseSlow(srv, "^INSERT", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
+					slowly(srv, "^INSERT", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
 					srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 						return snowtest.Fault{Body: caseRefusal(code)}, r.Kind == snowtest.RequestResult
 					})
@@ -52,9 +52,9 @@ func TestForeignAnswerToAPollIsNoAnswerToTheStatement(t *testing.T) {
 func TestForeignAnswerToAPollInATransactionIsNoAnswerEither(t *testing.T) {
 	for _, code := range caseForeign {
 		t.Run(code, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
-				caseSlow(srv, "^INSERT INTO t", 2*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
+				slowly(srv, "^INSERT INTO t", 2*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
 				srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 					return snowtest.Fault{Body: caseRefusal(code)}, r.Kind == snowtest.RequestResult
 				})
@@ -79,9 +79,9 @@ func TestForeignAnswerToAPollInATransactionIsNoAnswerEither(t *testing.T) {
 // TestSnowflakesOwnAnswerToAPollIsTheStatements: it brings the query ID.
 func TestSnowflakesOwnAnswerToAPollIsTheStatements(t *testing.T) {
 	for _, use := range caseUses {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			db := casePool(t, srv, 1)
-			caseSlow(srv, "^INSERT", 10*time.Minute, nil, &snowtest.Error{Code: "100072", SQLState: "22000", Message: "NULL result in a non-nullable column"})
+			slowly(srv, "^INSERT", 10*time.Minute, nil, &snowtest.Error{Code: "100072", SQLState: "22000", Message: "NULL result in a non-nullable column"})
 			err := use.run(t.Context(), db, caseRow(1))
 			var se *gosnowflake.SnowflakeError
 			if !errors.As(err, &se) || se.Number != 100072 || snowtether.Classify(err) != snowtether.ClassStatement {
@@ -100,7 +100,7 @@ func TestForeignAnswerForTheResultOfOneOfManyStatements(t *testing.T) {
 		for _, use := range caseUses {
 			for _, nth := range []int{1, 2} {
 				t.Run(fmt.Sprintf("%s/%s/%d", use.name, code, nth), func(t *testing.T) {
-					caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						db, n := casePool(t, srv, 1), 0
 						srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 							if r.Kind == snowtest.RequestResult {
@@ -129,7 +129,7 @@ func TestGatewaysRefusalOfAnAcceptedStatementIsInDoubt(t *testing.T) {
 		for _, body := range []string{"", "<html>no</html>", caseRefusal("000603")} {
 			for _, use := range caseUses {
 				t.Run(fmt.Sprintf("%s/%d/%s", use.name, status, body), func(t *testing.T) {
-					caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						db := casePool(t, srv, 1)
 						caseOnce(srv, caseRow(1), snowtest.Fault{Run: true, Status: status, Body: body})
 						caseDoubt(t, use.run(t.Context(), db, caseRow(1)), false)
@@ -151,7 +151,7 @@ func TestForeignReplyToAnAcceptedStatementIsInDoubt(t *testing.T) {
 	for _, body := range bodies {
 		for _, use := range caseUses {
 			t.Run(use.name+"/"+body, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, 1)
 					caseOnce(srv, caseRow(1), snowtest.Fault{Run: true, Body: body})
 					caseDoubt(t, use.run(t.Context(), db, caseRow(1)), false)
@@ -166,7 +166,7 @@ func TestForeignReplyToAnAcceptedStatementIsInDoubt(t *testing.T) {
 // TestSnowflakesOwnReplyWithoutAQueryIDIsTheStatements: its SQLState says that it is one.
 func TestSnowflakesOwnReplyWithoutAQueryIDIsTheStatements(t *testing.T) {
 	for _, use := range caseUses {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			db := casePool(t, srv, 1)
 			const body = `{"success":false,"code":"001003","message":"SQL compilation error","data":{"sqlState":"42000"}}`
 			caseOnce(srv, caseRow(1), snowtest.Fault{Body: body})

@@ -28,9 +28,9 @@ func TestAsynchronousStatementThatWasAcceptedIsInDoubt(t *testing.T) {
 			"query": func(ctx context.Context, db caseDB) error { return caseDrain(db.QueryContext(ctx, caseRow(1))) },
 		} {
 			t.Run(way.name+"/"+name, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, 1)
-					caseSlow(srv, "^INSERT INTO t", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
+					slowly(srv, "^INSERT INTO t", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
 					time.AfterFunc(time.Minute, func() { srv.EndSessions(way.end) })
 					err := run(gosnowflake.WithAsyncMode(t.Context()), db)
 					if class := snowtether.Classify(err); class != snowtether.ClassInDoubt {
@@ -52,7 +52,7 @@ func TestAsynchronousStatementWithAnUnreadableResultIsInDoubt(t *testing.T) {
 		"HTML": {Body: "<html>"}, "403": {Status: 403}, "404": {Status: 404, Body: "<html>"}, "cut": {Cut: 5, Run: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
 				srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) { return fault, r.Kind == snowtest.RequestResult })
 				res, err := db.ExecContext(gosnowflake.WithAsyncMode(t.Context()), caseRow(1))
@@ -72,9 +72,9 @@ func TestAsynchronousStatementWithAnUnreadableResultIsInDoubt(t *testing.T) {
 
 // TestAsynchronousStatementThatFailsHasItsOwnError: with the server's code and no 266001.
 func TestAsynchronousStatementThatFailsHasItsOwnError(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
-		caseSlow(srv, "^INSERT", time.Minute, nil, &snowtest.Error{Code: "100072", SQLState: "22000", Message: "NULL result"})
+		slowly(srv, "^INSERT", time.Minute, nil, &snowtest.Error{Code: "100072", SQLState: "22000", Message: "NULL result"})
 		res, err := db.ExecContext(gosnowflake.WithAsyncMode(t.Context()), caseRow(1))
 		if err != nil {
 			t.Fatal(err)

@@ -2,7 +2,6 @@ package contract_test
 
 import (
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
@@ -26,7 +25,7 @@ func TestAutocommitIsOffHoweverItIsSpelt(t *testing.T) {
 					if from == "server" {
 						opts = append(opts, snowtest.WithSessionParameter("AUTOCOMMIT", spelling))
 					}
-					caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						cfg := srv.Config()
 						if text := fmt.Sprint(spelling); from == "Config" {
 							cfg.Params["autocommit"] = &text
@@ -54,7 +53,7 @@ func TestAutocommitIsOnHoweverItIsSpelt(t *testing.T) {
 			if spelling != nil {
 				opts = append(opts, snowtest.WithSessionParameter("AUTOCOMMIT", spelling))
 			}
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				conn := casePin(t, casePool(t, srv, 1))
 				caseExec(t, conn, caseRow(1))
 				srv.AbortSessions()
@@ -72,7 +71,7 @@ func TestTransactionHasEndedWithoutAutocommit(t *testing.T) {
 	for _, spelling := range []any{false, "off"} {
 		for _, commit := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%v/commit %v", spelling, commit), func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, 1)
 					for i := range 20 {
 						tx := caseBegin(t, db)
@@ -105,7 +104,7 @@ func TestWhatFollowsATransactionWithoutAutocommitIsInNone(t *testing.T) {
 	for _, end := range []string{"Commit", "Rollback", "COMMIT", "ROLLBACK"} {
 		for _, use := range caseUses {
 			t.Run(end+"/"+use.name, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					conn := casePin(t, casePool(t, srv, 1))
 					var err error
 					switch end {
@@ -136,7 +135,7 @@ func TestWhatFollowsATransactionWithoutAutocommitIsInNone(t *testing.T) {
 
 // TestRunTxCommitsWithoutAutocommit: also when it is repeated.
 func TestRunTxCommitsWithoutAutocommit(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
 		tries := 0
 		err := snowtether.RunTx(t.Context(), caseBeginner(db), func(tx *sql.Tx) error {
@@ -162,21 +161,8 @@ func TestRunTxCommitsWithoutAutocommit(t *testing.T) {
 // AUTOCOMMIT off for a manual mode. A lost transaction says so until ROLLBACK, and names
 // the setting that went with its session; then the connection takes it anew.
 func TestBareConnectionWithoutAutocommitGoesOn(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		c, err := snowtether.NewConnector(srv.Config(), caseLog(srv.Log()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		conn, err := c.Connect(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		exec := func(query string) error {
-			_, err := conn.(driver.ExecerContext).ExecContext(t.Context(), query, nil)
-			return err
-		}
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		_, exec := caseBare(t, srv)
 		for i := range 3 {
 			for _, query := range []string{"ALTER SESSION SET AUTOCOMMIT = FALSE", caseRow(10 * i)} {
 				if err := exec(query); err != nil {
@@ -212,7 +198,7 @@ func TestWhatWasNotSentSaysSoBehindAutocommit(t *testing.T) {
 	for _, query := range []string{"SELECT 1", caseRow(2), "COMMIT"} {
 		for _, use := range caseUses {
 			t.Run(query+"/"+use.name, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					conn := casePin(t, casePool(t, srv, 1))
 					tx := caseBegin(t, conn)
 					caseExec(t, tx, caseRow(1))

@@ -16,9 +16,9 @@ import (
 // TestCarryingOverToSessionsThatDoNotLastEnds: each new session is ended at once, and so
 // is the waiting, in the end.
 func TestCarryingOverToSessionsThatDoNotLastEnds(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		conn := casePin(t, casePool(t, srv, 1))
-		caseSlow(srv, "^UPDATE", 2*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
+		slowly(srv, "^UPDATE", 2*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
 		var bad atomic.Bool
 		var logins atomic.Int32
 		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
@@ -44,7 +44,7 @@ func TestCarryingOverToSessionsThatDoNotLastEnds(t *testing.T) {
 // and each session is gone at its first statement.
 func TestCallerWithoutDeadlineWaitsForTheBudgetOnce(t *testing.T) {
 	const budget = time.Minute
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1, snowtether.WithConnectBudget(budget))
 		caseExec(t, db, "SELECT 1")
 		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
@@ -68,7 +68,7 @@ func TestCallerWithoutDeadlineWaitsForTheBudgetOnce(t *testing.T) {
 // the question about one and says nothing.
 func TestQuestionWithoutAnAnswerIsNotWaitedFor(t *testing.T) {
 	const budget = time.Minute
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 2, snowtether.WithConnectBudget(budget))
 		one, two := casePin(t, db), casePin(t, db)
 		caseExec(t, one, "SELECT 2")
@@ -93,9 +93,9 @@ func TestQuestionWithoutAnAnswerIsNotWaitedFor(t *testing.T) {
 func TestSilenceDuringACarryOverIsBounded(t *testing.T) {
 	for _, kind := range []snowtest.RequestKind{snowtest.RequestMonitor, snowtest.RequestResult} {
 		t.Run(kind.String(), func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				conn := casePin(t, casePool(t, srv, 1))
-				caseSlow(srv, "^UPDATE", 10*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
+				slowly(srv, "^UPDATE", 10*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
 				caseEndAt(srv, time.Minute)
 				begun := time.Now()
 				srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
@@ -114,9 +114,9 @@ func TestSilenceDuringACarryOverIsBounded(t *testing.T) {
 // TestResultThatIsNotAnsweredIsAskedForAgain: a question for the result that is not
 // answered is asked again: nothing is cancelled.
 func TestResultThatIsNotAnsweredIsAskedForAgain(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		conn := casePin(t, casePool(t, srv, 1))
-		caseSlow(srv, "^UPDATE", 10*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
+		slowly(srv, "^UPDATE", 10*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
 		caseEndAt(srv, time.Minute)
 		begun, left := time.Now(), 2
 		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
@@ -143,9 +143,9 @@ func TestResultThatIsNotAnsweredIsAskedForAgain(t *testing.T) {
 // fails with "budget over" and not one login is tried. Right: patience counts what was
 // waited for, or is renewed when Snowflake was reached.
 func TestRunningSpendsNoPatience(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1, snowtether.WithResume(false))
-		caseSlow(srv, "FROM big", 4*time.Minute, snowtest.Rows([]string{"N"}, []any{1}), nil)
+		slowly(srv, "FROM big", 4*time.Minute, snowtest.Rows([]string{"N"}, []any{1}), nil)
 		srv.AbortSessions()
 		caseEndAt(srv, 3*time.Minute)
 		begun := time.Now()

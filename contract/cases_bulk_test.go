@@ -80,7 +80,7 @@ func TestEveryBoundRowArrivesOrTheCallerHears(t *testing.T) {
 					continue // megabytes under the race detector take their time, and two kinds of fault show it
 				}
 				t.Run(fmt.Sprintf("%s/file %d of %d rows/prepared %v", name, upload.n, rows, prepared), func(t *testing.T) {
-					caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						db := casePool(t, srv, 1)
 						caseUpload(srv, upload.n, fault)
 						exec := func() (sql.Result, error) { return db.ExecContext(t.Context(), caseBulk, caseTexts(t, rows)) }
@@ -137,7 +137,7 @@ func TestEveryArrayBindIsUploadedWhole(t *testing.T) {
 	for _, query := range []string{caseBulk, "INSERT OVERWRITE INTO t VALUES (?)", "INSERT INTO t SELECT ?", "UPDATE t SET a = 1 WHERE b = ?"} {
 		for name, call := range calls {
 			t.Run(name+"/"+query, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, 1)
 					caseUpload(srv, 1, snowtest.Fault{Status: http.StatusServiceUnavailable})
 					if err := call(t.Context(), db, query, caseArray(t, 100)); err != nil {
@@ -157,7 +157,7 @@ func TestEveryArrayBindIsUploadedWhole(t *testing.T) {
 
 // TestStoreThatTakesNothingIsToldSo: it is no outage of Snowflake's.
 func TestStoreThatTakesNothingIsToldSo(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		outages := 0
 		db := casePool(t, srv, 1, snowtether.WithEventHook(func(e snowtether.Event) {
 			if e.Kind == snowtether.EventOutageBegan {
@@ -196,9 +196,9 @@ func TestInsertThatCountsFewerRowsThanBoundIsInDoubt(t *testing.T) {
 	} {
 		for _, slow := range []time.Duration{time.Second, 10 * time.Minute} {
 			t.Run(fmt.Sprintf("%s/%s", query, slow), func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, 1)
-					caseSlow(srv, "INSERT", slow, caseCount(snowtest.KindInsert, "inserted", 2095), nil)
+					slowly(srv, "INSERT", slow, caseCount(snowtest.KindInsert, "inserted", 2095), nil)
 					caseEndAt(srv, time.Minute)
 					_, err := db.ExecContext(t.Context(), query, caseArray(t, 3000))
 					caseDoubt(t, err, false)
@@ -216,7 +216,7 @@ func TestInsertThatCountsFewerRowsThanBoundIsInDoubt(t *testing.T) {
 
 // TestTransactionOfAnInsertThatCountsFewerRowsIsGivenUp: nothing of it lasts.
 func TestTransactionOfAnInsertThatCountsFewerRowsIsGivenUp(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
 		caseFewer(srv, 2)
 		tx, err := db.BeginTx(t.Context(), nil)
@@ -248,7 +248,7 @@ func TestCountsThatSayNothingOfTheBoundRowsAreNotCompared(t *testing.T) {
 		"MERGE INTO t USING s ON a = ? WHEN MATCHED THEN DELETE",
 	} {
 		t.Run(query, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
 				srv.Handle(".", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
 					return caseCount(snowtest.KindInsert, "inserted", 2), nil
@@ -259,7 +259,7 @@ func TestCountsThatSayNothingOfTheBoundRowsAreNotCompared(t *testing.T) {
 			}, snowtest.AllowRepeats())
 		})
 	}
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
 		for _, value := range []any{[]byte("abc"), "abc", 3, nil} {
 			if _, err := db.ExecContext(t.Context(), caseBulk, value); err != nil {
@@ -272,7 +272,7 @@ func TestCountsThatSayNothingOfTheBoundRowsAreNotCompared(t *testing.T) {
 // TestNullsThatMayNotBeCountedAreALine: whether an account counts the NULLs of a single
 // column that went through a stage, which are empty lines there, is not known.
 func TestNullsThatMayNotBeCountedAreALine(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		var told []snowtether.Event
 		db := casePool(t, srv, 1, snowtether.WithEventHook(func(e snowtether.Event) {
 			if e.Kind == snowtether.EventRowsUncounted {
@@ -318,7 +318,7 @@ func (v caseValuer) Value() (driver.Value, error) { return v.value, nil }
 // that the values behind it are in other rows, or all of them; nothing is sent.
 // Before: nil and a wrong row, or several.
 func TestArrayThatWouldLoseValuesIsRefused(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
 		for name, value := range map[string]any{
 			"NullInt64": sql.NullInt64{Int64: 1, Valid: true}, "no NullInt64": sql.NullInt64{}, "uint64": uint64(1), "int16": int16(1),
@@ -352,7 +352,7 @@ func caseTouch(t *testing.T, db *sql.DB, query string, args ...any) error {
 
 // TestArrayOfWhatGosnowflakeKnowsIsSent: every value of it.
 func TestArrayOfWhatGosnowflakeKnowsIsSent(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
 		now := time.Now()
 		for name, make := range map[string]func() (any, error){

@@ -34,9 +34,9 @@ func TestStatementIsCancelledWhateverBecameOfItsSession(t *testing.T) {
 	} {
 		for _, use := range caseUses {
 			t.Run(name+"/"+use.name, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, 1)
-					caseSlow(srv, "^UPDATE", time.Hour, caseCount(snowtest.KindUpdate, "updated", 1), nil)
+					slowly(srv, "^UPDATE", time.Hour, caseCount(snowtest.KindUpdate, "updated", 1), nil)
 					time.AfterFunc(test.ends, func() {
 						srv.AbortSessions()
 						if test.down > 0 {
@@ -70,9 +70,9 @@ func TestStatementIsCancelledWhateverBecameOfItsSession(t *testing.T) {
 // statement whose caller left.
 func TestAsynchronousStatementsOfTheSessionAreNotCancelledWithIt(t *testing.T) {
 	const query = "UPDATE t SET n = 1"
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		conn := casePin(t, casePool(t, srv, 1))
-		caseSlow(srv, "^UPDATE|^DELETE", 30*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
+		slowly(srv, "^UPDATE|^DELETE", 30*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
 		res, err := conn.ExecContext(gosnowflake.WithAsyncMode(t.Context()), "DELETE FROM t")
 		if err != nil {
 			t.Fatal(err)
@@ -94,10 +94,10 @@ func TestAsynchronousStatementsOfTheSessionAreNotCancelledWithIt(t *testing.T) {
 // says so. Before: the pool closed the connection of an INSERT that was accepted
 // (SetMaxIdleConns, a maximum life), and the log-out went out while it ran.
 func TestLogOutWaitsForAsynchronousStatements(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		var j caseEvents
 		db := casePool(t, srv, 1, snowtether.WithEventHook(j.hook))
-		caseSlow(srv, "^INSERT", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
+		slowly(srv, "^INSERT", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
 		var running, early atomic.Bool
 		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind == snowtest.RequestLogout && running.Load() {

@@ -27,7 +27,7 @@ func TestChainWithDDLInATransactionIsInDoubt(t *testing.T) {
 	for _, chain := range caseDDLChains {
 		for _, use := range caseUses {
 			t.Run(use.name+"/"+chain, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					srv.Handle("->>", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
 						return snowtest.Status(snowtest.KindDDL, "done"), nil
 					})
@@ -59,7 +59,7 @@ func TestChainThatARollbackUndoesIsRepeatedWithItsTransaction(t *testing.T) {
 		"SELECT 1 AS n ->> INSERT INTO u SELECT * FROM $1":             snowtest.KindInsert,
 	} {
 		t.Run(chain, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				caseLinks(srv, kind)
 				db := casePool(t, srv, 1)
 				tries := 0
@@ -115,7 +115,7 @@ func TestChainThatWritesBeginsATransactionWithoutAutocommit(t *testing.T) {
 	} {
 		for _, use := range caseUses {
 			t.Run(use.name+"/"+chain, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					caseLinks(srv, kind)
 					conn := casePin(t, casePool(t, srv, 1))
 					if err := use.run(t.Context(), conn, chain); err != nil {
@@ -143,7 +143,7 @@ func TestChainThatChangesItsSessionIsRememberedAsSuch(t *testing.T) {
 	} {
 		for _, use := range caseUses {
 			t.Run(use.name+"/"+chain, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					srv.Handle(regexp.QuoteMeta(chain), func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
 						return snowtest.Status(kind, "done"), nil
 					})

@@ -25,7 +25,7 @@ func TestReadBeforeAChangeOfItsSessionIsNotRunAgain(t *testing.T) {
 		"SELECT * FROM t; CREATE OR REPLACE TEMPORARY TABLE t AS SELECT 1",
 	} {
 		t.Run(query, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
 				n := 0
 				srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
@@ -49,7 +49,7 @@ func TestReadBeforeAChangeOfItsSessionIsNotRunAgain(t *testing.T) {
 func TestChangeOfTheSessionIsRunAgainOnANewOne(t *testing.T) {
 	for _, query := range []string{"USE ROLE other", "ALTER SESSION SET TIMEZONE = 'UTC'", "SET x = 1", "CREATE TEMPORARY TABLE IF NOT EXISTS x (n INT)"} {
 		t.Run(query, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				conn := casePin(t, casePool(t, srv, 1))
 				caseLose(srv, query)
 				if _, err := conn.ExecContext(t.Context(), query); err != nil {
@@ -62,7 +62,7 @@ func TestChangeOfTheSessionIsRunAgainOnANewOne(t *testing.T) {
 
 // TestFetchByIDChangesNothing: a fetch runs nothing, and so changes no session.
 func TestFetchByIDChangesNothing(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		conn := casePin(t, casePool(t, srv, 1))
 		caseExec(t, conn, "SELECT 5")
 		id := srv.Ledger()[len(srv.Ledger())-1].QueryID
@@ -79,7 +79,7 @@ func TestFetchByIDChangesNothing(t *testing.T) {
 // TestQuestionOfTheDriversIsNotTheProgramsLast: the driver's own question about the
 // session is no statement of the program's.
 func TestQuestionOfTheDriversIsNotTheProgramsLast(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		conn := casePin(t, casePool(t, srv, 1))
 		caseExec(t, conn, caseRow(1))
 		id := srv.Ledger()[len(srv.Ledger())-1].QueryID
@@ -119,7 +119,7 @@ func TestSharedSessionIsGivenBackWhenNothingWasBegun(t *testing.T) {
 
 // TestDescribedStatementChangesNothing: what is only described has changed nothing.
 func TestDescribedStatementChangesNothing(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
 		conn := casePin(t, db)
 		caseExec(t, conn, "BEGIN", caseRow(1))
@@ -134,7 +134,7 @@ func TestDescribedStatementChangesNothing(t *testing.T) {
 // TestCallerOfAChangeThatWasLostHearsOfItsEnd: a caller who waits for the query ID hears
 // of the end, as from gosnowflake.
 func TestCallerOfAChangeThatWasLostHearsOfItsEnd(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		const query = "USE ROLE other"
 		conn := casePin(t, casePool(t, srv, 1))
 		caseLose(srv, query)
@@ -151,7 +151,7 @@ func TestCallerOfAChangeThatWasLostHearsOfItsEnd(t *testing.T) {
 // TestRefusedChangeOfTheSessionIsNone: a statement that Snowflake refused with an error
 // of its own has changed nothing.
 func TestRefusedChangeOfTheSessionIsNone(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		conn := casePin(t, casePool(t, srv, 1))
 		srv.Handle("^USE ROLE nope", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
 			return nil, &snowtest.Error{Code: "002003", SQLState: "02000", Message: "Role 'NOPE' does not exist or not authorized."}
@@ -176,7 +176,7 @@ func TestQuestionByItsIDIsNoneToTheSession(t *testing.T) {
 	const id = "01bd0000-0001-0032-0001-000000000001"
 	for _, query := range []string{"SELECT * FROM TABLE(RESULT_SCAN(?))", "SELECT * FROM TABLE(VALIDATE(t, JOB_ID => '" + id + "'))"} {
 		t.Run(query, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
 				srv.AbortSessions()
 				caseExec(t, db, "SELECT 7") // replaces the session
@@ -206,7 +206,7 @@ func TestQuestionByItsIDIsNoneToTheSession(t *testing.T) {
 // $tenant loses one statement for each session. Right: only what this holder has set
 // (c.mine has LossVariables) can be lost; asking for a variable is no state by itself.
 func TestVariableThatEverySessionHasIsNotLost(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1, snowtether.WithSessionInit("SET tenant = 5"))
 		srv.AbortSessions()
 		if err := caseDrain(db.QueryContext(t.Context(), "SELECT n FROM t WHERE tenant = $tenant")); err != nil {
@@ -225,7 +225,7 @@ func TestVariableThatEverySessionHasIsNotLost(t *testing.T) {
 // a wrong answer and no error. Right: as behind a probe, what reaches beyond the
 // repetition is refused (c.forget() when op.loose).
 func TestReadThatWasSentTwiceIsTwoStatements(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		const query = "SELECT * FROM TABLE(RESULT_SCAN(LAST_QUERY_ID(-2)))"
 		conn := casePin(t, casePool(t, srv, 1))
 		caseExec(t, conn, "SELECT 6", "SHOW TABLES")
@@ -247,7 +247,7 @@ func TestReadThatWasSentTwiceIsTwoStatements(t *testing.T) {
 // hangs. Right: do tells the channel whatever it returns.
 func TestChannelOfAStatementThatIsNotSentIsClosed(t *testing.T) {
 	for _, sent := range []bool{true, false} {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			conn := casePin(t, casePool(t, srv, 1))
 			caseExec(t, conn, "BEGIN", caseRow(1))
 			srv.AbortSessions()
@@ -270,7 +270,7 @@ func TestChannelOfAStatementThatIsNotSentIsClosed(t *testing.T) {
 
 // TestTemporaryTableThatIsGoneIsMadeAgain: nothing of it has lasted.
 func TestTemporaryTableThatIsGoneIsMadeAgain(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		conn := casePin(t, casePool(t, srv, 1))
 		const query = "CREATE TEMPORARY TABLE stage (n INT)"
 		caseLose(srv, query)

@@ -48,7 +48,7 @@ func TestCloseLetsWorkUnderWayFinish(t *testing.T) {
 			return tx.Commit()
 		},
 		"a statement that is polled": func(t *testing.T, srv *snowtest.Server, db *sql.DB) error {
-			caseSlow(srv, "^INSERT", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
+			slowly(srv, "^INSERT", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
 			time.AfterFunc(time.Second, func() { caseClose(t, db) })
 			_, err := db.ExecContext(t.Context(), caseRow(1))
 			return err
@@ -96,7 +96,7 @@ func TestCloseLetsWorkUnderWayFinish(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 3)
 				if err := work(t, srv, db); err != nil {
 					t.Error(err)
@@ -118,9 +118,9 @@ func TestCloseLetsWorkUnderWayFinish(t *testing.T) {
 // statement.
 // Before: 3 of 8 statements were left running.
 func TestCloseOvertakesNoCancelling(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 8)
-		caseSlow(srv, "^INSERT", time.Hour, caseCount(snowtest.KindInsert, "inserted", 1), nil)
+		slowly(srv, "^INSERT", time.Hour, caseCount(snowtest.KindInsert, "inserted", 1), nil)
 		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Delay: 2 * time.Second}, r.Kind == snowtest.RequestAbort
 		})

@@ -27,7 +27,7 @@ func TestCommitThatFoundNoTransactionIsInDoubt(t *testing.T) {
 	} {
 		for _, end := range []string{"Commit", "COMMIT", "commit work", "/* the end */ COMMIT;"} {
 			t.Run(end+"/"+name, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					srv.Handle("broken", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
 						return nil, &snowtest.Error{Code: "001003", SQLState: "42000", Message: "broken"}
 					})
@@ -63,7 +63,7 @@ func caseTx(t *testing.T, conn *sql.Conn, end string) (commit func() error, _ ca
 // TestRunTxDoesNotRepeatACommitThatFoundNoTransaction: nor say that it succeeded.
 // Before: nil, and no row.
 func TestRunTxDoesNotRepeatACommitThatFoundNoTransaction(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
 		err := snowtether.RunTx(t.Context(), caseBeginner(db), func(tx *sql.Tx) error {
 			caseExec(t, tx, caseRow(1))
@@ -83,7 +83,7 @@ func TestCommitAfterTheTransactionWasCommittedIsNil(t *testing.T) {
 		"COMMIT", "commit work",
 	} {
 		t.Run(query, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
 				tx := caseBegin(t, db)
 				caseExec(t, tx, caseRow(1), query)
@@ -105,7 +105,7 @@ func TestRefusedCommitIsNotSentOnANewSession(t *testing.T) {
 	for _, way := range caseWays {
 		for _, end := range []string{"Commit", "COMMIT", "Commit work"} {
 			t.Run(way.name+"/"+end, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					conn := casePin(t, casePool(t, srv, 1))
 					commit, db := caseTx(t, conn, end)
 					caseExec(t, db, caseRow(1))
@@ -137,7 +137,7 @@ func TestWhatWasWrittenBeforeABeginInTheSameRequestLasts(t *testing.T) {
 	} {
 		for _, lost := range []string{"later", "with its reply"} {
 			t.Run(lost+"/"+text, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					conn := casePin(t, casePool(t, srv, 1))
 					ctx := gosnowflake.WithMultiStatement(t.Context(), n)
 					if lost == "with its reply" {
@@ -171,7 +171,7 @@ func TestTransactionInOneRequestIsLostWithItsSession(t *testing.T) {
 		"BEGIN; INSERT INTO b VALUES (1)":                     2,
 		"SELECT 1; BEGIN; INSERT INTO b VALUES (1); SELECT 2": 4,
 	} {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			conn := casePin(t, casePool(t, srv, 1))
 			if _, err := conn.ExecContext(gosnowflake.WithMultiStatement(t.Context(), n), text); err != nil {
 				t.Fatal(err)
@@ -190,7 +190,7 @@ func TestTransactionInOneRequestIsLostWithItsSession(t *testing.T) {
 func TestProcedureInATransactionMayHaveCommitted(t *testing.T) {
 	for _, query := range []string{"CALL p()", "SELECT 1 ->> CALL p()", "EXECUTE IMMEDIATE 'COMMIT'", "EXECUTE TASK x", "BEGIN COMMIT; END"} {
 		t.Run(query, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				srv.Handle(regexp.QuoteMeta(query), func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
 					return snowtest.Status(snowtest.KindDDL, "committed"), nil
 				})

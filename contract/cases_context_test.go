@@ -54,7 +54,7 @@ func TestTransactionIsBegunAndEndedWithoutTheCallersMarks(t *testing.T) {
 	for _, m := range caseMarks {
 		for _, commit := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s/commit %v", m.name, commit), func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, 1)
 					ctx := m.mark(t.Context())
 					tx, err := db.BeginTx(ctx, nil)
@@ -92,7 +92,7 @@ func TestTransactionIsBegunAndEndedWithoutTheCallersMarks(t *testing.T) {
 func TestRunTxPassesNoMarksOn(t *testing.T) {
 	for _, m := range caseMarks {
 		t.Run(m.name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
 				tries := 0
 				err := snowtether.RunTx(m.mark(t.Context()), caseBeginner(db), func(tx *sql.Tx) error {
@@ -119,7 +119,7 @@ func TestRunTxPassesNoMarksOn(t *testing.T) {
 func TestSessionIsSetUpWithoutTheCallersMarks(t *testing.T) {
 	for _, m := range caseMarks[:3] {
 		t.Run(m.name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 2, snowtether.WithSessionInit("USE ROLE r"))
 				srv.AbortSessions()
 				query := caseRow(1)
@@ -148,9 +148,9 @@ func TestSessionIsSetUpWithoutTheCallersMarks(t *testing.T) {
 
 // TestStatementWithARequestIDIsCarriedOverWithoutIt: the fetch has its own.
 func TestStatementWithARequestIDIsCarriedOverWithoutIt(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
-		caseSlow(srv, "^INSERT", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
+		slowly(srv, "^INSERT", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
 		caseEndAt(srv, time.Minute, 5*time.Minute)
 		if _, err := db.ExecContext(caseMarks[0].mark(t.Context()), caseRow(1)); err != nil {
 			t.Error(err)
@@ -172,7 +172,7 @@ func TestRequestIDOfAnArrayBindIsTheInsertsAlone(t *testing.T) {
 		"the INSERT is cut": func(srv *snowtest.Server) { caseOnce(srv, caseBulk, snowtest.Fault{Run: true, Cut: 20}) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
 				arrange(srv)
 				_, err := db.ExecContext(caseMarks[0].mark(t.Context()), caseBulk, caseArray(t, 100))

@@ -52,7 +52,7 @@ func TestStatementThatOutlivesItsTransactionFindsNoSession(t *testing.T) {
 		for _, before := range [][]string{nil, {caseRow(7)}} {
 			for _, use := range caseUses {
 				t.Run(fmt.Sprintf("%s/%s/after %d", begin, use.name, len(before)), func(t *testing.T) {
-					caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						pool := casePool(t, srv, 1)
 						conn := casePin(t, pool)
 						var db caseDB = conn
@@ -92,7 +92,7 @@ func TestStatementThatOutlivesItsTransactionFindsNoSession(t *testing.T) {
 func TestStatementThatOutlivesItsTransactionMayHaveActedOutside(t *testing.T) {
 	for _, query := range []string{"CREATE TABLE x (n INT)", "CALL p()", "SELECT db.s.f(1)", "SELECT 1 ->> DROP TABLE x"} {
 		t.Run(query, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
 				tx := caseBegin(t, db)
 				caseExec(t, tx, caseRow(1))
@@ -120,7 +120,7 @@ func TestStatementThatOutlivesItsTransactionMayHaveActedOutside(t *testing.T) {
 func TestCommitThatOutlivesItsCallerIsInDoubt(t *testing.T) {
 	for _, end := range []string{"Commit", "COMMIT"} {
 		t.Run(end, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
 				conn := casePin(t, db)
 				ctx := caseShort(t)
@@ -158,7 +158,7 @@ func TestCommitThatOutlivesItsCallerIsInDoubt(t *testing.T) {
 func TestBeginThatOutlivesItsCallerHoldsNobodysRows(t *testing.T) {
 	for _, begin := range []string{"BeginTx", "BEGIN", "start transaction"} {
 		t.Run(begin, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
 				var err error
 				if begin == "BeginTx" {
@@ -180,7 +180,7 @@ func TestBeginThatOutlivesItsCallerHoldsNobodysRows(t *testing.T) {
 // TestRunTxEndsWithItsCaller: it repeats nothing, and nothing of it arrives later.
 // Before: the held INSERT took effect by itself.
 func TestRunTxEndsWithItsCaller(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
 		caseHold(srv, caseRow(2))
 		err := snowtether.RunTx(caseShort(t), caseBeginner(db), func(tx *sql.Tx) error {

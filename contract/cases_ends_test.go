@@ -34,9 +34,9 @@ func TestStatementOfASessionThatEndsHasItsOwnOutcome(t *testing.T) {
 				if cancels {
 					opts = append(opts, snowtest.WithCancelOnEnd())
 				}
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, 1)
-					caseSlow(srv, "INSERT", 10*time.Minute, nil, nil)
+					slowly(srv, "INSERT", 10*time.Minute, nil, nil)
 					time.AfterFunc(2*time.Minute, func() { end(srv) })
 					_, err := db.ExecContext(t.Context(), insert)
 					if !cancels {
@@ -57,9 +57,9 @@ func TestStatementOfASessionThatEndsHasItsOwnOutcome(t *testing.T) {
 // TestTransactionOfACancelledStatementLeavesNothing: that it was cancelled is Snowflake's own
 // answer, so RunTx does not repeat it, and the pool goes on.
 func TestTransactionOfACancelledStatementLeavesNothing(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
-		caseSlow(srv, "INSERT", 10*time.Minute, nil, nil)
+		slowly(srv, "INSERT", 10*time.Minute, nil, nil)
 		time.AfterFunc(2*time.Minute, func() { srv.AbortSessions() })
 		err := snowtether.RunTx(t.Context(), func(ctx context.Context) (*sql.Tx, error) { return db.BeginTx(ctx, nil) }, func(tx *sql.Tx) error {
 			_, err := tx.ExecContext(t.Context(), caseRow(1))
@@ -74,9 +74,9 @@ func TestTransactionOfACancelledStatementLeavesNothing(t *testing.T) {
 // TestStatementsOfADisabledUserEnd: the one that runs is cancelled and says so; the next one
 // is told so, and those after it cost no login; and when the user is enabled the pool goes on.
 func TestStatementsOfADisabledUserEnd(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
-		caseSlow(srv, "INSERT", 10*time.Minute, nil, nil)
+		slowly(srv, "INSERT", 10*time.Minute, nil, nil)
 		time.AfterFunc(2*time.Minute, srv.DisableUser)
 		_, err := db.ExecContext(t.Context(), caseRow(1))
 		caseCancelled(t, err)

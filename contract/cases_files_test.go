@@ -29,7 +29,7 @@ func TestPutSaysWhichFilesArrivedOrThatItDoesNotKnow(t *testing.T) {
 		for name, fault := range faults {
 			for _, dies := range []bool{false, true} {
 				t.Run(fmt.Sprintf("request %d/%s/dies %v", at, name, dies), func(t *testing.T) {
-					caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						db := casePool(t, srv, 1)
 						n, arrived := 0, 0
 						srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {

@@ -16,7 +16,7 @@ import (
 // TestCommitAfterATemporaryTableIsNil: in Snowflake each CREATE commits, that of a
 // temporary table too.
 func TestCommitAfterATemporaryTableIsNil(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
 		tx := caseBegin(t, db)
 		caseExec(t, tx, caseRow(1), "CREATE TEMPORARY TABLE x (n INT)", "INSERT INTO x VALUES (1)")
@@ -41,7 +41,7 @@ func TestCommitWhereNoTransactionIsSurelyOpenIsNil(t *testing.T) {
 		"temporary table, AC off": {true, []string{caseRow(1), "CREATE TEMPORARY TABLE x (n INT)", "COMMIT"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				conn := casePin(t, casePool(t, srv, 1))
 				for _, text := range test.texts {
 					if _, err := conn.ExecContext(t.Context(), text); err != nil {
@@ -56,11 +56,11 @@ func TestCommitWhereNoTransactionIsSurelyOpenIsNil(t *testing.T) {
 // TestAsynchronousCommitHasNotEndedItsTransaction: an asynchronous COMMIT that is not
 // over has not ended its transaction.
 func TestAsynchronousCommitHasNotEndedItsTransaction(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
 		conn := casePin(t, db)
 		caseExec(t, conn, "BEGIN", caseRow(1))
-		caseSlow(srv, "^COMMIT", time.Minute, nil, &snowtest.Error{Code: "000603", SQLState: "XX000", Message: "no"})
+		slowly(srv, "^COMMIT", time.Minute, nil, &snowtest.Error{Code: "000603", SQLState: "XX000", Message: "no"})
 		res, err := conn.ExecContext(gosnowflake.WithAsyncMode(t.Context()), "COMMIT")
 		if err != nil {
 			t.Fatal(err)
@@ -75,7 +75,7 @@ func TestAsynchronousCommitHasNotEndedItsTransaction(t *testing.T) {
 // TestAsynchronousScriptMayHaveLeftItsTransactionOpen: an asynchronous script fails in
 // its middle: its transaction is still open.
 func TestAsynchronousScriptMayHaveLeftItsTransactionOpen(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
 		srv.Handle("broken", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
 			return nil, &snowtest.Error{Code: "002003", SQLState: "02000", Message: "no such table"}
@@ -103,7 +103,7 @@ func TestCommitOfATransactionBegunAfterDDLMustFindIt(t *testing.T) {
 		"AUTOCOMMIT off": {true, []string{caseRow(1), "CREATE TABLE x (n INT)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				conn := casePin(t, casePool(t, srv, 1))
 				caseExec(t, conn, append(test.before, caseRow(2))...)
 				srv.AbortTransactions()
@@ -115,7 +115,7 @@ func TestCommitOfATransactionBegunAfterDDLMustFindIt(t *testing.T) {
 		})
 	}
 	t.Run("BeginTx", func(t *testing.T) {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			tx := caseBegin(t, casePool(t, srv, 1))
 			caseExec(t, tx, "CREATE TABLE x (n INT)", "BEGIN", caseRow(2))
 			srv.AbortTransactions()
@@ -134,7 +134,7 @@ func TestCommitOfATransactionBegunAfterDDLMustFindIt(t *testing.T) {
 func TestCommitAfterWhatEndsNoTransactionMustFindIt(t *testing.T) {
 	for _, text := range []string{"COPY INTO @s FROM t", "CALL p()"} {
 		t.Run(text, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				tx := caseBegin(t, casePool(t, srv, 1))
 				caseExec(t, tx, caseRow(1), text)
 				srv.AbortTransactions()
@@ -162,7 +162,7 @@ func TestAutocommitThatIsUnsetMayBeOff(t *testing.T) {
 	}
 	texts := []string{"ALTER SESSION SET AUTOCOMMIT = TRUE", caseRow(1), "ALTER SESSION UNSET AUTOCOMMIT"}
 	t.Run("next user", func(t *testing.T) {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			off(srv)
 			db := casePool(t, srv, 1)
 			conn := casePin(t, db)
@@ -190,12 +190,12 @@ func TestAutocommitThatIsUnsetMayBeOff(t *testing.T) {
 		}, snowtest.WithSessionParameter("AUTOCOMMIT", false))
 	})
 	t.Run("carried over", func(t *testing.T) {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			off(srv)
 			conn := casePin(t, casePool(t, srv, 1))
 			caseExec(t, conn, texts...)
 			const update = "UPDATE t SET n = 1"
-			caseSlow(srv, "^UPDATE", 2*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
+			slowly(srv, "^UPDATE", 2*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
 			caseEndAt(srv, time.Minute)
 			_, err := conn.ExecContext(t.Context(), update)
 			time.Sleep(5 * time.Minute)

@@ -59,7 +59,7 @@ func TestWhatActsOutsideItsTransactionIsInDoubt(t *testing.T) {
 	for query, kind := range caseOutside {
 		for _, use := range caseUses {
 			t.Run(use.name+"/"+query, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					var calls caseCalls
 					calls.handle(srv, regexp.QuoteMeta(query), caseResult(kind))
 					db := casePool(t, srv, 1)
@@ -83,7 +83,7 @@ func TestTransactionThatHasActedOutsideIsInDoubt(t *testing.T) {
 	for query, kind := range caseOutside {
 		for _, next := range []string{caseRow(1), "SELECT 1", "COMMIT"} {
 			t.Run(next+"/"+query, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					var calls caseCalls
 					calls.handle(srv, regexp.QuoteMeta(query), caseResult(kind))
 					db := casePool(t, srv, 1)
@@ -123,7 +123,7 @@ func TestWhatActsOutsideIsInDoubtOutsideATransaction(t *testing.T) {
 	for query, kind := range more {
 		for _, use := range caseUses {
 			t.Run(use.name+"/"+query, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					var calls caseCalls
 					calls.handle(srv, regexp.QuoteMeta(query), caseResult(kind))
 					db := casePool(t, srv, 1)
@@ -165,7 +165,7 @@ func TestHarmlessReadWithLostReplyIsRunAgain(t *testing.T) {
 	for _, query := range caseHarmless {
 		for _, use := range caseUses {
 			t.Run(use.name+"/"+query, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, 1)
 					caseLose(srv, query)
 					if err := use.run(t.Context(), db, query); err != nil {
@@ -191,7 +191,7 @@ func TestTransactionOfHarmlessStatementsIsRepeated(t *testing.T) {
 		"COPY INTO u FROM @s",
 	}, caseHarmless...) {
 		t.Run(query, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
 				caseLose(srv, query)
 				err := snowtether.RunTx(t.Context(), caseBeginner(db), func(tx *sql.Tx) error {
@@ -214,7 +214,7 @@ func TestTransactionOfHarmlessStatementsIsRepeated(t *testing.T) {
 func TestFunctionsOfItsOwnMakeNoStatementInDoubtThatDidNotRun(t *testing.T) {
 	for query, kind := range caseOutside {
 		for _, way := range caseWays {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				var calls caseCalls
 				calls.handle(srv, regexp.QuoteMeta(query), caseResult(kind))
 				db := casePool(t, srv, 1)

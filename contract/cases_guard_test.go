@@ -16,6 +16,7 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/internal/testpool"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -72,12 +73,7 @@ func caseWithGuard(t *testing.T, cfg *gosnowflake.Config, n int, guard snowtethe
 	if err != nil {
 		t.Fatal(err)
 	}
-	db := sql.OpenDB(c)
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Errorf("db.Close: %v", err)
-		}
-	})
+	db := testpool.Lazy(t, c)
 	db.SetMaxOpenConns(n)
 	db.SetMaxIdleConns(n)
 	return db
@@ -121,7 +117,7 @@ func TestGuardIsAskedBeforeEachLoginAndToldAfter(t *testing.T) {
 		{"unknown code", snowtest.Fault{Code: "390999"}, snowtether.ClassPermanent, 390999},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				g := &caseGuard{}
 				db := caseWithGuard(t, srv.Config(), 1, g)
 				fault := tt.fault
@@ -144,7 +140,7 @@ func TestGuardIsAskedBeforeEachLoginAndToldAfter(t *testing.T) {
 		})
 	}
 	t.Run("out of order", func(t *testing.T) {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			g := &caseGuard{}
 			db := caseWithGuard(t, srv.Config(), 1, g)
 			caseLoginTimes(srv, snowtest.Fault{Status: 503}, snowtest.Fault{Drop: true})
@@ -162,7 +158,7 @@ func TestGuardIsAskedBeforeEachLoginAndToldAfter(t *testing.T) {
 		})
 	})
 	t.Run("side by side", func(t *testing.T) {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			g := &caseGuard{}
 			db := caseWithGuard(t, srv.Config(), 16, g)
 			if err := snowtether.Warm(t.Context(), db, 16); err != nil {
@@ -180,7 +176,7 @@ func TestGuardIsAskedBeforeEachLoginAndToldAfter(t *testing.T) {
 
 // TestGuardsWaitIsHonoured: no login before it has passed, and then it is asked again.
 func TestGuardsWaitIsHonoured(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		g := &caseGuard{before: func(_ context.Context, n int) (time.Duration, error) {
 			return []time.Duration{0, 5 * time.Second, 7 * time.Second, 0}[n], nil
 		}}
@@ -200,7 +196,7 @@ func TestGuardsWaitIsHonoured(t *testing.T) {
 
 // TestCallerLeavesAGuardThatMakesItWait: at its deadline, and Close does not wait either.
 func TestCallerLeavesAGuardThatMakesItWait(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := caseWithGuard(t, srv.Config(), 1, &caseGuard{before: func(context.Context, int) (time.Duration, error) { return time.Hour, nil }})
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
@@ -221,7 +217,7 @@ func TestCallerLeavesAGuardThatMakesItWait(t *testing.T) {
 // TestGuardMaySuspendACredential: the caller is told so, nothing is sent, and the credential
 // rests.
 func TestGuardMaySuspendACredential(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		g := &caseGuard{before: func(context.Context, int) (time.Duration, error) {
 			return 0, fmt.Errorf("refused elsewhere: %w", snowtether.ErrLoginSuspended)
 		}}
@@ -270,7 +266,7 @@ func TestGuardThatMisbehavesHoldsLoginsUpForItsBound(t *testing.T) {
 		"waits for an hour": {func(context.Context, int) (time.Duration, error) { return time.Hour, nil }, 90 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				log := &caseBuffer{}
 				db := caseWithGuard(t, srv.Config(), 8, &caseGuard{before: tt.before}, caseLog(log))
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
@@ -292,7 +288,7 @@ func TestGuardThatMisbehavesHoldsLoginsUpForItsBound(t *testing.T) {
 
 // TestGuardThatMisbehavesAfterALoginHarmsNothing: nobody waits for it.
 func TestGuardThatMisbehavesAfterALoginHarmsNothing(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := caseWithGuard(t, srv.Config(), 8, caseDeafGuard{})
 		begun := time.Now()
 		if err := snowtether.Warm(t.Context(), db, 8); err != nil || time.Since(begun) > 100*time.Millisecond {
@@ -314,7 +310,7 @@ func (caseDeafGuard) After(ctx context.Context, _ snowtether.LoginAttempt, _ sno
 
 // TestFingerprintStandsForTheCredential: in every process alike, and for nobody to read.
 func TestFingerprintStandsForTheCredential(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		key := []byte("0123456789abcdef0123456789abcdef")
 		print := func(key []byte, change func(*gosnowflake.Config)) string {
 			cfg := srv.Config()
@@ -377,7 +373,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
 		for _, date := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%d, as a date %v", status, date), func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					word := "20"
 					if date {
 						word = time.Now().Add(20 * time.Second).UTC().Format(http.TimeFormat)

@@ -43,7 +43,7 @@ func TestNamedFunctionsAreHarmless(t *testing.T) {
 		for _, query := range append(caseNamed, caseUnnamed...) {
 			for _, use := range caseUses {
 				t.Run(name+"/"+use.name+"/"+query, func(t *testing.T) {
-					caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						var calls caseCalls
 						calls.handle(srv, regexp.QuoteMeta(query), snowtest.Rows([]string{"N"}, []any{1}))
 						db := open(t, srv)
@@ -77,7 +77,7 @@ func caseContains(list []string, query string) bool {
 // TestTransactionWithNamedFunctionsIsRepeated: nothing of it lasts.
 func TestTransactionWithNamedFunctionsIsRepeated(t *testing.T) {
 	const query = "INSERT INTO t SELECT db.s.g(f(1))"
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := caseHarmlessPools["option"](t, srv)
 		caseLose(srv, query)
 		err := snowtether.RunTx(t.Context(), caseBeginner(db), func(tx *sql.Tx) error {

@@ -11,12 +11,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/internal/testpool"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -28,15 +28,6 @@ func init() {
 	if err := gosnowflake.GetLogger().SetLogLevel("off"); err != nil {
 		panic(err)
 	}
-}
-
-// caseBubble runs f in virtual time with a server in memory.
-func caseBubble(t *testing.T, f func(t *testing.T, srv *snowtest.Server), opts ...snowtest.Option) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		t.Cleanup(func() { time.Sleep(time.Hour) }) // for what gosnowflake still cancels
-		f(t, snowtest.New(t, append([]snowtest.Option{snowtest.InMemory()}, opts...)...))
-	})
 }
 
 // casePool opens a pool of n connections, each with a session to lose.
@@ -55,23 +46,25 @@ func caseConnect(t *testing.T, cfg *gosnowflake.Config, n int, opts ...snowtethe
 	if err != nil {
 		t.Fatal(err)
 	}
-	return caseOpen(t, c, n)
+	return testpool.OpenConnector(t, c, n)
 }
 
-func caseOpen(t *testing.T, c driver.Connector, n int) *sql.DB {
+// caseBare is a connection of somebody who has no database/sql, and how it executes.
+func caseBare(t *testing.T, srv *snowtest.Server) (conn driver.Conn, exec func(query string) error) {
 	t.Helper()
-	db := sql.OpenDB(c)
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Errorf("db.Close: %v", err)
-		}
-	})
-	db.SetMaxOpenConns(n)
-	db.SetMaxIdleConns(n)
-	if err := snowtether.Warm(t.Context(), db, n); err != nil {
+	c, err := snowtether.NewConnector(srv.Config(), caseLog(srv.Log()))
+	if err != nil {
 		t.Fatal(err)
 	}
-	return db
+	t.Cleanup(func() { _ = c.Close() })
+	if conn, err = c.Connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn, func(query string) error {
+		_, err := conn.(driver.ExecerContext).ExecContext(t.Context(), query, nil)
+		return err
+	}
 }
 
 // casePin takes one connection out of the pool.
@@ -174,18 +167,6 @@ func caseOnce(srv *snowtest.Server, query string, f snowtest.Fault) {
 // caseLose carries the statement out, loses its reply, and then the session.
 func caseLose(srv *snowtest.Server, query string) {
 	caseOnce(srv, query, snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
-}
-
-// caseSlow answers the statements that match after a while.
-func caseSlow(srv *snowtest.Server, pattern string, d time.Duration, res *snowtest.Result, err error) {
-	srv.Handle(pattern, func(ctx context.Context, _ *snowtest.Statement) (*snowtest.Result, error) {
-		select {
-		case <-time.After(d):
-			return res, err
-		case <-ctx.Done():
-			return nil, &snowtest.Error{Code: "000604", SQLState: "57014", Message: "SQL execution canceled"}
-		}
-	})
 }
 
 // caseEndAt ends all sessions of the moment at these times from now.

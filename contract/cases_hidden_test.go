@@ -16,6 +16,7 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/internal/testpool"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -190,12 +191,12 @@ func TestStatementHiddenByAWrapperIsInDoubt(t *testing.T) {
 	} {
 		for _, lost := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s/session lost %v", name, lost), func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					c, err := snowtether.WrapConnector(wrap(gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())), caseLog(srv.Log()))
 					if err != nil {
 						t.Fatal(err)
 					}
-					db := caseOpen(t, c, 1)
+					db := testpool.OpenConnector(t, c, 1)
 					if lost {
 						caseLose(srv, caseRow(1))
 					} else {
@@ -303,10 +304,10 @@ func (c *caseCounted) Ping(ctx context.Context) error {
 // goroutines in one gosnowflake connection, and the probe's "busy" hides the fetch's.
 // Right: no question where the try was left behind or the context has ended.
 func TestFetchThatIsLeftBehindIsLeftAlone(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		var most atomic.Int32
 		inner := caseCountedConnector{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config()), &most}
-		db := caseOpen(t, caseWrap(t, inner), 1)
+		db := testpool.OpenConnector(t, caseWrap(t, inner), 1)
 		caseExec(t, db, "SELECT 7")
 		id := srv.Ledger()[0].QueryID
 		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
@@ -348,11 +349,11 @@ func (c caseVeiledConn) QueryContext(_ context.Context, query string, args []dri
 // TestFetchRunsNothing: a statement that is carried over has its result fetched through an
 // inner driver that drops the ID.
 func TestFetchRunsNothing(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		const update = "UPDATE t SET n = n + 1"
 		inner := caseVeiled{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())}
-		db := caseOpen(t, caseWrap(t, inner), 1)
-		caseSlow(srv, "^UPDATE", 2*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
+		db := testpool.OpenConnector(t, caseWrap(t, inner), 1)
+		slowly(srv, "^UPDATE", 2*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
 		caseEndAt(srv, time.Minute)
 		_, err := db.ExecContext(t.Context(), update)
 		caseDoubt(t, err, false)
@@ -363,9 +364,9 @@ func TestFetchRunsNothing(t *testing.T) {
 
 // TestAutocommitThatIsOffIsSeenThroughAWrapper: the server has told gosnowflake inside.
 func TestAutocommitThatIsOffIsSeenThroughAWrapper(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		inner := caseVeiled{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())}
-		conn := casePin(t, caseOpen(t, caseWrap(t, inner), 1))
+		conn := casePin(t, testpool.OpenConnector(t, caseWrap(t, inner), 1))
 		caseExec(t, conn, caseRow(1))
 		srv.AbortSessions()
 		_, err := conn.ExecContext(t.Context(), caseRow(2))

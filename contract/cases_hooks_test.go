@@ -36,7 +36,7 @@ func TestBackOffThatFailsWhereItCannotBeLoggedHarmsNobody(t *testing.T) {
 	for misdeed, do := range caseMisdeeds {
 		for name, handler := range map[string]slog.Handler{"every line": caseHandler{do}, "lines at Error": caseErrors{caseHandler{do}}} {
 			t.Run(misdeed+" at "+name, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					defer time.Sleep(24 * time.Hour) // for what blocks
 					c, err := snowtether.NewConnector(srv.Config(), snowtether.WithLogger(slog.New(handler)),
 						snowtether.WithBackOff(func() backoff.BackOff { panic("s3cret") }))
@@ -70,7 +70,7 @@ func TestBackOffThatFailsWhereItCannotBeLoggedHarmsNobody(t *testing.T) {
 func TestLogHandlerKeepsNoEventFromTheHook(t *testing.T) {
 	for misdeed, do := range map[string]func(){"panics": func() { panic("s3cret") }, "ends its goroutine": runtime.Goexit} {
 		t.Run(misdeed, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				var j caseEvents
 				db := caseConnect(t, srv.Config(), 3, snowtether.WithEventHook(j.hook), snowtether.WithLogger(slog.New(caseHandler{do})))
 				if err := db.PingContext(t.Context()); err != nil {
@@ -89,7 +89,7 @@ func TestLogHandlerKeepsNoEventFromTheHook(t *testing.T) {
 func TestCallerWithADeadlineWaitsForNoFunction(t *testing.T) {
 	for name := range caseFunctions(nil, nil) {
 		t.Run(name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				var slow atomic.Bool
 				db := caseConnect(t, srv.Config(), 1, caseFunctions(srv, func() {
 					if slow.Load() {
@@ -130,7 +130,7 @@ func TestCloseEndsLoginsThatWaitForAFunction(t *testing.T) {
 		})),
 	} {
 		t.Run(name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				c, err := snowtether.NewConnector(srv.Config(), caseLog(srv.Log()), opt)
 				if err != nil {
 					t.Fatal(err)
@@ -169,7 +169,7 @@ func TestCloseInAHookDoesNotWaitForItself(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				var db *sql.DB
 				closed := make(chan struct{})
 				c, err := snowtether.NewConnector(srv.Config(), caseLog(srv.Log()), opt(func() {
@@ -198,7 +198,7 @@ func TestCloseInAHookDoesNotWaitForItself(t *testing.T) {
 // the hook is still at the last event.
 // Before: the last word about the credential was "accepted", 0.8 s after it was refused.
 func TestEventsComeInTheirOrder(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		var j caseEvents
 		c, err := snowtether.NewConnector(srv.Config(), caseLog(srv.Log()), snowtether.WithAuthCooldown(time.Second), snowtether.WithEventHook(func(e snowtether.Event) {
 			j.hook(e)
@@ -245,7 +245,7 @@ func TestEventsComeInTheirOrder(t *testing.T) {
 // TestTokenSourceThatHangsOnceIsAskedAgain: nobody waits any more for the call that hangs.
 // Before: no login was sent for as long as it hung.
 func TestTokenSourceThatHangsOnceIsAskedAgain(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		cfg := srv.Config()
 		cfg.Authenticator = gosnowflake.AuthTypeOAuth
 		var asked atomic.Int64

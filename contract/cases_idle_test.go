@@ -45,7 +45,7 @@ func TestFirstStatementOfTheMorningIsNotInDoubt(t *testing.T) {
 			for _, pinned := range []bool{false, true} {
 				for _, use := range caseUses {
 					t.Run(fmt.Sprintf("%s after %v, pinned %v, %s", name, idle, pinned, use.name), func(t *testing.T) {
-						caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+						inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 							db := casePool(t, srv, 2)
 							on := caseDB(db)
 							if pinned {
@@ -72,7 +72,7 @@ func TestFirstStatementOfTheMorningIsNotInDoubt(t *testing.T) {
 // TestFirstTransactionOfTheMorningRuns: BEGIN costs no session, and a transaction that
 // rested with its session alive goes on.
 func TestFirstTransactionOfTheMorningRuns(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
 		for i, pause := range []time.Duration{0, 10 * time.Minute} {
 			time.Sleep(10 * time.Minute)
@@ -100,7 +100,7 @@ func TestFirstTransactionOfTheMorningRuns(t *testing.T) {
 // TestStatementOfARestedSessionIsAskedAboutOnce: and a read, or one that came a moment after
 // another, not at all.
 func TestStatementOfARestedSessionIsAskedAboutOnce(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
 		requests := func(f func()) int {
 			before := srv.Stats().Requests[snowtest.RequestQuery]
@@ -129,7 +129,7 @@ func TestStatementOfARestedSessionIsAskedAboutOnce(t *testing.T) {
 // TestRestIsNoAnswerToTheProgramsQuestions: what asks for the session's history finds the
 // program's own statements there, also after a rest.
 func TestRestIsNoAnswerToTheProgramsQuestions(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		conn := casePin(t, casePool(t, srv, 1))
 		caseExec(t, conn, "INSERT INTO t VALUES (1)")
 		time.Sleep(10 * time.Minute)
@@ -139,7 +139,7 @@ func TestRestIsNoAnswerToTheProgramsQuestions(t *testing.T) {
 
 // TestDeadlineCountsWhileARestedSessionIsAsked.
 func TestDeadlineCountsWhileARestedSessionIsAsked(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
 		time.Sleep(10 * time.Minute)
 		var over atomic.Bool

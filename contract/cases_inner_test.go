@@ -10,6 +10,7 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/internal/testpool"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -106,8 +107,8 @@ func TestProofIsAsGoodThroughAnInnerDriver(t *testing.T) {
 		for _, way := range caseWays {
 			for _, use := range caseUses {
 				t.Run(inner.name+"/"+way.name+"/"+use.name, func(t *testing.T) {
-					caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
-						db := caseOpen(t, inner.open(t, srv.Config()), 1)
+					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+						db := testpool.OpenConnector(t, inner.open(t, srv.Config()), 1)
 						srv.EndSessions(way.end)
 						if err := use.run(t.Context(), db, caseRow(1)); err != nil {
 							t.Errorf("refused: %v", err)
@@ -128,8 +129,8 @@ func TestProofIsAsGoodThroughAnInnerDriver(t *testing.T) {
 func TestTransactionsAreAsSafeThroughAnInnerDriver(t *testing.T) {
 	for _, inner := range caseInners {
 		t.Run(inner.name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := caseOpen(t, inner.open(t, srv.Config()), 1)
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				db := testpool.OpenConnector(t, inner.open(t, srv.Config()), 1)
 				tx := caseBegin(t, db)
 				caseExec(t, tx, caseRow(1))
 				srv.AbortTransactions()

@@ -47,7 +47,7 @@ func TestIdlePingKeepsALargePool(t *testing.T) {
 	if testing.Short() {
 		idle = 15 * time.Minute
 	}
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		var log caseBuffer
 		db := casePool(t, srv, n, append(caseIdlePing, caseLog(&log))...)
 		caseTrip(srv, 200*time.Millisecond, snowtest.RequestQuery, snowtest.RequestRenew)
@@ -66,7 +66,7 @@ func TestIdlePingKeepsALargePool(t *testing.T) {
 // TestDeadSessionsStarveNoPings: a third of the pool dies, and logins take so long that
 // their replacement outlasts the policy. It stopped the pings for as long.
 func TestDeadSessionsStarveNoPings(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		const n, dead, logins = 48, 16, 2
 		db := casePool(t, srv, n, append(caseIdlePing, snowtether.WithMaxLogins(logins))...)
 		caseTrip(srv, 50*time.Second, snowtest.RequestLogin)
@@ -82,7 +82,7 @@ func TestDeadSessionsStarveNoPings(t *testing.T) {
 
 // TestKeeperReplacesDeadSessionsSideBySide: as many at a time as logins may be under way.
 func TestKeeperReplacesDeadSessionsSideBySide(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		const n, logins = 33, 4
 		db := casePool(t, srv, n, append(caseIdlePing, snowtether.WithMaxLogins(logins))...)
 		caseExec(t, db, caseRow(1)) // sessions of which none is ever used are paced
@@ -99,7 +99,7 @@ func TestKeeperReplacesDeadSessionsSideBySide(t *testing.T) {
 // TestKeeperSaysWhenItCannotKeepUp: once, however many pings are late, and once when
 // they are in time again.
 func TestKeeperSaysWhenItCannotKeepUp(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		const n = 400 // of 15 s each, 16 at a time, take 6:15
 		var log caseBuffer
 		db := casePool(t, srv, n, append(caseIdlePing, caseLog(&log))...)
@@ -121,7 +121,7 @@ func TestKeeperSaysWhenItCannotKeepUp(t *testing.T) {
 
 // TestOutageIsNoLatePing: nor is a server that is slow for a moment.
 func TestOutageIsNoLatePing(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		var log caseBuffer
 		casePool(t, srv, 200, append(caseIdlePing, caseLog(&log))...)
 		caseTrip(srv, 200*time.Millisecond, snowtest.RequestQuery)

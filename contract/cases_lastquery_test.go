@@ -30,7 +30,7 @@ func TestQuestionForWhatAnotherSessionRanIsRefused(t *testing.T) {
 	for _, query := range caseAsks {
 		for _, use := range caseUses {
 			t.Run("at the question/"+use.name+"/"+query, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					conn := casePin(t, casePool(t, srv, 1))
 					caseExec(t, conn, "SELECT 7")
 					srv.AbortSessions()
@@ -39,7 +39,7 @@ func TestQuestionForWhatAnotherSessionRanIsRefused(t *testing.T) {
 				})
 			})
 			t.Run("with a lost reply/"+use.name+"/"+query, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					conn := casePin(t, casePool(t, srv, 1))
 					caseExec(t, conn, "SELECT 7")
 					caseLose(srv, query)
@@ -52,9 +52,9 @@ func TestQuestionForWhatAnotherSessionRanIsRefused(t *testing.T) {
 				})
 			})
 			t.Run("after a carry-over/"+use.name+"/"+query, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					conn := casePin(t, casePool(t, srv, 1))
-					caseSlow(srv, "^UPDATE", 10*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
+					slowly(srv, "^UPDATE", 10*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
 					caseEndAt(srv, time.Minute)
 					caseExec(t, conn, "UPDATE t SET n = 1")
 					caseLost(t, use.run(t.Context(), conn, query), false)
@@ -76,7 +76,7 @@ func TestQuestionIsAnsweredOnceItIsAboutTheNewSession(t *testing.T) {
 	} {
 		for _, refused := range []bool{true, false} { // before the session is replaced
 			t.Run(fmt.Sprintf("refused first %v/%s", refused, query), func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					conn := casePin(t, casePool(t, srv, 1))
 					caseExec(t, conn, "SELECT 7", "SELECT 7")
 					srv.AbortSessions()
@@ -102,7 +102,7 @@ func TestQuestionIsAnsweredOnceItIsAboutTheNewSession(t *testing.T) {
 
 // TestResultOfANamedStatementIsReadFromAnySession: a literal ID asks no session.
 func TestResultOfANamedStatementIsReadFromAnySession(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		conn := casePin(t, casePool(t, srv, 1))
 		caseExec(t, conn, "SELECT 7")
 		query := fmt.Sprintf("SELECT * FROM TABLE(RESULT_SCAN('%s'))", srv.Ledger()[0].QueryID)

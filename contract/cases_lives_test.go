@@ -65,7 +65,7 @@ var caseTroubles = map[string]func(t *testing.T, srv *snowtest.Server, conn case
 		return err
 	},
 	"a deadline while it ran": func(t *testing.T, srv *snowtest.Server, conn caseDB) error {
-		caseSlow(srv, `^INSERT INTO t VALUES \(1\)`, time.Hour, caseCount(snowtest.KindInsert, "inserted", 1), nil)
+		slowly(srv, `^INSERT INTO t VALUES \(1\)`, time.Hour, caseCount(snowtest.KindInsert, "inserted", 1), nil)
 		return caseWithin(t, time.Second, conn, caseRow(1))
 	},
 	"a deadline while a hung server was waited for": func(t *testing.T, srv *snowtest.Server, conn caseDB) error {
@@ -90,7 +90,7 @@ func TestPinnedConnectionLivesOn(t *testing.T) {
 	for name, trouble := range caseTroubles {
 		for _, rested := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, rested %v", name, rested), func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					conn := casePin(t, casePool(t, srv, 1))
 					if rested {
 						time.Sleep(10 * time.Minute)
@@ -144,7 +144,7 @@ func TestSessionGivenUpInAnOutageIsLoggedOutAfterIt(t *testing.T) {
 	for name, way := range ways {
 		for _, outage := range []time.Duration{2 * time.Minute, 30 * time.Minute} {
 			t.Run(fmt.Sprintf("%s, %v", name, outage), func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, 1)
 					conn := casePin(t, db)
 					if name == "with a transaction" {
@@ -180,7 +180,7 @@ func TestPinnedConnectionThatLostStateSaysSoOnce(t *testing.T) {
 		"logins that fail for longer than the budget", "a doubt, with its session gone",
 	} {
 		t.Run(name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				conn := casePin(t, casePool(t, srv, 1))
 				caseExec(t, conn, "USE SCHEMA s")
 				told := 0
@@ -209,23 +209,11 @@ func TestBareConnectionGoesOnAfterALostTransaction(t *testing.T) {
 	for _, byText := range []bool{false, true} {
 		for _, way := range caseWays {
 			t.Run(fmt.Sprintf("as text %v, %s", byText, way.name), func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					c, err := snowtether.NewConnector(srv.Config(), caseLog(srv.Log()))
-					if err != nil {
-						t.Fatal(err)
-					}
-					defer c.Close()
-					conn, err := c.Connect(t.Context())
-					if err != nil {
-						t.Fatal(err)
-					}
-					defer conn.Close()
-					exec := func(query string) error {
-						_, err := conn.(driver.ExecerContext).ExecContext(t.Context(), query, nil)
-						return err
-					}
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					conn, exec := caseBare(t, srv)
 					for i := range 3 {
 						var tx driver.Tx
+						var err error
 						if byText {
 							err = exec("BEGIN")
 						} else {

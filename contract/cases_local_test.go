@@ -46,7 +46,7 @@ func TestWhatGosnowflakeRefusesByItselfIsItsOwnError(t *testing.T) {
 	for name, run := range caseLocals {
 		for _, dead := range []bool{false, true} {
 			t.Run(map[bool]string{false: "alive/", true: "dead/"}[dead]+name, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					conn := casePin(t, casePool(t, srv, 1))
 					if dead {
 						srv.AbortSessions()
@@ -69,7 +69,7 @@ func TestWhatGosnowflakeRefusesByItselfIsItsOwnError(t *testing.T) {
 
 // TestWhatGosnowflakeRefusesByItselfEndsNoTransaction: what was written lasts.
 func TestWhatGosnowflakeRefusesByItselfEndsNoTransaction(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		tx := caseBegin(t, casePool(t, srv, 1))
 		caseExec(t, tx, caseRow(1))
 		if _, err := tx.ExecContext(t.Context(), caseBulk, gosnowflake.DataTypeBinary, time.Now()); err == nil || snowtether.Classify(err) != snowtether.ClassStatement {

@@ -87,7 +87,7 @@ func TestPasswordChangedDuringAWaveLocksNobodyOut(t *testing.T) {
 	for _, logins := range []int{1, 8, 64} {
 		for _, good := range []int{0, 1, 10, 63} {
 			t.Run(fmt.Sprintf("%d at once, changed after %d", logins, good), func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, 64, snowtether.WithMaxLogins(logins))
 					g := caseRefuse(srv, 100*time.Millisecond, func(_ string, n int) string {
 						if n > good {
@@ -111,7 +111,7 @@ func TestPasswordChangedDuringAWaveLocksNobodyOut(t *testing.T) {
 // TestWrongUserInAPoolOfTwoIsRefusedOnce: the right one's logins say nothing about it.
 // Before: 4 times.
 func TestWrongUserInAPoolOfTwoIsRefusedOnce(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		var mu sync.Mutex
 		n := 0
 		db := casePool(t, srv, 16, snowtether.WithBeforeConnect(func(_ context.Context, cfg *gosnowflake.Config) error {
@@ -140,7 +140,7 @@ func TestFreshPasscodeMakesNoNewCredential(t *testing.T) {
 	for _, authenticator := range []gosnowflake.AuthType{gosnowflake.AuthTypeSnowflake, gosnowflake.AuthTypeUsernamePasswordMFA} {
 		for _, inPassword := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, in the password %v", authenticator, inPassword), func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					n := 0
 					c, err := snowtether.NewConnector(srv.Config(), snowtether.WithAuthCooldown(0), snowtether.WithBeforeConnect(func(_ context.Context, cfg *gosnowflake.Config) error {
 						cfg.Authenticator = authenticator
@@ -166,7 +166,7 @@ func TestFreshPasscodeMakesNoNewCredential(t *testing.T) {
 		}
 	}
 	t.Run("token", func(t *testing.T) {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			cfg, n := srv.Config(), 0
 			cfg.Authenticator = gosnowflake.AuthTypeOAuth
 			c, err := snowtether.NewConnector(cfg, snowtether.WithTokenSource(caseTokens(func() (*oauth2.Token, error) {
@@ -195,7 +195,7 @@ func (f caseTokens) Token() (*oauth2.Token, error) { return f() }
 // TestLockedOutCredentialIsSentAfterTheLockOut: the error says when, and the right
 // password is then taken.
 func TestLockedOutCredentialIsSentAfterTheLockOut(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		var mu sync.Mutex
 		n, right := 0, false
 		c, err := snowtether.NewConnector(srv.Config(), snowtether.WithBeforeConnect(func(_ context.Context, cfg *gosnowflake.Config) error {
@@ -243,7 +243,7 @@ func TestLockedOutCredentialIsSentAfterTheLockOut(t *testing.T) {
 // TestTokenRefusedInAWaveIsReplaced: tokens lock nobody out, so that many refusals of one
 // are one.
 func TestTokenRefusedInAWaveIsReplaced(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		cfg, n := srv.Config(), 0
 		cfg.Authenticator = gosnowflake.AuthTypeOAuth
 		var mu sync.Mutex
@@ -283,7 +283,7 @@ func TestTokenRefusedInAWaveIsReplaced(t *testing.T) {
 // TestPersonMayConsentAfterARefusal: as with plain gosnowflake, one login that a person
 // refuses keeps nobody else's from being sent; but it is never the fifth.
 func TestPersonMayConsentAfterARefusal(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		cfg := srv.Config()
 		cfg.Authenticator = gosnowflake.AuthTypeUsernamePasswordMFA
 		c, err := snowtether.NewConnector(cfg)

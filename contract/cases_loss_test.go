@@ -58,7 +58,7 @@ func TestLossOfSettingsIsSeen(t *testing.T) {
 		for _, pinned := range []bool{false, true} {
 			for _, way := range caseWays {
 				t.Run(fmt.Sprintf("%s, pinned %v, %s", s.kind, pinned, way.name), func(t *testing.T) {
-					caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						var log caseBuffer
 						var j caseEvents
 						db := casePool(t, srv, 1, caseLog(&log), snowtether.WithEventHook(j.hook))
@@ -121,7 +121,7 @@ func TestErrorOnLossLetsNothingRunWithoutTheSettings(t *testing.T) {
 	for name, end := range ends {
 		for _, s := range caseSettings {
 			t.Run(name+" "+s.kind, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					opts := []snowtether.Option{snowtether.WithChangedSession(snowtether.ErrorOnLoss), snowtether.WithKeepAlive(false)}
 					if strings.Contains(name, "keeper") {
 						opts = append(opts, snowtether.WithIdlePing(4*time.Minute))
@@ -175,7 +175,7 @@ func TestErrorOnLossTellsWhoeverComesNext(t *testing.T) {
 	}
 	for name, run := range next {
 		t.Run(name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1, snowtether.WithChangedSession(snowtether.ErrorOnLoss))
 				caseExec(t, db, "USE SCHEMA s")
 				srv.AbortSessions()
@@ -192,7 +192,7 @@ func TestErrorOnLossTellsWhoeverComesNext(t *testing.T) {
 
 // TestErrorOnLossIsQuietWhereNothingWasSet: then sessions are replaced as ever.
 func TestErrorOnLossIsQuietWhereNothingWasSet(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 4, snowtether.WithChangedSession(snowtether.ErrorOnLoss))
 		for i := range 8 {
 			srv.AbortSessions()

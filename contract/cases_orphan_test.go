@@ -15,6 +15,7 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/internal/testpool"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -108,7 +109,7 @@ func TestRunTxIsNotBlockedByItsPredecessor(t *testing.T) {
 				})
 			},
 			"while the change runs": func(srv *snowtest.Server) {
-				caseSlow(srv, "^UPDATE", 2*time.Second, nil, nil)
+				slowly(srv, "^UPDATE", 2*time.Second, nil, nil)
 				time.AfterFunc(time.Second, func() { srv.EndSessions(way.end) })
 			},
 			"while the change is polled": func(srv *snowtest.Server) {
@@ -135,7 +136,7 @@ func TestRunTxIsNotBlockedByItsPredecessor(t *testing.T) {
 		} {
 			for _, n := range []int{1, 3} {
 				t.Run(fmt.Sprintf("%s/%s/%d connections", way.name, name, n), func(t *testing.T) {
-					caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						var ended []snowtether.Event
 						db := casePool(t, srv, n, caseEnded(&ended))
 						arrange(srv)
@@ -188,7 +189,7 @@ func TestNextTransactionIsNotBlockedByALostOne(t *testing.T) {
 	} {
 		for _, n := range []int{1, 2} {
 			t.Run(fmt.Sprintf("%s/%d connections", name, n), func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, n)
 					caseOrphan(t, srv, db, caseUpdate)
 					conn := casePin(t, db)
@@ -212,7 +213,7 @@ func TestNextTransactionIsNotBlockedByALostOne(t *testing.T) {
 // TestTransactionOfASessionThatMayLiveIsNotEnded: a statement that is still on its way would
 // find the session without it, and commit by itself.
 func TestTransactionOfASessionThatMayLiveIsNotEnded(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
 		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Delay: 3 * time.Minute}, r.Kind == snowtest.RequestLogout
@@ -267,9 +268,9 @@ func TestTransactionInWhichSeveralStatementsRunOnIsNotEnded(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
-				caseSlow(srv, "^(UPDATE t|CALL)", 10*time.Second, nil, nil)
+				slowly(srv, "^(UPDATE t|CALL)", 10*time.Second, nil, nil)
 				time.AfterFunc(time.Second, func() { srv.AbortSessions() })
 				tx := caseBegin(t, db)
 				if err := errors.Join(run(t.Context(), tx), tx.Commit()); err == nil {
@@ -291,7 +292,7 @@ func TestTransactionInWhichSeveralStatementsRunOnIsNotEnded(t *testing.T) {
 // TestOnlyTheDeadSessionsTransactionIsEnded: those of other connections, of other pools of
 // the same user, and those that sessions of other pools have left behind, are not.
 func TestOnlyTheDeadSessionsTransactionIsEnded(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		var ended []snowtether.Event
 		db, other := casePool(t, srv, 3, caseEnded(&ended)), casePool(t, srv, 2)
 		live := []*sql.Tx{caseBegin(t, db), caseBegin(t, other)}
@@ -350,7 +351,7 @@ func TestEndingAnOrphanIsBestEffort(t *testing.T) {
 	} {
 		for _, begin := range []string{"BeginTx", "BEGIN"} {
 			t.Run(test.name+"/"+begin, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, 2)
 					caseOrphan(t, srv, db, caseUpdate)
 					conn := casePin(t, db)
@@ -401,7 +402,7 @@ func TestOrphansAreNotAskedAboutForEver(t *testing.T) {
 		})
 	}
 	t.Run("without an answer", func(t *testing.T) {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			db := casePool(t, srv, 1)
 			caseOrphan(t, srv, db, caseUpdate)
 			hang(srv)
@@ -417,7 +418,7 @@ func TestOrphansAreNotAskedAboutForEver(t *testing.T) {
 		}, caseStays)
 	})
 	t.Run("much later", func(t *testing.T) {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			db := casePool(t, srv, 1)
 			caseOrphan(t, srv, db, caseUpdate)
 			time.Sleep(11 * time.Minute)
@@ -428,7 +429,7 @@ func TestOrphansAreNotAskedAboutForEver(t *testing.T) {
 		}, caseStays)
 	})
 	t.Run("too many", func(t *testing.T) {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			const n = 105
 			db := casePool(t, srv, n)
 			var lost []*sql.Tx
@@ -452,7 +453,7 @@ func TestOrphansAreNotAskedAboutForEver(t *testing.T) {
 // TestNoOrphanNoQuestion: nothing is asked where no transaction was lost, and where it was,
 // once.
 func TestNoOrphanNoQuestion(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 2)
 		caseUpdates(t, db, "UPDATE a SET n = 1")
 		if err := caseBegin(t, db).Rollback(); err != nil {
@@ -482,12 +483,12 @@ func TestNoOrphanNoQuestion(t *testing.T) {
 
 // TestWrappedConnectionIsAskedNothingAboutTransactions: which session it has is not known.
 func TestWrappedConnectionIsAskedNothingAboutTransactions(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		c, err := snowtether.WrapConnector(gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config()), caseLog(srv.Log()))
 		if err != nil {
 			t.Fatal(err)
 		}
-		db := caseOpen(t, c, 2)
+		db := testpool.OpenConnector(t, c, 2)
 		caseOrphan(t, srv, db, caseUpdate)
 		caseUpdates(t, db, "UPDATE u SET n = 1")
 		if n := caseAsked(srv); n != 0 {
@@ -501,7 +502,7 @@ func TestWrappedConnectionIsAskedNothingAboutTransactions(t *testing.T) {
 func TestBeginHonoursItsContextWhileOrphansAreEnded(t *testing.T) {
 	for _, at := range []string{"SHOW", "SELECT SYSTEM"} {
 		t.Run(at, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 2)
 				caseOrphan(t, srv, db, caseUpdate)
 				srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
@@ -533,7 +534,7 @@ func TestBeginHonoursItsContextWhileOrphansAreEnded(t *testing.T) {
 // TestEndOfAnOrphanIsNothingOfTheCallers: it carries none of what they put into the context
 // of a BEGIN statement, and is not what ran last.
 func TestEndOfAnOrphanIsNothingOfTheCallers(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 2)
 		caseOrphan(t, srv, db, caseUpdate)
 		conn := casePin(t, db)

@@ -24,7 +24,7 @@ func caseTwice(t *testing.T, opts []snowtest.Option, f func(t *testing.T, srv *s
 	t.Helper()
 	var got [2]string
 	for i, d := range []time.Duration{time.Second, 10 * time.Minute} {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) { got[i] = f(t, srv, d) }, opts...)
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) { got[i] = f(t, srv, d) }, opts...)
 	}
 	if got[0] != got[1] {
 		t.Errorf("carried over it is %s, directly %s", got[1], got[0])
@@ -66,7 +66,7 @@ func TestRowsAffectedAreAsDirectly(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/prepared %v", query, prepared), func(t *testing.T) {
 				caseTwice(t, nil, func(t *testing.T, srv *snowtest.Server, d time.Duration) string {
 					db := casePool(t, srv, 1)
-					caseSlow(srv, ".", d, res, nil)
+					slowly(srv, ".", d, res, nil)
 					caseEndAt(srv, time.Minute)
 					out, err := caseResultOf(t, db, query, prepared)
 					if err != nil {
@@ -112,7 +112,7 @@ func TestLocalTimesAreThoseOfTheSession(t *testing.T) {
 					conn := casePin(t, casePool(t, srv, 1))
 					caseExec(t, conn, set...)
 					column := snowtest.Column{Name: "AT", Type: "timestamp_ltz", Scale: 9}
-					caseSlow(srv, "^SELECT at", d, &snowtest.Result{Kind: snowtest.KindSelect, Columns: []snowtest.Column{column}, Rows: [][]*string{{&at}}}, nil)
+					slowly(srv, "^SELECT at", d, &snowtest.Result{Kind: snowtest.KindSelect, Columns: []snowtest.Column{column}, Rows: [][]*string{{&at}}}, nil)
 					caseEndAt(srv, time.Minute)
 					var got time.Time
 					if err := conn.QueryRowContext(t.Context(), "SELECT at FROM t").Scan(&got); err != nil {
@@ -159,8 +159,8 @@ func caseStream(ctx context.Context, conn *sql.Conn, query string) (text string,
 // Before: read through RESULT_SCAN, in another order and without an error.
 func TestArrowStreamIsRunAgainWhereThatIsTheSame(t *testing.T) {
 	for _, query := range []string{"SELECT n FROM t ORDER BY n", "WITH x AS (SELECT n, n FROM t) SELECT * FROM x ORDER BY 1 DESC"} {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
-			caseSlow(srv, " FROM t", 10*time.Minute, snowtest.Rows([]string{"N"}, []any{7}, []any{8}), nil)
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			slowly(srv, " FROM t", 10*time.Minute, snowtest.Rows([]string{"N"}, []any{7}, []any{8}), nil)
 			conn := casePin(t, casePool(t, srv, 1))
 			caseEndAt(srv, time.Minute)
 			if _, err := caseStream(t.Context(), conn, query); err != nil {
@@ -179,8 +179,8 @@ func TestArrowStreamIsRunAgainWhereThatIsTheSame(t *testing.T) {
 // Before: read through RESULT_SCAN, in another order and without an error.
 func TestArrowStreamThatCannotBeRunAgainIsInDoubt(t *testing.T) {
 	for _, query := range []string{"SELECT db.s.f(n) FROM t ORDER BY n", "CALL p()", "SELECT * FROM TABLE(f(1))"} {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
-			caseSlow(srv, ".", 10*time.Minute, snowtest.Rows([]string{"N"}, []any{7}, []any{8}), nil)
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			slowly(srv, ".", 10*time.Minute, snowtest.Rows([]string{"N"}, []any{7}, []any{8}), nil)
 			conn := casePin(t, casePool(t, srv, 1))
 			caseEndAt(srv, time.Minute)
 			_, err := caseStream(t.Context(), conn, query)
@@ -200,9 +200,9 @@ func TestProcedureIsCarriedOver(t *testing.T) {
 	for _, query := range []string{"CALL p(1)", "BEGIN LET n := f(7); RETURN n; END", "DECLARE n INT; BEGIN RETURN 1; END", "EXECUTE IMMEDIATE 'SELECT 1'"} {
 		for _, use := range caseUses {
 			t.Run(use.name+"/"+query, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, 1)
-					caseSlow(srv, ".", 10*time.Minute, snowtest.Rows([]string{"P"}, []any{"7"}), nil)
+					slowly(srv, ".", 10*time.Minute, snowtest.Rows([]string{"P"}, []any{"7"}), nil)
 					caseEndAt(srv, 3*time.Minute)
 					if err := use.run(t.Context(), db, query); err != nil {
 						t.Error(err)
@@ -216,9 +216,9 @@ func TestProcedureIsCarriedOver(t *testing.T) {
 
 // TestProcedureThatWasCarriedOverMayHaveChangedItsSession: what follows is told, once.
 func TestProcedureThatWasCarriedOverMayHaveChangedItsSession(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		conn := casePin(t, casePool(t, srv, 1))
-		caseSlow(srv, "^CALL", 10*time.Minute, snowtest.Rows([]string{"P"}, []any{"7"}), nil)
+		slowly(srv, "^CALL", 10*time.Minute, snowtest.Rows([]string{"P"}, []any{"7"}), nil)
 		caseEndAt(srv, 3*time.Minute)
 		caseExec(t, conn, "CALL p(1)")
 		_, err := conn.ExecContext(t.Context(), caseRow(1))

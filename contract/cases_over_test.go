@@ -39,7 +39,7 @@ func casePanic(t *testing.T, db caseDB) {
 // session is given up in the middle of a transaction, and what follows goes to another
 // session, in autocommit.
 func TestPanicEndsTheTransactionOfAConnection(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		conn := casePin(t, casePool(t, srv, 1))
 		caseExec(t, conn, "BEGIN", caseRow(1))
 		casePanic(t, conn)
@@ -52,7 +52,7 @@ func TestPanicEndsTheTransactionOfAConnection(t *testing.T) {
 }
 
 func TestPanicEndsTheTransaction(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		tx := caseBegin(t, casePool(t, srv, 1))
 		caseExec(t, tx, caseRow(1))
 		casePanic(t, tx)
@@ -67,7 +67,7 @@ func TestPanicEndsTheTransaction(t *testing.T) {
 // The keeper's ping is under way when the connection is taken out; its session is ended
 // while a transaction is open, and the ping, which comes late, finds that first.
 func caseKeeper(t *testing.T, run func(t *testing.T, srv *snowtest.Server, db *sql.DB, lose func())) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		held, asked := make(chan struct{}), make(chan struct{})
 		var n atomic.Int32
 		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
@@ -138,7 +138,7 @@ func TestRunTxRepeatsWhoeverFindsTheSessionDead(t *testing.T) {
 // sql.Tx whose session is gone: what follows runs on another session and lasts, and
 // Commit says that nothing does.
 func TestNothingRunsBehindARollbackStatementInALostTransaction(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		tx := caseBegin(t, casePool(t, srv, 1))
 		caseExec(t, tx, caseRow(1))
 		srv.AbortSessions()
@@ -154,7 +154,7 @@ func TestNothingRunsBehindARollbackStatementInALostTransaction(t *testing.T) {
 // TestScriptWithItsOwnTransactionIsRunAgain: a script in one request that brings its own
 // transaction did not run: the session had ended before. No transaction was open.
 func TestScriptWithItsOwnTransactionIsRunAgain(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
 		srv.AbortSessions()
 		_, err := db.ExecContext(gosnowflake.WithMultiStatement(t.Context(), 3), "BEGIN; INSERT INTO t VALUES (1); COMMIT")
@@ -169,7 +169,7 @@ func TestScriptWithItsOwnTransactionIsRunAgain(t *testing.T) {
 func TestRollbackEndsALostTransactionHoweverItIsSent(t *testing.T) {
 	for _, use := range caseUses {
 		t.Run(use.name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				conn := casePin(t, casePool(t, srv, 1))
 				caseExec(t, conn, "BEGIN", caseRow(1))
 				srv.AbortSessions()
@@ -188,7 +188,7 @@ func TestRollbackEndsALostTransactionHoweverItIsSent(t *testing.T) {
 // TestBeginInATransactionForgetsNothingThatLasts: BeginTx within a text transaction does
 // not forget what that one holds.
 func TestBeginInATransactionForgetsNothingThatLasts(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		conn := casePin(t, casePool(t, srv, 1))
 		caseExec(t, conn, "BEGIN", "INSERT INTO t SELECT my_udf(1)")
 		tx := caseBegin(t, conn)
@@ -203,7 +203,7 @@ func TestBeginInATransactionForgetsNothingThatLasts(t *testing.T) {
 func TestRollbackWithALostReplyIsDone(t *testing.T) {
 	for _, begin := range []bool{true, false} {
 		t.Run(fmt.Sprint(begin), func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				conn := casePin(t, casePool(t, srv, 1))
 				if begin {
 					caseExec(t, conn, "BEGIN", caseRow(1))
@@ -225,7 +225,7 @@ func TestRollbackWithALostReplyIsDone(t *testing.T) {
 func TestRunTxDoesNotRepeatOverLostState(t *testing.T) {
 	for _, when := range []string{"before BEGIN", "at the INSERT", "at COMMIT"} {
 		t.Run(when, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				conn := casePin(t, casePool(t, srv, 1))
 				caseExec(t, conn, "USE SCHEMA other")
 				chosen := srv.Ledger()[0].SessionID
@@ -328,7 +328,7 @@ func (w caseWire) RoundTrip(r *http.Request) (*http.Response, error) {
 // what is unknown and not a CALL (a procedure's transaction ends with it), InTx may be:
 // the connection has no next user unless a COMMIT or ROLLBACK came.
 func TestScriptsTransactionIsNotTheNextUsers(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		const script = "EXECUTE IMMEDIATE FROM @migrations/one.sql"
 		cfg := srv.Config()
 		cfg.Transporter = caseWire{cfg.Transporter, script, "BEGIN"}
@@ -346,12 +346,12 @@ func TestScriptsTransactionIsNotTheNextUsers(t *testing.T) {
 // TestScriptsTransactionIsNotLeftBehind: what follows the script is in it, and goes with
 // its session.
 func TestScriptsTransactionIsNotLeftBehind(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		const script, update = "EXECUTE IMMEDIATE FROM @migrations/one.sql", "UPDATE t SET n = 1"
 		cfg := srv.Config()
 		cfg.Transporter = caseWire{cfg.Transporter, script, "BEGIN"}
 		conn := casePin(t, caseConnect(t, cfg, 1))
-		caseSlow(srv, "^UPDATE", 2*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
+		slowly(srv, "^UPDATE", 2*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
 		caseExec(t, conn, script)
 		caseEndAt(srv, time.Minute)
 		_, err := conn.ExecContext(t.Context(), update)
@@ -367,7 +367,7 @@ func TestScriptsTransactionIsNotLeftBehind(t *testing.T) {
 func TestRunTxRepeatsWhatItSetsItself(t *testing.T) {
 	for _, text := range []string{"ALTER SESSION SET QUERY_TAG = 'nightly'", "USE SCHEMA other", "SET day = '2026-01-01'"} {
 		t.Run(text, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
 				n := 0
 				err := snowtether.RunTx(t.Context(), func(ctx context.Context) (*sql.Tx, error) { return db.BeginTx(ctx, nil) }, func(tx *sql.Tx) error {

@@ -62,7 +62,7 @@ func TestLossOfAPinnedSessionsStateIsToldOnce(t *testing.T) {
 	for _, state := range caseStates {
 		for _, first := range caseFirst {
 			t.Run(first.name+"/"+state, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					conn := casePin(t, casePool(t, srv, 1))
 					caseExec(t, conn, state)
 					old := srv.Ledger()[0].SessionID
@@ -87,10 +87,10 @@ func TestLossOfAPinnedSessionsStateIsToldAfterACarryOver(t *testing.T) {
 	for _, state := range caseStates {
 		for _, first := range caseFirst[:4] {
 			t.Run(first.name+"/"+state, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					conn := casePin(t, casePool(t, srv, 1))
 					caseExec(t, conn, state)
-					caseSlow(srv, "^INSERT INTO u", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
+					slowly(srv, "^INSERT INTO u", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
 					caseEndAt(srv, time.Minute)
 					caseExec(t, conn, "INSERT INTO u VALUES (1)")
 					caseLost(t, first.run(t.Context(), srv, conn), false)
@@ -106,7 +106,7 @@ func TestLossOfAPinnedSessionsStateIsToldAfterACarryOver(t *testing.T) {
 // Before: after a doubt the next statement closed the pinned connection.
 func TestPinnedConnectionWithoutStateOutlivesItsSession(t *testing.T) {
 	for _, way := range caseWays {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			conn := casePin(t, casePool(t, srv, 1))
 			caseOnce(srv, caseRow(1), snowtest.Fault{Run: true, Drop: true, After: func() { srv.EndSessions(way.end) }})
 			_, err := conn.ExecContext(t.Context(), caseRow(1))
@@ -127,7 +127,7 @@ func TestStateOfAnEarlierUserIsNotTheNextUsers(t *testing.T) {
 	for _, state := range caseStates {
 		for _, use := range caseUses {
 			t.Run(use.name+"/"+state, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					var log caseBuffer
 					db := caseConnect(t, srv.Config(), 1, caseLog(&log))
 					caseExec(t, db, state)

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/internal/testpool"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -76,7 +77,7 @@ func TestFunctionThatMisbehavesHarmsNobodyElse(t *testing.T) {
 		for name := range caseFunctions(nil, nil) {
 			for _, on := range []int64{1, 2, 5} {
 				t.Run(name+" "+misdeed, func(t *testing.T) {
-					caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						var armed atomic.Bool
 						var n atomic.Int64
 						opts := caseFunctions(srv, func() {
@@ -132,7 +133,7 @@ func TestFunctionThatMisbehavesHarmsNobodyElse(t *testing.T) {
 func TestFunctionsMayLookAtTheirConnector(t *testing.T) {
 	for name := range caseFunctions(nil, nil) {
 		t.Run(name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				var c *snowtether.Connector
 				var looked atomic.Int64
 				opts := caseFunctions(srv, func() {
@@ -147,7 +148,7 @@ func TestFunctionsMayLookAtTheirConnector(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				db := caseOpen(t, c, 4)
+				db := testpool.OpenConnector(t, c, 4)
 				srv.AbortSessions()
 				end := caseNoLogins(srv)
 				time.AfterFunc(20*time.Second, func() { end.Store(false) })
@@ -169,7 +170,7 @@ func TestFunctionsMayLookAtTheirConnector(t *testing.T) {
 func TestFunctionThatUsesItsOwnPoolIsToldAtOnce(t *testing.T) {
 	for name := range caseFunctions(nil, nil) {
 		t.Run(name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				var db *sql.DB
 				var n atomic.Int64
 				var told atomic.Pointer[error]
@@ -222,7 +223,7 @@ func TestFunctionThatUsesItsOwnPoolIsToldAtOnce(t *testing.T) {
 func TestHookMayUseAnotherPool(t *testing.T) {
 	for name := range caseFunctions(nil, nil) {
 		t.Run(name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				other := casePool(t, srv, 1)
 				var n atomic.Int64
 				opts := caseFunctions(srv, func() {

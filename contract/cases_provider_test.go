@@ -62,7 +62,7 @@ func TestProvidersHiccupIsTriedAgain(t *testing.T) {
 	} {
 		for status, passes := range map[int]bool{500: true, 502: true, 503: true, 504: true, 429: true, 408: true, 400: false, 401: false, 403: false} {
 			t.Run(fmt.Sprint(wrap(status)), func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					begun, asked := time.Now(), 0
 					cfg := srv.Config()
 					cfg.Authenticator = gosnowflake.AuthTypeOAuth
@@ -120,7 +120,7 @@ func TestHiccupOfGosnowflakesOwnFlowIsTriedAgain(t *testing.T) {
 	} {
 		for _, status := range []int{503, 429, 400} {
 			t.Run(fmt.Sprintf("%s/%d", name, status), func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					begun := time.Now()
 					cfg := srv.Config()
 					set(cfg)
@@ -157,7 +157,7 @@ func TestHiccupOfGosnowflakesOwnFlowIsTriedAgain(t *testing.T) {
 // TestTokenFileThatIsBeingWrittenIsWaitedFor. Before: the empty token was refused, and
 // logins suspended for 30 s.
 func TestTokenFileThatIsBeingWrittenIsWaitedFor(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		file := filepath.Join(t.TempDir(), "token")
 		if err := os.WriteFile(file, nil, 0o600); err != nil {
 			t.Fatal(err)
@@ -183,7 +183,7 @@ func TestTokenFileThatIsBeingWrittenIsWaitedFor(t *testing.T) {
 
 // TestTokenFileThatIsMissingIsToldSoon: it may never have been right.
 func TestTokenFileThatIsMissingIsToldSoon(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		cfg := srv.Config()
 		cfg.Authenticator, cfg.TokenFilePath = gosnowflake.AuthTypeOAuth, filepath.Join(t.TempDir(), "none")
 		c, err := snowtether.NewConnector(cfg)
@@ -207,7 +207,7 @@ func TestClocksThatDifferForSecondsCostSeconds(t *testing.T) {
 		t.Fatal(err)
 	}
 	var begun time.Time
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		begun = time.Now()
 		cfg := srv.Config()
 		cfg.Authenticator, cfg.PrivateKey = gosnowflake.AuthTypeJwt, key
@@ -230,7 +230,7 @@ func TestClocksThatDifferForSecondsCostSeconds(t *testing.T) {
 func TestCertificateWhoseStateIsNotKnownIsTriedAgain(t *testing.T) {
 	for _, number := range []int{gosnowflake.ErrOCSPStatusUnknown, gosnowflake.ErrOCSPInvalidValidity, gosnowflake.ErrOCSPNoOCSPResponderURL, 0} {
 		t.Run(fmt.Sprint(number), func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				begun := time.Now()
 				cfg := srv.Config()
 				cfg.Transporter = caseRoute{cfg.Transporter, func(req *http.Request) (*http.Response, error) {
@@ -259,7 +259,7 @@ func TestUnknownCodePoisonsNoPool(t *testing.T) {
 	for _, code := range []string{"390999", "391234", "399999", "394999", "000042", "000403", "123456", "260999", "999999"} {
 		for _, kind := range []snowtest.RequestKind{snowtest.RequestLogin, snowtest.RequestRenew} {
 			t.Run(fmt.Sprintf("%s at a %v", code, kind), func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, 2)
 					var on atomic.Bool
 					on.Store(true)

@@ -29,7 +29,7 @@ func caseOutage(srv *snowtest.Server, d time.Duration) {
 func TestOutageAfterARestLosesNoTransaction(t *testing.T) {
 	for _, outage := range []time.Duration{10 * time.Second, 30 * time.Second, time.Minute} {
 		t.Run(outage.String(), func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
 				tx := caseBegin(t, db)
 				caseExec(t, tx, caseRow(1))
@@ -51,7 +51,7 @@ func TestOutageAfterARestLosesNoTransaction(t *testing.T) {
 func TestOutageAfterARestLosesNoState(t *testing.T) {
 	for _, s := range caseSettings {
 		t.Run(s.kind, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
 				conn := casePin(t, db)
 				caseExec(t, conn, s.set)
@@ -70,7 +70,7 @@ func TestOutageAfterARestLosesNoState(t *testing.T) {
 // TestOutageAfterARestCostsNoSessions: all of them live, and none is replaced.
 // Before: each was given up, and as many logins were sent as the outage ended.
 func TestOutageAfterARestCostsNoSessions(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		var j caseEvents
 		db := casePool(t, srv, 8, snowtether.WithEventHook(j.hook))
 		time.Sleep(4 * time.Minute)
@@ -108,7 +108,7 @@ func caseUnanswered(srv *snowtest.Server) (release func()) {
 // neither the question nor its cancelling is answered.
 // Before: 45 s and three sessions.
 func TestBeginIsHeldUpOnceByWhatOthersLeft(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 1)
 		caseOrphan(t, srv, db, caseUpdate)
 		logins := srv.Stats().Logins
@@ -134,7 +134,7 @@ func TestBeginIsHeldUpOnceByWhatOthersLeft(t *testing.T) {
 func TestEndingWhatOthersLeftCostsNobodyTheirState(t *testing.T) {
 	for _, s := range caseSettings {
 		t.Run(s.kind, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 2)
 				conn := casePin(t, db)
 				caseExec(t, conn, s.set)

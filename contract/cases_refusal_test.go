@@ -35,7 +35,7 @@ func TestStatementRefusedAfterItsOwnRenewalIsRunAgain(t *testing.T) {
 		for renewals := range 3 {
 			for _, use := range caseUses {
 				t.Run(fmt.Sprintf("%s/%d renewals/%s", way.name, renewals, use.name), func(t *testing.T) {
-					caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						db := casePool(t, srv, 1)
 						expire := func() { srv.ExpireSessionTokens() }
 						do := []func(){expire, expire, expire}[:renewals]
@@ -64,7 +64,7 @@ func TestStatementWhoseRenewalDoesNotGetThroughIsRunAgain(t *testing.T) {
 	} {
 		for _, use := range caseUses[:3] {
 			t.Run(name+"/"+use.name, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, 1)
 					srv.ExpireSessionTokens()
 					healed := time.Now().Add(5 * time.Minute)
@@ -93,7 +93,7 @@ func TestRenewalAfterAStatementMayHaveRunProvesNothing(t *testing.T) {
 		for _, way := range caseWays {
 			for _, renewed := range []bool{false, true} { // in between, for the repetition
 				t.Run(fmt.Sprintf("%s/%s/renewed %v", name, way.name, renewed), func(t *testing.T) {
-					caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						db := casePool(t, srv, 1)
 						lost.After = func() {
 							if renewed {
@@ -122,7 +122,7 @@ func TestRenewalAfterAStatementMayHaveRunProvesNothing(t *testing.T) {
 func TestHeartbeatsRenewalBetweenTwoTriesProvesNothing(t *testing.T) {
 	for _, way := range caseWays {
 		t.Run(way.name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1, snowtether.WithHeartbeat(15*time.Minute))
 				time.Sleep(10 * time.Minute)
 				first := snowtest.Fault{Run: true, Status: 503}
@@ -163,7 +163,7 @@ func TestRefusalThatTookLongProvesNothing(t *testing.T) {
 		for took, again := range map[time.Duration]bool{4 * time.Second: false, time.Minute: false, 2 * time.Second: true, 0: true} {
 			for _, use := range caseUses {
 				t.Run(fmt.Sprintf("%s/%v/%s", way.name, took, use.name), func(t *testing.T) {
-					caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						db := casePool(t, srv, 1)
 						srv.EndSessions(way.end)
 						caseOnce(srv, caseRow(1), snowtest.Fault{Delay: took})
@@ -189,7 +189,7 @@ func TestRefusalThatTookLongProvesNothing(t *testing.T) {
 func TestExpiryThatTookLongProvesNothing(t *testing.T) {
 	for _, way := range caseWays {
 		t.Run(way.name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
 				srv.ExpireSessionTokens()
 				caseAt(srv, caseRow(1), nil, func() { srv.EndSessions(way.end) })
@@ -206,7 +206,7 @@ func TestExpiryThatTookLongProvesNothing(t *testing.T) {
 // TestSlowRefusalOfAReadCostsNothing: it is run again either way.
 func TestSlowRefusalOfAReadCostsNothing(t *testing.T) {
 	for _, way := range caseWays {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			db := casePool(t, srv, 1)
 			srv.EndSessions(way.end)
 			caseOnce(srv, "SELECT 7", snowtest.Fault{Delay: time.Minute})

@@ -56,7 +56,7 @@ func TestRunTxTellsOfALoss(t *testing.T) {
 		"inside after a rest": {inside: func(srv *snowtest.Server, _ *sql.DB) { srv.AbortSessions(); time.Sleep(4 * time.Minute) }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := caseRelies(t, srv, snowtether.WithIdlePing(time.Minute))
 				if lose.before != nil {
 					lose.before(srv, db)
@@ -86,7 +86,7 @@ func TestLossThroughAConnectionTheDriverClosesIsTold(t *testing.T) {
 			caseExec(t, db, "ALTER SESSION SET AUTOCOMMIT = FALSE", "INSERT INTO other VALUES (1)")
 		},
 		"busy cancelling": func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
-			caseSlow(srv, "SELECT slow", time.Hour, &snowtest.Result{}, nil)
+			slowly(srv, "SELECT slow", time.Hour, &snowtest.Result{}, nil)
 			srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 				return snowtest.Fault{Delay: 5 * time.Second}, r.Kind == snowtest.RequestAbort
 			})
@@ -98,7 +98,7 @@ func TestLossThroughAConnectionTheDriverClosesIsTold(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := caseRelies(t, srv)
 				spoil(t, srv, db)
 				caseToldOnce(t, srv, func() error {
@@ -114,7 +114,7 @@ func TestLossThroughAConnectionTheDriverClosesIsTold(t *testing.T) {
 // that Snowflake cannot be reached for half a minute is no answer.
 // Before: ErrSessionLost, although the session and its schema were there.
 func TestErrorOnLossRaisesNoFalseAlarm(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := caseRelies(t, srv)
 		time.Sleep(4 * time.Minute)
 		caseOutage(srv, 30*time.Second)

@@ -80,7 +80,7 @@ func TestArrayBindWhoseInsertWasNotAcceptedIsRunAgain(t *testing.T) {
 	for _, way := range caseWays {
 		for _, step := range caseSteps {
 			t.Run(way.name+"/"+step.name+"/refused", func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, 1)
 					srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 						met := r.Kind == snowtest.RequestQuery && step.match(r.SQL)
@@ -100,7 +100,7 @@ func TestArrayBindWhoseInsertWasNotAcceptedIsRunAgain(t *testing.T) {
 					continue // accepted, or it may have been
 				}
 				t.Run(way.name+"/"+step.name+"/"+name, func(t *testing.T) {
-					caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						db := casePool(t, srv, 1)
 						fault.After = func() { srv.EndSessions(way.end) }
 						caseAtStep(srv, step.match, fault)
@@ -119,7 +119,7 @@ func TestArrayBindWhosePreparationCannotBeReadIsNotInDoubt(t *testing.T) {
 	for _, step := range caseSteps[:2] {
 		for _, body := range []string{"<html>", "", "{", `{"success":false,"code":"403","message":"no"}`} {
 			t.Run(step.name+"/"+body, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, 1)
 					fault := snowtest.Fault{Run: true, Body: body}
 					if body == "" {
@@ -146,9 +146,9 @@ func TestArrayBindWhosePreparationCannotBeReadIsNotInDoubt(t *testing.T) {
 // Before: in doubt.
 func TestArrayBindThatWasAcceptedIsCarriedOver(t *testing.T) {
 	for _, times := range [][]time.Duration{{time.Minute}, {time.Minute, 4 * time.Minute}} {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			db := casePool(t, srv, 1)
-			caseSlow(srv, "^INSERT INTO t", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 100), nil)
+			slowly(srv, "^INSERT INTO t", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 100), nil)
 			caseEndAt(srv, times...)
 			caseBulkResult(t, srv, db)
 		}, caseThroughAStage)
@@ -163,7 +163,7 @@ func TestArrayBindWhoseReplyWasLostIsInDoubt(t *testing.T) {
 			"dropped": {Run: true, Drop: true}, "503": {Run: true, Status: 503}, "cut": {Run: true, Cut: 20},
 		} {
 			t.Run(way.name+"/"+name, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, 1)
 					fault.After = func() { srv.EndSessions(way.end) }
 					caseOnce(srv, caseBulk, fault)
@@ -191,7 +191,7 @@ func TestIDOfAnInternalStatementIsNeverTheCallers(t *testing.T) {
 	const inProgress = `{"success":true,"code":"333333","data":{"queryId":"01bd0000-ffff-0032-0001-000000000001","getResultUrl":"/queries/01bd0000-ffff-0032-0001-000000000001/result"}}`
 	for _, step := range caseSteps[:2] {
 		t.Run(step.name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
 				caseAtStep(srv, step.match, snowtest.Fault{Run: true, Body: inProgress, After: func() { srv.AbortSessions() }})
 				caseBulkResult(t, srv, db)

@@ -68,13 +68,13 @@ func TestStatusThatIsNotFinalIsWaitedFor(t *testing.T) {
 		for _, fails := range []bool{false, true} {
 			for _, use := range caseUses {
 				t.Run(fmt.Sprintf("%v/fails %v/%s", status, fails, use.name), func(t *testing.T) {
-					caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						var own error
 						if fails {
 							own = &snowtest.Error{Code: "100072", SQLState: "22000", Message: "NULL result"}
 						}
 						db := casePool(t, srv, 1)
-						caseSlow(srv, "^INSERT", time.Hour, caseCount(snowtest.KindInsert, "inserted", 3), own)
+						slowly(srv, "^INSERT", time.Hour, caseCount(snowtest.KindInsert, "inserted", 3), own)
 						caseEndAt(srv, time.Minute)
 						caseStatus(srv, 0, 40*time.Minute, status)
 						begun := time.Now()
@@ -97,9 +97,9 @@ func TestStatusThatIsNotFinalIsWaitedFor(t *testing.T) {
 func TestRowsAffectedSurviveAStatusThatIsNotFinal(t *testing.T) {
 	for _, status := range caseNotFinal {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
-				caseSlow(srv, "^INSERT", time.Hour, caseCount(snowtest.KindInsert, "inserted", 3), nil)
+				slowly(srv, "^INSERT", time.Hour, caseCount(snowtest.KindInsert, "inserted", 3), nil)
 				caseEndAt(srv, time.Minute)
 				caseStatus(srv, 20*time.Minute, 40*time.Minute, status)
 				res, err := db.ExecContext(t.Context(), caseRow(1))
@@ -120,9 +120,9 @@ func TestRowsAffectedSurviveAStatusThatIsNotFinal(t *testing.T) {
 // Before: its own error, 000000.
 func TestErrorCodeZeroIsNoError(t *testing.T) {
 	for _, code := range []string{"0", "000000"} {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			db := casePool(t, srv, 1)
-			caseSlow(srv, "^INSERT", time.Hour, caseCount(snowtest.KindInsert, "inserted", 3), nil)
+			slowly(srv, "^INSERT", time.Hour, caseCount(snowtest.KindInsert, "inserted", 3), nil)
 			caseEndAt(srv, time.Minute)
 			end := time.Now().Add(time.Hour).UnixMilli()
 			caseStatus(srv, time.Hour, 48*time.Hour, map[string]any{"status": "SUCCESS", "errorCode": code, "endTime": end})
@@ -149,9 +149,9 @@ func TestWaitingOnSilenceIsBounded(t *testing.T) {
 		"code 0":       {"status": "SUCCESS", "errorCode": "0"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
-				caseSlow(srv, "^INSERT", 48*time.Hour, caseCount(snowtest.KindInsert, "inserted", 3), nil)
+				slowly(srv, "^INSERT", 48*time.Hour, caseCount(snowtest.KindInsert, "inserted", 3), nil)
 				caseEndAt(srv, time.Minute)
 				caseStatus(srv, 0, 48*time.Hour, status)
 				srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
@@ -178,9 +178,9 @@ func TestStatementStaysAttachedWhileItsOutcomeIsWaitedFor(t *testing.T) {
 	for _, query := range []string{caseRow(1), "UPDATE t SET n = 1", "CALL p()", "CREATE TABLE x AS SELECT 1"} {
 		for _, times := range [][]time.Duration{{time.Minute}, {time.Minute, 8 * time.Minute, 20 * time.Minute}} {
 			t.Run(fmt.Sprintf("%s/%d sessions", query, len(times)), func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, 1)
-					caseSlow(srv, "^(INSERT|UPDATE|CALL|CREATE)", 30*time.Minute, nil, nil)
+					slowly(srv, "^(INSERT|UPDATE|CALL|CREATE)", 30*time.Minute, nil, nil)
 					caseEndAt(srv, times...)
 					if _, err := db.ExecContext(t.Context(), query); err != nil {
 						t.Error(err)

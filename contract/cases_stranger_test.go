@@ -6,7 +6,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"reflect"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/internal/testpool"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -101,7 +101,7 @@ func (c caseStrangerConn) Close() error                        { return nil }
 func caseBesides(t *testing.T) (*caseStranger, *sql.DB) {
 	t.Helper()
 	d := new(caseStranger)
-	pipes := &casePipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+	pipes := newPipes()
 	srv := &http.Server{Handler: d}
 	go func() { _ = srv.Serve(pipes) }()
 	d.client = &http.Client{Transport: &http.Transport{DialContext: pipes.dial}}
@@ -109,7 +109,7 @@ func caseBesides(t *testing.T) (*caseStranger, *sql.DB) {
 		d.client.CloseIdleConnections()
 		_ = srv.Close()
 	})
-	return d, caseOpen(t, caseWrap(t, d), 1)
+	return d, testpool.OpenConnector(t, caseWrap(t, d), 1)
 }
 
 // TestNothingOfAnUnknownDriverIsRunAgain: by its word its session was gone, or its network
@@ -233,7 +233,7 @@ func TestNothingOfAnUnknownGosnowflakeIsRunAgain(t *testing.T) {
 	} {
 		for _, text := range []string{caseRow(1), "SELECT 1"} {
 			t.Run(name+"/"+text, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					inner := caseCopy{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())}
 					db := sql.OpenDB(caseWrap(t, inner))
 					defer db.Close()
@@ -254,9 +254,9 @@ func TestNothingOfAnUnknownGosnowflakeIsRunAgain(t *testing.T) {
 // TestDescribedStatementThatIsRunAllTheSame: what wraps gosnowflake does not pass the wish
 // on. The statement ran, and, taken for described, it was sent again.
 func TestDescribedStatementThatIsRunAllTheSame(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		inner := caseDetached{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())}
-		db := caseOpen(t, caseWrap(t, inner), 1)
+		db := testpool.OpenConnector(t, caseWrap(t, inner), 1)
 		caseOnce(srv, caseRow(1), snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
 		_, err := db.ExecContext(gosnowflake.WithDescribeOnly(t.Context()), caseRow(1))
 		caseDoubt(t, err, false)

@@ -56,7 +56,7 @@ func TestCallWaitsForOneBudgetHoweverManySessionsHaveEnded(t *testing.T) {
 	for _, idle := range []time.Duration{time.Second, 5 * time.Hour} {
 		for _, n := range []int{1, 4} {
 			t.Run(fmt.Sprintf("%d sessions, idle for %v", n, idle), func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := casePool(t, srv, n)
 					srv.AbortSessions()
 					time.Sleep(idle)
@@ -80,7 +80,7 @@ func TestCallWaitsForOneBudgetHoweverManySessionsHaveEnded(t *testing.T) {
 // before them, is told at once. New callers wait again, and see the end of the outage.
 // Before: 42 minutes for 20 callers on 8 connections.
 func TestCrowdWaitsForOneBudget(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := casePool(t, srv, 8)
 		srv.AbortSessions()
 		outage := caseNoLogins(srv)
@@ -114,7 +114,7 @@ func TestWrongHostIsToldSoon(t *testing.T) {
 	} {
 		for _, deadline := range []time.Duration{0, 10 * time.Minute} {
 			t.Run(fmt.Sprintf("%s, deadline %v", name, deadline), func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					call := func() context.Context {
 						if deadline == 0 {
 							return context.Background()
@@ -191,9 +191,9 @@ func TestPatienceIsRenewedWhenAnOutageIsOver(t *testing.T) {
 	} {
 		for _, use := range caseUses {
 			t.Run(name+"/"+use.name, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					conn := casePin(t, casePool(t, srv, 1, snowtether.WithConnectBudget(10*time.Minute)))
-					caseSlow(srv, "^UPDATE", 6*time.Hour, caseCount(snowtest.KindUpdate, "updated", 1), nil)
+					slowly(srv, "^UPDATE", 6*time.Hour, caseCount(snowtest.KindUpdate, "updated", 1), nil)
 					for _, at := range []time.Duration{time.Hour, 3 * time.Hour, 5 * time.Hour} {
 						time.AfterFunc(at, func() { time.AfterFunc(5*time.Minute, outage(srv)) })
 					}
@@ -219,7 +219,7 @@ func TestRollbackNeverOutlastsItsCaller(t *testing.T) {
 		})
 	}
 	t.Run("defer", func(t *testing.T) {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			db := casePool(t, srv, 8)
 			var callers sync.WaitGroup
 			for i := range 40 {
@@ -248,7 +248,7 @@ func TestRollbackNeverOutlastsItsCaller(t *testing.T) {
 		}, snowtest.AllowOpenSessions())
 	})
 	t.Run("RunTx", func(t *testing.T) {
-		caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			db := casePool(t, srv, 1)
 			begun := time.Now()
 			ctx, cancel := context.WithTimeout(context.Background(), deadline)
@@ -274,7 +274,7 @@ func TestRollbackNeverOutlastsItsCaller(t *testing.T) {
 // TestTransactionGivenUpBecauseACancellingHangsIsLost: RunTx repeats it.
 // Before: a bare internal error.
 func TestTransactionGivenUpBecauseACancellingHangsIsLost(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		tx := caseBegin(t, casePool(t, srv, 1))
 		caseExec(t, tx, caseRow(1))
 		held := make(chan struct{})

@@ -94,7 +94,7 @@ func TestTransactionGivenUpInASharedSessionIsRolledBack(t *testing.T) {
 func TestTransactionGivenUpInAKeptSessionIsRolledBack(t *testing.T) {
 	for name, give := range caseGivings {
 		t.Run(name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				cfg := srv.Config()
 				cfg.ServerSessionKeepAlive = true
 				caseGivenUp(t, srv, caseConnect(t, cfg, 1), give)

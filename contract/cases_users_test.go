@@ -11,6 +11,7 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/internal/testpool"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -23,12 +24,12 @@ import (
 func TestWrappedConnectorLocksNobodyOut(t *testing.T) {
 	for good, crowd := range []struct{ callers, times int }{{1, 800}, {32, 1}} {
 		t.Run(fmt.Sprintf("%d callers", crowd.callers), func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				c, err := snowtether.WrapConnector(gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config()), caseLog(srv.Log()), snowtether.WithMaxLogins(64))
 				if err != nil {
 					t.Fatal(err)
 				}
-				db := caseOpen(t, c, 32)
+				db := testpool.OpenConnector(t, c, 32)
 				g := caseRefuse(srv, 50*time.Millisecond, func(_ string, n int) string {
 					if n > good {
 						return "390100"
@@ -55,7 +56,7 @@ func TestUserHasOneCountOfRefusals(t *testing.T) {
 		"host": func(cfg *gosnowflake.Config) { cfg.Host = "account.region.snowflakecomputing.com" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				n := 0
 				c, err := snowtether.NewConnector(srv.Config(), caseLog(srv.Log()), snowtether.WithAuthCooldown(0), snowtether.WithBeforeConnect(func(_ context.Context, cfg *gosnowflake.Config) error {
 					cfg.Password = "wrong"
@@ -93,7 +94,7 @@ func TestUserHasOneCountOfRefusals(t *testing.T) {
 func TestSetUpHoldsNoOtherLoginUp(t *testing.T) {
 	for _, authenticator := range []gosnowflake.AuthType{gosnowflake.AuthTypeSnowflake, gosnowflake.AuthTypeOAuth} {
 		t.Run(authenticator.String(), func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				cfg := srv.Config()
 				if cfg.Authenticator = authenticator; authenticator == gosnowflake.AuthTypeOAuth {
 					cfg.Token = srv.Token()
@@ -134,7 +135,7 @@ func TestPersonIsAskedOnce(t *testing.T) {
 		"silence":  {Delay: 10 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				cfg := srv.Config()
 				cfg.Authenticator = gosnowflake.AuthTypeUsernamePasswordMFA
 				c, err := snowtether.NewConnector(cfg, caseLog(srv.Log()))
@@ -160,7 +161,7 @@ func TestPersonIsAskedOnce(t *testing.T) {
 // when somebody needs it.
 // Before: sessions that ended at night meant 436 questions until the morning.
 func TestKeeperAsksNobody(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		cfg := srv.Config()
 		cfg.Authenticator = gosnowflake.AuthTypeUsernamePasswordMFA
 		db := caseConnect(t, cfg, 8, snowtether.WithIdlePing(time.Minute))

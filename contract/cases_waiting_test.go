@@ -33,7 +33,7 @@ func TestCallWaitsForOneBudgetFromItsLoginOn(t *testing.T) {
 		"ping": func(ctx context.Context, db *sql.DB) error { return db.PingContext(ctx) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := casePool(t, srv, 1)
 				db.SetMaxIdleConns(0) // the call logs in
 				time.Sleep(time.Minute)
@@ -67,7 +67,7 @@ func TestSlowLoginOfLongAgoDelaysNobody(t *testing.T) {
 	for _, ago := range []time.Duration{20 * time.Minute, 24 * time.Hour} {
 		for i := range 8 { // the wait was a random one
 			t.Run(fmt.Sprint(ago, i), func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 						return snowtest.Fault{Delay: 50 * time.Second}, r.Kind == snowtest.RequestLogin
 					})
@@ -95,7 +95,7 @@ func TestSlowLoginOfLongAgoDelaysNobody(t *testing.T) {
 // deadline waits for, so that the login is sent for somebody.
 // Before: each caller left as its login was sent, and each session was thrown away.
 func TestGuardThatAlwaysSaysWaitStopsNobody(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := caseWithGuard(t, srv.Config(), 5, &caseGuard{before: func(context.Context, int) (time.Duration, error) { return time.Hour, nil }})
 		caseCrowd(t, 5, 1, 0, func(context.Context) error {
 			_, err := db.ExecContext(context.Background(), "SELECT 1")

@@ -30,6 +30,10 @@ type casePipes struct {
 	once   sync.Once
 }
 
+func newPipes() *casePipes {
+	return &casePipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
 func (l *casePipes) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.conns:
@@ -80,7 +84,7 @@ func caseGateway(t *testing.T, srv *snowtest.Server, http2 bool, handle func(w h
 		}
 		handle(w, r, query, next)
 	})}
-	pipes := &casePipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+	pipes := newPipes()
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -108,7 +112,7 @@ func TestProofIsAsGoodOverHTTP2(t *testing.T) {
 	for _, way := range caseWays {
 		for _, use := range caseUses {
 			t.Run(way.name+"/"+use.name, func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					db := caseConnect(t, caseGateway(t, srv, true, casePass), 1)
 					caseProof(t, srv, way.end, func(query string) error { return use.run(t.Context(), db, query) })
 					caseNextUser(t, srv, db)
@@ -150,7 +154,7 @@ func TestEarlyBytesAreNoAnswer(t *testing.T) {
 	} {
 		for _, http2 := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/http2 %v", name, http2), func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					var once sync.Once
 					cfg := caseGateway(t, srv, http2, func(w http.ResponseWriter, r *http.Request, query string, next http.Handler) {
 						if caseIs(query, caseRow(1)) {
@@ -186,7 +190,7 @@ func TestLargeStatementOnASlowLineIsNotSlow(t *testing.T) {
 	query := "INSERT INTO t VALUES ('" + strings.Repeat("x", 16<<20) + "')"
 	for took, again := range map[time.Duration]bool{0: true, 10 * time.Second: false} {
 		t.Run(took.String(), func(t *testing.T) {
-			caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				cfg := srv.Config()
 				dial := cfg.Transporter.(*http.Transport).DialContext
 				transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -224,7 +228,7 @@ func TestRedirectToAnotherHostProvesNothing(t *testing.T) {
 	for _, ran := range []bool{false, true} {
 		for _, status := range []int{307, 308, 302, 303} {
 			t.Run(fmt.Sprintf("%d/ran %v", status, ran), func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					var once sync.Once
 					cfg := caseGateway(t, srv, false, func(w http.ResponseWriter, r *http.Request, query string, next http.Handler) {
 						redirected := false
@@ -265,7 +269,7 @@ func (n caseNowhere) WriteHeader(int)             {}
 
 // TestRedirectIsFollowed: on the same host, and the statement is run once.
 func TestRedirectIsFollowed(t *testing.T) {
-	caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		cfg := caseGateway(t, srv, false, func(w http.ResponseWriter, r *http.Request, query string, next http.Handler) {
 			if query != "" && !strings.Contains(r.URL.RawQuery, "again=1") {
 				http.Redirect(w, r, r.URL.RequestURI()+"&again=1", http.StatusTemporaryRedirect)
@@ -301,7 +305,7 @@ func TestRequestThatNetHTTPRepeatsIsNotRunTwice(t *testing.T) {
 	for _, gone := range []bool{false, true} {
 		for _, use := range caseUses {
 			t.Run(fmt.Sprintf("%s/session gone %v", use.name, gone), func(t *testing.T) {
-				caseBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					cfg, broken := srv.Config(), false
 					dial := cfg.Transporter.(*http.Transport).DialContext
 					transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {

@@ -3,7 +3,6 @@ package contract_test
 import (
 	"database/sql"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,35 +31,19 @@ func TestPanicOfTheHookDoesNoHarm(t *testing.T) {
 // An accessor is a program's own gosnowflake.TokenAccessor, which knows whether it
 // is locked.
 type accessor struct {
-	renewing sync.Mutex
-	locked   atomic.Bool
-
-	mu            sync.Mutex
-	token, master string
-	session       int64
-}
-
-func (a *accessor) GetTokens() (token, master string, session int64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.token, a.master, a.session
-}
-
-func (a *accessor) SetTokens(token, master string, session int64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.token, a.master, a.session = token, master, session
+	caseStore
+	locked atomic.Bool
 }
 
 func (a *accessor) Lock() error {
-	a.renewing.Lock()
+	err := a.caseStore.Lock()
 	a.locked.Store(true)
-	return nil
+	return err
 }
 
 func (a *accessor) Unlock() {
 	a.locked.Store(false)
-	a.renewing.Unlock()
+	a.caseStore.Unlock()
 }
 
 // TestHookOfARenewalHoldsNobodyUp: it is called when the next one may begin.

@@ -9,12 +9,10 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -33,9 +31,7 @@ import (
 // A front stands between a pool and a server that behaves, and may answer in its
 // place.
 type front struct {
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
+	*casePipes
 	answer atomic.Pointer[http.HandlerFunc] // nil: behaves
 	behind *httputil.ReverseProxy
 }
@@ -45,7 +41,7 @@ type front struct {
 func inFront(t *testing.T, srv *snowtest.Server, protocols ...*http.Protocols) (*front, *gosnowflake.Config) {
 	t.Helper()
 	cfg := srv.Config()
-	f := &front{conns: make(chan net.Conn), closed: make(chan struct{})}
+	f := &front{casePipes: newPipes()}
 	f.behind = &httputil.ReverseProxy{
 		Transport: cfg.Transporter, ErrorLog: log.New(io.Discard, "", 0),
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -74,28 +70,6 @@ func inFront(t *testing.T, srv *snowtest.Server, protocols ...*http.Protocols) (
 	cfg.Transporter = transport
 	return f, cfg
 }
-
-func (f *front) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	client, server := net.Pipe()
-	select {
-	case f.conns <- server:
-		return client, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-func (f *front) Accept() (net.Conn, error) {
-	select {
-	case c := <-f.conns:
-		return c, nil
-	case <-f.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (f *front) Close() error   { f.once.Do(func() { close(f.closed) }); return nil }
-func (f *front) Addr() net.Addr { return &net.UnixAddr{Name: "front"} }
 
 // misbehaves answers requests to paths that contain at. With run they are carried
 // out before.

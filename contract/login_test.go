@@ -16,6 +16,7 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/internal/testpool"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -29,13 +30,7 @@ func connect(t testing.TB, cfg *gosnowflake.Config, opts ...snowtether.Option) (
 	if err != nil {
 		t.Fatal(err)
 	}
-	db := sql.OpenDB(c)
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Errorf("db.Close: %v", err)
-		}
-	})
-	return db, c
+	return testpool.Lazy(t, c), c
 }
 
 // outage makes every login fail for a while. It returns when each arrived.

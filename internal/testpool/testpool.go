@@ -5,6 +5,7 @@ package testpool
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
@@ -32,17 +33,30 @@ func Open(t testing.TB, srv *snowtest.Server, n int, opts ...snowtether.Option) 
 	if err != nil {
 		t.Fatal(err)
 	}
+	return OpenConnector(t, c, n)
+}
+
+// OpenConnector opens a pool of n connections of c and opens all of them.
+func OpenConnector(t testing.TB, c driver.Connector, n int) *sql.DB {
+	t.Helper()
+	db := Lazy(t, c)
+	db.SetMaxOpenConns(n)
+	db.SetMaxIdleConns(n)
+	if err := snowtether.Warm(t.Context(), db, n); err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+// Lazy opens a pool of c, and no connection yet.
+func Lazy(t testing.TB, c driver.Connector) *sql.DB {
+	t.Helper()
 	db := sql.OpenDB(c)
 	t.Cleanup(func() {
 		if err := db.Close(); err != nil {
 			t.Errorf("db.Close: %v", err)
 		}
 	})
-	db.SetMaxOpenConns(n)
-	db.SetMaxIdleConns(n)
-	if err := snowtether.Warm(t.Context(), db, n); err != nil {
-		t.Fatal(err)
-	}
 	return db
 }
 
