@@ -22,7 +22,7 @@ import (
 )
 
 // This file is what a program holds: the connector of a pool, from the settings to
-// Close. What becomes of its sessions is in session.go.
+// Close, and with gosnowflake v1 underneath. What becomes of its sessions is in session.go.
 
 // closeTimeout bounds how long Close waits for log-outs. gosnowflake's own Close
 // has no useful bound: it sends telemetry and the log-out with the client timeout
@@ -298,8 +298,8 @@ func (t *tasks) done() <-chan struct{} {
 
 var errClosed = errors.New("snowtether: the connector is closed")
 
-// This file is for programs that were written for gosnowflake v1: what only v1 knows in a
-// DSN, and pools with v1 underneath, for takeover/gosnowflakev1.
+// For programs that were written for gosnowflake v1: what only v1 knows in a DSN, and pools
+// with v1 underneath, for takeover/gosnowflakev1.
 
 func init() {
 	bridge.Open = openAround

@@ -20,7 +20,8 @@ import (
 
 // This file is about what is inside a session: gosnowflake v2, gosnowflake v1, or
 // something that is neither. Under whose keys a caller puts things into a context depends
-// on it, and whether what is seen of a statement can be read.
+// on it, and whether what is seen of a statement can be read; and how far an accepted
+// statement is, which is asked of v2 and v1 alike.
 
 // dialectOf is the dialect of a session's gosnowflake.
 func dialectOf(login transcript.Transcript, conn inner, native bool) *transcript.Dialect {
@@ -123,9 +124,6 @@ func (c *Connector) tellVersion(d *transcript.Dialect) {
 		c.tell(slog.LevelWarn, versionOld, slog.String("version", version))
 	}
 }
-
-// This file asks how far an accepted statement is, of gosnowflake v2 and v1 alike, and reads
-// the answer.
 
 type queryState int
 

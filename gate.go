@@ -92,9 +92,9 @@ func (c *Connector) knockOf(cfg *gosnowflake.Config) gate.Knock {
 }
 
 // A LoginGuard is asked before each login of a connector, and told how it ended. With one
-// that the processes of a fleet share, for example over Redis, they share a limit on
-// logins, and suspensions: a thousand processes whose sessions end in the same second do not log in in the
-// same second, and a rotated password is refused once and not once in each of them.
+// that the processes of a fleet share, for example over Redis, they share a limit on logins,
+// and suspensions: a thousand processes whose sessions end in the same second do not log in
+// in the same second, and a rotated password is refused once and not once in each of them.
 //
 // Both methods are called for one login at a time or for several side by side, on goroutines
 // of the connector's. A call that has not returned after 2 s, panics or fails is a Warn line;

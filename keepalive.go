@@ -14,8 +14,8 @@ import (
 	"github.com/snowtether/snowtether/internal/sqltext"
 )
 
-// This file is about what keeps an idle session alive, and about the idle session
-// that is not.
+// This file is about what keeps an idle session alive, about the idle session that is
+// not, and about how the keeper asks for a session that is not its own.
 //
 //	what ends an idle session           heartbeat 3600 s  900 s  idle ping d     else
 //	master token, 4 h                   kept alive        kept   kept, d < 4 h   new login
@@ -165,8 +165,6 @@ func (s *session) swap(fresh *session) (lost sqltext.Loss, swapped bool) {
 	cn.forget()
 	return lost, true
 }
-
-// This file is how the keeper asks the server about a session that is not its own.
 
 // pingTimeout bounds a ping; gosnowflake's own repetitions take about a minute.
 const pingTimeout = 20 * time.Second

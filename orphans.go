@@ -15,9 +15,10 @@ import (
 	"github.com/snowtether/snowtether/internal/program"
 )
 
-// This file ends the transactions that sessions have left behind. Snowflake keeps the
-// transaction of a session that vanished open for minutes, with its locks, and the next one
-// would be blocked behind it: most of all the one that repeats it.
+// This file ends the transactions that sessions have left behind, and stops the statements
+// whose callers have left. Snowflake keeps the transaction of a session that vanished open
+// for minutes, with its locks, and the next one would be blocked behind it: most of all the
+// one that repeats it.
 //
 // A transaction is ended only where nothing can come after it in its session, and commit by
 // itself: the server has said that the session is gone, and no request of several
@@ -174,10 +175,8 @@ func (in inner) transactions(ctx context.Context) (open []transaction, _ error) 
 	return open, errors.Join(err, rows.Close())
 }
 
-// This file stops statements whose callers have left. gosnowflake cancels a statement in
-// its own session alone; where that has ended, nobody would.
-
-// cancelTimeout bounds the cancelling of a statement whose caller has left.
+// cancelTimeout bounds the cancelling of a statement whose caller has left. gosnowflake
+// cancels a statement in its own session alone; where that has ended, nobody would.
 const cancelTimeout = 10 * time.Second
 
 // cancel stops a statement that is carried over, in the background, and gives the session

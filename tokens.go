@@ -14,7 +14,8 @@ import (
 )
 
 // This file holds the tokens of one session for gosnowflake, which hands every login
-// and renewal to it: Config.TokenAccessor is the one public place where they are seen.
+// and renewal to it: Config.TokenAccessor is the one public place where they are seen. Behind
+// that are pools in which all connections share one session.
 
 // A tokenWatcher holds the tokens of one session for gosnowflake and sees the
 // login and every renewal go by.
@@ -152,7 +153,7 @@ func (w *tokenWatcher) Unlock() {
 	}
 }
 
-// This file is about pools in which all connections are one session: those of
+// Pools in which all connections are one session are those of
 // [gosnowflake.AuthTypeTokenAccessor], whose tokens somebody else has obtained. Such a
 // session is good for what needs no state. A transaction or a setting of one connection
 // would be every other's, so it is refused while there are others, and others are
