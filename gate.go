@@ -71,6 +71,8 @@ func leaveGate(p *gate.Pass, err error) (again bool) {
 		outcome = gate.Succeeded
 	case errors.Is(err, ErrLoginSuspended) || errors.Is(err, errClosed):
 		outcome = gate.Unsent
+	case classifyLogin(err, nil) == ClassTransient && isSetUp(err):
+		outcome = gate.Unready
 	case classifyLogin(err, nil) == ClassTransient:
 		outcome = gate.Transient
 	}

@@ -198,7 +198,7 @@ func (c *Connector) attempt(ctx context.Context, p *gate.Pass) (s *session, agai
 	done, left := make(chan outcome), make(chan struct{})
 	detached := transcript.Without(context.WithoutCancel(ctx)) // a request ID is the statement's
 	if !c.spawn(func() {
-		s, err := c.dial(detached)
+		s, err := c.dial(detached, p.Admitted)
 		again := leaveGate(p, err) && !hasAsked(err)
 		select {
 		case done <- outcome{s, again, err}:
@@ -220,17 +220,18 @@ func (c *Connector) attempt(ctx context.Context, p *gate.Pass) (s *session, agai
 	}
 }
 
-// dial opens a session with the credentials of this moment.
-func (c *Connector) dial(ctx context.Context) (*session, error) {
+// dial opens a session with the credentials of this moment. admitted is called once a login
+// has been taken, before its session is set up.
+func (c *Connector) dial(ctx context.Context, admitted func()) (*session, error) {
 	if c.inner != nil {
-		return c.knock(ctx, gate.Unknown(), nil) // nothing is known of its credentials
+		return c.knock(ctx, gate.Unknown(), nil, admitted) // nothing is known of its credentials
 	}
 	cfg, err := c.prepare(ctx, "")
 	if err != nil {
 		return nil, err
 	}
 	n := c.knockOf(cfg)
-	s, err := c.knock(ctx, n, cfg)
+	s, err := c.knock(ctx, n, cfg, admitted)
 	for tries := 1; isStale(cfg, err); tries++ {
 		jwt := number(err) == codeInvalidJWT
 		if jwt && (tries > len(jwtPauses) || !gate.Sleep(ctx, c.stopped, jwtPauses[tries-1])) || !jwt && tries > 1 {
@@ -248,7 +249,7 @@ func (c *Connector) dial(ctx context.Context) (*session, error) {
 			break
 		}
 		n, cfg = fresh, next
-		s, err = c.knock(ctx, n, cfg)
+		s, err = c.knock(ctx, n, cfg, admitted)
 	}
 	if isStale(cfg, err) { // and there is no better
 		c.gate.Suspend(n.Key, err, time.Time{})
@@ -275,7 +276,7 @@ var jwtPauses = []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}
 
 // knock sends one login, as soon as it cannot lock its user out, and notes what came of it.
 // cfg is nil for a connector that was given.
-func (c *Connector) knock(ctx context.Context, n gate.Knock, cfg *gosnowflake.Config) (*session, error) {
+func (c *Connector) knock(ctx context.Context, n gate.Knock, cfg *gosnowflake.Config, admitted func()) (*session, error) {
 	if err := c.suspended(n); err != nil {
 		return nil, err
 	}
@@ -314,6 +315,7 @@ func (c *Connector) knock(ctx context.Context, n gate.Knock, cfg *gosnowflake.Co
 		answered()
 		c.lockout.Accepted(n)
 		leave()
+		admitted()
 	})
 	answered()
 	if took == 0 {

@@ -78,9 +78,8 @@ func TestThreeDays(t *testing.T) {
 			for _, load := range workloads {
 				for _, pol := range policies {
 					for _, keep := range keepers {
-						// CI runs the dense ones with -short and without the race detector, under
-						// which they take minutes, and the others with it.
-						share := n == 1 && (load.name == "dense") == testing.Short() || n == 8 && load.name == "hourly" && pol.name == "5 min idle"
+						// The dense ones take minutes under the race detector: without -short, then.
+						share := n == 1 && !testing.Short() || n == 8 && load.name == "hourly" && pol.name == "5 min idle"
 						if !share && !*soakAll {
 							continue
 						}

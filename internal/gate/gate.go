@@ -83,6 +83,7 @@ type Outcome int
 const (
 	Succeeded Outcome = iota
 	Unsent            // nothing was sent: nothing is known
+	Unready           // the server took it, and its session could not be set up for now
 	Transient         // Snowflake could not be reached, or was too busy
 	Refused           // it answered
 )
@@ -298,6 +299,16 @@ func (g *Gate) Last() (time.Time, error) {
 	return g.failedAt, g.failure
 }
 
+// Admitted lets the next caller go first: the server has taken this login, and what the
+// program still does with its session, for however long, holds up nobody. The gate does not
+// open by it, so that of sessions whose set-up fails no more are made at once than it has slots.
+func (p *Pass) Admitted() {
+	if p.first {
+		p.first = false
+		<-p.gate.first
+	}
+}
+
 // Leave gives the pass back with the outcome of its attempt. after is how long the server
 // asks not to be sent another. It reports whether there is sense in one.
 func (p *Pass) Leave(o Outcome, err error, after time.Duration) (again bool) {
@@ -317,6 +328,8 @@ func (p *Pass) Leave(o Outcome, err error, after time.Duration) (again bool) {
 		}
 		g.backOff, g.next, g.failure = nil, time.Time{}, nil
 	case Unsent:
+	case Unready:
+		again = g.failed(p.entered, err, after)
 	case Transient:
 		g.out(p.entered, err)
 		again = g.failed(p.entered, err, after)
