@@ -11,6 +11,7 @@ import (
 
 	"github.com/snowtether/snowtether"
 	"github.com/snowtether/snowtether/internal/explore"
+	"github.com/snowtether/snowtether/internal/testpool"
 )
 
 var exploring explore.Options
@@ -25,6 +26,9 @@ func init() {
 // TestEverySequence runs each kind of operation under every sequence of faults that can
 // strike its first six requests: see package explore.
 func TestEverySequence(t *testing.T) {
+	if testpool.Quick() {
+		exploring.OneOf = 10
+	}
 	explore.Run(t, &explore.Inner{
 		Connector:      snowtether.NewConnector,
 		QueryIDChan:    gosnowflake.WithQueryIDChan,

@@ -31,6 +31,14 @@ type fleet struct {
 
 const fleetSessions = 8 // of each connector
 
+func newFleet() fleet {
+	n := *fleetSize
+	if testpool.Quick() {
+		n = 40
+	}
+	return fleet{connectors: n, perSecond: n / 10}
+}
+
 func (f fleet) floor() time.Duration {
 	return time.Duration(f.connectors*fleetSessions) * time.Second / time.Duration(f.perSecond)
 }
@@ -166,7 +174,7 @@ func (b *tokenBucket) After(context.Context, snowtether.LoginAttempt, snowtether
 // away; everybody is served. Deaf to the server's load it cost 2.4 logins for one; those
 // who were told to come back in a second all came back in the same moment.
 func TestFleetComesBack(t *testing.T) {
-	f := fleet{connectors: *fleetSize, perSecond: *fleetSize / 10}
+	f := newFleet()
 	after := func(seconds string) http.Header { return http.Header{"Retry-After": {seconds}} }
 	for _, tt := range []struct {
 		name            string
@@ -206,7 +214,7 @@ func TestFleetComesBack(t *testing.T) {
 
 // TestFleetRemembers: what it learned the first time it needs not find out again.
 func TestFleetRemembers(t *testing.T) {
-	f := fleet{connectors: *fleetSize, perSecond: *fleetSize / 10}
+	f := newFleet()
 	musters := f.comeBack(t, 2)
 	first, second := musters[0].perLogin(), musters[1].perLogin()
 	t.Logf("%.2f logins turned away for one taken, then %.2f", first, second)

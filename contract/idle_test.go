@@ -39,6 +39,9 @@ func use(t *testing.T, db *sql.DB, n int) time.Duration {
 // with at least one ping and at most two in each interval and session.
 func TestIdlePingKeepsSessions(t *testing.T) {
 	for _, n := range []int{1, 8, 64} {
+		if testpool.Quick() && n > 8 {
+			continue
+		}
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := pool(t, srv, n, idlePing, noBeat)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/snowtether/snowtether"
 	"github.com/snowtether/snowtether/internal/shim"
+	"github.com/snowtether/snowtether/internal/testpool"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -34,6 +35,9 @@ func TestExactlyOnce(t *testing.T) {
 	enough := 20_000
 	if testing.Short() {
 		enough = 2_000
+	}
+	if testpool.Quick() {
+		enough = 500
 	}
 	seed := *propertySeed
 	if seed == 0 {
@@ -63,11 +67,15 @@ func TestExactlyOnce(t *testing.T) {
 // and through the obvious shim. It is here for docs/comparison.md, and to show
 // that TestExactlyOnce would notice.
 func TestExactlyOnceIsNotWhatOthersDo(t *testing.T) {
+	rounds := 2
+	if testpool.Quick() {
+		rounds = 1
+	}
 	for name, d := range map[string]through{"gosnowflake": plainGosnowflake, "shim": tenLineShim, "snowtether": snowtetherItself} {
 		t.Run(name, func(t *testing.T) {
 			var total tally
-			for seed := uint64(1); seed <= 2; seed++ {
-				synctest.Test(t, func(t *testing.T) { total.add(randomRound(t, seed, d, false)) })
+			for seed := range uint64(rounds) {
+				synctest.Test(t, func(t *testing.T) { total.add(randomRound(t, seed+1, d, false)) })
 			}
 			t.Logf("%s: %d statements, %d failed or in doubt, %d ran twice, %d lost without an error",
 				name, total.statements, total.errs+total.doubts, total.doubles, total.losses)

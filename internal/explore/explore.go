@@ -45,6 +45,7 @@ type Options struct {
 	For    time.Duration // for how long sequences of three faults are run, after all others
 	Seed   uint64        // the order of those; 0 takes one of its own
 	Only   string        // the one sequence to run, by its name
+	OneOf  int           // runs one of so many sequences; 0 is all
 }
 
 // reach is how many of an operation's requests can be struck.
@@ -68,7 +69,7 @@ func Run(t *testing.T, in *Inner, o *Options) {
 		for _, k := range kinds {
 			t.Run(k.name, func(t *testing.T) {
 				t.Parallel()
-				e := explorer{t: t, in: in}
+				e := explorer{t: t, in: in, oneOf: max(o.OneOf, 1)}
 				last := e.exhaust(k, min(o.Faults, 2))
 				total.add(&e.tally)
 				pairs.add(last)
@@ -107,6 +108,7 @@ type explorer struct {
 	t  *testing.T
 	in *Inner
 	tally
+	oneOf, nth int // one of so many is run; this is the nth
 }
 
 // A reached sequence is one that was run, with the kinds of the requests that its
@@ -125,7 +127,11 @@ func (e *explorer) exhaust(k *kind, most int) []reached {
 	for range most {
 		var next []reached
 		for _, r := range level {
-			r.extend(func(st step) { next = append(next, e.reach(k, r.seq.then(st))) })
+			r.extend(func(st step) {
+				if e.nth++; e.nth%e.oneOf == 0 {
+					next = append(next, e.reach(k, r.seq.then(st)))
+				}
+			})
 		}
 		level = next
 	}

@@ -23,6 +23,10 @@ import (
 	"github.com/snowtether/snowtether/snowtest"
 )
 
+// Quick reports whether a test runs a share of what it has: with -short under the race
+// detector, which makes the largest ten times as slow and looks at each line all the same.
+func Quick() bool { return raced && testing.Short() }
+
 // Open opens a pool of n connections on srv and opens all of them, so that each
 // has a session to lose. Its log goes to the server, which looks for secrets in
 // it.

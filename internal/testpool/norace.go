@@ -1,0 +1,5 @@
+//go:build !race
+
+package testpool
+
+const raced = false
