@@ -1,6 +1,6 @@
 package snowtether
 
-// This file has the names of before 0.1.0, which goes without them: RELEASING.md.
+// This file has the names of before 0.1.0, which goes without them: docs/releasing.md.
 
 // ClassNone is the class of no error.
 //

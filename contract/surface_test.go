@@ -20,7 +20,7 @@ import (
 // This file holds what programs rely on against testdata/surface.txt, a line for each
 // thing: exported names with their types and values, DSN parameters, events with their
 // log lines, metrics, and the fields of the debug page's JSON. So a change of any of them
-// is a line in the diff of two releases. RELEASING.md has the rule for such a change.
+// is a line in the diff of two releases. docs/releasing.md has the rule for such a change.
 
 var updateSurface = flag.Bool("surface.update", false, "write testdata/surface.txt anew")
 
@@ -60,7 +60,7 @@ func TestNothingThatProgramsRelyOnChangesUnseen(t *testing.T) {
 	gone := slices.DeleteFunc(slices.Clone(written), func(line string) bool { return slices.Contains(found, line) })
 	added := slices.DeleteFunc(slices.Clone(found), func(line string) bool { return slices.Contains(written, line) })
 	if len(gone)+len(added) > 0 {
-		t.Errorf("not as in contract/%s:\ngone\n\t%s\nadded\n\t%s\nIf that is meant, read \"What programs rely on\" in RELEASING.md, then: go test -run '^%s$' ./contract -surface.update",
+		t.Errorf("not as in contract/%s:\ngone\n\t%s\nadded\n\t%s\nIf that is meant, read \"What programs rely on\" in docs/releasing.md, then: go test -run '^%s$' ./contract -surface.update",
 			surfaceFile, strings.Join(gone, "\n\t"), strings.Join(added, "\n\t"), t.Name())
 	}
 }
