@@ -7,19 +7,23 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/snowflakedb/gosnowflake/v2"
+	"go.opentelemetry.io/otel/metric/noop"
 	"golang.org/x/oauth2"
 
 	"github.com/snowtether/snowtether"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
-// Examples of the options about logins and about what keeps a session alive.
+// Examples of the options about logins, about what keeps a session alive, and about what is
+// told of it.
 
 // A token for each login, here one that never changes. In your program: an
 // oauth2.TokenSource that fetches one, such as that of clientcredentials.Config.
@@ -292,4 +296,101 @@ func ExampleWithKeepAlive() {
 	_, err := snowtether.NewConnector(cfg, snowtether.WithKeepAlive(false))
 	fmt.Println(err)
 	// Output: <nil>
+}
+
+// A hook must return at once; a buffered channel takes what there is to do.
+func ExampleWithEventHook() {
+	srv := start()
+	defer srv.Close()
+	events := make(chan snowtether.Event, 100)
+	db := open(srv, snowtether.WithEventHook(func(e snowtether.Event) {
+		select {
+		case events <- e:
+		default: // full: rather lose one than hold up a statement
+		}
+	}))
+	fmt.Println(db.Ping())
+	srv.AbortSessions()
+	fmt.Println(db.Ping())
+
+	for e := range events {
+		if e.Kind == snowtether.EventReconnected {
+			fmt.Println(e.Kind, "because of", e.Code)
+			break
+		}
+	}
+	fmt.Println(db.Close())
+	// Output:
+	// <nil>
+	// <nil>
+	// reconnected because of 390111
+	// <nil>
+}
+
+// Any slog.Logger. Here the parts that differ from run to run are left out.
+func ExampleWithLogger() {
+	srv := start()
+	defer srv.Close()
+	handler := slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			switch a.Key {
+			case slog.LevelKey, slog.MessageKey, "event", "reason":
+				return a
+			}
+			return slog.Attr{}
+		},
+	})
+	connector, err := snowtether.NewConnector(srv.Config(), snowtether.WithLogger(slog.New(handler)))
+	if err != nil {
+		log.Fatal(err)
+	}
+	db := sql.OpenDB(connector)
+	defer db.Close()
+
+	_ = db.Ping()
+	srv.AbortSessions()
+	_ = db.Ping()
+	// Output: level=INFO msg="snowtether: session was lost and has been replaced; nothing needs doing" event=reconnected reason=390111
+}
+
+// For a command-line tool, whose users see slog's default output: nothing but what is at Warn.
+func ExampleWithLogger_dsn() {
+	srv := start()
+	defer srv.Close()
+	db, err := sql.Open("snowtether", srv.DSN()+"&tetherLog=warn")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer db.Close()
+
+	_ = db.Ping()
+	srv.AbortSessions()
+	fmt.Println(db.Ping()) // a line at Info, which is not written
+	// Output: <nil>
+}
+
+// In your program: the provider of OpenTelemetry's SDK, with an exporter. With the
+// global provider, otel.SetMeterProvider, no option is needed.
+func ExampleWithMeterProvider() {
+	srv := start()
+	defer srv.Close()
+	db := open(srv,
+		snowtether.WithMeterProvider(noop.NewMeterProvider()),
+		snowtether.WithPoolName("billing"), // tells the metrics of several pools apart
+	)
+	defer db.Close()
+	fmt.Println(db.Ping())
+	// Output: <nil>
+}
+
+func ExampleWithPoolName() {
+	srv := start()
+	defer srv.Close()
+	connector, err := snowtether.NewConnector(srv.Config(), snowtether.WithPoolName("billing"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer connector.Close()
+	fmt.Println(connector.Snapshot().Pool)
+	// Output: billing
 }
