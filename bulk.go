@@ -11,6 +11,7 @@ import (
 	"unsafe"
 
 	"github.com/snowtether/snowtether/internal/transcript"
+	"github.com/snowtether/snowtether/internal/verdict"
 )
 
 // This file is about array binds: that all rows that were bound arrive, or the caller hears
@@ -51,7 +52,7 @@ func (op *operation) bulkOf(args []driver.NamedValue) (b bulk, _ error) {
 		}
 	}
 	b.arrays = true
-	if !op.isOver() || op.call != callStatement || op.text.PlainInsert() != len(args) {
+	if !op.isOver() || op.call != verdict.Statement || op.text.PlainInsert() != len(args) {
 		b.rows = 0
 	}
 	return b, nil

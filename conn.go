@@ -10,6 +10,7 @@ import (
 
 	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/internal/transcript"
+	"github.com/snowtether/snowtether/internal/verdict"
 )
 
 // This file is a pooled connection as database/sql sees it. Whatever it sends goes
@@ -131,7 +132,7 @@ func (c *conn) question(ctx context.Context, op *operation, rested bool) error {
 		return ctx.Err()
 	case rested && !unsent && isTransient(err) && c.settled(ctx) && op.patience.wait(ctx, c.connector):
 		return c.question(ctx, op, rested)
-	case !unsent && c.mine == 0 && c.txState() == noTx:
+	case !unsent && c.mine == 0 && c.txState() == verdict.NoTx:
 		// Nothing is known. A new session costs little; what would be lost with this one
 		// is not given up for that, and the statement finds out.
 		c.giveUp(err)
@@ -245,7 +246,7 @@ func (c *conn) valid() bool {
 // Close gives the session up. Its log-out goes on in the background.
 func (c *conn) Close() error {
 	c.checkOut()
-	if c.gone == nil && c.txState() != noTx {
+	if c.gone == nil && c.txState() != verdict.NoTx {
 		c.session.inTx = true
 	}
 	c.leaveUntold()
@@ -259,7 +260,7 @@ func (c *conn) Close() error {
 // Ping asks the server whether the session is alive, with a new login if it is
 // not: database/sql does not repeat a ping.
 func (c *conn) Ping(ctx context.Context) error {
-	_, err := c.do(ctx, &operation{name: "ping", call: callPing, run: func(ctx context.Context, s *session) (any, error) {
+	_, err := c.do(ctx, &operation{name: "ping", call: verdict.Ping, run: func(ctx context.Context, s *session) (any, error) {
 		return nil, s.conn.full.Ping(ctx)
 	}})
 	return err
@@ -293,8 +294,8 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 func (c *conn) QueryArrowStream(ctx context.Context, query string, bindings ...driver.NamedValue) (gosnowflake.ArrowStreamLoader, error) {
 	op := c.statement(ctx, "query", query)
 	op.args = bindings
-	if op.call == callRollback {
-		op.call = callStatement // its outcome cannot be made up
+	if op.call == verdict.Rollback {
+		op.call = verdict.Statement // its outcome cannot be made up
 	}
 	op.run = func(ctx context.Context, s *session) (any, error) {
 		return s.conn.full.QueryArrowStream(ctx, query, bindings...)
@@ -321,7 +322,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 		c.checkOut()
 		return s, ctx.Err()
 	}
-	_, err := c.do(ctx, &operation{name: "prepare", call: callPrepare, run: func(ctx context.Context, on *session) (any, error) { return s.prepare(ctx, on) }})
+	_, err := c.do(ctx, &operation{name: "prepare", call: verdict.Prepare, run: func(ctx context.Context, on *session) (any, error) { return s.prepare(ctx, on) }})
 	if err != nil {
 		return nil, err
 	}
@@ -331,7 +332,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 // BeginTx begins a transaction. Until it has ended the session is not replaced.
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	t := &tx{conn: c, caller: ctx}
-	begun, err := c.do(ctx, &operation{name: "begin", call: callBegin, run: func(ctx context.Context, s *session) (any, error) {
+	begun, err := c.do(ctx, &operation{name: "begin", call: verdict.Begin, run: func(ctx context.Context, s *session) (any, error) {
 		t.context.use(ctx)
 		return s.conn.full.BeginTx(&t.context, opts)
 	}})

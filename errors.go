@@ -28,7 +28,7 @@ import (
 
 // This file says what an error means, to the driver and to its callers. It is the only
 // reader of numbers: every other file asks it. What becomes of a statement is decided in
-// verdict.go.
+// internal/verdict.
 
 var (
 	// ErrSessionLost is in an error's chain when the session ended under a statement of

@@ -11,10 +11,11 @@ import (
 	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/internal/transcript"
+	"github.com/snowtether/snowtether/internal/verdict"
 )
 
-// This file carries one operation out on a connection: it sends, asks decide
-// (verdict.go) what becomes of it, and acts.
+// This file carries one operation out on a connection: it sends, asks
+// internal/verdict what becomes of it, and acts.
 
 // maxReplace is how often one statement may meet a dead session on the same
 // connection before database/sql is asked for another one.
@@ -23,7 +24,7 @@ const maxReplace = 3
 // An operation is something to be carried out on the session.
 type operation struct {
 	name    string
-	call    call
+	call    verdict.Call
 	text    sqltext.Statement                                   // empty where it is none of the caller's own, or is not run
 	whole   sqltext.Statement                                   // text, also where gosnowflake is told not to run it
 	run     func(context.Context, *session) (any, error)        // it may be left behind, and then touches nothing but the session
@@ -45,18 +46,18 @@ type operation struct {
 func (c *conn) statement(ctx context.Context, name, query string) *operation {
 	op := &operation{name: name, whole: c.connector.reader.Read(query), async: c.session.isSet(ctx, transcript.Async)}
 	if op.runs(); c.session.isSet(ctx, transcript.Describe) {
-		op.call = callFetch
+		op.call = verdict.Fetch
 	}
 	return op
 }
 
 // runs makes it an operation whose text is run.
 func (op *operation) runs() {
-	switch op.text, op.call = op.whole, callStatement; {
+	switch op.text, op.call = op.whole, verdict.Statement; {
 	case op.text.IsBegin():
-		op.call = callBegin
+		op.call = verdict.Begin
 	case op.text.IsRollback():
-		op.call = callRollback
+		op.call = verdict.Rollback
 	}
 }
 
@@ -72,9 +73,9 @@ func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue)
 func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue) *operation {
 	op := c.statement(ctx, "query", query)
 	if c.session.fetches(ctx) {
-		op.call, op.text = callFetch, sqltext.Statement{}
+		op.call, op.text = verdict.Fetch, sqltext.Statement{}
 	}
-	if op.args = args; op.call == callRollback {
+	if op.args = args; op.call == verdict.Rollback {
 		op.nothing = new(nothingToDo)
 	}
 	op.bulk, op.refused = op.bulkOf(args)
@@ -83,17 +84,17 @@ func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue
 
 // ours reports whether what is sent has no text of the caller's.
 func (op *operation) ours() bool {
-	return op.call != callStatement && op.call != callFetch && op.text.Text() == ""
+	return op.call != verdict.Statement && op.call != verdict.Fetch && op.text.Text() == ""
 }
 
 // does is the text as far as it does anything: what is fetched or described does nothing.
 func (op *operation) does() sqltext.Statement {
 	switch {
-	case op.call == callFetch:
+	case op.call == verdict.Fetch:
 		return sqltext.Statement{}
-	case op.call == callBegin && op.ours():
+	case op.call == verdict.Begin && op.ours():
 		return sqltext.Reader{}.Read("BEGIN")
-	case op.call == callCommit:
+	case op.call == verdict.Commit:
 		return sqltext.Reader{}.Read("COMMIT")
 	}
 	return op.text
@@ -139,7 +140,7 @@ func (c *conn) do(ctx context.Context, op *operation) (out any, failed error) {
 			continue
 		}
 		s := c.situation(ctx, op, t)
-		next, out, failed = c.act(ctx, op, t, s, decide(s))
+		next, out, failed = c.act(ctx, op, t, s, verdict.Decide(s))
 	}
 	if failed != nil && op.loose && c.gone == nil {
 		c.unclear(op.does())
@@ -186,7 +187,7 @@ func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operatio
 		s.dialect.Store(d)
 		s.visible.Store(true)
 	}
-	if op.call == callFetch && !saw.Idle() {
+	if op.call == verdict.Fetch && !saw.Idle() {
 		op.runs() // what the caller put into the context did not reach gosnowflake
 	}
 	// What wraps gosnowflake may show one statement and hide another.
@@ -225,92 +226,92 @@ func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operatio
 }
 
 // situation is what the decision about a try rests on.
-func (c *conn) situation(ctx context.Context, op *operation, t *try) situation {
-	s := situation{call: op.call, fate: t.fate.Kind, gone: t.gone, left: ctx.Err() != nil, tx: c.txState()}
+func (c *conn) situation(ctx context.Context, op *operation, t *try) verdict.Situation {
+	s := verdict.Situation{Call: op.call, Fate: t.fate.Kind, Gone: t.gone, Left: ctx.Err() != nil, Tx: c.txState()}
 	text := op.does()
-	s.text.commits = text.Commits() && (s.tx != noTx || text.CommitsEarlier())
+	s.Text.Commits = text.Commits() && (s.Tx != verdict.NoTx || text.CommitsEarlier())
 	if t.err == nil {
 		// The reply to a COMMIT without a transaction says success and nothing else.
-		s.proven = t.fate.ID != "" || !t.visible || !c.sure
+		s.Proven = t.fate.ID != "" || !t.visible || !c.sure
 		return s
 	}
-	s.held = c.mine != 0
+	s.Held = c.mine != 0
 	if op.ours() {
-		s.text.undone = true
+		s.Text.Undone = true
 		return s
 	}
-	s.held = s.held || op.reach() > 0 || c.theirs&(sqltext.LossVariables|sqltext.LossUnknown) != 0 && op.text.AsksVariables()
-	s.text.undone = text.UndoneByRollback() || text.LeavesTransaction() || op.call != callStatement
-	if op.call != callStatement || isPanic(t.err) {
+	s.Held = s.Held || op.reach() > 0 || c.theirs&(sqltext.LossVariables|sqltext.LossUnknown) != 0 && op.text.AsksVariables()
+	s.Text.Undone = text.UndoneByRollback() || text.LeavesTransaction() || op.call != verdict.Statement
+	if op.call != verdict.Statement || isPanic(t.err) {
 		return s
 	}
 	// What a text does is known of Snowflake's SQL.
-	s.text.repeatable = (text.Repeatable() || t.gone && text.GoesWithSession()) && !c.session.stranger()
-	s.text.begins = text.After(sqltext.State{AutocommitOff: c.autocommitOff}, true).InTx
-	s.text.carriable = op.resumed != nil && c.connector.settings.resume && !text.Has(sqltext.FileTransfer)
+	s.Text.Repeatable = (text.Repeatable() || t.gone && text.GoesWithSession()) && !c.session.stranger()
+	s.Text.Begins = text.After(sqltext.State{AutocommitOff: c.autocommitOff}, true).InTx
+	s.Text.Carriable = op.resumed != nil && c.connector.settings.resume && !text.Has(sqltext.FileTransfer)
 	return s
 }
 
 // txState says what kind of transaction is open.
-func (c *conn) txState() txState {
+func (c *conn) txState() verdict.Tx {
 	switch {
 	case c.tx == nil && !c.inTx:
-		return noTx
+		return verdict.NoTx
 	case c.lasting:
-		return lastingTx
+		return verdict.LastingTx
 	}
-	return undoneTx
+	return verdict.UndoneTx
 }
 
 // act does what was decided about a try. next says that the operation is to be tried
 // once more.
-func (c *conn) act(ctx context.Context, op *operation, t *try, s situation, v verdict) (next bool, out any, _ error) {
+func (c *conn) act(ctx context.Context, op *operation, t *try, s verdict.Situation, v verdict.Verdict) (next bool, out any, _ error) {
 	if t.gone {
 		c.connector.lost(ctx, c.session, t.err)
 	}
-	switch v.action {
-	case asItIs:
+	switch v.Action {
+	case verdict.AsItIs:
 		c.known(op, t)
 		return false, t.out, t.err
-	case carryOver:
+	case verdict.CarryOver:
 		out, err := c.carryOver(ctx, op, t, s)
 		return false, out, err
 	}
 	fail := c.failure(ctx, op, t, s, v)
-	if s.sent() && (op.text.Many() || op.text.Has(sqltext.Unknown)) {
+	if s.Sent() && (op.text.Many() || op.text.Has(sqltext.Unknown)) {
 		c.session.runsOn = true
 	}
-	if t.gone || v.end || isPanic(t.err) {
-		c.session.inTx = c.session.inTx || s.sent() && (s.text.begins || op.call == callBegin)
+	if t.gone || v.End || isPanic(t.err) {
+		c.session.inTx = c.session.inTx || s.Sent() && (s.Text.Begins || op.call == verdict.Begin)
 		c.giveUp(cause(t.err))
 	}
-	switch v.action {
-	case again:
+	switch v.Action {
+	case verdict.Again:
 		return c.again(ctx, op, t, fail)
-	case rolled:
+	case verdict.RolledBack:
 		if c.tx == nil {
 			c.over = nil
 		}
 		return false, op.nothing, nil
 	}
-	if s.sent() {
+	if s.Sent() {
 		c.unclear(op.does())
-		if s.left && op.call == callStatement && (t.left || lost(t.err)) {
+		if s.Left && op.call == verdict.Statement && (t.left || lost(t.err)) {
 			c.cancelLeft(t)
 		}
 	}
-	if v.action == depart {
+	if v.Action == verdict.Depart {
 		return false, nil, fail.Err
 	}
-	switch ended := c.tx == nil && s.commits(); {
-	case s.text.begins && (s.sent() || ended), c.over != nil && !ended:
+	switch ended := c.tx == nil && s.Commits(); {
+	case s.Text.Begins && (s.Sent() || ended), c.over != nil && !ended:
 		c.over, c.told = fail, true // each statement says so until the transaction is ended
 	case ended:
 		c.over = nil
 	}
-	if v.action == sessLost {
+	if v.Action == verdict.SessionLost {
 		fail.lost, fail.earlier, c.untold, c.earlier = c.untold, c.earlier, 0, 0
-		fail.asks = fail.lost == 0 && s.held
+		fail.asks = fail.lost == 0 && s.Held
 	} else if c.gone == nil {
 		c.session.doubted.Store(true)
 	}
@@ -406,16 +407,16 @@ func (c *conn) impatient(ctx context.Context, fail *SessionError) error {
 }
 
 // failure makes the error for a verdict.
-func (c *conn) failure(ctx context.Context, op *operation, t *try, s situation, v verdict) *SessionError {
+func (c *conn) failure(ctx context.Context, op *operation, t *try, s verdict.Situation, v verdict.Verdict) *SessionError {
 	fail := &SessionError{
 		Op: op.name, Class: ClassTransient, Code: number(t.err), SessionID: c.session.id(), QueryID: t.fate.ID,
-		InTx: s.inTx() || s.commits(), Err: cause(t.err), ran: v.ran,
+		InTx: s.InTx() || s.Commits(), Err: cause(t.err), ran: v.Ran,
 	}
-	switch v.action {
-	case sessLost:
+	switch v.Action {
+	case verdict.SessionLost:
 		fail.Class = ClassSessionLost
-	case inDoubt:
-		fail.Class, fail.unsent = ClassInDoubt, !v.ran
+	case verdict.InDoubt:
+		fail.Class, fail.unsent = ClassInDoubt, !v.Ran
 	}
 	id := t.request
 	if id == nil && !op.ours() {
@@ -425,7 +426,7 @@ func (c *conn) failure(ctx context.Context, op *operation, t *try, s situation, 
 		fail.RequestID = id.String()
 	}
 	if ctx.Err() != nil {
-		fail.Err = contextError(ctx, fail.Err, v.ran && v.lasts)
+		fail.Err = contextError(ctx, fail.Err, v.Ran && v.Lasts)
 	}
 	return fail
 }
@@ -461,7 +462,7 @@ func (c *conn) ask(ctx context.Context, op *operation, t *try) (next bool) {
 		return false
 	}
 	o := outcomeOf(t.err)
-	fetch := op.call == callFetch && !o.Answer // that the result is not there is an answer
+	fetch := op.call == verdict.Fetch && !o.Answer // that the result is not there is an answer
 	if !fetch && (t.fate.Kind != transcript.NotRun || o.Network) {
 		return false
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/snowtether/snowtether/internal/program"
+	"github.com/snowtether/snowtether/internal/verdict"
 )
 
 // This file ends the transactions that sessions have left behind, and stops the statements
@@ -90,7 +91,7 @@ func (s *session) isGone() bool {
 // looked at again. Best effort: what cannot be ended Snowflake ends later. Only what the
 // sessions that were given up have left is touched, because others may act as the same user.
 func (c *conn) endOrphans(ctx context.Context, op *operation) (asked bool) {
-	if op.call != callBegin || c.txState() != noTx || op.tidied || c.mine != 0 { // what this session has is not risked
+	if op.call != verdict.Begin || c.txState() != verdict.NoTx || op.tidied || c.mine != 0 { // what this session has is not risked
 		return false
 	}
 	some := c.connector.orphans.take()

@@ -17,6 +17,7 @@ import (
 	"github.com/snowtether/snowtether/internal/sferr"
 	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/internal/transcript"
+	"github.com/snowtether/snowtether/internal/verdict"
 )
 
 // This file carries a statement that Snowflake accepted over to a new session.
@@ -35,8 +36,8 @@ const (
 // carryOver waits for the outcome of an accepted statement and fetches it. If another
 // session took the place of the one that it ran in, what that one had is lost: the next
 // statement says so.
-func (c *conn) carryOver(ctx context.Context, op *operation, t *try, s situation) (out any, _ error) {
-	fail := c.failure(ctx, op, t, s, verdict{action: inDoubt, ran: true, lasts: true})
+func (c *conn) carryOver(ctx context.Context, op *operation, t *try, s verdict.Situation) (out any, _ error) {
+	fail := c.failure(ctx, op, t, s, verdict.Verdict{Action: verdict.InDoubt, Ran: true, Lasts: true})
 	if t.gone {
 		c.giveUp(t.err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/snowtether/snowtether/internal/sqltext"
+	"github.com/snowtether/snowtether/internal/verdict"
 )
 
 // This file is about what a connection's statements have made of its session: an open
@@ -52,7 +53,7 @@ func (c *conn) ran(text sqltext.Statement, failed bool) {
 		return
 	}
 	c.since++
-	open := c.txState() != noTx
+	open := c.txState() != verdict.NoTx
 	before := c.mine
 	after := text.After(sqltext.State{InTx: c.inTx, Sure: c.sure, AutocommitOff: c.autocommitOff}, failed)
 	switch {
@@ -91,12 +92,12 @@ func (c *conn) ready(ctx context.Context, op *operation) (done bool, _ error) {
 		return false, err
 	}
 	if over := c.over; over != nil {
-		again := op.call == callBegin && c.told // the whole of it, by one who knows
-		if c.tx == nil && (again || op.call == callRollback || op.does().Commits()) {
+		again := op.call == verdict.Begin && c.told // the whole of it, by one who knows
+		if c.tx == nil && (again || op.call == verdict.Rollback || op.does().Commits()) {
 			c.over = nil // with it the transaction is ended
 		}
 		switch c.told = true; {
-		case op.call == callRollback:
+		case op.call == verdict.Rollback:
 			return true, nil
 		case !again || c.tx != nil:
 			return false, over.of(op.name)
@@ -127,12 +128,12 @@ func (c *conn) inspect(ctx context.Context, op *operation) error {
 	} else if c.foreign {
 		c.giveUp(errForeign)
 	}
-	if c.scripted != noScript && c.gone == nil && c.txState() == noTx && op.call != callRollback && !op.does().EndsTransaction() {
+	if c.scripted != noScript && c.gone == nil && c.txState() == verdict.NoTx && op.call != verdict.Rollback && !op.does().EndsTransaction() {
 		if err := c.askForTransaction(ctx, op); err != nil {
 			return err
 		}
 	}
-	if c.gone == nil && op.call != callPing && (c.unsure || c.session.rested() && op.suffersFromReset()) {
+	if c.gone == nil && op.call != verdict.Ping && (c.unsure || c.session.rested() && op.suffersFromReset()) {
 		rested := !c.unsure
 		c.unsure = false
 		return c.question(ctx, op, rested)
@@ -158,9 +159,9 @@ func (s *session) rested() bool {
 // to find a question of the driver's there.
 func (op *operation) suffersFromReset() bool {
 	switch op.call {
-	case callStatement:
+	case verdict.Statement:
 		return !op.text.Repeatable() && op.reach() == 0
-	case callBegin, callCommit:
+	case verdict.Begin, verdict.Commit:
 		return true
 	}
 	return false
@@ -244,11 +245,11 @@ func (c *conn) giveUp(why error) {
 		return
 	}
 	c.gone = why
-	if tx := c.txState(); tx != noTx {
+	if tx := c.txState(); tx != verdict.NoTx {
 		c.session.inTx = true
 		c.told = false
 		c.over = &SessionError{Op: "transaction", Class: ClassSessionLost, Code: number(why), SessionID: c.session.id(), InTx: true, Err: why, ran: true}
-		if tx == lastingTx {
+		if tx == verdict.LastingTx {
 			c.over.Class = ClassInDoubt
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether/internal/verdict"
 )
 
 // A stmt is a prepared statement. It outlives the session that it was prepared
@@ -181,7 +183,7 @@ var _ driver.Tx = (*tx)(nil)
 // next user's rows would vanish in it.
 func (t *tx) Commit() error {
 	c := t.conn
-	_, err := c.do(t.caller, &operation{name: "commit", call: callCommit, run: func(ctx context.Context, _ *session) (any, error) {
+	_, err := c.do(t.caller, &operation{name: "commit", call: verdict.Commit, run: func(ctx context.Context, _ *session) (any, error) {
 		t.context.use(ctx)
 		return nil, t.inner.Commit()
 	}})
@@ -217,7 +219,7 @@ func (t *tx) Rollback() error {
 	}
 	ctx, cancel := context.WithTimeout(t.caller, rollbackTimeout)
 	defer cancel()
-	_, err := c.do(ctx, &operation{name: "rollback", call: callRollback, run: func(ctx context.Context, _ *session) (any, error) {
+	_, err := c.do(ctx, &operation{name: "rollback", call: verdict.Rollback, run: func(ctx context.Context, _ *session) (any, error) {
 		t.context.use(ctx)
 		return nil, t.inner.Rollback()
 	}})
