@@ -38,7 +38,7 @@ type Connector struct {
 	gate       *gate.Gate
 	lockout    gate.Lockout
 	guardian   guardian
-	tokens     *tokenCache // nil without a token source
+	tokens     *program.Tokens // nil without a token source
 	reader     sqltext.Reader
 	sharing    sharing
 	cancelling cancelling
@@ -159,7 +159,7 @@ func start(c *Connector) *Connector {
 	c.gate = newGate(c)
 	c.guardian.guard = c.settings.loginGuard
 	if c.settings.tokenSource != nil {
-		c.tokens = newTokenCache(c.settings.tokenSource, &c.programs)
+		c.tokens = program.NewTokens(c.settings.tokenSource, &c.programs)
 	}
 	c.metrics = newMetrics(c)
 	return c

@@ -380,3 +380,20 @@ func TestSessionErrorSaysWhatToDo(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+func TestLoginsThatWereTurnedAwayAreKnown(t *testing.T) {
+	for name, err := range map[string]error{
+		"429":                            gateway(gosnowflake.ErrFailedToAuth, 429),
+		"429 in gosnowflake's own words": errors.New("timeout after 1ns. HTTP Status: 429. Hanging?"),
+	} {
+		if !isThrottled(err) {
+			t.Errorf("%s: %v is taken for another failure", name, err)
+		}
+	}
+	if err := gateway(gosnowflake.ErrFailedToAuth, 503); isThrottled(err) {
+		t.Errorf("%v is taken for too many logins", err)
+	}
+	if isThrottled(nil) {
+		t.Error("no error is taken for too many logins")
+	}
+}

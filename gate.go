@@ -6,6 +6,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/http"
+	"regexp"
+	"strconv"
 	"sync"
 	"time"
 
@@ -13,7 +16,10 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether/internal/gate"
+	"github.com/snowtether/snowtether/internal/http2"
+	"github.com/snowtether/snowtether/internal/login"
 	"github.com/snowtether/snowtether/internal/program"
+	"github.com/snowtether/snowtether/internal/sferr"
 )
 
 // This file is what stands before a login: the gate and the count of refusals, which are in
@@ -76,7 +82,7 @@ func leaveGate(p *gate.Pass, err error) (again bool) {
 	case classifyLogin(err, nil) == ClassTransient:
 		outcome = gate.Transient
 	}
-	return p.Leave(outcome, err, retryAfter(err))
+	return p.Leave(outcome, err, login.RetryAfter(err))
 }
 
 // suspended is what a caller gets while these credentials rest, or nil.
@@ -90,8 +96,36 @@ func (c *Connector) suspended(n gate.Knock) error {
 
 // knockOf is a login with this Config.
 func (c *Connector) knockOf(cfg *gosnowflake.Config) gate.Knock {
-	return c.gate.NewKnock(cmp.Or(cfg.Account, cfg.Host), cfg.User, credentialOf(cfg), isLockable(cfg))
+	return c.gate.NewKnock(cmp.Or(cfg.Account, cfg.Host), cfg.User, login.Credential(cfg), login.IsLockable(cfg))
 }
+
+// readAdvice tells a login of the Retry-After in its reply.
+func readAdvice(req *http.Request, res *http.Response) {
+	if res.StatusCode != http.StatusTooManyRequests && res.StatusCode != http.StatusServiceUnavailable {
+		return
+	}
+	if after, err := http2.ReadRetryAfter(res.Header.Get("Retry-After"), time.Now()); err == nil {
+		login.Advise(req.Context(), after)
+	}
+}
+
+// isThrottled reports whether a login was turned away because there are too many.
+func isThrottled(err error) bool {
+	if err == nil {
+		return false
+	}
+	if login.RetryAfter(err) > 0 {
+		return true
+	}
+	said, _ := sferr.Of(err)
+	if m := lastStatus.FindStringSubmatch(err.Error()); m != nil && said.Status == 0 {
+		said.Status, _ = strconv.Atoi(m[1])
+	}
+	return said.Status == http.StatusTooManyRequests
+}
+
+// lastStatus is in gosnowflake's words after its last try (retry.go).
+var lastStatus = regexp.MustCompile(`^timeout after .* HTTP Status: (\d{3})\b`)
 
 // A LoginGuard is asked before each login of a connector, and told how it ended. With one
 // that the processes of a fleet share, for example over Redis, they share a limit on logins,

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/snowtether/snowtether/internal/login"
 	"github.com/snowtether/snowtether/internal/program"
 )
 
@@ -128,7 +129,7 @@ func (k *keeper) round() time.Duration {
 		lain := elapsed(p.since, c.settings.now())
 		switch dead := s.dead.Load() != nil; {
 		case k.under[s]:
-		case dead && hasPerson(c.cfg): // who is not asked as long as nobody waits
+		case dead && login.HasPerson(c.cfg): // who is not asked as long as nobody waits
 		case dead && c.counters.of(EventOpened) != k.refused:
 			k.logins.queue = append(k.logins.queue, s)
 		case !dead && (lain >= p.after || s.suspect()):
@@ -223,7 +224,7 @@ func (k *keeper) asked(s *session, l *lane, begun time.Time, answered bool, left
 	}
 	k.excuse()
 	k.plans[s] = plan{since: now, after: spread(every)}
-	if s.dead.Load() != nil && !hasPerson(k.connector.cfg) {
+	if s.dead.Load() != nil && !login.HasPerson(k.connector.cfg) {
 		k.logins.queue = append(k.logins.queue, s)
 	}
 }

@@ -2,6 +2,7 @@ package snowtether
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net"
@@ -12,11 +13,13 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether/internal/gate"
+	"github.com/snowtether/snowtether/internal/login"
+	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/transcript"
 )
 
 // This file is a login's way from the caller who needs a session to the server:
-// through the gate (gate.go, internal/gate), with the credentials of the moment (credentials.go).
+// through the gate (gate.go, internal/gate), with the credentials of the moment (program.go).
 
 // login logs in, as often as it takes and the caller has time.
 func (c *Connector) login(ctx context.Context) (_ *session, failed error) {
@@ -308,7 +311,7 @@ func (c *Connector) knock(ctx context.Context, n gate.Knock, cfg *gosnowflake.Co
 	}
 	begun := time.Now()
 	var took time.Duration
-	answered := c.waits.login(begun, cfg != nil && hasPerson(cfg))
+	answered := c.waits.login(begun, cfg != nil && login.HasPerson(cfg))
 	s, err := c.open(ctx, cfg, func() { // it is in, and its set-up holds up no other
 		took = time.Since(begun)
 		c.waits.answered()
@@ -321,7 +324,7 @@ func (c *Connector) knock(ctx context.Context, n gate.Knock, cfg *gosnowflake.Co
 	if took == 0 {
 		took = time.Since(begun)
 	}
-	if cfg == nil || !hasPerson(cfg) && !isSetUp(err) {
+	if cfg == nil || !login.HasPerson(cfg) && !isSetUp(err) {
 		c.gate.Weigh(took, isThrottled(err), err != nil)
 	}
 	if c.stopped.Err() == nil || err == nil {
@@ -335,11 +338,51 @@ func (c *Connector) knock(ctx context.Context, n gate.Knock, cfg *gosnowflake.Co
 		err = errClosed // Close ended it: that says nothing about Snowflake
 	case c.loginFailed(ctx, begun, err) != ClassTransient:
 		until := c.lockout.Refused(n, err)
-		if cfg == nil || !isStale(cfg, err) && (!hasPerson(cfg) || number(err) == 0) {
+		if cfg == nil || !isStale(cfg, err) && (!login.HasPerson(cfg) || number(err) == 0) {
 			c.gate.Suspend(n.Key, err, until)
 		}
 	}
 	return s, err
+}
+
+// connectInner logs in. gosnowflake does more than that: with the tokens in its hands it
+// sends telemetry, on a context of its own, and tries that for up to an hour if the
+// server hangs. It is left to that, and what it returns in the end is closed. seen is
+// the login's context with what watches it.
+func (c *Connector) connectInner(l *login.Context, seen context.Context, inner driver.Connector) (driver.Conn, error) {
+	type returned struct {
+		conn driver.Conn
+		err  error
+	}
+	done := make(chan returned)
+	left := make(chan struct{})
+	c.background.Go(func() {
+		r := returned{err: program.ErrGoexit}
+		defer func() {
+			select {
+			case done <- r:
+			case <-left:
+				if r.err == nil {
+					_, _ = program.Guard(l, func(context.Context) (any, error) { return nil, r.conn.Close() })
+				}
+			}
+		}()
+		r.conn, r.err = program.Guard(seen, inner.Connect)
+	})
+	late := l.Late()
+	for {
+		select {
+		case r := <-done:
+			return r.conn, r.err
+		case <-late:
+			if l.Err() != nil {
+				late = nil // gosnowflake sees it too, and has an error that says more
+				continue
+			}
+			close(left)
+			return nil, login.ErrTimeout
+		}
+	}
 }
 
 // loginFailed makes it known that a login was sent and failed.
@@ -355,4 +398,16 @@ func (c *Connector) loginFailed(ctx context.Context, begun time.Time, err error)
 func isSetUp(err error) bool {
 	_, ok := as[*setUpError](err)
 	return ok
+}
+
+// An askedError is what a login failed with for which somebody may have been asked to
+// consent. It is not sent again by itself.
+type askedError struct{ err error }
+
+func (e *askedError) Error() string { return e.err.Error() }
+func (e *askedError) Unwrap() error { return e.err }
+
+func hasAsked(err error) bool {
+	_, asked := as[*askedError](err)
+	return asked
 }

@@ -3,18 +3,23 @@ package snowtether
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether/internal/gate"
+	"github.com/snowtether/snowtether/internal/login"
 	"github.com/snowtether/snowtether/internal/program"
 )
 
 // This file is about the program's own functions, as internal/program calls them: its log
-// handler and event hook, which are handed what happened, and its back-off; and about how
-// long an operation waits by that back-off for an outage to end.
+// handler and event hook, which are handed what happened; its token source and the hook that
+// changes the Config of a login; and its back-off, and how long an operation waits by that for
+// an outage to end.
 
 // programTimeout bounds the waiting for a function that should return at once: a back-off, a
 // log handler, an event hook.
@@ -63,6 +68,72 @@ func (c *Connector) deliver(ctx context.Context, e Event) (await func()) {
 	}
 	seen := c.deliveries.Post(&program.Delivery{Ctx: ctx, Steps: steps})
 	return func() { seen(ctx) }
+}
+
+// hookTimeout bounds a hook or a token source that hangs, so that it cannot hold
+// up the logins of others for ever.
+const hookTimeout = time.Minute
+
+// prepare makes the Config for one login. stale is a token that was just refused.
+func (c *Connector) prepare(ctx context.Context, stale string) (*gosnowflake.Config, error) {
+	ctx, cancel := context.WithTimeout(ctx, hookTimeout)
+	defer cancel()
+	defer context.AfterFunc(c.stopped, cancel)()
+	cfg := cloneConfig(c.cfg)
+	if c.tokens != nil {
+		token, err := c.tokens.Get(ctx, stale)
+		if err != nil {
+			return nil, hookError("token source", err)
+		}
+		cfg.Token, cfg.TokenFilePath = token, ""
+		if cfg.Authenticator != gosnowflake.AuthTypePat {
+			cfg.Authenticator = gosnowflake.AuthTypeOAuth
+		}
+	}
+	if c.settings.beforeConnect != nil {
+		if err := c.askHook(ctx, cfg); err != nil {
+			return nil, hookError("hook before the login", err)
+		}
+	}
+	if cfg.TokenFilePath != "" && strings.TrimSpace(login.Token(cfg)) == "" {
+		return nil, &localError{errors.New("the token file is empty, or cannot be read")} // it may be being written
+	}
+	return cfg, nil
+}
+
+// askHook lets the program's hook change cfg.
+func (c *Connector) askHook(ctx context.Context, cfg *gosnowflake.Config) error {
+	// One that ignores its context is left behind, and cfg with it.
+	_, err := program.Call(ctx, &c.programs, func(ctx context.Context) (any, error) { return nil, c.settings.beforeConnect(ctx, cfg) })
+	if err != nil {
+		return err
+	}
+	if cfg.Params == nil {
+		cfg.Params = make(map[string]*string)
+	}
+	// What it says about keep-alive in another spelling replaces what is there.
+	for _, name := range []string{paramKeepAlive, paramHeartbeat} {
+		for key := range cfg.Params {
+			if key != name && strings.EqualFold(key, name) {
+				delete(cfg.Params, name)
+			}
+		}
+	}
+	for name, value := range cfg.Params {
+		if value == nil || strings.HasPrefix(strings.ToLower(name), "tether") {
+			return fmt.Errorf("it set the parameter %s, which has no value or is an option of the connector", shorten(name))
+		}
+	}
+	return c.settings.applyKeepAlive(cfg)
+}
+
+// hookError is permanent for the caller who meets it, but suspends nobody.
+func hookError(who string, err error) error {
+	class := ClassPermanent
+	if isTransient(err) || isContext(err) {
+		class = ClassTransient
+	}
+	return &SessionError{Op: "login", Class: class, Err: fmt.Errorf("the %s failed: %w", who, err)}
 }
 
 // nextPause takes the next wait from the program's back-off, which is made where there is

@@ -13,6 +13,7 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether/internal/http2"
+	"github.com/snowtether/snowtether/internal/login"
 	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/internal/transcript"
@@ -88,8 +89,8 @@ var errNoToken = fmt.Errorf("the login was answered without a session token: %w"
 // open sends one login and sets the session up. cfg is nil for a connector that
 // was given. in is called when the login has succeeded, before the set-up.
 func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config, in func()) (*session, error) {
-	lctx := newLoginContext(ctx, c.stopped, cfg)
-	defer lctx.release()
+	lctx := login.New(ctx, c.stopped, cfg, closeTimeout/2)
+	defer lctx.Release()
 	w := &tokenWatcher{connector: c, login: lctx, sessionID: -1, renewing: make(chan struct{}, 1)}
 	inner, who, address, kept := c.inner, principal{}, (*gosnowflake.Config)(nil), false
 	if cfg != nil {
@@ -116,16 +117,16 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config, in func()
 	}
 	begun := time.Now()
 	seen := transcript.New(lctx)
-	conn, err := lctx.connect(c, seen, inner)
+	conn, err := c.connectInner(lctx, seen, inner)
 	saw := seen.End(err != nil)
 	if err != nil {
 		if w.shared {
 			c.sharing.leave()
 		}
-		if cfg != nil && hasPerson(cfg) && saw.Sent() {
+		if cfg != nil && login.HasPerson(cfg) && saw.Sent() {
 			err = &askedError{err}
 		}
-		if err = lctx.explain(err); cfg != nil && !lctx.wasAnswered() && classifyLogin(err, nil) == ClassPermanent && isLocal(cfg, err) {
+		if err = lctx.Explain(err, number(err)); cfg != nil && !lctx.WasRefused() && classifyLogin(err, nil) == ClassPermanent && isLocal(cfg, err) {
 			err = &localError{err}
 		}
 		return nil, err

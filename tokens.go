@@ -9,6 +9,7 @@ import (
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
+	"github.com/snowtether/snowtether/internal/login"
 	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/internal/transcript"
 )
@@ -23,7 +24,7 @@ type tokenWatcher struct {
 	connector *Connector
 	own       gosnowflake.TokenAccessor // the program's own, if its Config had one: it is told of all tokens
 	shared    bool                      // and it is the login: all connections are one session
-	login     *loginContext
+	login     *login.Context
 
 	renewing chan struct{}                       // full during a renewal; no mutex, because virtual time stands still while one is waited for
 	watch    atomic.Pointer[transcript.Recorder] // of the statement under way
@@ -99,9 +100,9 @@ func (w *tokenWatcher) SetTokens(token, master string, sessionID int64) {
 	w.mu.Unlock()
 	switch {
 	case !before && refused:
-		w.login.refused()
+		w.login.Refused()
 	case !before:
-		w.login.succeeded()
+		w.login.Succeeded()
 	}
 }
 
