@@ -8,6 +8,7 @@ import (
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
+	"github.com/snowtether/snowtether/internal/inner"
 	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/internal/transcript"
 	"github.com/snowtether/snowtether/internal/verdict"
@@ -38,7 +39,7 @@ type conn struct {
 }
 
 var (
-	_ fullConn               = (*conn)(nil)
+	_ inner.Full             = (*conn)(nil)
 	_ driver.SessionResetter = (*conn)(nil)
 	_ driver.Validator       = (*conn)(nil)
 	//lint:ignore SA1019 gosnowflake's connection has it
@@ -156,9 +157,9 @@ func (c *conn) probe(ctx context.Context) (unsent bool, _ error) {
 // ask is what a session is asked that only has to answer, with transcript.Describe.
 func ask(ctx context.Context, s *session) (any, error) {
 	if _, ok := s.conn.Conn.(gosnowflake.SnowflakeConnection); !ok {
-		return nil, s.conn.full.Ping(ctx)
+		return nil, s.conn.Full.Ping(ctx)
 	}
-	return nil, s.conn.execSimple(ctx, "SELECT 1")
+	return nil, s.conn.Exec(ctx, "SELECT 1")
 }
 
 // bound calls cancel where a question of the driver's own has had no answer for 20 s, until
@@ -187,7 +188,7 @@ func (c *conn) hasTransaction(ctx context.Context, op *operation) (open bool, _ 
 	defer cancel()
 	defer c.forget()
 	answer, err := c.own(ctx, func(ctx context.Context, s *session) (any, error) {
-		return s.conn.queryOne(ctx, "SELECT CURRENT_TRANSACTION()")
+		return s.conn.QueryOne(ctx, "SELECT CURRENT_TRANSACTION()")
 	})
 	return answer != nil && answer != "", err
 }
@@ -261,7 +262,7 @@ func (c *conn) Close() error {
 // not: database/sql does not repeat a ping.
 func (c *conn) Ping(ctx context.Context) error {
 	_, err := c.do(ctx, &operation{name: "ping", call: verdict.Ping, run: func(ctx context.Context, s *session) (any, error) {
-		return nil, s.conn.full.Ping(ctx)
+		return nil, s.conn.Full.Ping(ctx)
 	}})
 	return err
 }
@@ -270,7 +271,7 @@ func (c *conn) Ping(ctx context.Context) error {
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	op := c.exec(ctx, query, args)
 	op.run = func(ctx context.Context, s *session) (any, error) {
-		return s.conn.full.ExecContext(ctx, query, args)
+		return s.conn.Full.ExecContext(ctx, query, args)
 	}
 	op.resumed = func(rows driver.Rows, id string) (any, error) { return resultOf(rows, id, op.text) }
 	res, err := c.do(ctx, op)
@@ -281,7 +282,7 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	op := c.query(ctx, query, args)
 	op.run = func(ctx context.Context, s *session) (any, error) {
-		return s.conn.full.QueryContext(ctx, query, args)
+		return s.conn.Full.QueryContext(ctx, query, args)
 	}
 	op.resumed = rowsOf
 	rows, err := c.do(ctx, op)
@@ -298,7 +299,7 @@ func (c *conn) QueryArrowStream(ctx context.Context, query string, bindings ...d
 		op.call = verdict.Statement // its outcome cannot be made up
 	}
 	op.run = func(ctx context.Context, s *session) (any, error) {
-		return s.conn.full.QueryArrowStream(ctx, query, bindings...)
+		return s.conn.Full.QueryArrowStream(ctx, query, bindings...)
 	}
 	loader, err := c.do(ctx, op)
 	return outcome[gosnowflake.ArrowStreamLoader](loader, err)
@@ -334,7 +335,7 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	t := &tx{conn: c, caller: ctx}
 	begun, err := c.do(ctx, &operation{name: "begin", call: verdict.Begin, run: func(ctx context.Context, s *session) (any, error) {
 		t.context.use(ctx)
-		return s.conn.full.BeginTx(&t.context, opts)
+		return s.conn.Full.BeginTx(&t.context, opts)
 	}})
 	if err != nil {
 		return nil, err
@@ -347,19 +348,19 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 // CheckNamedValue asks the inner connection which Go types it binds.
 func (c *conn) CheckNamedValue(nv *driver.NamedValue) error {
 	c.checkOut()
-	return c.session.conn.full.CheckNamedValue(nv)
+	return c.session.conn.Full.CheckNamedValue(nv)
 }
 
 // GetQueryStatus is gosnowflake's; reach it through sql.Conn.Raw.
 func (c *conn) GetQueryStatus(ctx context.Context, queryID string) (*gosnowflake.SnowflakeQueryStatus, error) {
 	c.present()
-	return c.session.conn.full.GetQueryStatus(ctx, queryID)
+	return c.session.conn.Full.GetQueryStatus(ctx, queryID)
 }
 
 // AddTelemetryData is gosnowflake's; reach it through sql.Conn.Raw.
 func (c *conn) AddTelemetryData(ctx context.Context, at time.Time, data map[string]string) error {
 	c.present()
-	return c.session.conn.full.AddTelemetryData(ctx, at, data)
+	return c.session.conn.Full.AddTelemetryData(ctx, at, data)
 }
 
 // The methods from before contexts, for code in sql.Conn.Raw that uses them.
@@ -373,9 +374,9 @@ func (c *conn) Begin() (driver.Tx, error) {
 }
 
 func (c *conn) Exec(query string, args []driver.Value) (driver.Result, error) {
-	return c.ExecContext(context.Background(), query, named(args))
+	return c.ExecContext(context.Background(), query, inner.Named(args))
 }
 
 func (c *conn) Query(query string, args []driver.Value) (driver.Rows, error) {
-	return c.QueryContext(context.Background(), query, named(args))
+	return c.QueryContext(context.Background(), query, inner.Named(args))
 }

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -17,8 +19,10 @@ import (
 
 	"github.com/snowtether/snowtether/internal/bridge"
 	"github.com/snowtether/snowtether/internal/gate"
+	"github.com/snowtether/snowtether/internal/inner"
 	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/sqltext"
+	"github.com/snowtether/snowtether/internal/transcript"
 )
 
 // This file is what a program holds: the connector of a pool, from the settings to
@@ -364,4 +368,19 @@ func takeV1Params(cfg *gosnowflake.Config) error {
 		}
 	}
 	return nil
+}
+
+// tellVersion has it logged, once for each connector, that the gosnowflake inside is older
+// than what was tried.
+func (c *Connector) tellVersion(d *transcript.Dialect) {
+	if c.inner == nil || d == nil || c.versionTold.Swap(true) {
+		return
+	}
+	build, ok := debug.ReadBuildInfo()
+	if !ok {
+		return
+	}
+	if version := inner.VersionIn(build, d.Module()); inner.Older(version) {
+		c.tell(slog.LevelWarn, versionOld, slog.String("version", version))
+	}
 }

@@ -20,15 +20,15 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 	"golang.org/x/oauth2"
 
+	"github.com/snowtether/snowtether/internal/bulk"
 	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/sferr"
 	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/internal/transcript"
 )
 
-// This file says what an error means, to the driver and to its callers. It is the only
-// reader of numbers: every other file asks it. What becomes of a statement is decided in
-// internal/verdict.
+// This file says what an error means, to the driver and to its callers. It is the only reader of
+// numbers: every other file asks it. internal/verdict decides what becomes of a statement.
 
 var (
 	// ErrSessionLost is in an error's chain when the session ended under a statement of
@@ -343,9 +343,9 @@ func (e *SessionError) Error() string {
 		what = "no login was tried"
 	case e.suspended:
 		what = "no login was tried, because the last one with these credentials was refused; change them, or wait"
-	case isShort(e.Err) && e.Class == ClassInDoubt:
+	case bulk.IsShort(e.Err) && e.Class == ClassInDoubt:
 		what = fmt.Sprintf("statement %s ran, but not with all rows; look at its table before you run it again", e.QueryID)
-	case isShort(e.Err) && e.InTx:
+	case bulk.IsShort(e.Err) && e.InTx:
 		what = "the transaction was ended because not all rows arrived, and the server rolls it back; run the whole transaction again"
 	case e.Class == ClassInDoubt && e.unsent:
 		what = "session lost inside a transaction, part of which may last; this statement did not run; look at the data before you repeat the transaction"
@@ -377,7 +377,7 @@ func (e *SessionError) Error() string {
 		what = "the login was refused, and will be until the credentials or the account change"
 	case e.Class == ClassContext && e.Op == "login":
 		what = "the context ended while a login was waited for; nothing was sent"
-	case errors.Is(e.Err, errShortUpload):
+	case errors.Is(e.Err, bulk.ErrShortUpload):
 		what = "the object store does not take the bound values; nothing was carried out"
 	case e.Class == ClassTransient && e.ran:
 		what = "Snowflake cannot be reached; nothing of the statement lasts"

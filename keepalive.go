@@ -10,6 +10,7 @@ import (
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
+	"github.com/snowtether/snowtether/internal/inner"
 	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/sqltext"
 )
@@ -173,7 +174,7 @@ const pingTimeout = 20 * time.Second
 // tokens of the session that is asked about: a caller who is handed the session at
 // the same moment shares nothing with the ping and does not wait for it.
 type lane struct {
-	conn    inner
+	conn    inner.Conn
 	address *gosnowflake.Config // that conn was made for; nil without one
 	tokens  *borrowed           // of conn: gosnowflake keeps them while it cancels a ping that was left behind
 }
@@ -218,12 +219,12 @@ func (l *lane) ping(ctx context.Context, s *session) (*program.Leftover, error) 
 		if err != nil {
 			return nil, err
 		}
-		l.conn, l.address = asInner(conn), s.address
+		l.conn, l.address = inner.Of(conn), s.address
 	}
 	l.tokens.watcher, l.tokens.renewals = s.watcher, 0
 	conn := l.conn
 	_, left, err := program.Leave(ctx, gosnowflake.WithDescribeOnly(ctx), func(ctx context.Context) (any, error) {
-		return nil, conn.execSimple(ctx, "SELECT 1")
+		return nil, conn.Exec(ctx, "SELECT 1")
 	})
 	if left != nil {
 		// gosnowflake cancels the statement, and tries that for minutes. It is left to

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/snowtether/snowtether/internal/bulk"
+	"github.com/snowtether/snowtether/internal/inner"
 	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/internal/transcript"
@@ -30,10 +32,10 @@ type operation struct {
 	run     func(context.Context, *session) (any, error)        // it may be left behind, and then touches nothing but the session
 	resumed func(rows driver.Rows, queryID string) (any, error) // makes the outcome of rows that were carried over; nil: it cannot be
 	args    []driver.NamedValue
-	bulk    bulk  // of array binds
-	refused error // why its values are not sent
-	nothing any   // the outcome of a ROLLBACK that need not be sent
-	async   bool  // its outcome comes after it was accepted, through gosnowflake
+	bulk    bulk.Bound // of array binds
+	refused error      // why its values are not sent
+	nothing any        // the outcome of a ROLLBACK that need not be sent
+	async   bool       // its outcome comes after it was accepted, through gosnowflake
 
 	sessions int  // that ended under it
 	asked    bool // whether its session is alive
@@ -76,7 +78,7 @@ func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue
 		op.call, op.text = verdict.Fetch, sqltext.Statement{}
 	}
 	if op.args = args; op.call == verdict.Rollback {
-		op.nothing = new(nothingToDo)
+		op.nothing = new(inner.NothingToDo)
 	}
 	op.bulk, op.refused = op.bulkOf(args)
 	return op
@@ -177,7 +179,7 @@ func isQueryID(id string) bool {
 // send tries the operation once.
 func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operation) (t *try) {
 	s, now, native := c.session, c.connector.clock.Load(), c.connector.inner == nil
-	if op.bulk.arrays {
+	if op.bulk.Arrays {
 		if done := seen.StopShortUploads(); op.isOver() {
 			defer done()
 		} // else rows, or gosnowflake's goroutine, go on with the context
@@ -204,10 +206,10 @@ func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operatio
 	t.gone = o.Gone
 	switch {
 	case s.silent && saw.Silent():
-		t.fate = wordOf(o)
+		t.fate = o.Word()
 		return t
 	case s.stranger():
-		t.fate = strangersWord(o, saw, op.does().Commits())
+		t.fate = saw.StrangersWord(o, op.does().Commits())
 		return t
 	}
 	o.Local = o.Local || native && !o.Gone
@@ -372,7 +374,7 @@ func (c *conn) again(ctx context.Context, op *operation, t *try, fail *SessionEr
 		case isHopeless(t.err):
 			return false, nil, t.err
 		}
-		if t.err != errShortUpload { // identity is meant; it is the object store that cannot be reached
+		if t.err != bulk.ErrShortUpload { // identity is meant; it is the object store that cannot be reached
 			c.connector.unreachable(ctx, t.since, t.err)
 		}
 		if !op.patience.wait(ctx, c.connector) {

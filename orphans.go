@@ -12,7 +12,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/snowtether/snowtether/internal/inner"
 	"github.com/snowtether/snowtether/internal/program"
+	"github.com/snowtether/snowtether/internal/sferr"
 	"github.com/snowtether/snowtether/internal/verdict"
 )
 
@@ -123,7 +125,7 @@ func (c *conn) endOrphans(ctx context.Context, op *operation) (asked bool) {
 // endTransactions ends the open transactions of these sessions. That one of them cannot be
 // ended, because it has ended or is another user's, is no error.
 func (c *conn) endTransactions(ctx context.Context, of []orphan) error {
-	open, err := c.own(ctx, func(ctx context.Context, s *session) (any, error) { return s.conn.transactions(ctx) })
+	open, err := c.own(ctx, func(ctx context.Context, s *session) (any, error) { return transactions(ctx, s.conn) })
 	if err != nil {
 		return err
 	}
@@ -132,7 +134,7 @@ func (c *conn) endTransactions(ctx context.Context, of []orphan) error {
 			continue
 		}
 		_, err := c.own(ctx, func(ctx context.Context, s *session) (any, error) {
-			return nil, s.conn.execSimple(ctx, "SELECT SYSTEM$ABORT_TRANSACTION("+strconv.FormatInt(tx.id, 10)+")")
+			return nil, s.conn.Exec(ctx, "SELECT SYSTEM$ABORT_TRANSACTION("+strconv.FormatInt(tx.id, 10)+")")
 		})
 		switch {
 		case err == nil:
@@ -148,8 +150,8 @@ func (c *conn) endTransactions(ctx context.Context, of []orphan) error {
 type transaction struct{ id, session int64 }
 
 // transactions asks for the open transactions of all of the user's sessions.
-func (in inner) transactions(ctx context.Context) (open []transaction, _ error) {
-	rows, err := in.full.QueryContext(ctx, "SHOW TRANSACTIONS", nil)
+func transactions(ctx context.Context, in inner.Conn) (open []transaction, _ error) {
+	rows, err := in.Full.QueryContext(ctx, "SHOW TRANSACTIONS", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +191,7 @@ func (c *conn) cancel(id string) {
 		s.awaitLeft()
 		ctx, stop := context.WithTimeout(context.Background(), cancelTimeout)
 		defer stop()
-		_, err := program.Guard(ctx, func(ctx context.Context) (any, error) { return nil, s.conn.execSimple(ctx, byID(id)) })
+		_, err := program.Guard(ctx, func(ctx context.Context) (any, error) { return nil, s.conn.Exec(ctx, byID(id)) })
 		if lost(err) {
 			c.connector.cancelElsewhere(byID(id))
 		}
@@ -270,7 +272,7 @@ func (c *Connector) cancelAll() {
 				break
 			}
 			ctx, stop := context.WithTimeout(context.Background(), cancelTimeout)
-			_, _, err = s.call(ctx, ctx, func(ctx context.Context, s *session) (any, error) { return nil, s.conn.execSimple(ctx, statement) })
+			_, _, err = s.call(ctx, ctx, func(ctx context.Context, s *session) (any, error) { return nil, s.conn.Exec(ctx, statement) })
 			stop()
 		}
 	}
@@ -326,16 +328,16 @@ func (s *session) allOver() bool {
 	s.alive = false
 	for len(s.under) > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), questionTimeout)
-		state, err := program.Guard(ctx, func(ctx context.Context) (queryState, error) { return statusOf(ctx, s, s.under[0]) })
+		state, err := program.Guard(ctx, func(ctx context.Context) (sferr.State, error) { return statusOf(ctx, s, s.under[0]) })
 		cancel()
 		switch {
-		case state == ended, state == succeeded:
+		case state == sferr.Ended, state == sferr.Succeeded:
 			s.under = s.under[1:]
 			continue
-		case lost(err), errors.Is(err, errNotSnowflake):
+		case lost(err), errors.Is(err, inner.ErrNotSnowflake):
 			return true
 		}
-		s.alive = state == running
+		s.alive = state == sferr.Running
 		return false
 	}
 	return true

@@ -14,6 +14,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/snowflakedb/gosnowflake/v2"
 
+	"github.com/snowtether/snowtether/internal/inner"
 	"github.com/snowtether/snowtether/internal/sferr"
 	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/internal/transcript"
@@ -71,7 +72,7 @@ func (c *conn) carryOver(ctx context.Context, op *operation, t *try, s verdict.S
 func (c *conn) resume(ctx context.Context, op *operation, id string, cause error) (_ driver.Rows, failed error) {
 	begun, ranIn := time.Now(), c.session
 	defer ranIn.carry()()
-	zone, _ := ranIn.conn.parameter("timezone")
+	zone, _ := ranIn.conn.Parameter("timezone")
 	ctx, end := c.connector.span(ctx, "snowtether.resume")
 	defer func() {
 		if _, ended := as[*endedError](failed); ended {
@@ -161,13 +162,13 @@ func (c *conn) awaitOutcome(ctx context.Context, w *waiting, zone string) (drive
 		state, err := c.status(ctx, w.id)
 		w.note(state)
 		switch {
-		case state == ended:
-			return nil, &endedError{ownError(err, w.id)}
-		case errors.Is(err, errNotSnowflake):
+		case state == sferr.Ended:
+			return nil, &endedError{sferr.OwnError(err, w.id)}
+		case errors.Is(err, inner.ErrNotSnowflake):
 			return nil, errNoStatus
 		case isContext(err):
 			return nil, err
-		case state == unsaid:
+		case state == sferr.Unsaid:
 			// GetQueryStatus neither renews an expired token nor says that its session
 			// is gone: both look like a statement that nobody knows. A statement of our
 			// own renews the token, or says it.
@@ -195,21 +196,21 @@ func (c *conn) awaitOutcome(ctx context.Context, w *waiting, zone string) (drive
 
 // note takes note of what the server said. Where it speaks of a statement that has not
 // ended, an outage is over.
-func (w *waiting) note(state queryState) {
+func (w *waiting) note(state sferr.State) {
 	switch state {
-	case unsaid:
+	case sferr.Unsaid:
 		if w.silent.IsZero() {
 			w.silent = time.Now()
 		}
 		return
-	case running:
+	case sferr.Running:
 		w.alive = time.Now()
-	case succeeded:
+	case sferr.Succeeded:
 		w.alive = time.Now()
 		w.successes++
 	}
 	w.silent = time.Time{}
-	if state != succeeded {
+	if state != sferr.Succeeded {
 		w.op.patience.renew()
 		w.op.sessions = 0
 	}
@@ -237,7 +238,7 @@ func (c *conn) fetch(ctx context.Context, w *waiting, zone string) (driver.Rows,
 	asking, cancel := context.WithCancelCause(transcript.With(ctx, transcript.Fetch, w.id))
 	timer := time.AfterFunc(fetchTimeout, func() { cancel(context.DeadlineExceeded) })
 	fetched, saw, left, err := c.session.watched(asking, transcript.New(asking), func(ctx context.Context, s *session) (any, error) {
-		return s.conn.full.QueryContext(ctx, noStatement, nil)
+		return s.conn.Full.QueryContext(ctx, noStatement, nil)
 	})
 	if !saw.Idle() && !left && !c.session.silent {
 		// What wraps gosnowflake has not passed the ID on: this was sent as a statement.
@@ -255,14 +256,14 @@ func (c *conn) fetch(ctx context.Context, w *waiting, zone string) (driver.Rows,
 	case err != nil:
 		cancel(nil)
 		switch said, _ := sferr.Of(err); {
-		case said.Number == gosnowflake.ErrQueryStatus, stateOf(err) != unsaid:
+		case said.Number == gosnowflake.ErrQueryStatus, sferr.StateOf(err) != sferr.Unsaid:
 			return nil, nil // it begins with a look at the status, and that is not asked here
 		case outcomeOf(err).Answer && said.QueryID == w.id:
 			return nil, &endedError{err}
 		}
 		return nil, err
 	case len(rows.Columns()) == 0 && w.successes < 2:
-		w.note(running)
+		w.note(sferr.Running)
 		return nil, rows.Close()
 	}
 	return rows, nil
@@ -283,14 +284,14 @@ const fetchTimeout = 5 * time.Minute
 // gosnowflake shows a TIMESTAMP_LTZ in that of the session which fetches it. Nobody else
 // is to have the session after that.
 func (c *conn) setZone(ctx context.Context, zone string) error {
-	now, known := c.session.conn.parameter("timezone")
+	now, known := c.session.conn.Parameter("timezone")
 	if zone == "" || !known || now == zone || !isZone(zone) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
 	defer cancel()
 	_, _, err := c.session.call(ctx, transcript.Without(ctx), func(ctx context.Context, s *session) (any, error) {
-		return nil, s.conn.execSimple(ctx, "ALTER SESSION SET TIMEZONE = '"+zone+"'")
+		return nil, s.conn.Exec(ctx, "ALTER SESSION SET TIMEZONE = '"+zone+"'")
 	})
 	if err == nil {
 		c.foreign = true
@@ -376,4 +377,30 @@ func resultOf(rows driver.Rows, id string, text sqltext.Statement) (any, error) 
 		res.rows += n
 	}
 	return res, nil
+}
+
+// status asks how far the statement is.
+func (c *conn) status(ctx context.Context, id string) (sferr.State, error) {
+	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
+	defer cancel()
+	asked, _, err := c.session.call(ctx, transcript.Without(ctx), func(ctx context.Context, s *session) (any, error) {
+		return statusOf(ctx, s, id)
+	})
+	state, _ := asked.(sferr.State)
+	if err != nil {
+		state = sferr.StateOf(err)
+	}
+	return state, err
+}
+
+// statusOf asks how far a statement is.
+func statusOf(ctx context.Context, s *session, id string) (sferr.State, error) {
+	status, err := s.conn.Full.GetQueryStatus(ctx, id)
+	switch {
+	case err != nil:
+		return sferr.StateOf(err), err
+	case status == nil || status.EndTime == 0:
+		return sferr.Vague, nil // RESTARTED, which gosnowflake takes for a success
+	}
+	return sferr.Succeeded, nil
 }

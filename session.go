@@ -13,6 +13,7 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether/internal/http2"
+	"github.com/snowtether/snowtether/internal/inner"
 	"github.com/snowtether/snowtether/internal/login"
 	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/sqltext"
@@ -26,7 +27,7 @@ import (
 // about it.
 type session struct {
 	connector *Connector
-	conn      inner
+	conn      inner.Conn
 	watcher   *tokenWatcher
 	holder    atomic.Pointer[conn] // the connection whose session it is or was
 	address   *gosnowflake.Config  // for the keeper: where the session is, without credentials; nil without an idle ping
@@ -92,7 +93,7 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config, in func()
 	lctx := login.New(ctx, c.stopped, cfg, closeTimeout/2)
 	defer lctx.Release()
 	w := &tokenWatcher{connector: c, login: lctx, sessionID: -1, renewing: make(chan struct{}, 1)}
-	inner, who, address, kept := c.inner, principal{}, (*gosnowflake.Config)(nil), false
+	by, who, address, kept := c.inner, principal{}, (*gosnowflake.Config)(nil), false
 	if cfg != nil {
 		if c.settings.idlePing > 0 {
 			address = addressOf(cfg)
@@ -113,11 +114,11 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config, in func()
 		if cfg.Transporter != nil {
 			cfg.Transporter = http2.Looked(cfg.Transporter, readAdvice)
 		}
-		inner, who = gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg), principal{cfg.User, cfg.Role}
+		by, who = gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg), principal{cfg.User, cfg.Role}
 	}
 	begun := time.Now()
 	seen := transcript.New(lctx)
-	conn, err := c.connectInner(lctx, seen, inner)
+	conn, err := c.connectInner(lctx, seen, by)
 	saw := seen.End(err != nil)
 	if err != nil {
 		if w.shared {
@@ -131,11 +132,11 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config, in func()
 		}
 		return nil, err
 	}
-	s := &session{connector: c, conn: asInner(conn), watcher: w, address: address, opened: time.Now(), kept: kept, order: c.clock.Add(1), principal: who, prepared: map[*prepared]struct{}{}}
+	s := &session{connector: c, conn: inner.Of(conn), watcher: w, address: address, opened: time.Now(), kept: kept, order: c.clock.Add(1), principal: who, prepared: map[*prepared]struct{}{}}
 	s.dialect.Store(dialectOf(saw, s.conn, cfg != nil))
 	s.visible.Store(saw.Sent() && saw.Dialect() != nil)
 	c.tellVersion(s.dialect.Load())
-	s.silent = cfg == nil && saw.Silent() && !s.conn.snowflake.IsValid()
+	s.silent = cfg == nil && saw.Silent() && s.conn.Snowflake() == nil
 	s.heard(s.order)
 	s.rest()
 	c.in.Store(true)
@@ -173,7 +174,7 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config, in func()
 // stateAfterSetUp is the state in which a session starts. What the server has reported
 // of AUTOCOMMIT counts, because a hook, the user or the account can have switched it
 // off as well. Whatever is not known to be on is off.
-func (c *Connector) stateAfterSetUp(cfg *gosnowflake.Config, conn inner) (st sqltext.State) {
+func (c *Connector) stateAfterSetUp(cfg *gosnowflake.Config, conn inner.Conn) (st sqltext.State) {
 	if cfg != nil {
 		for key, v := range cfg.Params {
 			if v != nil && strings.EqualFold(key, "AUTOCOMMIT") {
@@ -184,7 +185,7 @@ func (c *Connector) stateAfterSetUp(cfg *gosnowflake.Config, conn inner) (st sql
 	for _, statement := range c.settings.sessionInit {
 		st = c.reader.Read(statement).After(st, false)
 	}
-	if reported, known := conn.parameter("autocommit"); known {
+	if reported, known := conn.Parameter("autocommit"); known {
 		st.AutocommitOff = !isTrue(reported)
 	}
 	return sqltext.State{AutocommitOff: st.AutocommitOff} // what else there is, every session has
@@ -212,7 +213,7 @@ func (c *Connector) setUp(ctx context.Context, s *session) error {
 	s.watcher.watch.Store(w)
 	defer s.watcher.watch.Store(nil)
 	for i, statement := range c.settings.sessionInit {
-		_, _, err := s.call(ctx, w, func(ctx context.Context, s *session) (any, error) { return nil, s.conn.execSimple(ctx, statement) })
+		_, _, err := s.call(ctx, w, func(ctx context.Context, s *session) (any, error) { return nil, s.conn.Exec(ctx, statement) })
 		if err != nil {
 			return &setUpError{fmt.Sprintf("statement %d of WithSessionInit", i+1), err}
 		}
@@ -298,7 +299,7 @@ func (c *Connector) retire(s *session) {
 func (s *session) rollBack() {
 	for pause, late := 100*time.Millisecond, 0; late < 3; pause = min(2*pause, 10*time.Second) {
 		ctx, cancel := context.WithTimeout(context.Background(), rollbackTimeout)
-		_, _, left, err := s.watched(ctx, transcript.New(ctx), func(ctx context.Context, s *session) (any, error) { return nil, s.conn.execSimple(ctx, "ROLLBACK") })
+		_, _, left, err := s.watched(ctx, transcript.New(ctx), func(ctx context.Context, s *session) (any, error) { return nil, s.conn.Exec(ctx, "ROLLBACK") })
 		cancel()
 		if err == nil || hasEnded(err) || outcomeOf(err).Answer {
 			return

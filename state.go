@@ -76,7 +76,7 @@ func (c *conn) ran(text sqltext.Statement, failed bool) {
 		c.scripted = myScript
 	}
 	if c.session.busy.Load() == nil { // it may have switched AUTOCOMMIT; the server says so
-		if reported, known := c.session.conn.parameter("autocommit"); known {
+		if reported, known := c.session.conn.Parameter("autocommit"); known {
 			c.autocommitOff = !isTrue(reported)
 		}
 	}

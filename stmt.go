@@ -9,6 +9,7 @@ import (
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
+	"github.com/snowtether/snowtether/internal/inner"
 	"github.com/snowtether/snowtether/internal/verdict"
 )
 
@@ -49,11 +50,11 @@ var (
 )
 
 func (s *stmt) prepare(ctx context.Context, on *session) (*prepared, error) {
-	inner, err := on.conn.full.PrepareContext(ctx, s.query)
+	made, err := on.conn.Full.PrepareContext(ctx, s.query)
 	if err != nil {
-		return nil, err // and inner stays: database/sql asks for NumInput before it tries again
+		return nil, err // and s.inner stays: database/sql asks for NumInput before it tries again
 	}
-	p := &prepared{inner, on}
+	p := &prepared{made, on}
 	on.preparing.Lock()
 	if on.prepared != nil {
 		on.prepared[p] = struct{}{}
@@ -80,11 +81,11 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 	s.queryID = ""
 	op := s.conn.exec(ctx, s.query, args)
 	op.run = func(ctx context.Context, on *session) (any, error) {
-		inner, err := s.current(ctx, on)
+		current, err := s.current(ctx, on)
 		if err != nil {
 			return nil, err
 		}
-		return execStmt(ctx, inner, args)
+		return inner.ExecStmt(ctx, current, args)
 	}
 	op.resumed = func(rows driver.Rows, id string) (any, error) {
 		s.queryID = id
@@ -99,11 +100,11 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 	s.queryID = ""
 	op := s.conn.query(ctx, s.query, args)
 	op.run = func(ctx context.Context, on *session) (any, error) {
-		inner, err := s.current(ctx, on)
+		current, err := s.current(ctx, on)
 		if err != nil {
 			return nil, err
 		}
-		return queryStmt(ctx, inner, args)
+		return inner.QueryStmt(ctx, current, args)
 	}
 	op.resumed = func(fetched driver.Rows, id string) (any, error) {
 		s.queryID = id
@@ -115,12 +116,12 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 
 // Exec is ExecContext from before contexts.
 func (s *stmt) Exec(args []driver.Value) (driver.Result, error) {
-	return s.ExecContext(context.Background(), named(args))
+	return s.ExecContext(context.Background(), inner.Named(args))
 }
 
 // Query is QueryContext from before contexts.
 func (s *stmt) Query(args []driver.Value) (driver.Rows, error) {
-	return s.QueryContext(context.Background(), named(args))
+	return s.QueryContext(context.Background(), inner.Named(args))
 }
 
 // NumInput is the inner statement's: -1 with gosnowflake, which does not know.

@@ -232,3 +232,29 @@ func renewal(marks []mark, i int, size int64) (next int, ended, ok bool) {
 	}
 	return i, true, true
 }
+
+// Word is the fate of a statement of an inner driver that sends no HTTP at all, such
+// as a mock: its word is all there is.
+func (o Outcome) Word() Fate {
+	switch {
+	case o.Gone && o.QueryID == "":
+		return Fate{Kind: NotRun}
+	case o.Gone || o.Network:
+		return Fate{Kind: Open, ID: o.QueryID}
+	}
+	return Fate{Kind: Local}
+}
+
+// StrangersWord is the fate of a statement of an inner driver that sends HTTP and is no
+// gosnowflake that is known: of what it sends nothing can be read. Its own errors are the
+// caller's, but where they may be a loss; those of one that speaks as gosnowflake does,
+// such as a copy of it under another name, may all be.
+func (t Transcript) StrangersWord(o Outcome, commits bool) Fate {
+	switch {
+	case o.Local && t.Silent():
+		return Fate{Kind: Local}
+	case o.Gone || o.Network || commits || t.Shows():
+		return Fate{Kind: Open}
+	}
+	return Fate{Kind: Answered}
+}

@@ -31,8 +31,8 @@ const (
 // Packages are gosnowflake's, v2 and v1.
 var packages = [...]string{"github.com/snowflakedb/gosnowflake/v2", "github.com/snowflakedb/gosnowflake"}
 
-// IsSnowflake reports whether a type is one of gosnowflake's.
-func IsSnowflake(t reflect.Type) bool {
+// isSnowflake reports whether a type is one of gosnowflake's.
+func isSnowflake(t reflect.Type) bool {
 	return t.PkgPath() == packages[0] || t.PkgPath() == packages[1]
 }
 
@@ -68,7 +68,7 @@ func init() { dialects.Store(&[]*Dialect{V2}) }
 // DialectOf is the dialect of the gosnowflake that a type is of, or nil if that is none, or
 // has not asked for anything yet.
 func DialectOf(t reflect.Type) *Dialect {
-	if !IsSnowflake(t) {
+	if !isSnowflake(t) {
 		return nil
 	}
 	for _, d := range *dialects.Load() {
@@ -92,7 +92,7 @@ func keyOf(key any) (text Key, d *Dialect) {
 			return Key(reflect.ValueOf(key).String()), d
 		}
 	}
-	if !IsSnowflake(t) {
+	if !isSnowflake(t) {
 		return "", nil
 	}
 	d = newDialect(t)

@@ -1,11 +1,10 @@
-package snowtether
+package inner
 
 import (
 	"context"
 	"database/sql/driver"
 	"errors"
 	"runtime/debug"
-	"strings"
 	"testing"
 
 	"github.com/snowflakedb/gosnowflake/v2"
@@ -18,7 +17,7 @@ func TestOldGosnowflakeIsKnownByItsVersion(t *testing.T) {
 		"v1.14.1": false, "v1.19.1": false, "v2.1.0": false, "": false, "(devel)": false, "main": false, "v1": false,
 		"v1.13.1-0.20250101000000-abcdefabcdef": true,
 	} {
-		if got := older(version); got != want {
+		if got := Older(version); got != want {
 			t.Errorf("%q: %v, want %v", version, got, want)
 		}
 	}
@@ -26,26 +25,9 @@ func TestOldGosnowflakeIsKnownByItsVersion(t *testing.T) {
 		{Path: "example.com/a", Version: "v1.0.0"}, {Path: "example.com/b", Version: "v1.0.0", Replace: &debug.Module{Path: "../b"}},
 	}}
 	for module, want := range map[string]string{"example.com/a": "v1.0.0", "example.com/b": "", "example.com/c": ""} {
-		if got := versionIn(program, module); got != want {
+		if got := VersionIn(program, module); got != want {
 			t.Errorf("%s: %q, want %q", module, got, want)
 		}
-	}
-}
-
-type nilConnector struct{}
-
-func (*nilConnector) Connect(context.Context) (driver.Conn, error) { return nil, nil }
-func (*nilConnector) Driver() driver.Driver                        { return nil }
-
-// TestNilConnectorIsRefused: and not found out by a panic at the first login.
-func TestNilConnectorIsRefused(t *testing.T) {
-	for _, inner := range []driver.Connector{nil, (*nilConnector)(nil)} {
-		if _, err := WrapConnector(inner); err == nil || !strings.Contains(err.Error(), "the inner connector is nil; give it") {
-			t.Errorf("%T: %v", inner, err)
-		}
-	}
-	if _, err := WrapConnector(new(nilConnector)); err != nil {
-		t.Error(err)
 	}
 }
 
@@ -85,10 +67,10 @@ func TestStatusIsAskedOfWhatIsInside(t *testing.T) {
 		"bare":              {statusConn{}, nil},
 		"wrapped":           {shownConn{shownConn{statusConn{}}}, nil},
 		"its error":         {shownConn{statusConn{err: failed}}, failed},
-		"of other types":    {otherConn{}, errNotSnowflake},
-		"hidden":            {struct{ driver.Conn }{statusConn{}}, errNotSnowflake},
-		"nothing inside":    {shownConn{}, errNotSnowflake},
-		"wrapped in itself": {endlessConn{}, errNotSnowflake},
+		"of other types":    {otherConn{}, ErrNotSnowflake},
+		"hidden":            {struct{ driver.Conn }{statusConn{}}, ErrNotSnowflake},
+		"nothing inside":    {shownConn{}, ErrNotSnowflake},
+		"wrapped in itself": {endlessConn{}, ErrNotSnowflake},
 	} {
 		status, err := adapter{tt.conn}.GetQueryStatus(t.Context(), "01b2")
 		if err != tt.want || err == nil && (status.SQLText != "01b2" || status.EndTime != 7) { // it is passed on as it is

@@ -1,0 +1,127 @@
+package snowtether
+
+import (
+	"cmp"
+	"context"
+	"database/sql/driver"
+
+	"github.com/snowtether/snowtether/internal/bulk"
+	"github.com/snowtether/snowtether/internal/inner"
+	"github.com/snowtether/snowtether/internal/program"
+	"github.com/snowtether/snowtether/internal/transcript"
+	"github.com/snowtether/snowtether/internal/verdict"
+)
+
+// This file is one try of an operation: something is run on a session and watched. Under whose
+// keys a caller puts things into a context depends on what is inside the session (gosnowflake
+// v2, gosnowflake v1, or something that is neither), and so does whether what is seen can be
+// read. Of an array bind it is asked as well whether all rows arrived.
+
+// call runs something on the session, and leaves it behind if the caller's context
+// ends: gosnowflake then sends a request that cancels the statement, and tries
+// that for minutes while the server cannot be reached. under is the context for
+// the inner driver. left says that it was left behind: from then on the connection is
+// another's, so run takes its session from here and touches nothing else of it.
+func (s *session) call(ctx, under context.Context, run func(context.Context, *session) (any, error)) (_ any, left bool, _ error) {
+	out, behind, err := program.Leave(ctx, under, func(ctx context.Context) (any, error) { return run(ctx, s) })
+	if behind != nil {
+		s.busy.Store(behind)
+	}
+	return out, behind != nil, err
+}
+
+// watched is call with a recorder as the inner context, which sees renewals of the session
+// token too; it gives what was seen.
+func (s *session) watched(ctx context.Context, seen *transcript.Recorder, run func(context.Context, *session) (any, error)) (_ any, saw transcript.Transcript, left bool, _ error) {
+	s.watcher.watch.Store(seen)
+	out, left, err := s.call(ctx, seen, run)
+	s.rest()
+	s.unheard.Store(err != nil && !outcomeOf(err).Answer)
+	s.watcher.watch.Store(nil)
+	return out, seen.End(left), left, err
+}
+
+// awaitLeft waits for an operation that its caller left behind: gosnowflake may still
+// be cancelling it.
+func (s *session) awaitLeft() {
+	if left := s.busy.Load(); left != nil {
+		<-left.Over
+	}
+}
+
+// dialectOf is the dialect of a session's gosnowflake.
+func dialectOf(login transcript.Transcript, conn inner.Conn, native bool) *transcript.Dialect {
+	switch {
+	case native:
+		return transcript.V2
+	case login.Dialect() != nil:
+		return login.Dialect()
+	case conn.Snowflake() != nil:
+		return transcript.DialectOf(conn.Snowflake())
+	}
+	return nil
+}
+
+// told is what the caller has put into ctx for the session's gosnowflake, under its own
+// keys: another version's do nothing there.
+func (s *session) told(ctx context.Context, key transcript.Key) any {
+	return cmp.Or(s.dialect.Load(), transcript.V2).Get(ctx, key)
+}
+
+// isSet reports whether the caller has switched something on for one statement.
+func (s *session) isSet(ctx context.Context, key transcript.Key) bool {
+	on, _ := s.told(ctx, key).(bool)
+	return on
+}
+
+// fetches reports whether a query with this context runs nothing and fetches a result
+// by its ID. An Exec or an Arrow stream with the same context is run.
+func (s *session) fetches(ctx context.Context) bool {
+	id, _ := s.told(ctx, transcript.Fetch).(string)
+	return id != ""
+}
+
+// stranger reports whether the session is one of an inner driver that speaks HTTP and in
+// which no gosnowflake was seen.
+func (s *session) stranger() bool {
+	return s.dialect.Load() == nil && !s.silent && s.conn.Snowflake() == nil
+}
+
+// bulkOf reads a statement's values. The error says why they are not sent.
+func (op *operation) bulkOf(args []driver.NamedValue) (bulk.Bound, error) {
+	b, err := bulk.Of(args)
+	if b.Arrays && (!op.isOver() || op.call != verdict.Statement || op.text.PlainInsert() != len(args)) {
+		b.Rows = 0
+	}
+	return b, err
+}
+
+// isOver reports whether nothing goes on when gosnowflake has returned: it is an Exec that is
+// not asynchronous.
+func (op *operation) isOver() bool { return op.nothing == driver.ResultNoRows && !op.async }
+
+// counts compares what an INSERT has counted with what was bound.
+func (c *conn) counts(ctx context.Context, b bulk.Bound, out any, id string) error {
+	uncounted, err := b.Compare(out)
+	if uncounted != 0 {
+		c.connector.emit(ctx, Event{Kind: EventRowsUncounted, SessionID: c.session.id(), QueryID: id, Count: uncounted})
+	}
+	return err
+}
+
+// checked is a try of an array bind with what is known of its rows: an upload that was
+// stopped before the INSERT was sent is one that failed, and an INSERT that counts other
+// rows than were bound is in doubt.
+func (c *conn) checked(ctx context.Context, op *operation, t *try, saw transcript.Transcript) *try {
+	switch {
+	case !op.bulk.Arrays, c.session.silent && saw.Silent(): // a mock's counts are seldom exact
+	case saw.Short() && t.err != nil && t.fate.Kind == transcript.NotRun:
+		t.err = bulk.ErrShortUpload
+	case t.err == nil:
+		op.bulk.Staged = saw.Transferred()
+		if t.err = c.counts(ctx, op.bulk, t.out, t.fate.ID); t.err != nil {
+			t.fate.Kind, t.out = transcript.Open, nil
+		}
+	}
+	return t
+}
