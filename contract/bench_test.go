@@ -17,6 +17,8 @@ import (
 	"github.com/snowtether/snowtether/snowtest"
 )
 
+// This file compares the driver with plain gosnowflake: docs/performance.md.
+
 // side opens a pool of n connections, all of them open, on a server of its own: the
 // server's ledger grows with each statement and slows down what comes later.
 func side(b *testing.B, ours bool, n int) *sql.DB {

@@ -2,15 +2,14 @@ package contract_test
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
@@ -20,59 +19,8 @@ import (
 	"github.com/snowtether/snowtether/snowtest"
 )
 
-// This file is about what a login is sent with, and what is done to a session
-// before its first use.
-
-// TestNewCredentialsLiftTheSuspensionAtOnce: from a hook or a token file.
-func TestNewCredentialsLiftTheSuspensionAtOnce(t *testing.T) {
-	t.Run("hook", func(t *testing.T) {
-		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-			var password atomic.Value
-			password.Store("wrong")
-			db, _ := connect(t, srv.Config(), snowtether.WithBeforeConnect(func(_ context.Context, cfg *gosnowflake.Config) error {
-				cfg.Password = password.Load().(string)
-				return nil
-			}))
-			for range 3 {
-				if err := db.PingContext(t.Context()); number(err) != 390100 {
-					t.Errorf("error is %v", err)
-				}
-			}
-			password.Store(srv.Password())
-			if err := db.PingContext(t.Context()); err != nil {
-				t.Errorf("with the right password: %v", err)
-			}
-			if s := srv.Stats(); s.LoginFailures != 1 || s.Logins != 1 {
-				t.Errorf("%d logins failed, %d succeeded", s.LoginFailures, s.Logins)
-			}
-		})
-	})
-	t.Run("token file", func(t *testing.T) {
-		file := filepath.Join(t.TempDir(), "token")
-		write := func(token string) {
-			if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		write("stale")
-		srv := snowtest.New(t)
-		cfg := srv.Config()
-		cfg.Authenticator, cfg.TokenFilePath = gosnowflake.AuthTypeOAuth, file
-		db, _ := connect(t, cfg)
-		for range 3 {
-			if err := db.PingContext(t.Context()); err == nil {
-				t.Error("a stale token was taken")
-			}
-		}
-		if n := srv.Stats().LoginFailures; n != 1 {
-			t.Errorf("%d logins with the stale token, want 1: gosnowflake sends each twice", n)
-		}
-		write(srv.Token())
-		if err := db.PingContext(t.Context()); err != nil {
-			t.Errorf("with the fresh token: %v", err)
-		}
-	})
-}
+// Credentials (docs/guarantees.md): a token source is asked once for all logins that wait, a
+// refused token is replaced once and not sent again, and new credentials are used at once.
 
 // tokens is a source that counts how often it is asked.
 type tokens struct {
@@ -109,6 +57,101 @@ func TestTokenSourceIsAskedOnceForAll(t *testing.T) {
 		redial(1)
 		time.Sleep(time.Minute) // a minute is left
 		redial(2)
+	})
+}
+
+// TestTokenThatExpiresUnderSeveralLoginsIsAskedForOnce: while the gate is open.
+func TestTokenThatExpiresUnderSeveralLoginsIsAskedForOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		source := &tokens{next: func(int64) (*oauth2.Token, error) {
+			time.Sleep(10 * time.Millisecond)
+			return &oauth2.Token{AccessToken: srv.Token(), Expiry: time.Now().Add(time.Minute + 50*time.Millisecond)}, nil
+		}}
+		cfg := srv.Config()
+		cfg.Authenticator = gosnowflake.AuthTypeOAuth
+		db, _ := connect(t, cfg, snowtether.WithTokenSource(source))
+		db.SetMaxIdleConns(9)
+		conn, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(60 * time.Millisecond)
+		everyone(t, db, 8, 1)
+		if n := source.asked.Load(); n != 2 {
+			t.Errorf("asked %d times, want 2", n)
+		}
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestTokenSourceThatHangsOnceIsAskedAgain: nobody waits any more for the call that hangs.
+// Before: no login was sent for as long as it hung.
+func TestTokenSourceThatHangsOnceIsAskedAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		cfg := srv.Config()
+		cfg.Authenticator = gosnowflake.AuthTypeOAuth
+		var asked atomic.Int64
+		hang := make(chan struct{})
+		defer close(hang)
+		c, err := snowtether.NewConnector(cfg, caseLog(srv.Log()), snowtether.WithTokenSource(caseTokens(func() (*oauth2.Token, error) {
+			if asked.Add(1) == 1 {
+				<-hang
+			}
+			return &oauth2.Token{AccessToken: srv.Token()}, nil
+		})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		conn, err := c.Connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := asked.Load(); n != 2 {
+			t.Errorf("it was asked %d times", n)
+		}
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestSourceThatHangsHoldsUpNoLoginForEver: nor is it asked a second time within its minute;
+// after that it is.
+func TestSourceThatHangsHoldsUpNoLoginForEver(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		source := &tokens{next: func(n int64) (*oauth2.Token, error) {
+			if n == 2 {
+				time.Sleep(time.Hour)
+			}
+			return &oauth2.Token{AccessToken: srv.Token(), Expiry: time.Now().Add(time.Minute + 50*time.Millisecond)}, nil
+		}}
+		cfg := srv.Config()
+		cfg.Authenticator = gosnowflake.AuthTypeOAuth
+		db, _ := connect(t, cfg, snowtether.WithTokenSource(source), snowtether.WithConnectBudget(70*time.Second))
+		conn, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		time.Sleep(60 * time.Millisecond)
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				begun := time.Now()
+				err := db.PingContext(t.Context())
+				if took := time.Since(begun); took < time.Minute || took > 70*time.Second || err != nil {
+					t.Errorf("after %v: %v", took, err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := source.asked.Load(); n < 3 || n > 5 { // its tokens live for a moment
+			t.Errorf("asked %d times", n)
+		}
+		time.Sleep(2 * time.Hour)
 	})
 }
 
@@ -237,101 +280,75 @@ func TestBadTokenSourceGivesAClearError(t *testing.T) {
 	}
 }
 
-// TestSessionIsSetUpAfterEveryLogin: also after one in the place of a lost
-// session, before its first use.
-func TestSessionIsSetUpAfterEveryLogin(t *testing.T) {
-	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		var hooks atomic.Int64
-		db, _ := connect(t, srv.Config(),
-			snowtether.WithSessionInit("ALTER SESSION SET QUERY_TAG = 'a'", "USE ROLE r"),
-			snowtether.WithAfterConnect(func(ctx context.Context, c driver.Conn) error {
-				hooks.Add(1)
-				_, err := c.(driver.ExecerContext).ExecContext(ctx, "USE WAREHOUSE w", nil)
-				return err
+// TestNewCredentialsLiftTheSuspensionAtOnce: from a hook or a token file.
+func TestNewCredentialsLiftTheSuspensionAtOnce(t *testing.T) {
+	t.Run("hook", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			var password atomic.Value
+			password.Store("wrong")
+			db, _ := connect(t, srv.Config(), snowtether.WithBeforeConnect(func(_ context.Context, cfg *gosnowflake.Config) error {
+				cfg.Password = password.Load().(string)
+				return nil
 			}))
-		for i := range 3 {
-			if _, err := db.ExecContext(t.Context(), row(i)); err != nil {
-				t.Error(err)
+			for range 3 {
+				if err := db.PingContext(t.Context()); number(err) != 390100 {
+					t.Errorf("error is %v", err)
+				}
 			}
-			srv.AbortSessions()
+			password.Store(srv.Password())
+			if err := db.PingContext(t.Context()); err != nil {
+				t.Errorf("with the right password: %v", err)
+			}
+			if s := srv.Stats(); s.LoginFailures != 1 || s.Logins != 1 {
+				t.Errorf("%d logins failed, %d succeeded", s.LoginFailures, s.Logins)
+			}
+		})
+	})
+	t.Run("token file", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "token")
+		write := func(token string) {
+			if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
-		var order []string
-		for _, e := range srv.Ledger() {
-			order = append(order, e.SQL)
+		write("stale")
+		srv := snowtest.New(t)
+		cfg := srv.Config()
+		cfg.Authenticator, cfg.TokenFilePath = gosnowflake.AuthTypeOAuth, file
+		db, _ := connect(t, cfg)
+		for range 3 {
+			if err := db.PingContext(t.Context()); err == nil {
+				t.Error("a stale token was taken")
+			}
 		}
-		want := ""
-		for i := range 3 {
-			want += "ALTER SESSION SET QUERY_TAG = 'a'; USE ROLE r; USE WAREHOUSE w; " + row(i) + "; "
+		if n := srv.Stats().LoginFailures; n != 1 {
+			t.Errorf("%d logins with the stale token, want 1: gosnowflake sends each twice", n)
 		}
-		if got := strings.Join(order, "; ") + "; "; got != want || hooks.Load() != 3 {
-			t.Errorf("%d hooks, statements\n%s, want\n%s", hooks.Load(), got, want)
+		write(srv.Token())
+		if err := db.PingContext(t.Context()); err != nil {
+			t.Errorf("with the fresh token: %v", err)
 		}
 	})
 }
 
-// TestFailedSetUpClosesTheSession: and is reported as what it is.
-func TestFailedSetUpClosesTheSession(t *testing.T) {
-	for name, opt := range map[string]snowtether.Option{
-		"statement 2 of WithSessionInit": snowtether.WithSessionInit("SELECT 1", "USE ROLE missing"),
-		"hook after the login":           snowtether.WithAfterConnect(func(context.Context, driver.Conn) error { return errors.New("no such role") }),
-	} {
-		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				srv.Handle("^USE", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
-					return nil, &snowtest.Error{Code: "002043", SQLState: "02000", Message: "no such role"}
-				})
-				db, c := connect(t, srv.Config(), opt)
-				err := db.PingContext(t.Context())
-				if err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "no such role") {
-					t.Errorf("error is %v", err)
-				}
-				synctest.Wait()
-				if n := len(srv.Sessions()); n != 0 || c.Stats().Open != 0 {
-					t.Errorf("%d sessions left", n)
-				}
-				if srv.Stats().Logins != 1 {
-					t.Errorf("%d logins", srv.Stats().Logins)
-				}
-			})
-		})
-	}
-}
-
-// TestSessionLostDuringSetUpIsTransient: the login is simply repeated.
-func TestSessionLostDuringSetUpIsTransient(t *testing.T) {
+// TestChangedPrincipalIsInTheLog: a hook may do it, but never unheard.
+func TestChangedPrincipalIsInTheLog(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		once(srv, "USE ROLE r", snowtest.Fault{Code: "390111", Message: "Session gone."})
-		db, _ := connect(t, srv.Config(), snowtether.WithSessionInit("USE ROLE r"))
-		if err := db.PingContext(t.Context()); err != nil {
-			t.Error(err)
+		var log lines
+		role := "ANALYST"
+		db := pool(t, srv, 1, snowtether.WithLogger(newLogger(&log)), snowtether.WithBeforeConnect(func(_ context.Context, cfg *gosnowflake.Config) error {
+			cfg.Role = role
+			return nil
+		}))
+		for _, next := range []string{"ANALYST", "LOADER"} {
+			role = next
+			srv.AbortSessions()
+			if err := db.PingContext(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(log.String(), "new_role=LOADER") != (next == "LOADER") || strings.Contains(log.String(), "new_role=ANALYST") {
+				t.Errorf("log:\n%s", log.String())
+			}
 		}
-	}, snowtest.AllowOpenSessions())
-}
-
-// TestHookMaySetTheParametersAnew: and no option of the connector, which it could
-// not change any more, nor one without a value.
-func TestHookMaySetTheParametersAnew(t *testing.T) {
-	tag, on := "t", "true"
-	for name, tt := range map[string]struct {
-		params map[string]*string
-		want   string
-	}{
-		"nothing":          {nil, ""},
-		"one":              {map[string]*string{"QUERY_TAG": &tag}, ""},
-		"without a value":  {map[string]*string{"QUERY_TAG": nil}, "QUERY_TAG"},
-		"of the connector": {map[string]*string{"tetherResume": &on}, "tetherResume"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db, _ := connect(t, srv.Config(), snowtether.WithBeforeConnect(func(_ context.Context, cfg *gosnowflake.Config) error {
-					cfg.Params = tt.params
-					return nil
-				}))
-				err := db.PingContext(t.Context())
-				if (err != nil) != (tt.want != "") || err != nil && !strings.Contains(err.Error(), tt.want) {
-					t.Errorf("error is %v, want %q", err, tt.want)
-				}
-			})
-		})
-	}
+	}, snowtest.WithRole("ANALYST", "LOADER"))
 }

@@ -14,14 +14,10 @@ import (
 	"github.com/snowtether/snowtether/internal/testpool"
 )
 
-var exploring explore.Options
+// Exactly once (docs/guarantees.md): each kind of operation under every sequence of faults that
+// can strike its first six requests. The engine is in package explore.
 
-func init() {
-	flag.IntVar(&exploring.Faults, "explore.faults", 1, "how many faults a sequence of TestEverySequence has at most: 1, 2 or 3")
-	flag.DurationVar(&exploring.For, "explore.for", time.Hour, "for how long TestEverySequence runs sequences of three faults, after all others; it needs a -timeout that is longer")
-	flag.Uint64Var(&exploring.Seed, "explore.seed", 0, "the order of the sequences of three faults; 0 takes one of its own")
-	flag.StringVar(&exploring.Only, "explore.only", "", `the one sequence to run, by its name: "exec/1:lost after; 2:390114"`)
-}
+var exploring explore.Options
 
 // TestEverySequence runs each kind of operation under every sequence of faults that can
 // strike its first six requests: see package explore.
@@ -42,4 +38,11 @@ func TestEverySequence(t *testing.T) {
 			return 0
 		},
 	}, &exploring)
+}
+
+func init() {
+	flag.IntVar(&exploring.Faults, "explore.faults", 1, "how many faults a sequence of TestEverySequence has at most: 1, 2 or 3")
+	flag.DurationVar(&exploring.For, "explore.for", time.Hour, "for how long TestEverySequence runs sequences of three faults, after all others; it needs a -timeout that is longer")
+	flag.Uint64Var(&exploring.Seed, "explore.seed", 0, "the order of the sequences of three faults; 0 takes one of its own")
+	flag.StringVar(&exploring.Only, "explore.only", "", `the one sequence to run, by its name: "exec/1:lost after; 2:390114"`)
 }

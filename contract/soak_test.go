@@ -20,8 +20,8 @@ import (
 	"github.com/snowtether/snowtether/snowtest"
 )
 
-// This file is three days of a pool's life in virtual time: every kind of workload
-// under every kind of session policy, with what happens in three days.
+// Keep-alive (docs/guarantees.md): three days of a pool's life in virtual time: every kind of
+// workload under every kind of session policy, with what happens in three days.
 
 var soakAll = flag.Bool("soak", false, "TestThreeDays runs all its combinations, for the table of docs/soak.md, and not only a share")
 

@@ -20,7 +20,7 @@ import (
 // This file holds what programs rely on against testdata/surface.txt, a line for each
 // thing: exported names with their types and values, DSN parameters, events with their
 // log lines, metrics, and the fields of the debug page's JSON. So a change of any of them
-// is a line in the diff of two releases. docs/releasing.md has the rule for such a change.
+// is a line in the diff of two releases. RELEASING.md has the rule for such a change.
 
 var updateSurface = flag.Bool("surface.update", false, "write testdata/surface.txt anew")
 

@@ -1,0 +1,243 @@
+package contract_test
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"log/slog"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/snowflakedb/gosnowflake/v2"
+	"golang.org/x/oauth2"
+
+	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// The program's own functions (docs/guarantees.md): where two of them meet, or one of them and a
+// caller who has no time, or Close.
+
+// caseErrors is a log handler for lines at Error alone.
+type caseErrors struct{ caseHandler }
+
+func (caseErrors) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelError }
+
+// TestBackOffThatFailsWhereItCannotBeLoggedHarmsNobody: the line about it is the log
+// handler's business like any other.
+// Before: a handler that blocked held up all logins for ever, one that panicked ended the
+// process.
+func TestBackOffThatFailsWhereItCannotBeLoggedHarmsNobody(t *testing.T) {
+	for misdeed, do := range caseMisdeeds {
+		for name, handler := range map[string]slog.Handler{"every line": caseHandler{do}, "lines at Error": caseErrors{caseHandler{do}}} {
+			t.Run(misdeed+" at "+name, func(t *testing.T) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					defer time.Sleep(24 * time.Hour) // for what blocks
+					c, err := snowtether.NewConnector(srv.Config(), snowtether.WithLogger(slog.New(handler)),
+						snowtether.WithBackOff(func() backoff.BackOff { panic("s3cret") }))
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer c.Close()
+					end := caseNoLogins(srv)
+					time.AfterFunc(3*time.Second, func() { end.Store(false) })
+					for range 2 {
+						begun := time.Now()
+						conn, err := c.Connect(t.Context())
+						if err != nil {
+							t.Fatal(err)
+						}
+						if took := time.Since(begun); took > 30*time.Second {
+							t.Errorf("the login took %v", took)
+						}
+						if err := conn.Close(); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestLogHandlerKeepsNoEventFromTheHook: each event is for both.
+// Before: a handler that ended its goroutine took every event with it.
+func TestLogHandlerKeepsNoEventFromTheHook(t *testing.T) {
+	for misdeed, do := range map[string]func(){"panics": func() { panic("s3cret") }, "ends its goroutine": runtime.Goexit} {
+		t.Run(misdeed, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				var j caseEvents
+				db := caseConnect(t, srv.Config(), 3, snowtether.WithEventHook(j.hook), snowtether.WithLogger(slog.New(caseHandler{do})))
+				if err := db.PingContext(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if n := len(j.of(snowtether.EventOpened)); n != 3 {
+					t.Errorf("the hook has seen %d of 3 sessions open", n)
+				}
+			})
+		})
+	}
+}
+
+// TestCallerWithADeadlineWaitsForNoFunction: each is slow, but not so slow that it is given up.
+// Before: a caller with 100 ms waited for up to a second for each event.
+func TestCallerWithADeadlineWaitsForNoFunction(t *testing.T) {
+	for name := range caseFunctions(nil, nil) {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				var slow atomic.Bool
+				db := caseConnect(t, srv.Config(), 1, caseFunctions(srv, func() {
+					if slow.Load() {
+						time.Sleep(900 * time.Millisecond)
+					}
+				})[name]...)
+				slow.Store(true)
+				srv.AbortSessions()
+				end := caseNoLogins(srv)
+				defer end.Store(false)
+				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+				defer cancel()
+				begun := time.Now()
+				err := db.PingContext(ctx)
+				if took := time.Since(begun); err == nil || took > 100*time.Millisecond {
+					t.Errorf("a caller with 100 ms waited for %v: %v", took, err)
+				}
+			}, snowtest.WithToken(func(string) error { return nil }))
+		})
+	}
+}
+
+// TestCloseEndsLoginsThatWaitForAFunction: nobody needs what it is asked for any more.
+// Before: callers without a deadline waited for up to a minute after Close.
+func TestCloseEndsLoginsThatWaitForAFunction(t *testing.T) {
+	for name, opt := range map[string]snowtether.Option{
+		"hook": snowtether.WithBeforeConnect(func(ctx context.Context, _ *gosnowflake.Config) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}),
+		"deaf hook": snowtether.WithBeforeConnect(func(context.Context, *gosnowflake.Config) error {
+			time.Sleep(time.Hour)
+			return nil
+		}),
+		"token source": snowtether.WithTokenSource(caseTokens(func() (*oauth2.Token, error) {
+			time.Sleep(time.Hour)
+			return nil, context.Canceled
+		})),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				c, err := snowtether.NewConnector(srv.Config(), caseLog(srv.Log()), opt)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var callers sync.WaitGroup
+				for range 3 {
+					callers.Go(func() {
+						if _, err := c.Connect(context.Background()); err == nil {
+							t.Error("a login of a closed connector succeeded")
+						}
+					})
+				}
+				time.Sleep(time.Second)
+				begun := time.Now()
+				if err := c.Close(); err != nil {
+					t.Error(err)
+				}
+				callers.Wait()
+				if took := time.Since(begun); took > 10*time.Second {
+					t.Errorf("the last caller waited for %v after Close", took)
+				}
+			})
+		})
+	}
+}
+
+// TestCloseInAHookDoesNotWaitForItself: for the login that the hook is a part of.
+// Before: it waited for 10 s, and said that 0 sessions had been left.
+func TestCloseInAHookDoesNotWaitForItself(t *testing.T) {
+	for name, opt := range map[string]func(close func()) snowtether.Option{
+		"before the login": func(close func()) snowtether.Option {
+			return snowtether.WithBeforeConnect(func(context.Context, *gosnowflake.Config) error { close(); return nil })
+		},
+		"after the login": func(close func()) snowtether.Option {
+			return snowtether.WithAfterConnect(func(context.Context, driver.Conn) error { close(); return nil })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				var db *sql.DB
+				closed := make(chan struct{})
+				c, err := snowtether.NewConnector(srv.Config(), caseLog(srv.Log()), opt(func() {
+					begun := time.Now()
+					err := db.Close()
+					if took := time.Since(begun); err != nil || took > time.Second {
+						t.Errorf("it took %v: %v", took, err)
+					}
+					close(closed)
+				}))
+				if err != nil {
+					t.Fatal(err)
+				}
+				db = sql.OpenDB(c)
+				if err := db.PingContext(t.Context()); err == nil {
+					t.Error("a login of a closed connector succeeded")
+				}
+				<-closed
+				time.Sleep(time.Minute) // for the log-out, for which nobody waits
+			})
+		})
+	}
+}
+
+// TestEventsComeInTheirOrder: also where what happens next happens to another login while
+// the hook is still at the last event.
+// Before: the last word about the credential was "accepted", 0.8 s after it was refused.
+func TestEventsComeInTheirOrder(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		var j caseEvents
+		c, err := snowtether.NewConnector(srv.Config(), caseLog(srv.Log()), snowtether.WithAuthCooldown(time.Second), snowtether.WithEventHook(func(e snowtether.Event) {
+			j.hook(e)
+			if e.Kind == snowtether.EventOutageEnded {
+				time.Sleep(800 * time.Millisecond)
+			}
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		caseLoginTimes(srv, snowtest.Fault{Code: "390100", Message: "no"}, snowtest.Fault{Status: 503}, snowtest.Fault{}, snowtest.Fault{Code: "390100", Message: "no"})
+		_, _ = c.Connect(t.Context())
+		time.Sleep(2 * time.Second)
+		var callers sync.WaitGroup
+		for range 2 {
+			callers.Go(func() {
+				if conn, err := c.Connect(t.Context()); err == nil {
+					_ = conn.Close()
+				}
+			})
+		}
+		callers.Wait()
+		time.Sleep(2 * time.Second)
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		var kinds []snowtether.EventKind
+		for i, e := range j.list {
+			if i > 0 && e.Time.Before(j.list[i-1].Time) {
+				t.Errorf("%s of %v comes after %s of %v", e.Kind, e.Time, j.list[i-1].Kind, j.list[i-1].Time)
+			}
+			switch e.Kind {
+			case snowtether.EventLoginSuspended, snowtether.EventSuspensionEnded, snowtether.EventOutageBegan, snowtether.EventOutageEnded:
+				kinds = append(kinds, e.Kind)
+			}
+		}
+		want := []snowtether.EventKind{snowtether.EventLoginSuspended, snowtether.EventOutageBegan, snowtether.EventOutageEnded, snowtether.EventSuspensionEnded, snowtether.EventLoginSuspended}
+		if !slices.Equal(kinds, want) {
+			t.Errorf("the hook has seen %v, want %v", kinds, want)
+		}
+	})
+}

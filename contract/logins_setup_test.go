@@ -1,0 +1,151 @@
+package contract_test
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// Logins (docs/guarantees.md): what a program does with a new session before its first use holds no
+// other login up. The server has taken the login by then, so nothing of it says how logins go.
+
+// TestSetUpHoldsNoOtherLoginUp: a password is known to be right when its login has been
+// accepted, whatever the program then does with the session.
+// Before: 64 sessions that take 5 s to set up took a minute and a half, 4 at a time.
+func TestSetUpHoldsNoOtherLoginUp(t *testing.T) {
+	for _, authenticator := range []gosnowflake.AuthType{gosnowflake.AuthTypeSnowflake, gosnowflake.AuthTypeOAuth} {
+		t.Run(authenticator.String(), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				cfg := srv.Config()
+				if cfg.Authenticator = authenticator; authenticator == gosnowflake.AuthTypeOAuth {
+					cfg.Token = srv.Token()
+				}
+				begun := time.Now()
+				caseConnect(t, cfg, 64, snowtether.WithMaxLogins(64), snowtether.WithAfterConnect(func(context.Context, driver.Conn) error {
+					time.Sleep(5 * time.Second)
+					return nil
+				}))
+				if took := time.Since(begun); took > 30*time.Second {
+					t.Errorf("64 logins took %v", took)
+				}
+			})
+		})
+	}
+}
+
+// TestSetUpThatHangsDoesNotHoldTheGate: gosnowflake would try to cancel it for a
+// quarter of an hour, and no login of the connector would be let through.
+func TestSetUpThatHangsDoesNotHoldTheGate(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		release := make(chan struct{})
+		held := 0
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			if held == 2 || r.Kind != snowtest.RequestQuery && r.Kind != snowtest.RequestAbort {
+				return snowtest.Fault{}, false
+			}
+			held++
+			return snowtest.Fault{Hold: release}, true
+		})
+		db, _ := connect(t, srv.Config(), snowtether.WithSessionInit("USE ROLE r"))
+		begun := time.Now()
+		if err := db.PingContext(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begun); took > 65*time.Second {
+			t.Errorf("the gate was held for %v", took)
+		}
+		close(release)
+	})
+}
+
+// TestSetUpThatHangsHoldsUpNobodyElse: after a loss one login goes first. Once it has been
+// taken, the next goes, whatever the hook of the first one does.
+// Before: all waited for that, up to the minute that a set-up may take, and behind an outage
+// their budget could end.
+func TestSetUpThatHangsHoldsUpNobodyElse(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		var armed atomic.Bool
+		db, _ := connect(t, srv.Config(), snowtether.WithAfterConnect(func(context.Context, driver.Conn) error {
+			if armed.CompareAndSwap(true, false) {
+				time.Sleep(time.Hour)
+			}
+			return nil
+		}))
+		db.SetMaxOpenConns(8)
+		db.SetMaxIdleConns(8)
+		var ready, done sync.WaitGroup
+		begin := make(chan struct{})
+		var late atomic.Int64
+		for range 8 {
+			ready.Add(1)
+			done.Go(func() {
+				conn, err := db.Conn(t.Context())
+				if err != nil {
+					t.Error(err)
+				}
+				ready.Done()
+				<-begin
+				defer conn.Close()
+				begun := time.Now()
+				if _, err := conn.ExecContext(t.Context(), insert); err != nil || time.Since(begun) > 5*time.Second {
+					late.Add(1)
+				}
+			})
+		}
+		ready.Wait()
+		srv.AbortSessions()
+		armed.Store(true)
+		close(begin)
+		done.Wait()
+		if n := late.Load(); n > 1 {
+			t.Errorf("%d of 8 were held up by a hook that hung once", n)
+		}
+		time.Sleep(2 * time.Hour)
+	}, snowtest.AllowRepeats())
+}
+
+// TestSetUpThatFailsForNowIsNoOutage: each login is taken. It is an event of its own, and logins
+// rest as after a failure: there are few, and not one for each caller and moment.
+func TestSetUpThatFailsForNowIsNoOutage(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		var outages, failed atomic.Int64
+		db, _ := connect(t, srv.Config(), snowtether.WithMaxLogins(4),
+			snowtether.WithAfterConnect(func(context.Context, driver.Conn) error { return context.DeadlineExceeded }),
+			snowtether.WithEventHook(func(e snowtether.Event) {
+				switch e.Kind {
+				case snowtether.EventOutageBegan:
+					outages.Add(1)
+				case snowtether.EventSetUpFailed:
+					failed.Add(1)
+				}
+			}))
+		var callers sync.WaitGroup
+		for range 16 {
+			callers.Go(func() {
+				err := db.PingContext(within(t, 100*time.Second))
+				if !errors.Is(err, context.DeadlineExceeded) {
+					t.Error(err)
+				}
+			})
+		}
+		callers.Wait()
+		time.Sleep(time.Minute)
+		logins := srv.Stats().Logins
+		if outages.Load() != 0 || failed.Load() != int64(logins) {
+			t.Errorf("%d outages, %d failures of set-ups for %d logins", outages.Load(), failed.Load(), logins)
+		}
+		if logins < 4 || logins > 80 {
+			t.Errorf("%d logins in 100 s", logins)
+		}
+		t.Logf("%d logins", logins)
+	})
+}

@@ -1,0 +1,364 @@
+package contract_test
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/internal/testpool"
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// Transactions (docs/guarantees.md): with AUTOCOMMIT off, however it is spelled and whoever
+// switched it off, the first DML begins a transaction.
+
+// TestAutocommitIsOffHoweverItIsSpelt: in the Config, or as the server reports it.
+// Before: "off", "OFF" and "0" were not noticed: the transaction went with its session,
+// and what followed went to a new one, nil.
+func TestAutocommitIsOffHoweverItIsSpelt(t *testing.T) {
+	for _, spelling := range []any{false, "false", "FALSE", "off", "OFF", "Off", "0"} {
+		for _, from := range []string{"Config", "server"} {
+			for _, use := range caseUses {
+				t.Run(fmt.Sprintf("%s/%T %v/%s", from, spelling, spelling, use.name), func(t *testing.T) {
+					var opts []snowtest.Option
+					if from == "server" {
+						opts = append(opts, snowtest.WithSessionParameter("AUTOCOMMIT", spelling))
+					}
+					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+						cfg := srv.Config()
+						if text := fmt.Sprint(spelling); from == "Config" {
+							cfg.Params["autocommit"] = &text
+						}
+						conn := casePin(t, caseConnect(t, cfg, 1))
+						if err := use.run(t.Context(), conn, caseRow(1)); err != nil {
+							t.Fatal(err)
+						}
+						srv.AbortSessions()
+						caseLost(t, use.run(t.Context(), conn, "SELECT 1"), true)
+						caseLost(t, use.run(t.Context(), conn, "COMMIT"), true)
+						caseSum(t, srv, caseRow(1), 1, 0)
+					}, opts...)
+				})
+			}
+		}
+	}
+}
+
+// TestAutocommitIsOnHoweverItIsSpelt: a statement by itself is in no transaction.
+func TestAutocommitIsOnHoweverItIsSpelt(t *testing.T) {
+	for _, spelling := range []any{true, "true", "TRUE", nil} {
+		t.Run(fmt.Sprintf("%T %v", spelling, spelling), func(t *testing.T) {
+			var opts []snowtest.Option
+			if spelling != nil {
+				opts = append(opts, snowtest.WithSessionParameter("AUTOCOMMIT", spelling))
+			}
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				conn := casePin(t, casePool(t, srv, 1))
+				caseExec(t, conn, caseRow(1))
+				srv.AbortSessions()
+				caseExec(t, conn, "SELECT 1", caseRow(2))
+				caseSum(t, srv, caseRow(1), 1, 1)
+				caseSum(t, srv, caseRow(2), 1, 1)
+			}, opts...)
+		})
+	}
+}
+
+// TestAutocommitThatIsOffIsNoticed: where neither the Config nor a statement says so.
+// The lost session took the rows with it, and COMMIT on the new one said nothing.
+func TestAutocommitThatIsOffIsNoticed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		server []snowtest.Option
+		opts   []snowtether.Option
+	}{
+		"for the user or the account": {[]snowtest.Option{snowtest.WithSessionParameter("AUTOCOMMIT", false)}, nil},
+		"by WithAfterConnect": {nil, []snowtether.Option{snowtether.WithAfterConnect(func(ctx context.Context, conn driver.Conn) error {
+			_, err := conn.(driver.ExecerContext).ExecContext(ctx, "ALTER SESSION SET AUTOCOMMIT = FALSE", nil)
+			return err
+		})}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				db, _ := connect(t, srv.Config(), tt.opts...)
+				conn, err := db.Conn(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				if _, err := conn.ExecContext(t.Context(), insert); err != nil {
+					t.Fatal(err)
+				}
+				srv.AbortSessions()
+				var se *snowtether.SessionError
+				if _, err := conn.ExecContext(t.Context(), row(2)); !errors.As(err, &se) || !se.InTx {
+					t.Errorf("the second INSERT: %v", err)
+				}
+				if _, err := conn.ExecContext(t.Context(), "COMMIT"); err == nil {
+					t.Error("COMMIT succeeded on another session")
+				}
+			}, tt.server...)
+		})
+	}
+}
+
+// TestAutocommitThatIsUnsetMayBeOff: AUTOCOMMIT is off by the user's default. ALTER SESSION
+// UNSET AUTOCOMMIT gives the session that back, and the reply reports it; the driver takes
+// UNSET for "on". What follows is in an open transaction that the driver does not know:
+// the connection goes back to the pool with it, and the next user's row vanishes in it;
+// or the session is lost and the INSERT is carried over as done. Right: behind UNSET, what
+// the server reports (conn.parameter("autocommit")), and off where it reports nothing.
+func TestAutocommitThatIsUnsetMayBeOff(t *testing.T) {
+	off := func(srv *snowtest.Server) {
+		srv.Handle("UNSET AUTOCOMMIT", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
+			res := snowtest.Status(snowtest.KindSCL, "Statement executed successfully.")
+			res.Parameters = map[string]any{"AUTOCOMMIT": false}
+			return res, nil
+		})
+	}
+	texts := []string{"ALTER SESSION SET AUTOCOMMIT = TRUE", caseRow(1), "ALTER SESSION UNSET AUTOCOMMIT"}
+	t.Run("next user", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			off(srv)
+			db := casePool(t, srv, 1)
+			conn := casePin(t, db)
+			caseExec(t, conn, texts...)
+			caseExec(t, conn, caseRow(2))
+			_ = conn.Close()
+			// the next user's transaction is the predecessor's
+			tx := caseBegin(t, db)
+			caseExec(t, tx, caseRow(3))
+			if err := tx.Rollback(); err != nil {
+				t.Fatal(err)
+			}
+			two, three := int64(0), int64(0)
+			for _, e := range srv.Ledger() {
+				switch e.SQL {
+				case caseRow(2):
+					two = e.SessionID
+				case caseRow(3):
+					three = e.SessionID
+				}
+			}
+			if two == three {
+				t.Error("a connection with an open transaction has gone to the next user")
+			}
+		}, snowtest.WithSessionParameter("AUTOCOMMIT", false))
+	})
+	t.Run("carried over", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			off(srv)
+			conn := casePin(t, casePool(t, srv, 1))
+			caseExec(t, conn, texts...)
+			const update = "UPDATE t SET n = 1"
+			slowly(srv, "^UPDATE", 2*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
+			caseEndAt(srv, time.Minute)
+			_, err := conn.ExecContext(t.Context(), update)
+			time.Sleep(5 * time.Minute)
+			if n := srv.Effects(update); err == nil && n != 1 {
+				t.Errorf("nil, and the UPDATE took effect %d times", n)
+			}
+		}, snowtest.WithSessionParameter("AUTOCOMMIT", false))
+	})
+}
+
+// TestAutocommitThatIsOffIsSeenThroughAWrapper: the server has told gosnowflake inside.
+func TestAutocommitThatIsOffIsSeenThroughAWrapper(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		inner := caseVeiled{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())}
+		conn := casePin(t, testpool.OpenConnector(t, caseWrap(t, inner), 1))
+		caseExec(t, conn, caseRow(1))
+		srv.AbortSessions()
+		_, err := conn.ExecContext(t.Context(), caseRow(2))
+		caseLost(t, err, true)
+		caseSum(t, srv, caseRow(2), 0, 0)
+	}, snowtest.WithSessionParameter("AUTOCOMMIT", false))
+}
+
+// TestTransactionHasEndedWithoutAutocommit: with Commit and with Rollback.
+// Before: the connection stayed "in a transaction": 20 logins for 20 transactions.
+func TestTransactionHasEndedWithoutAutocommit(t *testing.T) {
+	for _, spelling := range []any{false, "off"} {
+		for _, commit := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%v/commit %v", spelling, commit), func(t *testing.T) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					db := casePool(t, srv, 1)
+					for i := range 20 {
+						tx := caseBegin(t, db)
+						caseExec(t, tx, caseRow(i))
+						end := tx.Rollback
+						if commit {
+							end = tx.Commit
+						}
+						if err := end(); err != nil {
+							t.Fatal(err)
+						}
+						effects := 0
+						if commit {
+							effects = 1
+						}
+						caseSum(t, srv, caseRow(i), 1, effects)
+					}
+					if n := srv.Stats().Logins; n != 1 {
+						t.Errorf("%d logins", n)
+					}
+				}, snowtest.WithSessionParameter("AUTOCOMMIT", spelling))
+			})
+		}
+	}
+}
+
+// TestWhatFollowsATransactionWithoutAutocommitIsInNone: its session may go.
+// Before: a read after the COMMIT said "run the whole transaction again".
+func TestWhatFollowsATransactionWithoutAutocommitIsInNone(t *testing.T) {
+	for _, end := range []string{"Commit", "Rollback", "COMMIT", "ROLLBACK"} {
+		for _, use := range caseUses {
+			t.Run(end+"/"+use.name, func(t *testing.T) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					conn := casePin(t, casePool(t, srv, 1))
+					var err error
+					switch end {
+					case "Commit", "Rollback":
+						tx := caseBegin(t, conn)
+						caseExec(t, tx, caseRow(1))
+						if end == "Commit" {
+							err = tx.Commit()
+						} else {
+							err = tx.Rollback()
+						}
+					default:
+						caseExec(t, conn, caseRow(1))
+						err = use.run(t.Context(), conn, end)
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					srv.AbortSessions()
+					if err := use.run(t.Context(), conn, "SELECT 1"); err != nil {
+						t.Errorf("the read after it: %v", err)
+					}
+				}, snowtest.WithSessionParameter("AUTOCOMMIT", false))
+			})
+		}
+	}
+}
+
+// TestRunTxCommitsWithoutAutocommit: also when it is repeated.
+func TestRunTxCommitsWithoutAutocommit(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := casePool(t, srv, 1)
+		tries := 0
+		err := snowtether.RunTx(t.Context(), caseBeginner(db), func(tx *sql.Tx) error {
+			caseExec(t, tx, caseRow(1))
+			if tries++; tries == 1 {
+				srv.AbortSessions()
+			}
+			_, err := tx.ExecContext(t.Context(), caseRow(2))
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		caseSum(t, srv, caseRow(1), 2, 1)
+		caseSum(t, srv, caseRow(2), 1, 1)
+		if n := srv.Stats().Logins; n != 2 {
+			t.Errorf("%d logins", n)
+		}
+	}, snowtest.WithSessionParameter("AUTOCOMMIT", "0"), snowtest.AllowRepeats())
+}
+
+// TestBareConnectionWithoutAutocommitGoesOn: its user has no database/sql (ADBC), and switches
+// AUTOCOMMIT off for a manual mode. A lost transaction says so until ROLLBACK, and names
+// the setting that went with its session; then the connection takes it anew.
+func TestBareConnectionWithoutAutocommitGoesOn(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		_, exec := caseBare(t, srv)
+		for i := range 3 {
+			for _, query := range []string{"ALTER SESSION SET AUTOCOMMIT = FALSE", caseRow(10 * i)} {
+				if err := exec(query); err != nil {
+					t.Fatalf("%s: %v", query, err)
+				}
+			}
+			srv.AbortSessions()
+			for j := range 2 {
+				err := exec(caseRow(10*i + 1 + j))
+				caseLost(t, err, true)
+				if !strings.Contains(err.Error(), "set again what was lost: its parameters") {
+					t.Errorf("the error does not name what else went: %v", err)
+				}
+			}
+			if err := exec("ROLLBACK"); err != nil {
+				t.Errorf("ROLLBACK: %v", err)
+			}
+			for _, query := range []string{"ALTER SESSION SET AUTOCOMMIT = FALSE", caseRow(10*i + 5), "COMMIT"} {
+				if err := exec(query); err != nil {
+					t.Errorf("afterwards, %s: %v", query, err)
+				}
+			}
+			caseSum(t, srv, caseRow(10*i), 1, 0)
+			caseSum(t, srv, caseRow(10*i+5), 1, 1)
+		}
+	})
+}
+
+// TestWhatWasNotSentSaysSoBehindAutocommit: ALTER SESSION SET AUTOCOMMIT may have committed what
+// is open, so the transaction is in doubt; but a statement behind it that was never sent says
+// that it did not run.
+func TestWhatWasNotSentSaysSoBehindAutocommit(t *testing.T) {
+	for _, query := range []string{"SELECT 1", caseRow(2), "COMMIT"} {
+		for _, use := range caseUses {
+			t.Run(query+"/"+use.name, func(t *testing.T) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					conn := casePin(t, casePool(t, srv, 1))
+					tx := caseBegin(t, conn)
+					caseExec(t, tx, caseRow(1))
+					caseExec(t, tx, "ALTER SESSION SET AUTOCOMMIT = TRUE")
+					srv.AbortSessions()
+					for range 2 { // found dead, and then known to be
+						err := use.run(t.Context(), tx, query)
+						if !errors.Is(err, snowtether.ErrInDoubt) || !strings.Contains(err.Error(), "this statement did not run") {
+							t.Errorf("error is %v", err)
+						}
+					}
+					caseSum(t, srv, query, 0, 0)
+				}, snowtest.AllowRepeats())
+			})
+		}
+	}
+}
+
+// TestChainThatWritesBeginsATransactionWithoutAutocommit: and it goes with its session.
+// Before: the SELECT and the COMMIT went to a new session, both nil, and the row was gone.
+func TestChainThatWritesBeginsATransactionWithoutAutocommit(t *testing.T) {
+	for chain, kind := range map[string]snowtest.Kind{
+		"SELECT 1 AS n ->> INSERT INTO t SELECT * FROM $1":                                     snowtest.KindInsert,
+		"SELECT 1 AS n ->> SELECT * FROM $1 ->> insert into t select 1":                        snowtest.KindInsert,
+		"SELECT 1 AS n ->> UPDATE t SET n = 1 WHERE n IN (SELECT n FROM $1)":                   snowtest.KindUpdate,
+		"SELECT 1 AS n ->> DELETE FROM t WHERE n IN (SELECT n FROM $1)":                        snowtest.KindDelete,
+		"SHOW TABLES ->> MERGE INTO t USING $1 s ON t.n = s.\"name\" WHEN MATCHED THEN DELETE": snowtest.KindMerge,
+		"WITH x AS (SELECT 1 AS n) SELECT * FROM x ->> INSERT INTO t SELECT * FROM $1":         snowtest.KindInsert,
+	} {
+		for _, use := range caseUses {
+			t.Run(use.name+"/"+chain, func(t *testing.T) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					caseLinks(srv, kind)
+					conn := casePin(t, casePool(t, srv, 1))
+					if err := use.run(t.Context(), conn, chain); err != nil {
+						t.Fatal(err)
+					}
+					srv.AbortSessions()
+					caseLost(t, use.run(t.Context(), conn, "SELECT 1"), true)
+					caseLost(t, use.run(t.Context(), conn, "COMMIT"), true)
+					caseSum(t, srv, chain, 1, 0)
+				}, snowtest.WithSessionParameter("AUTOCOMMIT", false))
+			})
+		}
+	}
+}

@@ -1,0 +1,362 @@
+package contract_test
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// Transactions (docs/guarantees.md): pools in which all connections are one session, or whose
+// sessions are not logged out, and a program's own TokenAccessor under a pool.
+
+// caseStored opens a pool of n connections that has the store for its accessor.
+func caseStored(t *testing.T, srv *snowtest.Server, n int) (*sql.DB, *caseStore) {
+	t.Helper()
+	store := &caseStore{}
+	cfg := srv.Config()
+	cfg.TokenAccessor = store
+	return caseConnect(t, cfg, n), store
+}
+
+// TestTransactionStaysOnItsSessionWhateverTheAccessorHolds: another connection logs in
+// between its statements.
+// Before: BEGIN went to one session and COMMIT to another: nil, and no row.
+func TestTransactionStaysOnItsSessionWhateverTheAccessorHolds(t *testing.T) {
+	for _, login := range []string{"after BEGIN", "before COMMIT"} {
+		t.Run(login, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				db, store := caseStored(t, srv, 1)
+				db.SetMaxOpenConns(2)
+				tx := caseBegin(t, db)
+				if login == "after BEGIN" {
+					casePin(t, db)
+				}
+				caseExec(t, tx, caseRow(1))
+				if login == "before COMMIT" {
+					casePin(t, db)
+				}
+				if err := tx.Commit(); err != nil {
+					t.Error(err)
+				}
+				caseSum(t, srv, caseRow(1), 1, 1)
+				for _, e := range srv.Ledger() {
+					if e.SessionID != srv.Ledger()[0].SessionID {
+						t.Errorf("%s was run in session %d", e.SQL, e.SessionID)
+					}
+				}
+				if _, _, id := store.GetTokens(); srv.Stats().Logins != 2 || id != 2 {
+					t.Errorf("after %d logins the accessor has the tokens of session %d", srv.Stats().Logins, id)
+				}
+			})
+		})
+	}
+}
+
+// TestLogOutEndsItsOwnSessionWhateverTheAccessorHolds: of a session that was replaced, or
+// of a connection that the pool closes.
+// Before: it ended the new session.
+func TestLogOutEndsItsOwnSessionWhateverTheAccessorHolds(t *testing.T) {
+	t.Run("replaced", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			db, _ := caseStored(t, srv, 1)
+			for i := range 5 {
+				if i == 1 {
+					srv.AbortSessions()
+				}
+				caseExec(t, db, caseRow(i))
+				time.Sleep(time.Minute)
+			}
+			if n := srv.Stats().Logins; n != 2 {
+				t.Errorf("%d logins", n)
+			}
+		})
+	})
+	t.Run("closed by the pool", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			db, _ := caseStored(t, srv, 2)
+			first, second := casePin(t, db), casePin(t, db)
+			db.SetMaxIdleConns(-1)
+			caseExec(t, first, "ALTER SESSION SET TIMEZONE = 'UTC'")
+			caseExec(t, second, "ALTER SESSION SET TIMEZONE = 'UTC'")
+			if err := first.Close(); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Minute)
+			caseExec(t, second, caseRow(1))
+			if n, open := srv.Stats().Logins, len(srv.Sessions()); n != 2 || open != 1 {
+				t.Errorf("%d logins, %d sessions are open", n, open)
+			}
+		})
+	})
+}
+
+// TestAccessorIsToldOfRenewals: of whichever session.
+func TestAccessorIsToldOfRenewals(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db, store := caseStored(t, srv, 2)
+		first, second := casePin(t, db), casePin(t, db)
+		for i, conn := range []*sql.Conn{first, second, first} {
+			before, _, _ := store.GetTokens()
+			srv.ExpireSessionTokens()
+			caseExec(t, conn, caseRow(i))
+			if after, _, _ := store.GetTokens(); after == before {
+				t.Error("it has the token of before")
+			}
+		}
+		if n, m := srv.Stats().Logins, srv.Stats().Renewals; n != 2 || m != 3 {
+			t.Errorf("%d logins, %d renewals", n, m)
+		}
+	})
+}
+
+// A store is a program's own holder of tokens, as several processes share one.
+type store struct {
+	mu             sync.Mutex
+	token, master  string
+	id             int64
+	locked, broken bool
+}
+
+func (s *store) GetTokens() (token, master string, id int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.token, s.master, s.id
+}
+
+func (s *store) SetTokens(token, master string, id int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.token, s.master, s.id = token, master, id
+}
+
+func (s *store) Lock() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken {
+		return errors.New("the store is down")
+	}
+	s.locked = true
+	return nil
+}
+
+func (s *store) Unlock() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.locked = false
+}
+
+// TestProgramsOwnTokenAccessorIsTold: it has the tokens, and is not asked for them or for
+// its leave, because each session of a pool has its own.
+func TestProgramsOwnTokenAccessorIsTold(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		var own store
+		cfg := srv.Config()
+		cfg.TokenAccessor = &own
+		db, _ := connect(t, cfg)
+		if err := db.PingContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if own.id != srv.Sessions()[0].ID || own.token == "" {
+			t.Errorf("it has the tokens of session %d", own.id)
+		}
+		before := own.token
+		srv.ExpireSessionTokens()
+		if err := db.PingContext(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if own.token == before || own.locked {
+			t.Errorf("it has the old token: %v; it is locked: %v", own.token == before, own.locked)
+		}
+		own.broken = true
+		srv.ExpireSessionTokens()
+		if _, err := db.ExecContext(t.Context(), insert); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestSharedSessionRefusesWhatIsNotForAll: transactions and state would be everybody's.
+// Before: one connection's rows vanished in another's transaction.
+func TestSharedSessionRefusesWhatIsNotForAll(t *testing.T) {
+	for _, query := range append([]string{"BeginTx", "BEGIN", "start transaction", "ALTER SESSION SET AUTOCOMMIT = FALSE"}, caseStates[:7]...) {
+		t.Run(query, func(t *testing.T) {
+			caseShared(t, 2, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
+				first, second := casePin(t, db), casePin(t, db)
+				var err error
+				if query == "BeginTx" {
+					_, err = first.BeginTx(t.Context(), nil)
+				} else {
+					_, err = first.ExecContext(t.Context(), query)
+				}
+				if err == nil || errors.Is(err, driver.ErrBadConn) || errors.Is(err, snowtether.ErrInDoubt) || errors.Is(err, context.Canceled) {
+					t.Errorf("error is %v", err)
+				}
+				if n := srv.Accepted(query) + srv.Accepted("BEGIN"); n != 0 {
+					t.Errorf("accepted %d times", n)
+				}
+				caseExec(t, second, caseRow(1))
+				caseExec(t, first, caseRow(2), "SELECT 1")
+				caseSum(t, srv, caseRow(1), 1, 1)
+				caseSum(t, srv, caseRow(2), 1, 1)
+			})
+		})
+	}
+}
+
+// TestSessionOfOneConnectionIsNotShared: it may have transactions.
+func TestSessionOfOneConnectionIsNotShared(t *testing.T) {
+	caseShared(t, 1, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
+		tx := caseBegin(t, db)
+		caseExec(t, tx, caseRow(1))
+		if err := tx.Commit(); err != nil {
+			t.Error(err)
+		}
+		caseSum(t, srv, caseRow(1), 1, 1)
+	})
+}
+
+// TestSharedSessionIsNeverLoggedOut: it is somebody else's.
+// Before: the first connection that the pool closed ended it for all.
+func TestSharedSessionIsNeverLoggedOut(t *testing.T) {
+	caseShared(t, 3, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
+		caseExec(t, db, caseRow(1))
+		db.SetMaxIdleConns(1)
+		time.Sleep(time.Minute)
+		caseExec(t, db, caseRow(2))
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		if n, open := srv.Stats().Logouts, len(srv.Sessions()); n != 0 || open != 1 {
+			t.Errorf("%d log-outs, %d sessions are open", n, open)
+		}
+		caseSum(t, srv, caseRow(2), 1, 1)
+	})
+}
+
+// TestSharedSessionIsGivenBackWhenNothingWasBegun: a BeginTx that was not begun holds
+// nothing: others may share the session.
+func TestSharedSessionIsGivenBackWhenNothingWasBegun(t *testing.T) {
+	caseShared(t, 1, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
+		db.SetMaxOpenConns(2)
+		conn := casePin(t, db)
+		if _, err := conn.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelSerializable}); err == nil {
+			t.Fatal("begun")
+		}
+		if _, err := db.ExecContext(t.Context(), "SELECT 2"); err != nil {
+			t.Errorf("nobody has a transaction: %v", err)
+		}
+	})
+}
+
+// caseGivings are the ways in which a transaction is given up, each with a row in it.
+var caseGivings = map[string]func(t *testing.T, srv *snowtest.Server, db *sql.DB){
+	"its context ends": func(t *testing.T, _ *snowtest.Server, db *sql.DB) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		caseExec(t, tx, caseRow(1))
+		cancel()
+		_ = tx.Rollback()
+	},
+	"a statement's context ends": func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
+		tx := caseBegin(t, db)
+		caseExec(t, tx, caseRow(1))
+		caseOnce(srv, caseRow(2), snowtest.Fault{Delay: 10 * time.Second})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := tx.ExecContext(ctx, caseRow(2)); err == nil {
+			t.Error("a statement whose context ended succeeded")
+		}
+		_ = tx.Rollback()
+	},
+	"a reply is lost": func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
+		tx := caseBegin(t, db)
+		caseExec(t, tx, caseRow(1))
+		caseOnce(srv, "ROLLBACK", snowtest.Fault{Drop: true})
+		_ = tx.Rollback()
+	},
+	"begun by a statement": func(t *testing.T, _ *snowtest.Server, db *sql.DB) {
+		conn := casePin(t, db)
+		caseExec(t, conn, "BEGIN", caseRow(1))
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	},
+}
+
+// caseGivenUp checks that the transaction is rolled back, and that the next users' rows are
+// in none.
+func caseGivenUp(t *testing.T, srv *snowtest.Server, db *sql.DB, give func(*testing.T, *snowtest.Server, *sql.DB)) {
+	t.Helper()
+	caseExec(t, db, "SELECT 1")
+	give(t, srv, db)
+	caseNextUser(t, srv, db)
+	time.Sleep(time.Minute)
+	if n := srv.Accepted("ROLLBACK"); n == 0 {
+		t.Error("there was no ROLLBACK")
+	}
+	if took := caseUpdates(t, db, caseUpdate); took > caseSoon {
+		t.Errorf("the next transaction took %v", took)
+	}
+	caseSum(t, srv, caseUpdate, 1, 1)
+	caseSum(t, srv, caseRow(1), 1, 0)
+	if srv.Effects(caseRow(2)) != 0 {
+		t.Error("a row of the transaction that was given up lasts")
+	}
+}
+
+// TestTransactionGivenUpInASharedSessionIsRolledBack: before anybody else may use it.
+// Before: the next user's INSERT returned nil in the transaction that was left open, and
+// was lost with it.
+func TestTransactionGivenUpInASharedSessionIsRolledBack(t *testing.T) {
+	for name, give := range caseGivings {
+		t.Run(name, func(t *testing.T) {
+			caseShared(t, 1, func(t *testing.T, srv *snowtest.Server, db *sql.DB) { caseGivenUp(t, srv, db, give) })
+		})
+	}
+}
+
+// TestTransactionGivenUpInAKeptSessionIsRolledBack: a session that the program does not
+// have logged out keeps no transaction, and no lock.
+// Before: they stayed for as long as the master token lived.
+func TestTransactionGivenUpInAKeptSessionIsRolledBack(t *testing.T) {
+	for name, give := range caseGivings {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				cfg := srv.Config()
+				cfg.ServerSessionKeepAlive = true
+				caseGivenUp(t, srv, caseConnect(t, cfg, 1), give)
+			}, snowtest.AllowOpenSessions())
+		})
+	}
+}
+
+// TestDiscardChangedNeedsSessionsOfItsOwn: to discard a session is to log in anew, which a
+// pool with somebody else's session cannot.
+// Before: the next user's statement ran under the last one's role.
+func TestDiscardChangedNeedsSessionsOfItsOwn(t *testing.T) {
+	cfg := &gosnowflake.Config{Account: "a", Authenticator: gosnowflake.AuthTypeTokenAccessor, TokenAccessor: &caseStore{}}
+	for changed, refused := range map[snowtether.ChangedSession]bool{snowtether.KeepChanged: false, snowtether.ErrorOnLoss: false, snowtether.DiscardChanged: true} {
+		c, err := snowtether.NewConnector(cfg, snowtether.WithChangedSession(changed))
+		if (err != nil) != refused || refused && !strings.Contains(err.Error(), "DiscardChanged") {
+			t.Errorf("%v: error is %v", changed, err)
+		}
+		if err == nil {
+			_ = c.Close()
+		}
+	}
+}
