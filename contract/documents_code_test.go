@@ -50,7 +50,7 @@ func TestCommandsInDocumentsAreRight(t *testing.T) {
 				}
 			}
 			for _, name := range testName.FindAllString(m[2], -1) {
-				if !slices.ContainsFunc(defined[name], func(dir string) bool { return covered(dir, packages) }) {
+				if !slices.ContainsFunc(defined[name], func(file string) bool { return covered(path.Dir(file), packages) }) {
 					t.Errorf("%s: in %q, %s is not in %v", document, m[0], name, packages)
 				}
 			}

@@ -55,14 +55,14 @@ var (
 	testFunc = regexp.MustCompile(`(?m)^func (\w+)\(`)
 )
 
-// tests says in which directories a test, fuzz target, example or benchmark of a
-// name is defined.
+// tests says in which files a test, fuzz target, example or benchmark of a name is
+// defined.
 func tests(t *testing.T) map[string][]string {
 	t.Helper()
 	in := map[string][]string{}
 	everyFile(t, "_test.go", func(name, text string) {
 		for _, m := range testFunc.FindAllStringSubmatch(text, -1) {
-			in[m[1]] = append(in[m[1]], path.Dir(name))
+			in[m[1]] = append(in[m[1]], name)
 		}
 	})
 	return in
@@ -212,6 +212,58 @@ func TestContributingHasEveryFile(t *testing.T) {
 		if !listed[name] && !listed[namesake] {
 			t.Errorf("CONTRIBUTING.md has no row for %s", name)
 			listed[name] = true // once is enough
+		}
+	})
+}
+
+var (
+	section = regexp.MustCompile(`(?m)^## (.+)\n`)
+	shownBy = regexp.MustCompile(`(?m)^Tests: .*`)
+	holds   = regexp.MustCompile(`(?m)^// (.+?) \(docs/guarantees\.md\):`)
+)
+
+// TestGuaranteesNameTheFilesOfTheirTests: each section of docs/guarantees.md names, below its
+// heading, the files of contract in which its tests stand, and those whose first comment says
+// that they hold its guarantee; and the document names each test of these. A test that stands
+// elsewhere is found by the package that it is in.
+func TestGuaranteesNameTheFilesOfTheirTests(t *testing.T) {
+	t.Chdir("..")
+	texts, defined := documents(t), tests(t)
+	text := texts["docs/guarantees.md"]
+	named := testName.FindAllString(text, -1)
+	files := map[string][]string{} // by the title of their section
+	starts := section.FindAllStringSubmatchIndex(text, -1)
+	for i, at := range starts {
+		title, body := text[at[2]:at[3]], text[at[1]:]
+		if i+1 < len(starts) {
+			body = text[at[1]:starts[i+1][0]]
+		}
+		for _, m := range link.FindAllStringSubmatch(shownBy.FindString(body), -1) {
+			files[title] = append(files[title], path.Join("docs", m[1]))
+		}
+		for _, name := range testName.FindAllString(body, -1) {
+			for _, in := range defined[name] {
+				if path.Dir(in) == "contract" && !slices.Contains(files[title], in) {
+					t.Errorf("the section %q names %s and not %s, where it stands", title, name, in)
+				}
+			}
+		}
+	}
+	everyFile(t, "_test.go", func(name, text string) {
+		if path.Dir(name) != "contract" {
+			return
+		}
+		if m := holds.FindStringSubmatch(text); m != nil {
+			if !slices.Contains(files[m[1]], name) {
+				t.Errorf("%s says that it holds %q, a section that does not name it", name, m[1])
+			}
+			for _, f := range testFunc.FindAllStringSubmatch(text, -1) {
+				if testName.MatchString(f[1]) && !slices.Contains(named, f[1]) {
+					t.Errorf("docs/guarantees.md does not name %s of %s", f[1], name)
+				}
+			}
+		} else if !strings.Contains(texts["CONTRIBUTING.md"], "("+name+")") {
+			t.Errorf("%s neither says which section of docs/guarantees.md it holds nor is in CONTRIBUTING.md", name)
 		}
 	})
 }
