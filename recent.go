@@ -29,6 +29,8 @@ type recent struct {
 	newest  map[EventKind]kept
 	dropped InDoubtInfo // doubts that newer ones have displaced
 	lastOut time.Time   // when the last of them failed
+	doubted time.Time   // when the last statement in doubt failed
+	seen    time.Time   // when the last of those failed that somebody has seen
 	minutes [60]MinuteInfo
 }
 
@@ -63,7 +65,8 @@ func (r *recent) add(e Event) {
 	r.tally(e)
 	k := kept{r.taken, e}
 	if e.Kind == EventInDoubt {
-		if out, full := r.doubts.add(k); full {
+		k.Time = r.after(e.Time)
+		if out, full := r.doubts.add(k); full && out.Time.After(r.seen) {
 			r.drop(out)
 		}
 		return
@@ -78,6 +81,43 @@ func (r *recent) add(e Event) {
 	r.newest[e.Kind] = k
 }
 
+// after is the time of a statement in doubt, or the next moment if another one has that
+// time or a later one. So these times are names: what somebody has seen up to one of them
+// is never a statement that they have not seen.
+func (r *recent) after(at time.Time) time.Time {
+	if at = at.Round(0); !at.After(r.doubted) {
+		at = r.doubted.Add(1)
+	}
+	r.doubted = at
+	return at
+}
+
+// acknowledge notes that somebody has seen the statements in doubt that have failed up to
+// that time, and returns of how many that is news.
+func (r *recent) acknowledge(now, upTo time.Time) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.lastOut.After(upTo) {
+		if now.Sub(r.lastOut) < doubtFor {
+			n = r.dropped.Count
+		}
+		r.dropped = InDoubtInfo{}
+	}
+	seen := r.seen
+	for _, k := range r.doubts.events {
+		if !k.Time.After(seen) || k.Time.After(upTo) {
+			continue
+		}
+		if now.Sub(k.Time) < doubtFor {
+			n++
+		}
+		if k.Time.After(r.seen) {
+			r.seen = k.Time
+		}
+	}
+	return n
+}
+
 // drop counts a statement in doubt for which there is no room any more.
 func (r *recent) drop(e Event) {
 	if e.Time.Sub(r.lastOut) >= doubtFor {
@@ -87,7 +127,8 @@ func (r *recent) drop(e Event) {
 	r.lastOut = e.Time
 }
 
-// list returns the events, the oldest first, and counts the statements in doubt.
+// list returns the events, the oldest first, and counts the statements in doubt that
+// nobody has seen.
 func (r *recent) list(now time.Time) (events []Event, doubts InDoubtInfo) {
 	r.mu.Lock()
 	all := slices.Concat(r.all.events, r.grave.events)
@@ -100,7 +141,9 @@ func (r *recent) list(now time.Time) (events []Event, doubts InDoubtInfo) {
 	for _, k := range slices.Concat(r.doubts.events[r.doubts.next:], r.doubts.events[:r.doubts.next]) {
 		if now.Sub(k.Time) < doubtFor {
 			all = append(all, k)
-			doubts.add(k.Time)
+			if k.Time.After(r.seen) {
+				doubts.add(k.Time)
+			}
 		}
 	}
 	r.mu.Unlock()

@@ -236,10 +236,10 @@ type GateInfo struct {
 	Class    Class     // of the last failure
 }
 
-// InDoubtInfo counts the statements in doubt of a [Snapshot], also those that are no
-// longer among its Events.
+// InDoubtInfo counts the statements in doubt of the last 24 hours that nobody has seen
+// ([Connector.Acknowledge]), also those that are no longer among the Events of a [Snapshot].
 type InDoubtInfo struct {
-	Count int       // of the last 24 hours
+	Count int
 	Since time.Time // when the first of them failed; zero if there is none
 }
 
@@ -252,6 +252,16 @@ func (c *Connector) Snapshot() Snapshot {
 	s.Waiting, s.Hour = c.waiting(), c.recent.hour(now)
 	s.Stats = c.stats(s.Sessions)
 	return s
+}
+
+// Acknowledge marks the statements in doubt that have failed up to the given time as seen by
+// somebody who looks after them, and returns how many of the last 24 hours nobody had seen
+// before. They are no longer in Snapshot.InDoubt, so the page of package debugpage no longer
+// asks for a person; they stay in Snapshot.Events and are counted in [Stats]. The time is
+// that of the last Event that was looked at, as a Snapshot has it; a statement that fails
+// later, or has not been in a Snapshot with it, stays unseen.
+func (c *Connector) Acknowledge(upTo time.Time) int {
+	return c.recent.acknowledge(c.settings.now(), upTo)
 }
 
 // list returns the sessions in no order.

@@ -10,9 +10,9 @@
 //
 // For each pool the page has a sentence that says how the pool is and what, if
 // anything, needs doing; then the sessions, the gate that logins pass, the counts,
-// and the last 100 events. The page refreshes itself every 5 seconds, also works
-// without JavaScript, and loads nothing from elsewhere. Reading it sends nothing to
-// Snowflake and holds nobody up.
+// and the last 100 events. Of long tables the first five rows are seen at first. The page
+// refreshes itself every 5 seconds, also works without JavaScript, and loads nothing from
+// elsewhere. Reading it sends nothing to Snowflake and holds nobody up.
 //
 // With ?format=json, or an Accept header that has JSON and no HTML before it, the
 // same comes as JSON; docs/observability.md has its fields.
@@ -40,21 +40,38 @@ import (
 	"github.com/snowtether/snowtether"
 )
 
-// Handler returns a handler that shows the connectors, those first that need
-// somebody, and otherwise in this order. It answers GET
-// and HEAD whatever the path, so it can be mounted anywhere; nil connectors are left
-// out. It keeps nothing between two requests: a program whose pools come and go can
-// make a handler for each request.
+// Handler returns a handler that shows the connectors, those first that need somebody,
+// and otherwise in this order. It answers GET and HEAD whatever the path, so it can be
+// mounted anywhere, and changes nothing; nil connectors are left out. It keeps nothing
+// between two requests: a program whose pools come and go can make a handler for each
+// request.
 func Handler(connectors ...*snowtether.Connector) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var snapshots []snowtether.Snapshot
-		for _, c := range connectors {
-			if c != nil {
-				snapshots = append(snapshots, c.Snapshot())
-			}
-		}
-		serve(w, r, snapshots)
+		serve(w, r, snapshots(connectors), false)
 	})
+}
+
+// HandlerWithAcknowledge is [Handler] with a button for statements in doubt: whoever has
+// looked after those that a pool lists marks them as seen ([snowtether.Connector.Acknowledge]),
+// and the page no longer asks for somebody. The button is a POST, which a page of another
+// site cannot send ([http.CrossOriginProtection]). Whoever can read the page can press it.
+func HandlerWithAcknowledge(connectors ...*snowtether.Connector) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			acknowledge(w, r, connectors)
+			return
+		}
+		serve(w, r, snapshots(connectors), true)
+	})
+}
+
+func snapshots(connectors []*snowtether.Connector) (all []snowtether.Snapshot) {
+	for _, c := range connectors {
+		if c != nil {
+			all = append(all, c.Snapshot())
+		}
+	}
+	return all
 }
 
 // These files are the page. Its script and its style stand in it, so that it is one
@@ -67,32 +84,84 @@ var (
 	//go:embed page.js
 	pageJS string
 
-	page   = template.Must(template.New("page").Parse(pageHTML))
-	policy = "default-src 'none'; script-src " + hash(pageJS) + "; style-src " + hash(pageCSS) +
-		"; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	page = template.Must(template.New("page").Parse(pageHTML))
 )
+
+// policy is the page's Content-Security-Policy. It says where forms may be sent.
+func policy(forms string) string {
+	return "default-src 'none'; script-src " + hash(pageJS) + "; style-src " + hash(pageCSS) +
+		"; img-src data:; connect-src 'self'; base-uri 'none'; form-action " + forms + "; frame-ancestors 'none'"
+}
 
 func hash(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-func serve(w http.ResponseWriter, r *http.Request, snapshots []snowtether.Snapshot) {
+// seal sets the headers of every reply.
+func seal(w http.ResponseWriter, withForm bool) {
+	forms, referrer := "'none'", "no-referrer"
+	if withForm {
+		// With no-referrer a browser names no origin in the form's request either, and the
+		// request then looks like one from another site.
+		forms, referrer = "'self'", "same-origin"
+	}
 	for name, value := range map[string]string{
 		"Cache-Control":                "no-store",
-		"Content-Security-Policy":      policy,
+		"Content-Security-Policy":      policy(forms),
 		"Cross-Origin-Opener-Policy":   "same-origin",
 		"Cross-Origin-Resource-Policy": "same-origin",
-		"Referrer-Policy":              "no-referrer",
+		"Referrer-Policy":              referrer,
 		"Vary":                         "Accept",
 		"X-Content-Type-Options":       "nosniff",
 		"X-Frame-Options":              "DENY",
 	} {
 		w.Header().Set(name, value)
 	}
+}
+
+// acknowledge takes the page's form.
+func acknowledge(w http.ResponseWriter, r *http.Request, connectors []*snowtether.Connector) {
+	seal(w, true)
+	if err := http.NewCrossOriginProtection().Check(r); err != nil {
+		http.Error(w, "the request comes from another site: press the button on the page itself", http.StatusForbidden)
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, 4096)
+	_ = r.ParseForm() // what it cannot read is no number
+	n, err := strconv.ParseInt(r.PostForm.Get("until"), 10, 64)
+	if err != nil {
+		http.Error(w, "the form must have until: when the last statement in doubt failed, in Unix nanoseconds", http.StatusBadRequest)
+		return
+	}
+	until, found := time.Unix(0, n), false
+	for _, c := range connectors {
+		if c == nil {
+			continue
+		}
+		// The moment is also the name of the pool: it does not change where pools come and go.
+		if slices.ContainsFunc(c.Snapshot().Events, func(e snowtether.Event) bool { return e.Kind == snowtether.EventInDoubt && e.Time.Equal(until) }) {
+			c.Acknowledge(until)
+			found = true
+		}
+	}
+	if !found {
+		http.Error(w, "no pool has a statement in doubt of that moment any more: load the page again", http.StatusConflict)
+		return
+	}
+	w.Header().Set("Location", "?") // relative, so that it is right under any prefix
+	w.WriteHeader(http.StatusSeeOther)
+}
+
+func serve(w http.ResponseWriter, r *http.Request, snapshots []snowtether.Snapshot, withForm bool) {
+	seal(w, withForm)
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, "this page can only be read: use GET or HEAD", http.StatusMethodNotAllowed)
+		allow, says := "GET, HEAD", "this page can only be read: use GET or HEAD"
+		if withForm {
+			allow, says = "GET, HEAD, POST", "this page takes GET and HEAD, and its button POST"
+		}
+		w.Header().Set("Allow", allow)
+		http.Error(w, says, http.StatusMethodNotAllowed)
 		return
 	}
 	rep := report{Time: utc(time.Now()), Pools: make([]pool, len(snapshots))}
@@ -110,7 +179,7 @@ func serve(w http.ResponseWriter, r *http.Request, snapshots []snowtether.Snapsh
 		err = enc.Encode(rep)
 	case format == "" || format == "html":
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		err = page.Execute(&body, view{rep, template.CSS(pageCSS), template.JS(pageJS)})
+		err = page.Execute(&body, view{rep, withForm, template.CSS(pageCSS), template.JS(pageJS)})
 	default:
 		http.Error(w, "format must be html or json", http.StatusBadRequest)
 		return
@@ -140,8 +209,9 @@ func prefersJSON(accept string) bool {
 // A view is what the template sees.
 type view struct {
 	report
-	Style  template.CSS
-	Script template.JS
+	Acknowledge bool // it has the button
+	Style       template.CSS
+	Script      template.JS
 }
 
 // Worst is the level of the pool that is worst off, which is the first.

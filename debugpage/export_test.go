@@ -9,8 +9,13 @@ import (
 )
 
 // Page shows snapshots that no server makes on request.
-func Page(snapshots ...snowtether.Snapshot) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serve(w, r, snapshots) })
+func Page(snapshots ...snowtether.Snapshot) http.Handler { return form(false, snapshots) }
+
+// PageWithForm is the page with the button.
+func PageWithForm(snapshots ...snowtether.Snapshot) http.Handler { return form(true, snapshots) }
+
+func form(with bool, snapshots []snowtether.Snapshot) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serve(w, r, snapshots, with) })
 }
 
 // Judge is the sentence, with its level.

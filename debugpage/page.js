@@ -1,7 +1,7 @@
 "use strict";
 // Fetches the page again and takes over what has changed. What can have the focus,
-// or was scrolled, stays where it is: only the insides of elements with data-live
-// are replaced.
+// or was opened, stays as it is: only the insides of elements with data-live are
+// replaced, and those with data-shown come and go.
 (() => {
   const every = 5000, patience = 10000; // milliseconds
   const button = document.getElementById("pause");
@@ -26,6 +26,7 @@
       was.replaceChildren(...now.childNodes);
       if (now.dateTime) was.dateTime = now.dateTime;
     }
+    for (const now of fresh.querySelectorAll("[data-shown]")) document.getElementById(now.id).hidden = now.hidden;
     document.title = fresh.title;
   }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -23,17 +22,17 @@ type report struct {
 }
 
 type pool struct {
-	Pool     string    `json:"pool"`
-	Level    level     `json:"level"`
-	Sentence string    `json:"sentence"`
-	Closed   bool      `json:"closed"`
-	Sessions []session `json:"sessions"`
-	Gate     gate      `json:"gate"`
-	Counts   counts    `json:"counts"`
-	Events   []event   `json:"events"`
-	InDoubt  doubts    `json:"in_doubt,omitzero"`
-	Waiting  underway  `json:"waiting"`
-	Hour     []minute  `json:"hour,omitempty"`
+	Pool     string        `json:"pool"`
+	Level    level         `json:"level"`
+	Sentence string        `json:"sentence"`
+	Closed   bool          `json:"closed"`
+	Sessions rows[session] `json:"sessions"`
+	Gate     gate          `json:"gate"`
+	Counts   counts        `json:"counts"`
+	Events   rows[event]   `json:"events"`
+	InDoubt  doubts        `json:"in_doubt,omitzero"`
+	Waiting  underway      `json:"waiting"`
+	Hour     []minute      `json:"hour,omitempty"`
 
 	now time.Time
 }
@@ -108,6 +107,9 @@ type event struct {
 	RequestID    string               `json:"request_id,omitzero"`
 	Operation    string               `json:"operation,omitzero"`
 	Remedy       string               `json:"remedy,omitzero"`
+	Acknowledged bool                 `json:"acknowledged,omitzero"`
+
+	exact, now time.Time
 }
 
 // newPool takes from a snapshot what is shown: field by field, so that nothing gets
@@ -142,10 +144,15 @@ func newPool(s snowtether.Snapshot) pool {
 	for i, e := range s.Events {
 		p.Events[i] = event{
 			e.Kind, utc(e.Time), e.SessionID, e.OldSessionID, e.Code, e.Class, e.Attempt, e.Count,
-			seconds(e.Duration), seconds(e.Age), e.QueryID, e.RequestID, e.Operation, e.Remedy(),
+			seconds(e.Duration), seconds(e.Age), e.QueryID, e.RequestID, e.Operation, e.Remedy(), acknowledged(s, e), e.Time, s.Time,
 		}
 	}
 	return p
+}
+
+// acknowledged reports whether an event is a statement in doubt that somebody has seen.
+func acknowledged(s snowtether.Snapshot, e snowtether.Event) bool {
+	return e.Kind == snowtether.EventInDoubt && (s.InDoubt.Count == 0 || e.Time.Before(s.InDoubt.Since))
 }
 
 func utc(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
@@ -179,8 +186,43 @@ func (s seconds) String() string {
 // Clock writes a time of day where it is said that it is UTC.
 func (p pool) Clock(t time.Time) string { return clock(p.now, t, "15:04:05") }
 
+// shown is how many rows of a table are seen before the others are asked for.
+const shown = 5
+
+// rows are those of a table, in two parts.
+type rows[T any] []T
+
+func (r rows[T]) First() rows[T] { return r[:min(shown, len(r))] }
+func (r rows[T]) Rest() rows[T]  { return r[min(shown, len(r)):] }
+
 // Newest has the events in the order of the page.
-func (p pool) Newest() iter.Seq2[int, event] { return slices.Backward(p.Events) }
+func (p pool) Newest() rows[event] {
+	events := slices.Clone(p.Events)
+	slices.Reverse(events)
+	return events
+}
+
+// Unseen are the statements in doubt that nobody has seen, the newest first.
+func (p pool) Unseen() rows[event] {
+	return slices.DeleteFunc(p.Newest(), func(e event) bool { return e.Kind != snowtether.EventInDoubt || e.Acknowledged })
+}
+
+// DoubtsCaption says how many they are.
+func (p pool) DoubtsCaption() string {
+	switch n, listed := p.InDoubt.Count, len(p.Unseen()); {
+	case n > listed:
+		return fmt.Sprintf("%d statements since %s UTC, of which these are the last %d", n, p.Clock(p.InDoubt.Since), listed)
+	case n > 1:
+		return fmt.Sprintf("%d statements since %s UTC", n, p.Clock(p.InDoubt.Since))
+	}
+	return "1 statement"
+}
+
+// Clock is when it happened, where it is said that it is UTC.
+func (e event) Clock() string { return clock(e.now, e.Time, "15:04:05") }
+
+// Moment is when it happened, to the nanosecond: the name of a statement in doubt.
+func (e event) Moment() int64 { return e.exact.UnixNano() }
 
 // States counts the sessions by their state.
 func (p pool) States() string {
@@ -254,16 +296,19 @@ func (p pool) Facts() []fact {
 	return facts
 }
 
-// Grave says that the log has the event as a warning.
+// Grave says that the log has the event as a warning, and nobody has seen it.
 func (e event) Grave() bool {
 	switch e.Kind {
-	case snowtether.EventInDoubt, snowtether.EventLoginSuspended, snowtether.EventOutageBegan, snowtether.EventPacingBegan, snowtether.EventGuardFailed, snowtether.EventPingsLate, snowtether.EventCloseTimedOut:
+	case snowtether.EventInDoubt:
+		return !e.Acknowledged
+	case snowtether.EventLoginSuspended, snowtether.EventOutageBegan, snowtether.EventPacingBegan, snowtether.EventGuardFailed, snowtether.EventPingsLate, snowtether.EventCloseTimedOut:
 		return true
 	}
 	return false
 }
 
-// Details are what is known about the event, in words.
+// Details are what is known about the event, in words. What to do is beside it, as long as
+// somebody has to.
 func (e event) Details() string {
 	var parts []string
 	add := func(there bool, format string, args ...any) {
@@ -303,6 +348,6 @@ func (e event) Details() string {
 	add(e.Operation != "", "%s", e.Operation)
 	add(e.QueryID != "", "query %s", e.QueryID)
 	add(e.RequestID != "", "request %s", e.RequestID)
-	add(e.Remedy != "", "%s", e.Remedy)
+	add(e.Acknowledged, "seen")
 	return strings.Join(parts, ", ")
 }

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -38,7 +39,21 @@ func states() map[string][]snowtether.Snapshot {
 	}
 	doubt := func(s *snowtether.Snapshot) {
 		s.Events = append(s.Events, snowtether.Event{Kind: snowtether.EventInDoubt, Time: now.Add(-20 * time.Minute), SessionID: 4720, Operation: "exec", RequestID: "8f0c3f3e-5f6b-4a7e-9d2c-0a1b2c3d4e5f", Class: snowtether.ClassTransient})
+		s.InDoubt = snowtether.InDoubtInfo{Count: 1, Since: now.Add(-20 * time.Minute)}
 		s.Hour = append(s.Hour, snowtether.MinuteInfo{Time: now.Truncate(time.Minute).Add(-20 * time.Minute), InDoubt: 1, Waited: true})
+	}
+	doubts := func(s *snowtether.Snapshot) {
+		hour := slices.Clone(s.Hour)
+		for i := range 7 {
+			doubt(s)
+			s.Events[len(s.Events)-1].Time = now.Add(time.Duration(i-7) * time.Second)
+		}
+		s.InDoubt = snowtether.InDoubtInfo{Count: 7, Since: now.Add(-7 * time.Second)}
+		s.Hour = append(hour, snowtether.MinuteInfo{Time: now.Truncate(time.Minute).Add(-time.Minute), InDoubt: 7})
+	}
+	seen := func(s *snowtether.Snapshot) {
+		doubt(s)
+		s.InDoubt = snowtether.InDoubtInfo{}
 	}
 	outage := func(s *snowtether.Snapshot) {
 		s.Gate = snowtether.GateInfo{State: snowtether.GateProbing, Since: now.Add(-12 * time.Minute), Until: now.Add(20 * time.Second), Failures: 9, Class: snowtether.ClassTransient}
@@ -52,7 +67,7 @@ func states() map[string][]snowtether.Snapshot {
 	other := with(outage)
 	other.Pool = "nightly"
 	return map[string][]snowtether.Snapshot{
-		"in-order": {with(func(*snowtether.Snapshot) {})}, "in-doubt": {with(doubt)}, "outage": {with(outage)}, "refused": {with(refused)},
+		"in-order": {with(func(*snowtether.Snapshot) {})}, "in-doubt": {with(doubt)}, "in-doubt-7": {with(doubts)}, "in-doubt-seen": {with(seen)}, "outage": {with(outage)}, "refused": {with(refused)},
 		"waiting": {with(waits)}, "paced": {with(func(s *snowtether.Snapshot) {
 			s.Gate = snowtether.GateInfo{State: snowtether.GatePaced, Since: now, Failures: 3}
 		})},
@@ -71,7 +86,7 @@ func TestScreenshots(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, snapshots := range names {
-		web := httptest.NewServer(debugpage.Page(snapshots...))
+		web := httptest.NewServer(debugpage.PageWithForm(snapshots...))
 		for scheme, flag := range map[string]string{"light": "1", "dark": "0"} {
 			for _, width := range []int{1280, 390} {
 				file := filepath.Join(dir, fmt.Sprintf("%s-%d-%s.png", name, width, scheme))

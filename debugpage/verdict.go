@@ -213,34 +213,23 @@ func failing(s snowtether.Snapshot) (snowtether.Event, bool) {
 	return snowtether.Event{}, false
 }
 
-// doubtFor is how long a statement in doubt is spoken of: for as long as Snowflake
-// keeps its result.
-const doubtFor = 24 * time.Hour
-
-// inDoubt says which statements may have run, and what to do about the last one.
+// inDoubt says which statements may have run that nobody has seen yet, and what to do about
+// the last one.
 func inDoubt(s snowtether.Snapshot) string {
-	n, since := 0, s.InDoubt.Since
-	var e snowtether.Event
-	for _, x := range s.Events {
-		if x.Kind == snowtether.EventInDoubt && s.Time.Sub(x.Time) < doubtFor {
-			if e = x; n == 0 && since.IsZero() {
-				since = x.Time
-			}
-			n++
-		}
-	}
+	e, _ := last(s, snowtether.EventInDoubt)
 	which := ""
 	if e.Operation != "" {
 		which = fmt.Sprintf(" (%s)", e.Operation)
 	}
-	switch n = max(n, s.InDoubt.Count); n {
+	n := s.InDoubt.Count
+	switch n {
 	case 0:
 		return ""
 	case 1:
 		return fmt.Sprintf("One statement%s failed at %s and may have run: %s.", which, at(s, e.Time, "15:04"), e.Remedy())
 	}
-	return fmt.Sprintf("%d statements have failed since %s and may have run. The events have each of them; for the last one%s, at %s: %s.",
-		n, at(s, since, "15:04"), which, at(s, e.Time, "15:04"), e.Remedy())
+	return fmt.Sprintf("%d statements have failed since %s and may have run. Each of them is listed; for the last one%s, at %s: %s.",
+		n, at(s, s.InDoubt.Since, "15:04"), which, at(s, e.Time, "15:04"), e.Remedy())
 }
 
 // pastFor is how long trouble that is over is spoken of: whoever was woken by it
