@@ -1,7 +1,11 @@
 package snowtether
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -25,8 +29,9 @@ type burst struct {
 	told   bool      // in it, of a burst
 
 	count       int
-	began, last time.Time // when the first was found dead, and the last replaced
-	code        int       // why; 0: for several reasons
+	began, last time.Time      // when the first was found dead, and the last replaced
+	code        int            // why; 0: for several reasons
+	reasons     map[string]int // how many for each of them
 	timer       *time.Timer
 }
 
@@ -41,8 +46,9 @@ func (b *burst) fold(e Event, over func(Event)) bool {
 		b.minute, b.lines, b.told = now, 0, false
 	}
 	if b.count == 0 || b.timer == nil && now.Sub(b.last) > burstQuiet {
-		b.count, b.began, b.code = 0, now.Add(-e.Duration), e.Code
+		b.count, b.began, b.code, b.reasons = 0, now.Add(-e.Duration), e.Code, make(map[string]int)
 	}
+	b.reasons[e.reason()]++
 	if b.count++; b.code != e.Code {
 		b.code = 0
 	}
@@ -74,10 +80,37 @@ func (b *burst) end(over func(Event), now bool) {
 		return
 	}
 	b.timer.Stop()
-	e := Event{Kind: EventManyReconnected, Code: b.code, Class: ClassSessionLost, Count: b.count, Duration: b.last.Sub(b.began)}
+	e := Event{Kind: EventManyReconnected, Code: b.code, Class: ClassSessionLost, Count: b.count, Duration: b.last.Sub(b.began), Reasons: several(b.reasons)}
 	b.timer, b.count, b.told = nil, 0, true
 	b.mu.Unlock()
 	over(e)
+}
+
+// maxReasons is how many reasons a burst names.
+const maxReasons = 5
+
+// several names the reasons of a burst, the most frequent first, if there are more than one.
+func several(reasons map[string]int) string {
+	if len(reasons) < 2 {
+		return ""
+	}
+	var names []string
+	for name := range reasons {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(reasons[b], reasons[a]), cmp.Compare(a, b))
+	})
+	others := 0
+	for i, name := range names {
+		if names[i] = fmt.Sprintf("%s (%d)", name, reasons[name]); i >= maxReasons {
+			others += reasons[name]
+		}
+	}
+	if others > 0 {
+		names = append(names[:maxReasons], fmt.Sprintf("others (%d)", others))
+	}
+	return strings.Join(names, ", ")
 }
 
 // manyReplaced makes it known that a burst is over.

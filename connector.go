@@ -166,6 +166,7 @@ func start(c *Connector) *Connector {
 		c.tokens = program.NewTokens(c.settings.tokenSource, &c.programs)
 	}
 	c.metrics = newMetrics(c)
+	c.tellRenamed()
 	return c
 }
 

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -149,6 +150,13 @@ func WithRepeatable(also func(error) bool) TxOption { return WithTxRetryIf(also)
 var renamedParams = map[string]string{
 	"tetherBackoffInitial": "tetherBackOffInitial",
 	"tetherBackoffMax":     "tetherBackOffMax",
+}
+
+// tellRenamed writes a line for each parameter that was given under its earlier name.
+func (c *Connector) tellRenamed() {
+	for _, earlier := range c.settings.renamed {
+		c.tell(slog.LevelWarn, paramRenamed, slog.String("parameter", earlier), slog.String("use", currentParam(earlier)))
+	}
 }
 
 // currentParam is the name that a DSN parameter has now.

@@ -300,6 +300,9 @@ func takeTetherParams(cfg *gosnowflake.Config, s *settings) error {
 		if err := set(s, *value); err != nil {
 			return fmt.Errorf("snowtether: the parameter %s %w", name, err)
 		}
+		if name != currentParam(name) {
+			s.renamed = append(s.renamed, name)
+		}
 		delete(cfg.Params, name)
 	}
 	return nil

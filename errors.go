@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
 	"golang.org/x/oauth2"
@@ -326,6 +327,7 @@ type SessionError struct {
 	InTx      bool   // a transaction was open: unless the error matches ErrInDoubt, the server has rolled it back, or will
 	Err       error  // the cause
 
+	at        time.Time    // when a statement in doubt failed
 	suspended bool         // no login was tried
 	retry     bool         // database/sql may try on another connection
 	ran       bool         // the statement may have run, though nothing of it lasts
@@ -344,17 +346,17 @@ func (e *SessionError) Error() string {
 	case e.suspended:
 		what = "no login was tried, because the last one with these credentials was refused; change them, or wait"
 	case bulk.IsShort(e.Err) && e.Class == ClassInDoubt:
-		what = fmt.Sprintf("statement %s ran, but not with all rows; look at its table before you run it again", e.QueryID)
+		what = fmt.Sprintf("statement %s ran, but not with all rows", e.QueryID)
 	case bulk.IsShort(e.Err) && e.InTx:
 		what = "the transaction was ended because not all rows arrived, and the server rolls it back; run the whole transaction again"
 	case e.Class == ClassInDoubt && e.unsent:
-		what = "session lost inside a transaction, part of which may last; this statement did not run; look at the data before you repeat the transaction"
+		what = "session lost inside a transaction, part of which may last; this statement did not run"
 	case e.Class == ClassInDoubt && e.QueryID != "":
-		what = fmt.Sprintf("statement %s was accepted, but its outcome is not known; look it up before you run it again", e.QueryID)
+		what = fmt.Sprintf("statement %s was accepted, and its outcome is not known", e.QueryID)
 	case e.Class == ClassInDoubt && e.RequestID != "":
-		what = fmt.Sprintf("the statement of request %s may have run; check before you run it again", e.RequestID)
+		what = fmt.Sprintf("the statement of request %s may have run", e.RequestID)
 	case e.Class == ClassInDoubt:
-		what = "the statement may have run; check before you run it again"
+		what = "the statement may have run"
 	case e.InTx && e.Class == ClassSessionLost:
 		what = "session lost inside a transaction, which the server rolls back; run the whole transaction again"
 		if isContext(e.Err) {
@@ -386,11 +388,33 @@ func (e *SessionError) Error() string {
 	default:
 		what = "failed"
 	}
+	if do := e.Remedy(); do != "" {
+		what += "; " + do
+	}
 	var at string
 	if e.SessionID > 0 {
 		at = fmt.Sprintf(" (session %d)", e.SessionID)
 	}
 	return fmt.Sprintf("snowtether: %s%s: %s: %s", e.Op, at, what, redact(e.Err))
+}
+
+// Remedy says in one line what somebody has to do about a statement in doubt, as the log and
+// the page do ([Event.Remedy]), and is empty for any other error.
+func (e *SessionError) Remedy() string {
+	if e.Class != ClassInDoubt {
+		return ""
+	}
+	return remedy(e.doubt(), e.Op, e.QueryID, e.SessionID, e.at)
+}
+
+func (e *SessionError) doubt() doubt {
+	switch {
+	case bulk.IsShort(e.Err):
+		return rows
+	case e.unsent:
+		return partOfTx
+	}
+	return whether
 }
 
 // redact is an error's text without the queries of the URLs in it: that of an Okta

@@ -22,6 +22,7 @@ import (
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
+	"github.com/snowtether/snowtether/internal/bulk"
 	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/internal/transcript"
 )
@@ -338,6 +339,7 @@ func TestSessionErrorIsWhatItsClassSays(t *testing.T) {
 }
 
 func TestSessionErrorSaysWhatToDo(t *testing.T) {
+	_, short := bulk.Bound{Rows: 2}.Compare(driver.RowsAffected(1))
 	for _, tt := range []struct {
 		err       SessionError
 		says, not []string
@@ -347,12 +349,13 @@ func TestSessionErrorSaysWhatToDo(t *testing.T) {
 		{SessionError{Class: ClassSessionLost, ran: true}, []string{"nothing of the statement lasts"}, []string{"did not run"}},
 		{SessionError{Class: ClassSessionLost, InTx: true, lost: sqltext.LossTemporary}, []string{"whole transaction again", "temporary"}, nil},
 		{SessionError{Class: ClassSessionLost, InTx: true}, []string{"rolls back", "whole transaction again"}, nil},
-		{SessionError{Class: ClassInDoubt}, []string{"may have run", "check before"}, []string{"did not run"}},
-		{SessionError{Class: ClassInDoubt, QueryID: "01b2"}, []string{"01b2", "accepted", "look it up before"}, []string{"did not run"}},
-		{SessionError{Class: ClassInDoubt, RequestID: "7e57"}, []string{"request 7e57", "may have run", "check before"}, []string{"did not run"}},
-		{SessionError{Class: ClassInDoubt, InTx: true, unsent: true}, []string{"part of which may last", "this statement did not run"}, []string{"check before you run it"}},
+		{SessionError{Class: ClassInDoubt}, []string{"may have run; look in QUERY_HISTORY for what ran in session 4711, and", "run it again only if nothing of it is there: "}, []string{"did not run"}},
+		{SessionError{Class: ClassInDoubt, QueryID: "01b2"}, []string{"01b2", "accepted", "look up query 01b2 in QUERY_HISTORY"}, []string{"did not run"}},
+		{SessionError{Class: ClassInDoubt, RequestID: "7e57"}, []string{"request 7e57", "may have run; look in QUERY_HISTORY"}, []string{"did not run"}},
+		{SessionError{Class: ClassInDoubt, InTx: true, unsent: true}, []string{"part of which may last", "this statement did not run; look in QUERY_HISTORY for what the transaction ran"}, []string{"run the statement"}},
 		{SessionError{Class: ClassSessionLost, asks: true}, []string{"what the statement asks about went with it", "run a statement of your own first"}, []string{"can be run again"}},
-		{SessionError{Class: ClassInDoubt, InTx: true}, []string{"may have run", "check before"}, []string{"rolls back"}},
+		{SessionError{Class: ClassInDoubt, InTx: true}, []string{"may have run", "look in QUERY_HISTORY"}, []string{"rolls back"}},
+		{SessionError{Class: ClassInDoubt, QueryID: "01b2", Err: short}, []string{"ran, but not with all rows; compare the table with the rows that were bound"}, []string{"failed there"}},
 		{SessionError{Class: ClassCredential}, []string{"refused", "until the credentials or the account change"}, nil},
 		{SessionError{Class: ClassPermanent}, []string{"refused", "until the credentials or the account change"}, nil},
 		{SessionError{Class: ClassPermanent, suspended: true}, []string{"no login was tried", "change them, or wait"}, nil},
@@ -362,9 +365,16 @@ func TestSessionErrorSaysWhatToDo(t *testing.T) {
 		{SessionError{Class: ClassTransient, InTx: true}, []string{"cannot be reached"}, []string{"session lost"}},
 		{SessionError{Class: ClassStatement, InTx: true}, []string{"failed"}, []string{"session lost"}},
 	} {
-		tt.err.Op, tt.err.SessionID, tt.err.Err = "exec", 4711, snow(390114)
+		tt.err.Op, tt.err.SessionID = "exec", 4711
+		if tt.err.Err == nil {
+			tt.err.Err = snow(390114)
+			tt.says = append(tt.says, "390114", "no luck")
+		}
 		text := tt.err.Error()
-		for _, want := range append(tt.says, "snowtether: exec (session 4711)", "390114", "no luck") {
+		if do := tt.err.Remedy(); (do != "") != (tt.err.Class == ClassInDoubt) || !strings.Contains(text, do) {
+			t.Errorf("%q is to be done, and the error is %q", do, text)
+		}
+		for _, want := range append(tt.says, "snowtether: exec (session 4711)") {
 			if !strings.Contains(text, want) {
 				t.Errorf("%q, in tx %v: %q does not say %q", tt.err.Class, tt.err.InTx, text, want)
 			}
@@ -376,7 +386,7 @@ func TestSessionErrorSaysWhatToDo(t *testing.T) {
 		}
 	}
 	// A program's own tests make some without a cause.
-	if text := (&SessionError{Op: "exec", Class: ClassInDoubt}).Error(); !strings.Contains(text, "check before") {
+	if text := (&SessionError{Op: "exec", Class: ClassInDoubt}).Error(); !strings.Contains(text, "look at what the statement should have changed") {
 		t.Error(text)
 	}
 }

@@ -30,7 +30,7 @@ const (
 	EventRenewed          EventKind = "renewed"           // a session token was renewed; the old one had lived for Duration
 	EventLost             EventKind = "lost"              // a session was found dead, at Age
 	EventReconnected      EventKind = "reconnected"       // OldSessionID, lost at Age, was replaced on its connection, in Duration
-	EventManyReconnected  EventKind = "many_reconnected"  // Count sessions that were lost together, also those with an event of their own, were replaced in Duration
+	EventManyReconnected  EventKind = "many_reconnected"  // Count sessions that were lost together, also those with an event of their own, were replaced in Duration; for which Reasons, if there are several
 	EventRetired          EventKind = "retired"           // OldSessionID, of Age, was replaced before a statement could meet its end, in Duration
 	EventResumed          EventKind = "resumed"           // the statement QueryID was carried over from OldSessionID, in Duration
 	EventStateLost        EventKind = "state_lost"        // a session was lost with State that had been set in it
@@ -72,39 +72,60 @@ type Event struct {
 	RequestID    string        // of the statement: what it was sent under
 	Operation    string        // "exec", "query", "commit", …: see SessionError.Op
 	State        string        // the kinds of session state that were lost, without values
+	Reasons      string        // where there are several: the codes, with how many sessions each: "390114 (62), 390111 (2)"
 
 	// Error is the text of a failed login or ping, without the query strings of the
 	// URLs in it. Like any error it may name hosts and users; that of a hook or of a
 	// token source is in its own words. It is empty in a [Snapshot].
 	Error string
 
+	doubt  doubt     // of a statement in doubt
 	became principal // whom the new session acts as, if a hook changed that
 	again  bool      // what it speaks of has been logged, or will be
 }
 
 // Remedy says in one line what somebody has to do about the event, or is empty. The log
-// has it as an attribute, and debugpage in its sentence.
+// has it as an attribute, the error in its text ([SessionError.Remedy]), and debugpage in its
+// sentence.
 func (e Event) Remedy() string {
 	if e.Kind != EventInDoubt {
 		return ""
 	}
-	at := e.Time.UTC().Format("15:04 UTC")
-	switch session := e.inSession(); {
-	case e.QueryID != "" && e.Operation != "commit":
-		return fmt.Sprintf("look up query %s in QUERY_HISTORY: run the statement again only if it failed there", e.QueryID)
-	case e.Operation == "commit":
-		return fmt.Sprintf("look in QUERY_HISTORY for the COMMIT%s at about %s, and at what the transaction should have changed; once it is over, run the transaction again only if nothing of it is there", session, at)
-	case session != "":
-		return fmt.Sprintf("look in QUERY_HISTORY for what ran%s at about %s, and at what the statement should have changed; once it is over, run it again only if nothing of it is there", session, at)
-	}
-	return "look at what the statement should have changed; once it is over, run it again only if nothing of it is there"
+	return remedy(e.doubt, e.Operation, e.QueryID, e.SessionID, e.Time)
 }
 
-func (e Event) inSession() string {
-	if e.SessionID == 0 {
-		return ""
+// A doubt says what of a statement in doubt is not known.
+type doubt int
+
+const (
+	whether  doubt = iota // whether it ran
+	rows                  // which of its rows arrived
+	partOfTx              // whether what its transaction did before lasts; it did not run itself
+)
+
+// remedy says what somebody has to do about a statement in doubt: the event, the log, the
+// error and the page have it from here.
+func remedy(d doubt, op, queryID string, session int64, at time.Time) string {
+	in := ""
+	if session != 0 {
+		in = fmt.Sprintf(" in session %d", session)
 	}
-	return fmt.Sprintf(" in session %d", e.SessionID)
+	if !at.IsZero() {
+		in += " at about " + at.UTC().Format("15:04 UTC")
+	}
+	switch {
+	case d == rows:
+		return fmt.Sprintf("compare the table with the rows that were bound before you run statement %s again", queryID)
+	case d == partOfTx:
+		return fmt.Sprintf("look in QUERY_HISTORY for what the transaction ran%s, and at what it should have changed; run it again only if nothing of it is there", in)
+	case queryID != "" && op != "commit":
+		return fmt.Sprintf("look up query %s in QUERY_HISTORY, and run the statement again only if it failed there", queryID)
+	case op == "commit":
+		return fmt.Sprintf("look in QUERY_HISTORY for the COMMIT%s, and at what the transaction should have changed; once it is over, run the transaction again only if nothing of it is there", in)
+	case session != 0:
+		return fmt.Sprintf("look in QUERY_HISTORY for what ran%s, and at what the statement should have changed; once it is over, run it again only if nothing of it is there", in)
+	}
+	return "look at what the statement should have changed; once it is over, run it again only if nothing of it is there"
 }
 
 // The keys of the log lines' attributes. docs/observability.md has what they mean.
@@ -128,6 +149,7 @@ const (
 	keyAttempt    = "attempt"
 	keyAttempts   = "attempts"
 	keySessions   = "sessions"
+	keyReasons    = "reasons"
 	keyRows       = "rows"
 	keyError      = "error"
 	keyUser       = "new_user"
@@ -183,6 +205,7 @@ const nothingNeedsDoing = "; nothing needs doing"
 const (
 	functionFailed = "snowtether: a function of the program's panicked or did not return; that is not logged again"
 	eventsDropped  = "snowtether: events were dropped, because the log handler or the event hook is too slow"
+	paramRenamed   = "snowtether: a parameter is given under its earlier name, which goes with 0.1.0; use the new one"
 	versionOld     = "snowtether: the gosnowflake v1 inside is older than v1.14.1, and was not tried; require v1.19.1"
 )
 
@@ -255,7 +278,8 @@ func (c *Connector) write(ctx context.Context, e Event) {
 	add(e.Code != 0, slog.Int(keyReason, e.Code))
 	name := causes.Of(e.Code).Name
 	add(name != "", slog.String(keyCause, name))
-	add(e.Code == 0 && e.Class != "", slog.String(keyReason, string(e.Class)))
+	add(e.Code == 0 && e.Class != "" && e.Reasons == "", slog.String(keyReason, string(e.Class)))
+	add(e.Reasons != "", slog.String(keyReasons, e.Reasons))
 	add(e.OldSessionID != 0, slog.Int64(keyOldSession, e.OldSessionID))
 	add(e.SessionID != 0, slog.Int64(keySession, e.SessionID))
 	add(e.Age != 0, slog.Duration(keyAge, e.Age.Round(time.Millisecond)))

@@ -483,7 +483,11 @@ func (c *conn) doubt(ctx context.Context, fail *SessionError) error {
 		if why == ClassStatement { // nothing of Snowflake's about the statement
 			why = ClassInDoubt
 		}
-		c.connector.emit(ctx, Event{Kind: EventInDoubt, SessionID: fail.SessionID, Code: number(fail.Err), Class: why, QueryID: fail.QueryID, RequestID: fail.RequestID, Operation: fail.Op})
+		fail.at = time.Now()
+		c.connector.emit(ctx, Event{
+			Kind: EventInDoubt, Time: fail.at, SessionID: fail.SessionID, Code: number(fail.Err), Class: why,
+			QueryID: fail.QueryID, RequestID: fail.RequestID, Operation: fail.Op, doubt: fail.doubt(),
+		})
 	}
 	return fail
 }

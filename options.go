@@ -52,6 +52,7 @@ type settings struct {
 	heedless       bool                 // of the server's load (internal/gate): in tests
 	meterProvider  metric.MeterProvider // nil: the global one
 	poolName       string
+	renamed        []string         // parameters that were given under an earlier name
 	now            func() time.Time // by it a suspended machine is noticed; tests replace it
 }
 

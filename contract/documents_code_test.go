@@ -169,6 +169,9 @@ func exported(t *testing.T, dir string) map[string]bool {
 					if star, ok := of.(*ast.StarExpr); ok {
 						of = star.X
 					}
+					if generic, ok := of.(*ast.IndexExpr); ok {
+						of = generic.X
+					}
 					prefix = of.(*ast.Ident).Name + "."
 				}
 				names[prefix+decl.Name.Name] = true

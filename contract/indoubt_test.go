@@ -62,8 +62,8 @@ func TestDoubtSaysWhatToLookFor(t *testing.T) {
 			t.Errorf("the event is %+v", e)
 		}
 		want := fmt.Sprintf("look in QUERY_HISTORY for what ran in session %d at about 00:00 UTC, and at what the statement should have changed; once it is over, run it again only if nothing of it is there", e.SessionID)
-		if e.Remedy() != want {
-			t.Errorf("remedy %q\nwant   %q", e.Remedy(), want)
+		if e.Remedy() != want || se.Remedy() != want || !strings.Contains(err.Error(), "; "+want+": ") {
+			t.Errorf("remedy %q\nof the error %q\nwant   %q, also in\n%v", e.Remedy(), se.Remedy(), want, err)
 		}
 		for _, line := range j.lines {
 			if attr(line, "event") == "in_doubt" && (attr(line, "remedy") != want || attr(line, "operation") != "exec" || attr(line, "request_id") != se.RequestID) {
@@ -75,8 +75,8 @@ func TestDoubtSaysWhatToLookFor(t *testing.T) {
 		e    snowtether.Event
 		want string
 	}{
-		{snowtether.Event{Kind: snowtether.EventInDoubt, Operation: "exec", SessionID: 7, QueryID: "01b2"}, "look up query 01b2 in QUERY_HISTORY: run the statement again only if it failed there"},
-		{snowtether.Event{Kind: snowtether.EventInDoubt, Operation: "commit", SessionID: 7}, "the COMMIT in session 7 at about 00:00 UTC, and at what the transaction should have changed"},
+		{snowtether.Event{Kind: snowtether.EventInDoubt, Operation: "exec", SessionID: 7, QueryID: "01b2"}, "look up query 01b2 in QUERY_HISTORY, and run the statement again only if it failed there"},
+		{snowtether.Event{Kind: snowtether.EventInDoubt, Operation: "commit", SessionID: 7}, "the COMMIT in session 7, and at what the transaction should have changed"},
 		{snowtether.Event{Kind: snowtether.EventInDoubt, Operation: "exec"}, "look at what the statement should have changed; once it is over, run it again only"},
 		{snowtether.Event{Kind: snowtether.EventLost, SessionID: 7}, ""},
 	} {

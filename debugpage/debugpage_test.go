@@ -90,6 +90,7 @@ func troubled() snowtether.Snapshot {
 				Attempt: 4, Count: 5, Duration: 250 * time.Millisecond, Age: time.Minute, QueryID: "01b2-q", RequestID: "8f-r", Operation: "exec", Error: "dial tcp secret.example",
 			},
 			{Kind: snowtether.EventClosed, Time: now},
+			{Kind: snowtether.EventManyReconnected, Time: now, Class: snowtether.ClassSessionLost, Count: 3, Reasons: "390114 (2), 390111 (1)"},
 		},
 		InDoubt: snowtether.InDoubtInfo{Count: 1, Since: now.Add(-time.Hour)},
 		Hour:    []snowtether.MinuteInfo{{Time: time.Date(2026, time.March, 4, 1, 30, 0, 0, time.UTC), Logins: 4, Lost: 3, InDoubt: 2, Waited: true}},
@@ -109,7 +110,7 @@ func TestJSONHasTheDocumentedFields(t *testing.T) {
 	want := `[{
 		"pool": "nightly",
 		"level": "act",
-		"sentence": "One statement (exec) failed at 01:02 UTC and may have run: look up query 01b2-q in QUERY_HISTORY: run the statement again only if it failed there. The last 2 logins were refused, the last one with code 390100 (wrong user name or password): change the credentials, and restart the program unless it takes them anew for each login. With the same credentials none is sent before 02:03:01 UTC; the one session that is open can be used meanwhile.",
+		"sentence": "One statement (exec) failed at 01:02 UTC and may have run: look up query 01b2-q in QUERY_HISTORY, and run the statement again only if it failed there. The last 2 logins were refused, the last one with code 390100 (wrong user name or password): change the credentials, and restart the program unless it takes them anew for each login. With the same credentials none is sent before 02:03:01 UTC; the one session that is open can be used meanwhile.",
 		"closed": false,
 		"sessions": [
 			{"id": 0, "state": "dead", "age_seconds": 90000, "idle_seconds": 60},
@@ -127,9 +128,10 @@ func TestJSONHasTheDocumentedFields(t *testing.T) {
 			{
 				"kind": "in_doubt", "time": "2026-03-04T01:02:01.5Z", "session_id": 3, "old_session_id": 2, "code": 390111, "class": "in_doubt",
 				"attempt": 4, "count": 5, "duration_seconds": 0.25, "age_seconds": 60, "query_id": "01b2-q",
-				"request_id": "8f-r", "operation": "exec", "remedy": "look up query 01b2-q in QUERY_HISTORY: run the statement again only if it failed there"
+				"request_id": "8f-r", "operation": "exec", "remedy": "look up query 01b2-q in QUERY_HISTORY, and run the statement again only if it failed there"
 			},
-			{"kind": "closed", "time": "2026-03-04T02:02:01.5Z"}
+			{"kind": "closed", "time": "2026-03-04T02:02:01.5Z"},
+			{"kind": "many_reconnected", "time": "2026-03-04T02:02:01.5Z", "class": "session_lost", "count": 3, "reasons": "390114 (2), 390111 (1)"}
 		],
 		"in_doubt": {"count": 1, "since": "2026-03-04T01:02:01.5Z"},
 		"waiting": {"statements": 3, "unanswered": 2, "logins": 1, "oldest_seconds": 17, "silence_seconds": 18},
@@ -171,8 +173,8 @@ func TestPageHasWhatTheJSONHas(t *testing.T) {
 		"To do · snowtether", "nightly", "To do. One statement (exec) failed at 01:02 UTC and may have run",
 		"Gate suspended : no login with the same credentials Since (UTC) 02:01:01 No login before (UTC) 02:03:01 Failures 2 Last code 390100 Class permanent",
 		"Sessions: 1 used, 1 dead", "0 dead 1d 01h 1m 00s – 9007199254740993 used 1h 30m – 1s",
-		"May have run: 1 statement Time Statement, and what to do 01:02:01 code 390111, session 3, before 2, session age 1m 00s, took 250ms, attempt 4, attempts 5, exec, query 01b2-q, request 8f-r: look up query 01b2-q in QUERY_HISTORY: run the statement again only if it failed there 0 more",
-		"Events: the last 2, the newest first, in UTC Time Event Details 02:02:01 closed 01:02:01 in_doubt code 390111, session 3, before 2, session age 1m 00s, took 250ms, attempt 4, attempts 5, exec, query 01b2-q, request 8f-r",
+		"May have run: 1 statement Time Statement, and what to do 01:02:01 code 390111, session 3, before 2, session age 1m 00s, took 250ms, attempt 4, attempts 5, exec, query 01b2-q, request 8f-r: look up query 01b2-q in QUERY_HISTORY, and run the statement again only if it failed there 0 more",
+		"Events: the last 3, the newest first, in UTC Time Event Details 02:02:01 many_reconnected codes 390114 (2), 390111 (1), 3 sessions 02:02:01 closed 01:02:01 in_doubt code 390111, session 3, before 2, session age 1m 00s, took 250ms, attempt 4, attempts 5, exec, query 01b2-q, request 8f-r",
 		"Logins 4 Logins that failed 5 … permanent 5 Logins suspended 6 Sessions lost 10 Sessions replaced 7 … code 390111 6 … session_lost 1 Last replaced (UTC) 02:02:01",
 		"Replaced ahead of time 8 Tokens renewed 9 Statements carried over 11 Statements in doubt 12 Pings 13 Pings not answered 14 Log-outs given up 15",
 		"Session life, mean 1h 00m Session life, last 2h 00m Token life, mean 1m 00s Token life, last 2m 00s",
