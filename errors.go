@@ -32,28 +32,28 @@ import (
 // numbers: every other file asks it. internal/verdict decides what becomes of a statement.
 
 var (
-	// ErrSessionLost is in an error's chain when the session ended under a statement of
-	// which provably nothing lasts, and snowtether could not make it run on another
-	// session: inside a transaction (see [SessionError].InTx), or on a connection whose
-	// session state was lost with it, which is said once. Run the whole transaction
-	// again, or set the session up again and run the statement.
+	// ErrSessionLost is in an error's chain when a session ended under a statement,
+	// nothing of the statement lasts, and snowtether could not run it on another session:
+	// inside a transaction (see [SessionError].InTx), or because the connection's session
+	// state was lost too, which the connection's user is told once. Run the whole
+	// transaction again, or set the session up again and run the statement.
 	ErrSessionLost = errors.New("snowtether: session lost")
 
-	// ErrInDoubt is in an error's chain when a statement may have taken effect, and
-	// it cannot be known whether it did. It is never a driver.ErrBadConn, so neither
-	// database/sql nor snowtether runs the statement a second time. Before you run it
-	// again, look at what it should have changed, or look for [SessionError].QueryID
-	// in QUERY_HISTORY.
+	// ErrInDoubt is in an error's chain when Snowflake may or may not have run a
+	// statement. Such an error never matches driver.ErrBadConn, so neither database/sql
+	// nor snowtether runs the statement a second time. Before you run it again, do what
+	// [SessionError.Remedy] says: look at what the statement should have changed, or look
+	// for [SessionError].QueryID in QUERY_HISTORY.
 	ErrInDoubt = errors.New("snowtether: statement in doubt")
 
-	// ErrLoginSuspended is in an error's chain when no login was tried, because the
-	// last one with the same credentials was refused for good; see [WithAuthCooldown].
-	// The refusal itself is in the chain too.
+	// ErrLoginSuspended is in an error's chain when snowtether tried no login, because
+	// Snowflake refused the last one with the same credentials; see [WithAuthCooldown].
+	// That refusal is in the chain too.
 	ErrLoginSuspended = errors.New("snowtether: logins suspended")
 )
 
-// Class is the kind of failure that an error is, and so says what can be done
-// about it. The empty class is that of no error.
+// Class is the kind of an error, and says what can be done about it. If there is no
+// error, it is empty.
 type Class string
 
 // The classes of errors.
@@ -67,10 +67,10 @@ const (
 	ClassTransient   Class = "transient"    // network, timeouts, 5xx and 429: try again later
 )
 
-// Classify returns the class of any error: one that this driver returned, or one
-// of gosnowflake's own; the empty class for nil. About an error of gosnowflake's it does not know whether
-// the statement ran, so it returns ClassInDoubt for one only if it is that of an
-// asynchronous statement's result, which was accepted.
+// Classify returns the class of any error, whether this driver or gosnowflake returned it,
+// and the empty class for nil. An error of gosnowflake's does not say whether its statement
+// ran. Classify returns ClassInDoubt for one only if it is about the result of an
+// asynchronous statement, which Snowflake had accepted.
 func Classify(err error) Class {
 	if se, ok := as[*SessionError](err); ok {
 		return se.Class
@@ -114,8 +114,8 @@ func classifyLogin(err, ctxErr error) Class {
 		return ""
 	case ctxErr != nil:
 		// The caller's own context comes first: whatever else went wrong, the caller no
-		// longer waits. Only that context counts: a timeout of the HTTP client's own Is
-		// context.DeadlineExceeded too.
+		// longer waits. Only that context counts: a timeout of the HTTP client's own
+		// matches context.DeadlineExceeded too.
 		return ClassContext
 	}
 	if su, ok := as[*setUpError](err); ok {

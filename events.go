@@ -30,7 +30,7 @@ const (
 	EventRenewed          EventKind = "renewed"           // a session token was renewed; the old one had lived for Duration
 	EventLost             EventKind = "lost"              // a session was found dead, at Age
 	EventReconnected      EventKind = "reconnected"       // OldSessionID, lost at Age, was replaced on its connection, in Duration
-	EventManyReconnected  EventKind = "many_reconnected"  // Count sessions that were lost together, also those with an event of their own, were replaced in Duration; for which Reasons, if there are several
+	EventManyReconnected  EventKind = "many_reconnected"  // Count sessions that were lost together, also those with an event of their own, were replaced in Duration; Reasons if there are several
 	EventRetired          EventKind = "retired"           // OldSessionID, of Age, was replaced before a statement could meet its end, in Duration
 	EventResumed          EventKind = "resumed"           // the statement QueryID was carried over from OldSessionID, in Duration
 	EventStateLost        EventKind = "state_lost"        // a session was lost with State that had been set in it
@@ -44,7 +44,7 @@ const (
 	EventSuspensionEnded  EventKind = "suspension_ended"  // a suspended login was accepted, Duration after the first of Count refusals
 	EventGuardFailed      EventKind = "guard_failed"      // the login guard failed or was too slow; it is not asked for Duration
 	EventSetUpFailed      EventKind = "set_up_failed"     // a new session was closed because WithSessionInit or WithAfterConnect failed
-	EventTransactionEnded EventKind = "transaction_ended" // a transaction that OldSessionID had left open when it was given up was ended, by SessionID
+	EventTransactionEnded EventKind = "transaction_ended" // SessionID ended a transaction that OldSessionID had left open
 	EventOutageBegan      EventKind = "outage_began"      // Snowflake cannot be reached; callers without a deadline wait for Duration
 	EventOutageEnded      EventKind = "outage_ended"      // it can be reached again, Duration after the first request that had no answer; Count attempts failed
 	EventPacingBegan      EventKind = "pacing_began"      // sessions end before they can be used, the last one at Age: logins are spaced out
@@ -84,9 +84,9 @@ type Event struct {
 	again  bool      // what it speaks of has been logged, or will be
 }
 
-// Remedy says in one line what somebody has to do about the event, or is empty. The log
-// has it as an attribute, the error in its text ([SessionError.Remedy]), and debugpage in its
-// sentence.
+// Remedy says in one line what somebody has to do about the event; it is empty if nobody has
+// to do anything. The log has it as an attribute, the error in its text
+// ([SessionError.Remedy]), and debugpage in its sentence.
 func (e Event) Remedy() string {
 	if e.Kind != EventInDoubt {
 		return ""
@@ -177,7 +177,7 @@ var lines = map[EventKind]line{
 	EventRetired:          {slog.LevelInfo, "snowtether: session was replaced before a statement could meet its end; nothing needs doing", keyLogin, ""},
 	EventResumed:          {slog.LevelInfo, "snowtether: a running statement was carried over to a new session; nothing needs doing", keyTook, ""},
 	EventStateLost:        {slog.LevelWarn, "snowtether: a session was lost with state that had been set in it; set it again where it matters", "", ""},
-	EventInDoubt:          {slog.LevelWarn, "snowtether: a statement failed and may have run; look before it is run again", "", ""},
+	EventInDoubt:          {slog.LevelWarn, "snowtether: a statement failed and may have run; look before you run it again", "", ""},
 	EventRowsUncounted:    {slog.LevelWarn, "snowtether: an INSERT of array binds counted fewer rows than were bound, and so many of them are NULL; look whether they arrived", "", keyRows},
 	EventPingFailed:       {slog.LevelDebug, "snowtether: an idle session could not be asked whether it is alive", "", ""},
 	EventPingsLate:        {slog.LevelWarn, "snowtether: idle sessions are asked too late whether they are alive, and may end; make the interval of WithIdlePing longer if the session policy allows it, or keep fewer connections idle", keyUnasked, keySessions},

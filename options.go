@@ -242,25 +242,25 @@ func WithConnectBudget(d time.Duration) Option { return func(s *settings) { s.co
 // WithFirstConnectBudget sets how long a login that meets "no such host" or a refused port,
 // or no credential where one should be (an empty token file, a metadata service that has
 // none), is tried before any login of the connector has succeeded, whatever the caller's
-// deadline: then it is a setting that is wrong, as a rule, and not the network. The default
-// is 20 s, so that a start-up which is faster than its machine's network or resolver still
-// succeeds; it must be more than 0. After the first success such errors are an outage like
-// any other. DSN: tetherFirstConnectBudget.
+// deadline. Before the first login such an error usually means that a setting is wrong, not
+// the network. The default is 20 s, so that a program which starts before its machine's
+// network or resolver still succeeds; it must be more than 0. After the first success such
+// errors are an outage like any other. DSN: tetherFirstConnectBudget.
 func WithFirstConnectBudget(d time.Duration) Option {
 	return func(s *settings) { s.firstBudget = d }
 }
 
 // WithMaxLogins sets how many logins of the connector may be under way at the
 // same time, from 1 to 1000. The default is 8; further ones wait their turn, first
-// come, first served. With one user's password at most 4 are, whatever n is, because a
-// fifth refusal locks the user out. DSN: tetherMaxLogins.
+// come, first served. With one user's password at most 4 are under way, whatever n is,
+// because a fifth refusal locks the user out. DSN: tetherMaxLogins.
 func WithMaxLogins(n int) Option { return func(s *settings) { s.maxLogins = n } }
 
 // WithAuthCooldown sets the cool-down: for how long logins with the same credentials are
-// suspended after Snowflake has refused one for good. None is sent meanwhile, and callers
-// get [ErrLoginSuspended] at once. It doubles with each further refusal, up to 16 times
-// d. Other credentials end the suspension at once. The default is 30 s, the most 24 h. 0 switches it off.
-// Whatever d is, a user who was refused 4 times is not logged in until 15 minutes have
+// suspended after Snowflake has refused one for good. Until then no login is sent, and callers
+// get [ErrLoginSuspended] at once. The cool-down doubles with each further refusal, up to 16 times
+// d. Other credentials end the suspension at once. The default is 30 s, the most 24 h; 0
+// switches it off. Whatever d is, a user who was refused 4 times is not logged in until 15 minutes have
 // passed since the first of them: Snowflake's documentation says that a fifth refusal in
 // a row locks the user out for that time. DSN: tetherAuthCooldown.
 func WithAuthCooldown(d time.Duration) Option { return func(s *settings) { s.authCooldown = d } }
@@ -319,11 +319,10 @@ func WithSessionInit(statements ...string) Option {
 // default is true; with false such a statement is [ErrInDoubt]. DSN: tetherResume.
 func WithResume(on bool) Option { return func(s *settings) { s.resume = on } }
 
-// WithHarmlessFunctions names functions of the account's own of which the program says
-// that to call them twice is to call them once, and that nothing of them lasts: not
-// external ones, none that write. A query that calls any other function than these and
-// Snowflake's own without effect is not run again where its reply was lost, and is
-// [ErrInDoubt]; for dashboards full of UDFs that is needless. Names are written as the
+// WithHarmlessFunctions names functions of the account (UDFs) that have no effect: they write
+// nothing, call nothing outside Snowflake, and may be called twice. Without this option a
+// query that calls a UDF is not run again if its reply was lost, and the caller gets
+// [ErrInDoubt]; Snowflake's own functions without effect are known. Names are written as the
 // statements write them, "f" or "db.s.f", without quotes; case does not matter. Given
 // more than once, it adds names. The default is none. DSN: tetherHarmlessFunctions, with
 // commas between the names.
@@ -336,9 +335,9 @@ func WithHarmlessFunctions(names ...string) Option {
 // Info, because nothing needs doing about it; a statement in doubt, a refused login
 // and the beginning of an outage are logged at Warn.
 //
-// DSN: tetherLog=off writes nothing to slog.Default(), warn what is at Warn and above, info,
-// the default, all that it takes. It is for command-line tools, whose users see that log. With
-// this option it has no effect, unless l is nil.
+// DSN: tetherLog=off writes nothing to slog.Default(), tetherLog=warn only lines at Warn and
+// above, and tetherLog=info, the default, all lines that it takes. It is for command-line
+// tools, whose users see that log. With this option it has no effect, unless l is nil.
 func WithLogger(l *slog.Logger) Option {
 	return func(s *settings) {
 		if s.logger = l; l != nil {
@@ -393,7 +392,7 @@ const (
 // right where users of one pool must not see each other's settings. ErrorOnLoss is right
 // where a program relies on the settings of a pooled connection, as with a pool of one that
 // runs USE SCHEMA s and then INSERT INTO t: without it that row could go into another
-// schema's t. What goes because database/sql closes a connection (SetConnMaxLifetime,
-// SetConnMaxIdleTime, SetMaxIdleConns) is told to nobody. DSN: tetherChangedSession=keep,
+// schema's t. Nobody is told of state that is lost because database/sql closes a
+// connection (SetConnMaxLifetime, SetConnMaxIdleTime, SetMaxIdleConns). DSN: tetherChangedSession=keep,
 // discard or error.
 func WithChangedSession(c ChangedSession) Option { return func(s *settings) { s.changed = c } }

@@ -255,12 +255,11 @@ func (c *Connector) Snapshot() Snapshot {
 	return s
 }
 
-// Acknowledge marks the statements in doubt that have failed up to the given time as seen by
-// somebody who looks after them, and returns how many of the last 24 hours nobody had seen
-// before. They are no longer in Snapshot.InDoubt, so the page of package debugpage no longer
-// asks for a person; they stay in Snapshot.Events and are counted in [Stats]. The time is
-// that of the last Event that was looked at, as a Snapshot has it; a statement that fails
-// later, or has not been in a Snapshot with it, stays unseen.
+// Acknowledge marks statements in doubt as seen: those that failed up to the given time. It
+// returns how many of the last 24 hours it has marked. Snapshot.InDoubt no longer counts
+// them, so the page of package debugpage no longer asks for a person; Snapshot.Events and
+// [Stats] still have them. For upTo, take the Time of the last such Event of a [Snapshot]:
+// statements that were not in that Snapshot stay unseen.
 func (c *Connector) Acknowledge(upTo time.Time) int {
 	return c.recent.acknowledge(c.settings.now(), upTo)
 }

@@ -110,12 +110,13 @@ func chart(verdicts []verdict, faults []fault, caption string) ([]byte, error) {
 	return bytes.Replace(out, []byte("<g transform"), []byte(night+"<g transform"), 1), nil
 }
 
-// night turns paper, ink and grid dark for those who read in the dark. The outcomes keep their
-// colours, which can be told apart on both.
+// night turns paper, ink and grid dark for those who read in the dark, and the one dark colour
+// of the outcomes light. The others can be told apart on both.
 const night = `<style>@media (prefers-color-scheme: dark) {
 [style*="fill:#FBFBFA"] { fill: #0D1117 !important }
 [style*="fill:#24292F"] { fill: #DFE4EA !important }
 [style*="stroke:#24292F"] { stroke: #DFE4EA !important }
+[style*="fill:#A00070"] { fill: #F07CC8 !important }
 [style*="fill:#E2E4E8"] { fill: #30363D !important }
 [style*="stroke:#E2E4E8"] { stroke: #30363D !important }
 }</style>
