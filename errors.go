@@ -381,10 +381,15 @@ func (e *SessionError) Error() string {
 		what = "the context ended while a login was waited for; nothing was sent"
 	case errors.Is(e.Err, bulk.ErrShortUpload):
 		what = "the object store does not take the bound values; nothing was carried out"
-	case e.Class == ClassTransient && e.ran:
-		what = "Snowflake cannot be reached; nothing of the statement lasts"
 	case e.Class == ClassTransient:
-		what = "Snowflake cannot be reached; nothing was carried out"
+		cause, left := "Snowflake cannot be reached", "nothing was carried out"
+		if isGarbled(e.Err) {
+			cause = "Snowflake's answers cannot be read"
+		}
+		if e.ran {
+			left = "nothing of the statement lasts"
+		}
+		what = cause + "; " + left
 	default:
 		what = "failed"
 	}

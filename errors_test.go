@@ -360,6 +360,7 @@ func TestSessionErrorSaysWhatToDo(t *testing.T) {
 		{SessionError{Class: ClassPermanent}, []string{"refused", "until the credentials or the account change"}, nil},
 		{SessionError{Class: ClassPermanent, suspended: true}, []string{"no login was tried", "change them, or wait"}, nil},
 		{SessionError{Class: ClassTransient}, []string{"cannot be reached", "nothing was carried out"}, nil},
+		{SessionError{Class: ClassTransient, Err: new(json.SyntaxError)}, []string{"answers cannot be read", "nothing was carried out"}, []string{"reached"}},
 		{SessionError{Class: ClassTransient, ran: true}, []string{"cannot be reached", "nothing of the statement lasts"}, []string{"carried out"}},
 		// The session lives, and so does the transaction.
 		{SessionError{Class: ClassTransient, InTx: true}, []string{"cannot be reached"}, []string{"session lost"}},

@@ -188,7 +188,7 @@ var lines = map[EventKind]line{
 	EventGuardFailed:      {slog.LevelWarn, "snowtether: the login guard failed; logins are sent without it for a while", keyFor, ""},
 	EventSetUpFailed:      {slog.LevelDebug, "snowtether: a new session could not be set up and was closed", keyTook, ""},
 	EventTransactionEnded: {slog.LevelInfo, "snowtether: a transaction that a lost session had left open was ended; nothing needs doing", "", ""},
-	EventOutageBegan:      {slog.LevelWarn, "snowtether: Snowflake cannot be reached; logins, and statements that were not sent, are tried again", keyFor, ""},
+	EventOutageBegan:      {slog.LevelWarn, "snowtether: Snowflake cannot be reached, or its answers cannot be read; logins, and statements that were not sent, are tried again", keyFor, ""},
 	EventOutageEnded:      {slog.LevelInfo, "snowtether: Snowflake can be reached again; nothing needs doing", keyLasted, keyAttempts},
 	EventPacingBegan:      {slog.LevelWarn, "snowtether: sessions end before they can be used; logins are being spaced out", "", ""},
 	EventPacingEnded:      {slog.LevelInfo, "snowtether: sessions can be used again; nothing needs doing", keyLasted, ""},
