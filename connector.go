@@ -8,9 +8,9 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"os"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +18,7 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether/internal/bridge"
+	"github.com/snowtether/snowtether/internal/dsn"
 	"github.com/snowtether/snowtether/internal/gate"
 	"github.com/snowtether/snowtether/internal/inner"
 	"github.com/snowtether/snowtether/internal/program"
@@ -94,7 +95,7 @@ func NewConnector(cfg *gosnowflake.Config, opts ...Option) (*Connector, error) {
 	if cfg == nil {
 		return nil, errors.New("snowtether: the Config is nil")
 	}
-	return newConnector(cloneConfig(cfg), opts)
+	return newConnector(dsn.Clone(cfg), opts)
 }
 
 func newConnector(cfg *gosnowflake.Config, opts []Option) (*Connector, error) {
@@ -102,7 +103,7 @@ func newConnector(cfg *gosnowflake.Config, opts []Option) (*Connector, error) {
 	if err := takeTetherParams(cfg, &s); err != nil {
 		return nil, err
 	}
-	if err := takeV1Params(cfg); err != nil {
+	if err := dsn.TakeV1Params(cfg); err != nil {
 		return nil, err
 	}
 	if err := s.apply(opts); err != nil {
@@ -303,6 +304,64 @@ func (t *tasks) done() <-chan struct{} {
 
 var errClosed = errors.New("snowtether: the connector is closed")
 
+// checkConfig finds what a login would fail with for want of a setting, so that
+// it is an error of the constructor and not of the first statement.
+func checkConfig(cfg *gosnowflake.Config, s *settings) error {
+	for _, name := range slices.Sorted(maps.Keys(cfg.Params)) {
+		if cfg.Params[name] == nil {
+			return fmt.Errorf("snowtether: the parameter %s has no value", dsn.Shorten(name))
+		}
+	}
+	switch {
+	case cfg.Port < 0 || cfg.Port > 65535:
+		return errors.New("snowtether: the port is not a number from 1 to 65535")
+	case cfg.Protocol != "" && cfg.Protocol != "http" && cfg.Protocol != "https":
+		return errors.New("snowtether: the protocol must be https, or http for tests")
+	case cfg.Token != "" && cfg.TokenFilePath != "":
+		return errors.New("snowtether: token and tokenFilePath are both given; give one")
+	case cfg.Authenticator == gosnowflake.AuthTypeTokenAccessor && cfg.TokenAccessor != nil && s.changed == DiscardChanged:
+		return errors.New("snowtether: WithChangedSession(DiscardChanged) needs a session for each connection; with AuthTypeTokenAccessor all are one")
+	case cfg.Authenticator == gosnowflake.AuthTypeOkta && cfg.OktaURL == nil:
+		return errors.New("snowtether: the OktaURL is missing, and the authenticator needs it")
+	case cfg.Authenticator == gosnowflake.AuthTypeJwt && cfg.PrivateKey == nil && s.beforeConnect == nil:
+		return errors.New("snowtether: the privateKey is missing, and the authenticator needs it")
+	}
+	if cfg.TmpDirPath != "" {
+		if _, err := os.Stat(cfg.TmpDirPath); err != nil {
+			return errors.New("snowtether: the tmpDirPath names no directory that can be read")
+		}
+	}
+	probe := dsn.Clone(cfg)
+	if s.tokenSource != nil {
+		probe.Token, probe.TokenFilePath = "from the token source", ""
+		if probe.Authenticator != gosnowflake.AuthTypePat {
+			probe.Authenticator = gosnowflake.AuthTypeOAuth
+		}
+	}
+	if s.beforeConnect != nil {
+		// The hook may fill these in at each login.
+		for _, field := range []*string{&probe.User, &probe.Password} {
+			if *field == "" {
+				*field = "from the hook"
+			}
+		}
+		if probe.Token == "" && probe.TokenFilePath == "" {
+			probe.Token = "from the hook"
+		}
+	}
+	_, err := gosnowflake.DSN(probe)
+	if err == nil {
+		err = probe.Validate()
+	}
+	switch says := dsn.Problem(err); {
+	case err == nil:
+		return nil
+	case says != "":
+		return errors.New("snowtether: " + says)
+	}
+	return fmt.Errorf("snowtether: %w", err)
+}
+
 // For programs that were written for gosnowflake v1: what only v1 knows in a DSN, and pools
 // with v1 underneath, for takeover/gosnowflakev1.
 
@@ -312,18 +371,18 @@ func init() {
 }
 
 // openAround is Driver.OpenConnector with another parser.
-func openAround(dsn string, parse bridge.Parse) (driver.Connector, error) {
+func openAround(text string, parse bridge.Parse) (driver.Connector, error) {
 	var inner driver.Connector
-	read := func(dsn string) (params map[string]*string, err error) {
-		inner, params, err = parse(dsn)
+	read := func(text string) (params map[string]*string, err error) {
+		inner, params, err = parse(text)
 		return params, err
 	}
 	var params map[string]*string
 	var err error
-	if dsn == autoConfigDSN {
-		params, err = readTOML(read)
+	if text == dsn.AutoConfig {
+		params, err = dsn.ReadTOML(read, bridge.ErrElsewhere)
 	} else {
-		params, _, err = readDSN(dsn, read)
+		params, _, err = dsn.Read(text, isOption, read)
 	}
 	if err != nil {
 		return nil, err
@@ -343,32 +402,6 @@ func openAround(dsn string, parse bridge.Parse) (driver.Connector, error) {
 		return nil, err
 	}
 	return start(&Connector{settings: s, inner: inner}), nil
-}
-
-// takeV1Params moves what only gosnowflake v1 knows to where v2 has it. v2 would make session
-// parameters of both. In connections.toml v1 reads their names without case and "_".
-func takeV1Params(cfg *gosnowflake.Config) error {
-	const insecure, silent, telemetry = "insecuremode", "disabletelemetry", "CLIENT_TELEMETRY_ENABLED"
-	for _, name := range slices.Sorted(maps.Keys(cfg.Params)) {
-		normal, value := strings.ReplaceAll(strings.ToLower(name), "_", ""), cfg.Params[name]
-		if normal != insecure && normal != silent || value == nil {
-			continue
-		}
-		on, err := parseBool(*value)
-		if err != nil {
-			return fmt.Errorf("snowtether: the parameter %s %w", shorten(name), err)
-		}
-		delete(cfg.Params, name)
-		switch {
-		case normal == insecure:
-			cfg.DisableOCSPChecks = cfg.DisableOCSPChecks || on
-		case on:
-			maps.DeleteFunc(cfg.Params, func(n string, _ *string) bool { return strings.EqualFold(n, telemetry) })
-			no := "false"
-			cfg.Params[telemetry] = &no // what v2's change log names in its place
-		}
-	}
-	return nil
 }
 
 // tellVersion has it logged, once for each connector, that the gosnowflake inside is older

@@ -11,6 +11,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether/internal/bridge"
+	"github.com/snowtether/snowtether/internal/dsn"
 	"github.com/snowtether/snowtether/internal/fortest"
 	_ "github.com/snowtether/snowtether/internal/twice" // before gosnowflake
 )
@@ -69,12 +73,35 @@ func (d Driver) OpenConnector(dsn string) (driver.Connector, error) {
 	return c, nil
 }
 
-func (Driver) open(dsn string) (*Connector, error) {
-	cfg, err := parseDSN(dsn)
+func (Driver) open(text string) (*Connector, error) {
+	read := func() (*gosnowflake.Config, error) { return dsn.Parse(text, isOption) }
+	if text == dsn.AutoConfig {
+		read = autoConfig
+	}
+	cfg, err := read()
 	if err != nil {
 		return nil, err
 	}
 	return newConnector(cfg, nil)
+}
+
+// autoConfig lets gosnowflake read connections.toml. Its function for that is
+// internal, and all that it exports is a Connector that holds the result in a
+// private field; reading the field keeps the file's meaning, search path and
+// permission checks gosnowflake's own. TestAutoConfig fails if a newer gosnowflake
+// moves it.
+func autoConfig() (*gosnowflake.Config, error) {
+	return dsn.ReadTOML(func(text string) (*gosnowflake.Config, error) {
+		inner, err := gosnowflake.SnowflakeDriver{}.OpenConnector(text)
+		if err != nil {
+			return nil, err
+		}
+		cfg, ok := bridge.Config[gosnowflake.Config](inner)
+		if !ok {
+			return nil, bridge.ErrElsewhere
+		}
+		return dsn.Clone(cfg), nil
+	}, bridge.ErrElsewhere)
 }
 
 // Warm opens n connections of db side by side and returns them to the pool, so

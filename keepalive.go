@@ -10,6 +10,7 @@ import (
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
+	"github.com/snowtether/snowtether/internal/dsn"
 	"github.com/snowtether/snowtether/internal/inner"
 	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/sqltext"
@@ -56,7 +57,7 @@ func (s *settings) applyKeepAlive(cfg *gosnowflake.Config) error {
 	if cfg.Params == nil {
 		cfg.Params = make(map[string]*string)
 	}
-	on, found, err := takeParam(cfg.Params, paramKeepAlive, parseBool)
+	on, found, err := takeParam(cfg.Params, paramKeepAlive, dsn.ParseBool)
 	if err != nil {
 		return err
 	}
@@ -213,7 +214,7 @@ func (l *lane) ping(ctx context.Context, s *session) (*program.Leftover, error) 
 	if l.address == nil || l.address.Host != s.address.Host || l.address.Port != s.address.Port {
 		l.hangUp()
 		l.tokens = &borrowed{watcher: s.watcher}
-		cfg := cloneConfig(s.address)
+		cfg := dsn.Clone(s.address)
 		cfg.TokenAccessor = l.tokens
 		conn, err := program.Guard(ctx, gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg).Connect)
 		if err != nil {
@@ -250,7 +251,7 @@ func (l *lane) hangUp() {
 // addressOf is the Config of a lane's connection to where cfg logs in: it
 // brings no credentials, needs no login, and logs nobody out.
 func addressOf(cfg *gosnowflake.Config) *gosnowflake.Config {
-	at := cloneConfig(cfg)
+	at := dsn.Clone(cfg)
 	off := "false"
 	at.Params = map[string]*string{paramKeepAlive: &off}
 	at.Authenticator = gosnowflake.AuthTypeTokenAccessor

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"golang.org/x/oauth2"
 
+	"github.com/snowtether/snowtether/internal/dsn"
 	"github.com/snowtether/snowtether/internal/sqltext"
 )
 
@@ -128,7 +131,7 @@ func (s *settings) validate() error {
 // slipped into the wrong place.
 var dsnParams = map[string]func(s *settings, value string) error{
 	"tetherKeepAlive": func(s *settings, v string) error {
-		on, err := parseBool(v)
+		on, err := dsn.ParseBool(v)
 		s.keepAlive = &on
 		return err
 	},
@@ -146,7 +149,7 @@ var dsnParams = map[string]func(s *settings, value string) error{
 		return nil
 	},
 	"tetherResume": func(s *settings, v string) (err error) {
-		s.resume, err = parseBool(v)
+		s.resume, err = dsn.ParseBool(v)
 		return err
 	},
 	"tetherChangedSession": func(s *settings, v string) error {
@@ -396,3 +399,38 @@ const (
 // connection (SetConnMaxLifetime, SetConnMaxIdleTime, SetMaxIdleConns). DSN: tetherChangedSession=keep,
 // discard or error.
 func WithChangedSession(c ChangedSession) Option { return func(s *settings) { s.changed = c } }
+
+// isOption reports whether a parameter of a DSN is one of these.
+func isOption(name string) bool { return dsnParams[currentParam(name)] != nil }
+
+// takeTetherParams moves the tether… parameters from cfg.Params, where
+// gosnowflake leaves what it does not know, into s. Left there they would be
+// sent to Snowflake as session parameters.
+func takeTetherParams(cfg *gosnowflake.Config, s *settings) error {
+	for _, earlier := range slices.Sorted(maps.Keys(renamedParams)) {
+		if cfg.Params[earlier] != nil && cfg.Params[renamedParams[earlier]] != nil {
+			return fmt.Errorf("snowtether: the parameter %s is given, and also under its earlier name %s; leave that out", renamedParams[earlier], earlier)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Params)) {
+		if len(name) < len("tether") || !strings.EqualFold(name[:len("tether")], "tether") {
+			continue
+		}
+		set, ok := dsnParams[currentParam(name)]
+		if !ok {
+			return fmt.Errorf("snowtether: unknown parameter %s; known are %s", dsn.Shorten(name), strings.Join(slices.Sorted(maps.Keys(dsnParams)), ", "))
+		}
+		value := cfg.Params[name]
+		if value == nil {
+			return fmt.Errorf("snowtether: the parameter %s has no value", name)
+		}
+		if err := set(s, *value); err != nil {
+			return fmt.Errorf("snowtether: the parameter %s %w", name, err)
+		}
+		if name != currentParam(name) {
+			s.renamed = append(s.renamed, name)
+		}
+		delete(cfg.Params, name)
+	}
+	return nil
+}

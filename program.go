@@ -11,6 +11,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/snowflakedb/gosnowflake/v2"
 
+	"github.com/snowtether/snowtether/internal/dsn"
 	"github.com/snowtether/snowtether/internal/gate"
 	"github.com/snowtether/snowtether/internal/login"
 	"github.com/snowtether/snowtether/internal/program"
@@ -79,7 +80,7 @@ func (c *Connector) prepare(ctx context.Context, stale string) (*gosnowflake.Con
 	ctx, cancel := context.WithTimeout(ctx, hookTimeout)
 	defer cancel()
 	defer context.AfterFunc(c.stopped, cancel)()
-	cfg := cloneConfig(c.cfg)
+	cfg := dsn.Clone(c.cfg)
 	if c.tokens != nil {
 		token, err := c.tokens.Get(ctx, stale)
 		if err != nil {
@@ -121,7 +122,7 @@ func (c *Connector) askHook(ctx context.Context, cfg *gosnowflake.Config) error 
 	}
 	for name, value := range cfg.Params {
 		if value == nil || strings.HasPrefix(strings.ToLower(name), "tether") {
-			return fmt.Errorf("it set the parameter %s, which has no value or is an option of the connector", shorten(name))
+			return fmt.Errorf("it set the parameter %s, which has no value or is an option of the connector", dsn.Shorten(name))
 		}
 	}
 	return c.settings.applyKeepAlive(cfg)

@@ -2,7 +2,6 @@ package snowtether
 
 import (
 	"context"
-	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"maps"
 	"net/url"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -51,6 +49,16 @@ func FuzzOptions(f *testing.F) {
 	f.Add(all, -second, -second, -second, -second, -second, -second, 1001, 0, "x", "x", "tetherIdlePing", "9223372036s")
 	f.Add(uint32(1), int64(0), int64(0), int64(0), int64(0), int64(0), int64(0), 0, 0, "", "", "tetherConnectBudget", "9999999999999h")
 	f.Add(uint32(1), int64(0), int64(0), int64(0), int64(0), int64(0), int64(0), 0, 0, "", "", "tetherLog", "warn")
+	// What has failed before.
+	f.Add(uint32(16368), int64(0), most, most, most, most, most, 1000, 1, "0", "0", "tether\xc7\xc7\xc7\xc7\xc7", "0")
+	f.Add(uint32(0), int64(0), int64(0), second/2, 16*second, 120*second, int64(30000000100), 8, -59, "0", "0", "00A\xcbAAA", "0")
+	f.Add(uint32(0), int64(0), int64(0), second/2, 16*second, 120*second, int64(30000000100), 8, -116, "0", "0", "Aӗ", "0")
+	f.Add(uint32(1), int64(0), int64(0), int64(-23), int64(0), int64(0), int64(0), 0, -23, "0", "", "\xfa", "0")
+	f.Add(uint32(16282), int64(0), int64(1), int64(-47), int64(1), int64(1), int64(30), 1, 1, "0", "0", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "0")
+	f.Add(uint32(14), int64(0), int64(0), second/2, int64(16000000013), 120*second, int64(30000000100), 8, -59, "0", "0", "0", strings.Repeat("0!! ", 100))
+	f.Add(uint32(16376), int64(-1000000000), int64(-999999923), int64(-999999935), int64(-999999958), int64(-1000000000), int64(-1000000005), 1025, 0, "0", "̀", "0", "0")
+	f.Add(uint32(16277), 900*second, 240*second, second, second, second, int64(0), 56, 1, "0", "ل0", "0", "0")
+	f.Add(uint32(16412), int64(0), int64(81), int64(145), int64(-48), int64(1), int64(1), 1, 16, "0", "0", "\xfa0", "0")
 	f.Fuzz(func(t *testing.T, which uint32, heartbeat, ping, first, longest, budget, cooldown int64, logins, changed int, name, statement, param, value string) {
 		value = strings.ReplaceAll(value, "§", fuzzSecret)
 		cfg := &gosnowflake.Config{Account: "acct", User: "u", Password: fuzzSecret, Params: map[string]*string{param: &value, "x": nil}}
@@ -178,121 +186,6 @@ func FuzzClassify(f *testing.F) {
 	})
 }
 
-// plain is what an account, host or parameter looks like whose text needs no
-// escaping. gosnowflake escapes neither of the former, and unescapes some of the
-// latter twice.
-var plain = regexp.MustCompile(`^[\w.-]*$`)
-
-// FuzzDSN: sql.Open never panics, an error is one line and never repeats a secret,
-// and a DSN that is accepted still means the same after gosnowflake has written it
-// anew.
-func FuzzDSN(f *testing.F) {
-	for _, rest := range []string{
-		"acct", "acct/db", "acct/db/schema?warehouse=wh&role=r", "acct.eu-west-1", "host.example.com:8080/db?account=acct&protocol=http",
-		"acct-x.global.snowflakecomputing.com:443/db", "acct/db?token=§&authenticator=oauth", "acct?privateKey=§&authenticator=snowflake_jwt",
-		"acct/d?clientTimeout=§", "acct/d?authenticator=§", "acct/d?tetherKeepAlive=§", "acct/d?tetherHeartbeat=900&tetherMaxLogins=2&tetherResume=false",
-		"acct/d?tether=§&x=%zz", "acct:§/d", "acct/d?client_session_keep_alive=§", "acct/d?CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY=1800",
-		"acct/a=§/b", "acct/d?tmpDirPath=§", "acct/d?tlsConfigName=§", "acct/d?passcode=§&proxyPort=§&loginTimeout=1", "@/?#:%\x00\xff", "acct/d?region=us-west-2",
-	} {
-		f.Add("user", "", rest)
-		f.Add("us%40er", "/@:", rest)
-	}
-	f.Fuzz(func(t *testing.T, user, password, rest string) {
-		const secret = "aVerySecretValue7"
-		if strings.Contains(user+password+rest, "tether:") {
-			return // a mistyped DSN can make a password part of a parameter's name
-		}
-		dsn := user + ":" + secret + password + "@" + strings.ReplaceAll(rest, "=§", "="+secret)
-		db, err := sql.Open(DriverName, dsn)
-		if err != nil {
-			if text := err.Error(); strings.Contains(strings.ToLower(text), strings.ToLower(secret)) || strings.ContainsFunc(text, unicode.IsControl) || len(text) > 600 {
-				t.Errorf("%q gives the error %q", dsn, text)
-			}
-			return
-		}
-		_ = db.Close()
-
-		first, s := read(t, dsn)
-		for _, text := range []string{first.Account, first.Host, first.Region, first.Database, first.Schema, first.Warehouse, first.Role} {
-			if !plain.MatchString(text) {
-				return
-			}
-		}
-		again := cloneConfig(first)
-		maps.DeleteFunc(again.Params, func(name string, value *string) bool { return !plain.MatchString(name) || !plain.MatchString(*value) })
-		text, err := gosnowflake.DSN(again)
-		if err != nil {
-			t.Fatalf("%q is accepted and cannot be written: %v", dsn, err)
-		}
-		second, s2 := read(t, text)
-		type fields struct {
-			user, password, account, host, database, schema, warehouse, role, protocol, token string
-			port                                                                              int
-			authenticator                                                                     gosnowflake.AuthType
-			params                                                                            string
-		}
-		of := func(cfg *gosnowflake.Config) fields {
-			v := fields{
-				cfg.User, cfg.Password, cfg.Account, cfg.Host, cfg.Database, cfg.Schema, cfg.Warehouse, cfg.Role, cfg.Protocol, cfg.Token,
-				cfg.Port, cfg.Authenticator, "",
-			}
-			for _, name := range slices.Sorted(maps.Keys(cfg.Params)) {
-				v.params += name + "=" + *cfg.Params[name] + " "
-			}
-			return v
-		}
-		if a, b := of(again), of(second); a != b {
-			t.Errorf("%q means\n%+v, written as %q\n%+v", dsn, a, text, b)
-		}
-		if s.heartbeat != 0 && (s.heartbeat < minHeartbeat || s.heartbeat > maxHeartbeat) || s.maxLogins < 1 || s2.maxLogins != defaults().maxLogins {
-			t.Errorf("%q gives the settings %+v", dsn, s)
-		}
-	})
-}
-
-// read returns what the connector of a DSN logs in with. Its settings have
-// parameters of the DSN that its Config has not.
-func read(t *testing.T, dsn string) (*gosnowflake.Config, *settings) {
-	t.Helper()
-	c, err := Driver{}.OpenConnector(dsn)
-	if err != nil {
-		t.Fatalf("%q is refused: %v", dsn, err)
-	}
-	made := c.(*Connector)
-	if err := made.Close(); err != nil {
-		t.Error(err)
-	}
-	for name := range made.cfg.Params {
-		if strings.HasPrefix(strings.ToLower(name), "tether") {
-			t.Errorf("%q leaves %q in the Config", dsn, name)
-		}
-	}
-	return made.cfg, &made.settings
-}
-
-// TestPasswordThatIsNotEscaped: either it is taken as it stands, or refused with
-// advice; it is never read as something else.
-func TestPasswordThatIsNotEscaped(t *testing.T) {
-	for _, c := range strings.Split("@ / ? # : & = % ; ~ \\ \" ' < é \x00 \n \x7f \xff // :// @/ /@ ?/ =/&", " ") {
-		for _, password := range []string{"hush" + c + "hush", c + "hush", "hush" + c, "12" + c + "34"} {
-			if password == "12%34" {
-				continue // nobody can tell that it is not escaped
-			}
-			for _, rest := range []string{"@acct", "@acct/db", "@acct/db/sch", "@acct?warehouse=w", "@acct/db/sch?warehouse=w&tetherMaxLogins=3"} {
-				dsn := "hushuser:" + password + rest
-				cfg, err := parseDSN(dsn)
-				if err != nil {
-					if text := err.Error(); !strings.Contains(text, "percent-encod") || strings.Contains(text, "hush") {
-						t.Errorf("%q gives the error %q", dsn, text)
-					}
-				} else if cfg.User != "hushuser" || cfg.Password != password || cfg.Account != "acct" {
-					t.Errorf("%q is read as user %q, password %q, account %q", dsn, cfg.User, cfg.Password, cfg.Account)
-				}
-			}
-		}
-	}
-}
-
 func TestTetherParametersAreAppliedAndTaken(t *testing.T) {
 	for _, tt := range []struct {
 		name, value string
@@ -336,59 +229,6 @@ func TestTetherParametersAreAppliedAndTaken(t *testing.T) {
 			}
 		}
 	}
-}
-
-// What only gosnowflake v1 knows means what it means there, in a DSN, in a Config that v2 has
-// made of one, and in connections.toml. v2 would send it to Snowflake as session parameters.
-func TestParametersOfV1MeanWhatTheyMeanThere(t *testing.T) {
-	for _, tt := range []struct {
-		dsn            string
-		insecure, loud bool
-		configInsecure bool // where nothing tells an explicit "false" from none
-	}{
-		{"application=x", false, true, false},
-		{"insecureMode=true", true, true, true},
-		{"insecureMode=false", false, true, false},
-		{"insecuremode=true", true, true, true},
-		{"insecure_mode=TRUE", true, true, true},
-		{"insecureMode=true&disableOCSPChecks=false", false, true, true},
-		{"disableOCSPChecks=true&insecureMode=false", true, true, true},
-		{"disableTelemetry=true", false, false, false},
-		{"disableTelemetry=false", false, true, false},
-		{"disableTelemetry=true&insecureMode=true", true, false, true},
-		{"disableTelemetry=true&client_telemetry_enabled=true", false, false, false},
-	} {
-		check := func(how string, cfg *gosnowflake.Config, insecure bool) {
-			t.Helper()
-			if cfg.DisableOCSPChecks != insecure {
-				t.Errorf("%s, %s: DisableOCSPChecks is %v", tt.dsn, how, cfg.DisableOCSPChecks)
-			}
-			off := cfg.Params["CLIENT_TELEMETRY_ENABLED"]
-			if loud := off == nil || *off != "false"; loud != tt.loud {
-				t.Errorf("%s, %s: CLIENT_TELEMETRY_ENABLED is not as it should be", tt.dsn, how)
-			}
-			for name := range cfg.Params {
-				if name := strings.ReplaceAll(strings.ToLower(name), "_", ""); name == "insecuremode" || name == "disabletelemetry" {
-					t.Errorf("%s, %s: Snowflake would be sent %s", tt.dsn, how, name)
-				}
-			}
-		}
-		c, err := Driver{}.OpenConnector("u:p@acct/db?" + tt.dsn)
-		if err != nil {
-			t.Fatalf("%s: %v", tt.dsn, err)
-		}
-		check("DSN", c.(*Connector).cfg, tt.insecure)
-		cfg, err := gosnowflake.ParseDSN("u:p@acct/db?" + tt.dsn)
-		if err != nil {
-			t.Fatal(err)
-		}
-		made, err := NewConnector(cfg)
-		if err != nil {
-			t.Fatalf("%s: %v", tt.dsn, err)
-		}
-		check("Config", made.cfg, tt.configInsecure)
-	}
-
 }
 
 func TestNewConnectorClonesItsConfig(t *testing.T) {
