@@ -124,10 +124,10 @@ func newConnector(cfg *gosnowflake.Config, opts []Option) (*Connector, error) {
 // and by the text "authentication token has expired".
 //
 // The inner driver should pass the context of a statement on to gosnowflake, v2 or v1, as
-// tracing wrappers do: without it nothing can tell whether a statement ran, and each
-// that meets a lost session is [ErrInDoubt]. So is each of a driver that speaks HTTP and
-// is neither; nothing of it is run again. A driver that sends no HTTP at all, such
-// as a mock, is believed. Options about the session itself (keep-alive,
+// tracing wrappers do: without it nothing shows whether a statement ran, and each that
+// meets a lost session fails with [ErrInDoubt]. The same holds for a driver that speaks HTTP
+// and is not gosnowflake; none of its statements is run again. A driver that sends no HTTP
+// at all, such as a mock, is believed. Options about the session itself (keep-alive,
 // heartbeat, idle ping, token source, WithBeforeConnect, WithLoginGuard) cannot reach an inner
 // connector, so WrapConnector returns an error for them.
 func WrapConnector(inner driver.Connector, opts ...Option) (*Connector, error) {

@@ -51,7 +51,7 @@
 //     row: try later.
 //   - [ErrInDoubt]: the statement may have run. Before running it again, look at
 //     the data, or look for [SessionError].QueryID in QUERY_HISTORY.
-//     [Event].Remedy says where to look.
+//     [SessionError.Remedy] says where to look.
 //   - [ErrLoginSuspended]: no login was tried, because Snowflake refused the last one
 //     with the same credentials.
 //   - The caller's context ended. The call returns at once; a statement under way

@@ -319,7 +319,7 @@ func WithSessionInit(statements ...string) Option {
 
 // WithResume sets whether a statement that was accepted before its session ended is
 // carried over to a new session, where its outcome is fetched by its query ID. The
-// default is true; with false such a statement is [ErrInDoubt]. DSN: tetherResume.
+// default is true; with false the caller gets [ErrInDoubt]. DSN: tetherResume.
 func WithResume(on bool) Option { return func(s *settings) { s.resume = on } }
 
 // WithHarmlessFunctions names functions of the account (UDFs) that have no effect: they write

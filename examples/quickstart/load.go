@@ -97,7 +97,7 @@ func load(ctx context.Context, db *sql.DB, table string, days []day, workers int
 //
 // A session that ends is no matter here: the driver replaces it, and runs the
 // statement again if it did not run. What no driver can know is whether a
-// statement ran of which it never got a reply. That error Is ErrInDoubt, and only
+// statement ran of which it never got a reply. That error matches ErrInDoubt, and only
 // the program knows how to look for the outcome: here, by a key.
 func insert(ctx context.Context, db *sql.DB, table string, days []day) error {
 	const row = "(?, ?, ?, ?, ?, ?)"

@@ -30,7 +30,7 @@ func (x *trial) check() {
 		case err == nil && n != 1:
 			x.wrong("%s took no effect, and the operation returned nil", write)
 		case n == 1 && lost:
-			x.wrong("%s took effect, and its error Is ErrSessionLost", write)
+			x.wrong("%s took effect, and its error matches ErrSessionLost", write)
 		case n == 1 && err != nil && !mayLast:
 			x.wrong("%s took effect, and its error does not say so", write)
 		}
@@ -42,7 +42,7 @@ func (x *trial) check() {
 		x.wrong("a transaction took effect that nobody committed")
 	}
 	if doubt && errors.Is(err, driver.ErrBadConn) {
-		x.wrong("the error is in doubt and Is driver.ErrBadConn: database/sql runs the statement again")
+		x.wrong("the error is in doubt and matches driver.ErrBadConn: database/sql runs the statement again")
 	}
 	for n := range 2 {
 		if insert := fmt.Sprintf("INSERT INTO n VALUES (%d)", n+1); x.srv.Effects(insert) != 1 {
