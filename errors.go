@@ -378,7 +378,7 @@ func (e *SessionError) Error() string {
 	case e.Class == ClassCredential || e.Class == ClassPermanent:
 		what = "the login was refused, and will be until the credentials or the account change"
 	case e.Class == ClassContext && e.Op == "login":
-		what = "the context ended while a login was waited for; nothing was sent"
+		what = "the context ended while the call waited for a login; nothing was sent"
 	case errors.Is(e.Err, bulk.ErrShortUpload):
 		what = "the object store does not take the bound values; nothing was carried out"
 	case e.Class == ClassTransient:

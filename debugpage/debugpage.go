@@ -10,7 +10,7 @@
 //
 // For each pool the page has a sentence that says how the pool is and what, if
 // anything, needs doing; then the sessions, the gate that logins pass, the counts,
-// and the last 100 events. Of long tables the first five rows are seen at first. The page
+// and the last 100 events. A long table shows five rows, and the others on request. The page
 // refreshes itself every 5 seconds, also works without JavaScript, and loads nothing from
 // elsewhere. Reading it sends nothing to Snowflake and holds nobody up.
 //
@@ -51,10 +51,11 @@ func Handler(connectors ...*snowtether.Connector) http.Handler {
 	})
 }
 
-// HandlerWithAcknowledge is [Handler] with a button for statements in doubt: whoever has
-// looked after those that a pool lists marks them as seen ([snowtether.Connector.Acknowledge]),
-// and the page no longer asks for somebody. The button is a POST, which a page of another
-// site cannot send ([http.CrossOriginProtection]). Whoever can read the page can press it.
+// HandlerWithAcknowledge is [Handler] with a button for statements in doubt. Somebody who has
+// looked after those that a pool lists marks them as seen with it
+// ([snowtether.Connector.Acknowledge]), and the page no longer asks for a person. The button
+// sends a POST, which is refused if it comes from a page of another site
+// ([http.CrossOriginProtection]). Everybody who can read the page can press the button.
 func HandlerWithAcknowledge(connectors ...*snowtether.Connector) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {

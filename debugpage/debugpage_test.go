@@ -272,6 +272,24 @@ func TestPageCanOnlyBeRead(t *testing.T) {
 	}
 }
 
+// TestDefaultPoolNameIsSeenOnce: it is the product's, which the page has on top. The name that a
+// program chose is seen, and so are the names of several pools.
+func TestDefaultPoolNameIsSeenOnce(t *testing.T) {
+	seen := regexp.MustCompile(`<h2 id="[^"]*" data-live>`)
+	for _, tt := range []struct {
+		pools []snowtether.Snapshot
+		want  int
+	}{
+		{[]snowtether.Snapshot{{Pool: "snowtether"}}, 0},
+		{[]snowtether.Snapshot{{Pool: "nightly"}}, 1},
+		{[]snowtether.Snapshot{{Pool: "snowtether"}, {Pool: "nightly"}}, 2},
+	} {
+		if _, body := get(t, debugpage.Page(tt.pools...), "/"); len(seen.FindAllString(body, -1)) != tt.want {
+			t.Errorf("of %+v want %d names of pools in\n%s", tt.pools, tt.want, body)
+		}
+	}
+}
+
 // TestPageIsSealed: no copy of it is kept, no other site embeds or reads it, and
 // nothing in it runs but its own script.
 func TestPageIsSealed(t *testing.T) {
