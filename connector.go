@@ -23,6 +23,7 @@ import (
 	"github.com/snowtether/snowtether/internal/inner"
 	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/sqltext"
+	"github.com/snowtether/snowtether/internal/tokens"
 	"github.com/snowtether/snowtether/internal/transcript"
 )
 
@@ -45,7 +46,7 @@ type Connector struct {
 	guardian   guardian
 	tokens     *program.Tokens // nil without a token source
 	reader     sqltext.Reader
-	sharing    sharing
+	sharing    tokens.Sharing
 	cancelling cancelling
 	orphans    orphans
 	counters   counters

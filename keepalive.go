@@ -14,6 +14,7 @@ import (
 	"github.com/snowtether/snowtether/internal/inner"
 	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/sqltext"
+	"github.com/snowtether/snowtether/internal/tokens"
 )
 
 // This file is about what keeps an idle session alive, about the idle session that is
@@ -130,7 +131,7 @@ func (s *session) expired(since time.Time) bool {
 	if now.Sub(since.Round(0)) <= masterLife {
 		return false
 	}
-	return now.Sub(s.watcher.issuedAt().Round(0)) > masterLife
+	return now.Sub(s.watcher.IssuedAt().Round(0)) > masterLife
 }
 
 // idleSince says since when the session lies in the pool; zero if it does not.
@@ -177,7 +178,7 @@ const pingTimeout = 20 * time.Second
 type lane struct {
 	conn    inner.Conn
 	address *gosnowflake.Config // that conn was made for; nil without one
-	tokens  *borrowed           // of conn: gosnowflake keeps them while it cancels a ping that was left behind
+	tokens  *tokens.Loan        // of conn: gosnowflake keeps them while it cancels a ping that was left behind
 }
 
 // look asks whether a session is alive. It reports whether the server answered, also
@@ -213,7 +214,8 @@ func (l *lane) look(c *Connector, s *session) (answered bool, left *program.Left
 func (l *lane) ping(ctx context.Context, s *session) (*program.Leftover, error) {
 	if l.address == nil || l.address.Host != s.address.Host || l.address.Port != s.address.Port {
 		l.hangUp()
-		l.tokens = &borrowed{watcher: s.watcher}
+		l.tokens = new(tokens.Loan)
+		l.tokens.Lend(s.watcher, errRenewalLoop)
 		cfg := dsn.Clone(s.address)
 		cfg.TokenAccessor = l.tokens
 		conn, err := program.Guard(ctx, gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg).Connect)
@@ -222,7 +224,7 @@ func (l *lane) ping(ctx context.Context, s *session) (*program.Leftover, error) 
 		}
 		l.conn, l.address = inner.Of(conn), s.address
 	}
-	l.tokens.watcher, l.tokens.renewals = s.watcher, 0
+	l.tokens.Lend(s.watcher, errRenewalLoop)
 	conn := l.conn
 	_, left, err := program.Leave(ctx, gosnowflake.WithDescribeOnly(ctx), func(ctx context.Context) (any, error) {
 		return nil, conn.Exec(ctx, "SELECT 1")
@@ -260,25 +262,3 @@ func addressOf(cfg *gosnowflake.Config) *gosnowflake.Config {
 	at.OauthClientID, at.OauthClientSecret = "", ""
 	return at
 }
-
-// borrowed hands gosnowflake the tokens of the session that is being asked about,
-// and a renewal back to that session.
-type borrowed struct {
-	watcher  *tokenWatcher
-	renewals int
-}
-
-func (b *borrowed) GetTokens() (token, master string, sessionID int64) { return b.watcher.GetTokens() }
-
-func (b *borrowed) SetTokens(token, master string, sessionID int64) {
-	b.watcher.SetTokens(token, master, sessionID)
-}
-
-func (b *borrowed) Lock() error {
-	if b.renewals++; b.renewals > maxRenewals {
-		return errRenewalLoop
-	}
-	return b.watcher.lock()
-}
-
-func (b *borrowed) Unlock() { b.watcher.Unlock() }

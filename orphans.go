@@ -76,7 +76,7 @@ func (o *orphans) take() (gone []orphan) {
 // orphaned remembers a session, if it is known which it is, it is nobody else's, and no
 // more than one statement can run on in it.
 func (c *Connector) orphaned(s *session) {
-	if id := s.id(); id != 0 && !s.watcher.shared && !s.runsOn && len(s.under) == 0 {
+	if id := s.id(); id != 0 && !s.watcher.Shared() && !s.runsOn && len(s.under) == 0 {
 		c.orphans.add(orphan{session: s, id: id, since: time.Now()})
 	}
 }
@@ -207,7 +207,7 @@ func (c *conn) cancelLeft(t *try) {
 	s, left := c.session, c.session.busy.Load()
 	statement := byID(t.fate.ID)
 	if t.fate.ID == "" {
-		if len(s.under) > 0 || s.watcher.shared || s.id() == 0 {
+		if len(s.under) > 0 || s.watcher.Shared() || s.id() == 0 {
 			return
 		}
 		statement = "SELECT SYSTEM$CANCEL_ALL_QUERIES(" + strconv.FormatInt(s.id(), 10) + ")"
@@ -305,7 +305,7 @@ func (c *Connector) afterAll(s *session, end func()) {
 		case len(s.under) == 0, s.inTx, s.dead.Load() != nil, s.allOver():
 			end()
 		case c.inner == nil:
-			s.watcher.muted.Store(true)
+			s.watcher.Mute()
 			end()
 		default:
 			go func() {

@@ -17,6 +17,7 @@ import (
 	"github.com/snowtether/snowtether/internal/login"
 	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/sqltext"
+	"github.com/snowtether/snowtether/internal/tokens"
 	"github.com/snowtether/snowtether/internal/transcript"
 )
 
@@ -28,9 +29,10 @@ import (
 type session struct {
 	connector *Connector
 	conn      inner.Conn
-	watcher   *tokenWatcher
-	holder    atomic.Pointer[conn] // the connection whose session it is or was
-	address   *gosnowflake.Config  // for the keeper: where the session is, without credentials; nil without an idle ping
+	watcher   *tokens.Watcher
+	watch     *atomic.Pointer[transcript.Recorder] // of the statement under way
+	holder    atomic.Pointer[conn]                 // the connection whose session it is or was
+	address   *gosnowflake.Config                  // for the keeper: where the session is, without credentials; nil without an idle ping
 	opened    time.Time
 	order     int64        // when it was opened, by Connector.clock
 	verified  atomic.Int64 // when it was last known to be alive, by Connector.clock
@@ -83,6 +85,25 @@ func (s *session) suspect() bool {
 
 func (s *session) age() time.Duration { return elapsed(s.opened, s.connector.settings.now()) }
 
+// newWatcher makes the holder of the tokens of a session that is about to be opened. watch has
+// the recorder of the statement under way in it.
+func (c *Connector) newWatcher(l *login.Context, watch *atomic.Pointer[transcript.Recorder]) *tokens.Watcher {
+	now := c.settings.now
+	return tokens.New(tokens.Observer{
+		Now: now, Since: func(then time.Time) time.Duration { return elapsed(then, now()) },
+		Refused: l.Refused, Succeeded: l.Succeeded,
+		Renewed: func(id int64, lived time.Duration) {
+			c.emit(context.Background(), Event{Kind: EventRenewed, SessionID: id, Duration: lived})
+		},
+		MayRenew: func() error {
+			if seen := watch.Load(); seen != nil && !seen.MayRenew() {
+				return errRenewalLoop
+			}
+			return nil
+		},
+	})
+}
+
 // errNoToken is a login that went well by its own words: gosnowflake asks for no
 // more.
 var errNoToken = fmt.Errorf("the login was answered without a session token: %w", io.ErrUnexpectedEOF)
@@ -92,7 +113,8 @@ var errNoToken = fmt.Errorf("the login was answered without a session token: %w"
 func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config, in func()) (*session, error) {
 	lctx := login.New(ctx, c.stopped, cfg, closeTimeout/2)
 	defer lctx.Release()
-	w := &tokenWatcher{connector: c, login: lctx, sessionID: -1, renewing: make(chan struct{}, 1)}
+	watch := new(atomic.Pointer[transcript.Recorder])
+	w := c.newWatcher(lctx, watch)
 	by, who, address, kept := c.inner, principal{}, (*gosnowflake.Config)(nil), false
 	if cfg != nil {
 		if c.settings.idlePing > 0 {
@@ -103,10 +125,12 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config, in func()
 		//lint:ignore SA1019 there is no other setting for it
 		cfg.LoginTimeout = time.Nanosecond
 		kept = cfg.ServerSessionKeepAlive
-		w.own, cfg.TokenAccessor = cfg.TokenAccessor, w
-		w.loggedIn = cfg.Authenticator == gosnowflake.AuthTypeTokenAccessor
-		if w.shared = w.loggedIn && w.own != nil; w.shared {
-			if err := c.sharing.join(); err != nil {
+		w.Adopt(cfg.TokenAccessor, cfg.Authenticator == gosnowflake.AuthTypeTokenAccessor)
+		cfg.TokenAccessor = w
+		if w.Shared() {
+			if err := c.sharing.Join(); err == tokens.ErrEnding { // identity is meant
+				return nil, &localError{err}
+			} else if err != nil {
 				return nil, err
 			}
 			cfg.ServerSessionKeepAlive, kept = true, true // it is never logged out: it is somebody else's
@@ -121,8 +145,8 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config, in func()
 	conn, err := c.connectInner(lctx, seen, by)
 	saw := seen.End(err != nil)
 	if err != nil {
-		if w.shared {
-			c.sharing.leave()
+		if w.Shared() {
+			c.sharing.Leave()
 		}
 		if cfg != nil && login.HasPerson(cfg) && saw.Sent() {
 			err = &askedError{err}
@@ -132,7 +156,7 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config, in func()
 		}
 		return nil, err
 	}
-	s := &session{connector: c, conn: inner.Of(conn), watcher: w, address: address, opened: time.Now(), kept: kept, order: c.clock.Add(1), principal: who, prepared: map[*prepared]struct{}{}}
+	s := &session{connector: c, conn: inner.Of(conn), watcher: w, watch: watch, address: address, opened: time.Now(), kept: kept, order: c.clock.Add(1), principal: who, prepared: map[*prepared]struct{}{}}
 	s.dialect.Store(dialectOf(saw, s.conn, cfg != nil))
 	s.visible.Store(saw.Sent() && saw.Dialect() != nil)
 	c.tellVersion(s.dialect.Load())
@@ -210,8 +234,8 @@ func (c *Connector) setUp(ctx context.Context, s *session) error {
 	defer context.AfterFunc(c.stopped, cancel)()
 	w := transcript.New(ctx)
 	defer w.End(true)
-	s.watcher.watch.Store(w)
-	defer s.watcher.watch.Store(nil)
+	s.watch.Store(w)
+	defer s.watch.Store(nil)
 	for i, statement := range c.settings.sessionInit {
 		_, _, err := s.call(ctx, w, func(ctx context.Context, s *session) (any, error) { return nil, s.conn.Exec(ctx, statement) })
 		if err != nil {
@@ -245,10 +269,10 @@ func (c *Connector) retire(s *session) {
 	s.closing.Do(func() {
 		s.leaving.Store(true)
 		switch {
-		case s.watcher.shared && s.inTx:
-			c.sharing.end()
-		case s.watcher.shared:
-			c.sharing.leave()
+		case s.watcher.Shared() && s.inTx:
+			c.sharing.End()
+		case s.watcher.Shared():
+			c.sharing.Leave()
 		}
 		since := time.Now()
 		c.afterAll(s, func() {
@@ -262,7 +286,7 @@ func (c *Connector) retire(s *session) {
 				c.counters.open.Add(-1)
 				e := Event{Kind: EventClosed, SessionID: id, Age: s.age(), Duration: time.Since(begun)}
 				switch {
-				case s.watcher.muted.Load():
+				case s.watcher.Muted():
 					e.Kind = EventLeftOpen
 				case e.Duration > closeTimeout:
 					e.Kind, e.again = EventClosedLate, out || c.isOut()
@@ -277,8 +301,8 @@ func (c *Connector) retire(s *session) {
 				if s.kept {
 					s.rollBack()
 				}
-				if s.watcher.shared {
-					c.sharing.leave()
+				if s.watcher.Shared() {
+					c.sharing.Leave()
 				}
 			}
 			s.preparing.Lock()

@@ -365,3 +365,22 @@ func (c *conn) settled(ctx context.Context) bool {
 // settleTimeout is how long a checkout waits for the cancelling of the statement
 // that its last user left behind, before it gives the connection up.
 const settleTimeout = time.Second
+
+// claimed makes sure that an operation which begins a transaction, or leaves state
+// behind, has its session for itself.
+func (c *conn) claimed(op *operation) error {
+	if !c.session.watcher.Shared() {
+		return nil
+	}
+	if after := op.does().After(sqltext.State{AutocommitOff: c.autocommitOff}, false); after.InTx || after.Lost != 0 {
+		return c.connector.sharing.Claim()
+	}
+	return nil
+}
+
+// unclaimed gives the session back to others, if nothing of this connection's is in it.
+func (c *conn) unclaimed() {
+	if c.session.watcher.Shared() && c.tx == nil && !c.inTx && !c.session.inTx && c.mine|c.theirs == 0 {
+		c.connector.sharing.Yield()
+	}
+}

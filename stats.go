@@ -296,7 +296,7 @@ func (s *session) info(now time.Time) SessionInfo {
 	case !since.IsZero() && s.suspect():
 		info.State = SessionSuspect
 	}
-	if issued := s.watcher.issuedAt(); !issued.IsZero() {
+	if issued := s.watcher.IssuedAt(); !issued.IsZero() {
 		info.TokenAge = elapsed(issued, now)
 	}
 	return info
@@ -372,7 +372,7 @@ func (c *Connector) waiting() (w WaitingInfo) {
 		}
 	}
 	for _, s := range c.list() {
-		if seen := s.watcher.watch.Load(); seen != nil {
+		if seen := s.watch.Load(); seen != nil {
 			w.Statements++
 			wait(seen.Unanswered(), &w.Unanswered)
 		}

@@ -33,11 +33,11 @@ func (s *session) call(ctx, under context.Context, run func(context.Context, *se
 // watched is call with a recorder as the inner context, which sees renewals of the session
 // token too; it gives what was seen.
 func (s *session) watched(ctx context.Context, seen *transcript.Recorder, run func(context.Context, *session) (any, error)) (_ any, saw transcript.Transcript, left bool, _ error) {
-	s.watcher.watch.Store(seen)
+	s.watch.Store(seen)
 	out, left, err := s.call(ctx, seen, run)
 	s.rest()
 	s.unheard.Store(err != nil && !outcomeOf(err).Answer)
-	s.watcher.watch.Store(nil)
+	s.watch.Store(nil)
 	return out, seen.End(left), left, err
 }
 
