@@ -1,12 +1,9 @@
 package snowtether
 
 import (
-	"compress/flate"
-	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"database/sql/driver"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,12 +11,10 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
-	"golang.org/x/oauth2"
 
 	"github.com/snowtether/snowtether/internal/bulk"
 	"github.com/snowtether/snowtether/internal/program"
@@ -128,7 +123,7 @@ func classifyLogin(err, ctxErr error) Class {
 	switch {
 	case slices.Contains(credentialCodes, number(err)):
 		return ClassCredential
-	case isTransient(err) || isContext(err) || isGarbled(err) && !isNotANumber(err):
+	case isTransient(err) || isContext(err) || sferr.IsGarbled(err) && !sferr.IsNotANumber(err):
 		return ClassTransient // a page of HTML comes from a gateway
 	}
 	if _, ok := as[*localError](err); ok {
@@ -152,7 +147,7 @@ func outcomeOf(err error) transcript.Outcome {
 		Local:    errors.Is(err, driver.ErrSkip) || said.Number == gosnowflake.ErrNoReadOnlyTransaction || said.Number == gosnowflake.ErrNoDefaultTransactionIsolationLevel,
 		Gone:     lost(err) && !cut,
 		Refused:  said.Number == gosnowflake.ErrFailedToPostQuery && said.Status == 401 && !cut || errors.Is(err, errRenewalLoop),
-		Network:  cut || isTransient(err) || isGarbled(err),
+		Network:  cut || isTransient(err) || sferr.IsGarbled(err),
 		Answer:   said.Number > 0 && !said.Own() && !said.AboutSession() && !said.Async && !cut,
 		QueryID:  said.QueryID,
 		SQLState: said.SQLState,
@@ -219,7 +214,7 @@ func isTransient(err error) bool {
 	if said, _ := sferr.Of(err); said.Number != 0 {
 		return said.Number == gosnowflake.ErrCodeServiceUnavailable || isBusy(said.Status)
 	}
-	if status := statusOfProvider(err); status != 0 {
+	if status := sferr.ProviderStatus(err); status != 0 {
 		return isBusy(status)
 	}
 	if _, ok := as[*tls.CertificateVerificationError](err); ok {
@@ -237,28 +232,6 @@ func isTransient(err error) bool {
 
 // isBusy reports whether an HTTP status says that trying again later may help.
 func isBusy(status int) bool { return status >= 500 || status == 429 || status == 408 }
-
-// statusOfProvider is the HTTP status with which an identity provider, or a cloud's metadata
-// service, refused to hand out a token, or 0.
-func statusOfProvider(err error) int {
-	if e, ok := as[*oauth2.RetrieveError](err); ok && e.Response != nil {
-		return e.Response.StatusCode
-	}
-	if e, ok := as[interface { // of AWS's SDK
-		error
-		HTTPStatusCode() int
-	}](err); ok {
-		return e.HTTPStatusCode()
-	}
-	if m := providerStatus.FindStringSubmatch(err.Error()); m != nil {
-		status, _ := strconv.Atoi(m[1])
-		return status
-	}
-	return 0
-}
-
-// providerStatus is in gosnowflake's words (auth_wif.go).
-var providerStatus = regexp.MustCompile(`response status is (\d{3})\b`)
 
 // A localError is what a login failed with before Snowflake could refuse anything, on the
 // way to the credential or to the server.
@@ -278,7 +251,7 @@ func isLocal(cfg *gosnowflake.Config, err error) bool {
 	if _, ok := as[*tls.CertificateVerificationError](err); ok {
 		return false
 	}
-	if _, ok := as[*program.PanicError](err); ok || errors.Is(err, program.ErrGoexit) || statusOfProvider(err) != 0 {
+	if _, ok := as[*program.PanicError](err); ok || errors.Is(err, program.ErrGoexit) || sferr.ProviderStatus(err) != 0 {
 		return false
 	}
 	n := number(err)
@@ -287,26 +260,6 @@ func isLocal(cfg *gosnowflake.Config, err error) bool {
 
 // ocspCodes are gosnowflake's numbers for a certificate whose state cannot be found out.
 var ocspCodes = []int{gosnowflake.ErrOCSPStatusUnknown, gosnowflake.ErrOCSPInvalidValidity, gosnowflake.ErrOCSPNoOCSPResponderURL}
-
-// isGarbled reports whether the reply could not be read: a page of HTML in place
-// of JSON, half a reply, a code that is no number, bad compression.
-func isGarbled(err error) bool {
-	if _, ok := as[flate.CorruptInputError](err); ok || errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) {
-		return true
-	}
-	if _, ok := as[*json.SyntaxError](err); ok {
-		return true
-	}
-	if _, ok := as[*json.UnmarshalTypeError](err); ok {
-		return true
-	}
-	return isNotANumber(err)
-}
-
-func isNotANumber(err error) bool {
-	_, ok := as[*strconv.NumError](err)
-	return ok
-}
 
 // as is errors.As with its type first.
 func as[E error](err error) (target E, ok bool) {
@@ -383,7 +336,7 @@ func (e *SessionError) Error() string {
 		what = "the object store does not take the bound values; nothing was carried out"
 	case e.Class == ClassTransient:
 		cause, left := "Snowflake cannot be reached", "nothing was carried out"
-		if isGarbled(e.Err) {
+		if sferr.IsGarbled(e.Err) {
 			cause = "Snowflake's answers cannot be read"
 		}
 		if e.ran {

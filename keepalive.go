@@ -13,6 +13,7 @@ import (
 	"github.com/snowtether/snowtether/internal/dsn"
 	"github.com/snowtether/snowtether/internal/inner"
 	"github.com/snowtether/snowtether/internal/program"
+	"github.com/snowtether/snowtether/internal/sferr"
 	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/internal/tokens"
 )
@@ -191,7 +192,7 @@ func (l *lane) look(c *Connector, s *session) (answered bool, left *program.Left
 	switch {
 	case c.stopped.Err() != nil:
 		return false, left
-	case err != nil && (isTransient(err) || isContext(err) || isGarbled(err)):
+	case err != nil && (isTransient(err) || isContext(err) || sferr.IsGarbled(err)):
 		c.pinged(c.stopped, s, err)
 		return false, left
 	}

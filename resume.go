@@ -112,9 +112,9 @@ func (c *conn) resume(ctx context.Context, op *operation, id string, cause error
 		case ctx.Err() != nil:
 			c.cancel(id)
 			return nil, fmt.Errorf("%w; the statement %s had been accepted and is being cancelled", ctx.Err(), id)
-		case isGarbled(err) && w.tooLong() != nil:
+		case sferr.IsGarbled(err) && w.tooLong() != nil:
 			return nil, err
-		case (isTransient(err) || isContext(err) || isGarbled(err)) && op.patience.wait(ctx, c.connector):
+		case (isTransient(err) || isContext(err) || sferr.IsGarbled(err)) && op.patience.wait(ctx, c.connector):
 			// The network is cut; the statement and its result know nothing of that.
 			w.silent = time.Time{}
 		case ctx.Err() == nil:
