@@ -261,7 +261,7 @@ func (c *conn) Close() error {
 // Ping asks the server whether the session is alive, with a new login if it is
 // not: database/sql does not repeat a ping.
 func (c *conn) Ping(ctx context.Context) error {
-	_, err := c.do(ctx, &operation{name: "ping", call: verdict.Ping, run: func(ctx context.Context, s *session) (any, error) {
+	_, err := c.do(ctx, &operation{name: "ping", call: verdict.Ping, run: func(ctx context.Context, s *session, _ *operation) (any, error) {
 		return nil, s.conn.Full.Ping(ctx)
 	}})
 	return err
@@ -270,10 +270,10 @@ func (c *conn) Ping(ctx context.Context) error {
 // ExecContext carries out a statement.
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	op := c.exec(ctx, query, args)
-	op.run = func(ctx context.Context, s *session) (any, error) {
-		return s.conn.Full.ExecContext(ctx, query, args)
+	op.run = func(ctx context.Context, s *session, op *operation) (any, error) {
+		return s.conn.Full.ExecContext(ctx, op.query, op.args)
 	}
-	op.resumed = func(rows driver.Rows, id string) (any, error) { return resultOf(rows, id, op.text) }
+	op.resumed = func(op *operation, rows driver.Rows, id string) (any, error) { return resultOf(rows, id, op.text) }
 	res, err := c.do(ctx, op)
 	return outcome[driver.Result](res, err)
 }
@@ -281,10 +281,10 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 // QueryContext carries out a statement and returns the inner driver's own rows.
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	op := c.query(ctx, query, args)
-	op.run = func(ctx context.Context, s *session) (any, error) {
-		return s.conn.Full.QueryContext(ctx, query, args)
+	op.run = func(ctx context.Context, s *session, op *operation) (any, error) {
+		return s.conn.Full.QueryContext(ctx, op.query, op.args)
 	}
-	op.resumed = rowsOf
+	op.resumed = func(_ *operation, rows driver.Rows, id string) (any, error) { return rowsOf(rows, id) }
 	rows, err := c.do(ctx, op)
 	return outcome[driver.Rows](rows, err)
 }
@@ -298,8 +298,8 @@ func (c *conn) QueryArrowStream(ctx context.Context, query string, bindings ...d
 	if op.call == verdict.Rollback {
 		op.call = verdict.Statement // its outcome cannot be made up
 	}
-	op.run = func(ctx context.Context, s *session) (any, error) {
-		return s.conn.Full.QueryArrowStream(ctx, query, bindings...)
+	op.run = func(ctx context.Context, s *session, op *operation) (any, error) {
+		return s.conn.Full.QueryArrowStream(ctx, op.query, op.args...)
 	}
 	loader, err := c.do(ctx, op)
 	return outcome[gosnowflake.ArrowStreamLoader](loader, err)
@@ -323,7 +323,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 		c.checkOut()
 		return s, ctx.Err()
 	}
-	_, err := c.do(ctx, &operation{name: "prepare", call: verdict.Prepare, run: func(ctx context.Context, on *session) (any, error) { return s.prepare(ctx, on) }})
+	_, err := c.do(ctx, &operation{name: "prepare", call: verdict.Prepare, run: func(ctx context.Context, on *session, _ *operation) (any, error) { return s.prepare(ctx, on) }})
 	if err != nil {
 		return nil, err
 	}
@@ -333,7 +333,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 // BeginTx begins a transaction. Until it has ended the session is not replaced.
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	t := &tx{conn: c, caller: ctx}
-	begun, err := c.do(ctx, &operation{name: "begin", call: verdict.Begin, run: func(ctx context.Context, s *session) (any, error) {
+	begun, err := c.do(ctx, &operation{name: "begin", call: verdict.Begin, run: func(ctx context.Context, s *session, _ *operation) (any, error) {
 		t.context.use(ctx)
 		return s.conn.Full.BeginTx(&t.context, opts)
 	}})

@@ -25,17 +25,21 @@ const maxReplace = 3
 
 // An operation is something to be carried out on the session.
 type operation struct {
-	name    string
-	call    verdict.Call
-	text    sqltext.Statement                                   // empty where it is none of the caller's own, or is not run
-	whole   sqltext.Statement                                   // text, also where gosnowflake is told not to run it
-	run     func(context.Context, *session) (any, error)        // it may be left behind, and then touches nothing but the session
-	resumed func(rows driver.Rows, queryID string) (any, error) // makes the outcome of rows that were carried over; nil: it cannot be
-	args    []driver.NamedValue
-	bulk    bulk.Bound // of array binds
-	refused error      // why its values are not sent
-	nothing any        // the outcome of a ROLLBACK that need not be sent
-	async   bool       // its outcome comes after it was accepted, through gosnowflake
+	name  string
+	call  verdict.Call
+	text  sqltext.Statement // empty where it is none of the caller's own, or is not run
+	whole sqltext.Statement // text, also where gosnowflake is told not to run it
+	query string            // as the caller gave it
+	args  []driver.NamedValue
+	stmt  *stmt // whose execution it is, or nil
+	// run may be left behind, and then touches nothing but the session, and of the operation
+	// what does not change: query, args, stmt.
+	run     func(context.Context, *session, *operation) (any, error)
+	resumed func(op *operation, rows driver.Rows, queryID string) (any, error) // makes the outcome of rows that were carried over; nil: it cannot be
+	bulk    bulk.Bound                                                         // of array binds
+	refused error                                                              // why its values are not sent
+	nothing any                                                                // the outcome of a ROLLBACK that need not be sent
+	async   bool                                                               // its outcome comes after it was accepted, through gosnowflake
 
 	sessions int  // that ended under it
 	asked    bool // whether its session is alive
@@ -46,7 +50,7 @@ type operation struct {
 
 // statement is an operation with a text of the caller's.
 func (c *conn) statement(ctx context.Context, name, query string) *operation {
-	op := &operation{name: name, whole: c.connector.reader.Read(query), async: c.session.isSet(ctx, transcript.Async)}
+	op := &operation{name: name, query: query, whole: c.connector.reader.Read(query), async: c.session.isSet(ctx, transcript.Async)}
 	if op.runs(); c.session.isSet(ctx, transcript.Describe) {
 		op.call = verdict.Fetch
 	}
@@ -137,12 +141,13 @@ func (c *conn) do(ctx context.Context, op *operation) (out any, failed error) {
 			base = transcript.Without(ctx) // what the caller put there is for a statement of theirs
 		}
 		seen = transcript.New(base)
-		t := c.send(ctx, seen, op)
-		if c.ask(ctx, op, t) {
+		var t try
+		c.send(ctx, seen, op, &t)
+		if c.ask(ctx, op, &t) {
 			continue
 		}
-		s := c.situation(ctx, op, t)
-		next, out, failed = c.act(ctx, op, t, s, verdict.Decide(s))
+		s := c.situation(ctx, op, &t)
+		next, out, failed = c.act(ctx, op, &t, s, verdict.Decide(s))
 	}
 	if failed != nil && op.loose && c.gone == nil {
 		c.unclear(op.does())
@@ -177,14 +182,16 @@ func isQueryID(id string) bool {
 }
 
 // send tries the operation once.
-func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operation) (t *try) {
+func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operation, t *try) {
 	s, now, native := c.session, c.connector.clock.Load(), c.connector.inner == nil
 	if op.bulk.Arrays {
 		if done := seen.StopShortUploads(); op.isOver() {
 			defer done()
 		} // else rows, or gosnowflake's goroutine, go on with the context
 	}
-	out, saw, left, err := s.watched(ctx, seen, op.run)
+	s.watcher.watch.Store(seen)
+	out, left, err := s.try(ctx, seen, op)
+	saw := s.unwatched(seen, left, err)
 	if d := saw.Dialect(); d != nil && saw.Shows() {
 		s.dialect.Store(d)
 		s.visible.Store(true)
@@ -193,24 +200,25 @@ func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operatio
 		op.runs() // what the caller put into the context did not reach gosnowflake
 	}
 	// What wraps gosnowflake may show one statement and hide another.
-	t = &try{out: out, err: err, left: left, visible: s.visible.Load() && (native || !saw.Silent()), request: saw.Request(), since: saw.Unanswered()}
+	*t = try{out: out, err: err, left: left, visible: s.visible.Load() && (native || !saw.Silent()), request: saw.Request(), since: saw.Unanswered()}
 	if err == nil {
 		if saw.Sent() || !native { // a prepare sends nothing and proves nothing
 			s.heard(now)
 			c.connector.served(ctx)
 		}
 		t.fate = saw.Judge(transcript.Outcome{}, true)
-		return c.checked(ctx, op, t, saw)
+		c.checked(ctx, op, t, saw)
+		return
 	}
 	o := outcomeOf(err)
 	t.gone = o.Gone
 	switch {
 	case s.silent && saw.Silent():
 		t.fate = o.Word()
-		return t
+		return
 	case s.stranger():
 		t.fate = saw.StrangersWord(o, op.does().Commits())
-		return t
+		return
 	}
 	o.Local = o.Local || native && !o.Gone
 	t.fate = saw.Judge(o, t.visible)
@@ -224,7 +232,7 @@ func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operatio
 	if t.fate.Kind == transcript.Local && o.Network {
 		s.doubted.Store(true) // it cannot be sent with what the session has
 	}
-	return c.checked(ctx, op, t, saw)
+	c.checked(ctx, op, t, saw)
 }
 
 // situation is what the decision about a try rests on.

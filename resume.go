@@ -46,7 +46,7 @@ func (c *conn) carryOver(ctx context.Context, op *operation, t *try, s verdict.S
 	op.patience.renew() // Snowflake was reached
 	rows, err := c.resume(ctx, op, t.fate.ID, t.err)
 	if err == nil {
-		if out, err = op.resumed(rows, t.fate.ID); err == nil {
+		if out, err = op.resumed(op, rows, t.fate.ID); err == nil {
 			if err = c.counts(ctx, op.bulk, out, t.fate.ID); err == nil {
 				return out, nil
 			}

@@ -50,10 +50,11 @@ type session struct {
 	dead      atomic.Pointer[error]              // why, once it was found dead
 	vanished  atomic.Bool                        // it was found dead when it was to be logged out
 	runsOn    bool                               // a request of several statements, or a procedure, may still run in it
-	busy      atomic.Pointer[program.Leftover]   // what a caller left behind, until somebody has seen it over
-	carried   atomic.Pointer[chan struct{}]      // closed when what is carried over from it has ended; nil: nothing is
-	alive     bool                               // one of them was running when it was last asked
-	under     []string                           // way: the query IDs of its asynchronous statements, the last hundred
+	runner    program.Runner[onSession]
+	busy      atomic.Pointer[program.Leftover] // what a caller left behind, until somebody has seen it over
+	carried   atomic.Pointer[chan struct{}]    // closed when what is carried over from it has ended; nil: nothing is
+	alive     bool                             // one of them was running when it was last asked
+	under     []string                         // way: the query IDs of its asynchronous statements, the last hundred
 	closing   sync.Once
 	leaving   atomic.Bool // it is being logged out
 
@@ -268,6 +269,7 @@ func (e *setUpError) Unwrap() error { return notBadConn(e.err) }
 func (c *Connector) retire(s *session) {
 	s.closing.Do(func() {
 		s.leaving.Store(true)
+		s.runner.Close()
 		switch {
 		case s.watcher.Shared() && s.inTx:
 			c.sharing.End()

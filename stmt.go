@@ -80,15 +80,16 @@ func (s *stmt) current(ctx context.Context, on *session) (driver.Stmt, error) {
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
 	s.queryID = ""
 	op := s.conn.exec(ctx, s.query, args)
-	op.run = func(ctx context.Context, on *session) (any, error) {
-		current, err := s.current(ctx, on)
+	op.stmt = s
+	op.run = func(ctx context.Context, on *session, op *operation) (any, error) {
+		current, err := op.stmt.current(ctx, on)
 		if err != nil {
 			return nil, err
 		}
-		return inner.ExecStmt(ctx, current, args)
+		return inner.ExecStmt(ctx, current, op.args)
 	}
-	op.resumed = func(rows driver.Rows, id string) (any, error) {
-		s.queryID = id
+	op.resumed = func(op *operation, rows driver.Rows, id string) (any, error) {
+		op.stmt.queryID = id
 		return resultOf(rows, id, op.text)
 	}
 	res, err := s.conn.do(ctx, op)
@@ -99,15 +100,16 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
 	s.queryID = ""
 	op := s.conn.query(ctx, s.query, args)
-	op.run = func(ctx context.Context, on *session) (any, error) {
-		current, err := s.current(ctx, on)
+	op.stmt = s
+	op.run = func(ctx context.Context, on *session, op *operation) (any, error) {
+		current, err := op.stmt.current(ctx, on)
 		if err != nil {
 			return nil, err
 		}
-		return inner.QueryStmt(ctx, current, args)
+		return inner.QueryStmt(ctx, current, op.args)
 	}
-	op.resumed = func(fetched driver.Rows, id string) (any, error) {
-		s.queryID = id
+	op.resumed = func(op *operation, fetched driver.Rows, id string) (any, error) {
+		op.stmt.queryID = id
 		return rowsOf(fetched, id)
 	}
 	rows, err := s.conn.do(ctx, op)
@@ -184,7 +186,7 @@ var _ driver.Tx = (*tx)(nil)
 // next user's rows would vanish in it.
 func (t *tx) Commit() error {
 	c := t.conn
-	_, err := c.do(t.caller, &operation{name: "commit", call: verdict.Commit, run: func(ctx context.Context, _ *session) (any, error) {
+	_, err := c.do(t.caller, &operation{name: "commit", call: verdict.Commit, run: func(ctx context.Context, _ *session, _ *operation) (any, error) {
 		t.context.use(ctx)
 		return nil, t.inner.Commit()
 	}})
@@ -220,7 +222,7 @@ func (t *tx) Rollback() error {
 	}
 	ctx, cancel := context.WithTimeout(t.caller, rollbackTimeout)
 	defer cancel()
-	_, err := c.do(ctx, &operation{name: "rollback", call: verdict.Rollback, run: func(ctx context.Context, _ *session) (any, error) {
+	_, err := c.do(ctx, &operation{name: "rollback", call: verdict.Rollback, run: func(ctx context.Context, _ *session, _ *operation) (any, error) {
 		t.context.use(ctx)
 		return nil, t.inner.Rollback()
 	}})

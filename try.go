@@ -30,15 +30,41 @@ func (s *session) call(ctx, under context.Context, run func(context.Context, *se
 	return out, behind != nil, err
 }
 
+// try is call for a try of an operation, on a goroutine that is kept for the next one: no
+// hook runs there, and what sends no HTTP, a mock, needs no such stack.
+func (s *session) try(ctx context.Context, seen *transcript.Recorder, op *operation) (_ any, left bool, _ error) {
+	if s.silent {
+		return s.call(ctx, seen, func(ctx context.Context, s *session) (any, error) { return op.run(ctx, s, op) })
+	}
+	out, behind, err := s.runner.Leave(ctx, seen, onSession{op, s}, onSession.run)
+	if behind != nil {
+		s.busy.Store(behind)
+	}
+	return out, behind != nil, err
+}
+
+// An onSession is an operation, and the session that it is carried out on.
+type onSession struct {
+	op *operation
+	s  *session
+}
+
+func (on onSession) run(ctx context.Context) (any, error) { return on.op.run(ctx, on.s, on.op) }
+
 // watched is call with a recorder as the inner context, which sees renewals of the session
 // token too; it gives what was seen.
 func (s *session) watched(ctx context.Context, seen *transcript.Recorder, run func(context.Context, *session) (any, error)) (_ any, saw transcript.Transcript, left bool, _ error) {
 	s.watch.Store(seen)
 	out, left, err := s.call(ctx, seen, run)
+	return out, s.unwatched(seen, left, err), left, err
+}
+
+// unwatched ends the recording of what was called.
+func (s *session) unwatched(seen *transcript.Recorder, left bool, err error) transcript.Transcript {
 	s.rest()
 	s.unheard.Store(err != nil && !outcomeOf(err).Answer)
 	s.watch.Store(nil)
-	return out, seen.End(left), left, err
+	return seen.End(left)
 }
 
 // awaitLeft waits for an operation that its caller left behind: gosnowflake may still
@@ -112,7 +138,7 @@ func (c *conn) counts(ctx context.Context, b bulk.Bound, out any, id string) err
 // checked is a try of an array bind with what is known of its rows: an upload that was
 // stopped before the INSERT was sent is one that failed, and an INSERT that counts other
 // rows than were bound is in doubt.
-func (c *conn) checked(ctx context.Context, op *operation, t *try, saw transcript.Transcript) *try {
+func (c *conn) checked(ctx context.Context, op *operation, t *try, saw transcript.Transcript) {
 	switch {
 	case !op.bulk.Arrays, c.session.silent && saw.Silent(): // a mock's counts are seldom exact
 	case saw.Short() && t.err != nil && t.fate.Kind == transcript.NotRun:
@@ -123,5 +149,4 @@ func (c *conn) checked(ctx context.Context, op *operation, t *try, saw transcrip
 			t.fate.Kind, t.out = transcript.Open, nil
 		}
 	}
-	return t
 }

@@ -123,15 +123,11 @@ func Leave(ctx, inner context.Context, run func(context.Context) (any, error)) (
 		out, err := Guard(inner, run)
 		return out, nil, err
 	}
-	type returned struct {
-		out any
-		err error
-	}
 	done := make(chan returned, 1)
 	go func() {
 		r := returned{err: ErrGoexit}
 		defer func() { done <- r }()
-		growStack(0)
+		growStack(-1)
 		r.out, r.err = Guard(inner, run)
 	}()
 	select {
@@ -144,6 +140,11 @@ func Leave(ctx, inner context.Context, run func(context.Context) (any, error)) (
 		return r.out, nil, r.err
 	default:
 	}
+	return nil, leaveBehind(done), ctx.Err()
+}
+
+// leaveBehind sees a call to its end that its caller left behind.
+func leaveBehind(done <-chan returned) *Leftover {
 	left := &Leftover{Over: make(chan struct{})}
 	go func() {
 		r := <-done
@@ -158,18 +159,22 @@ func Leave(ctx, inner context.Context, run func(context.Context) (any, error)) (
 			_, _ = res.RowsAffected()
 		}
 	}()
-	return nil, left, ctx.Err()
+	return left
 }
 
 // ErrGoexit is a function of the program's that has ended its goroutine.
 var ErrGoexit = &PanicError{"it called runtime.Goexit"}
 
-// growStack makes room on a new goroutine's stack for gosnowflake, whose calls take
-// some 20 KB. Growing at once, while there is nothing to copy, in place of doubling on
-// the way down, halves what the goroutine costs a statement (BenchmarkStatement).
+// growStack makes room on a goroutine's stack for gosnowflake, whose calls take some 20 KB.
+// Growing at once, while there is nothing to copy, in place of doubling on the way down,
+// halves what a new goroutine costs a statement (BenchmarkStatement). That a function has the
+// room is enough: with -1 it leaves it as it is.
 //
 //go:noinline
 func growStack(i int) byte {
+	if i < 0 {
+		return 0
+	}
 	var room [28 << 10]byte
 	return room[i]
 }
