@@ -138,3 +138,31 @@ func TestCallHasItsCallersProfileLabels(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkLeave is the way to another goroutine and back, of a call that uses as much of
+// its stack as gosnowflake does: on a goroutine that is kept, and on a new one.
+func BenchmarkLeave(b *testing.B) {
+	deep := func(string, context.Context) (any, error) { return use(0), nil }
+	b.Run("kept", func(b *testing.B) {
+		var r program.Runner[string]
+		defer r.Close()
+		b.ReportAllocs()
+		for b.Loop() {
+			_, _, _ = on(b.Context(), &r, deep)
+		}
+	})
+	b.Run("new", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			_, _, _ = program.Leave(b.Context(), b.Context(), func(ctx context.Context) (any, error) { return deep("", ctx) })
+		}
+	})
+}
+
+// use needs 20 KB of stack.
+//
+//go:noinline
+func use(i int) byte {
+	var room [20 << 10]byte
+	return room[i]
+}

@@ -2,12 +2,12 @@ package transcript
 
 import (
 	"context"
+	"maps"
 	"net/http/httptrace"
 	"reflect"
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/snowflakedb/gosnowflake/v2"
@@ -122,12 +122,27 @@ func (w with) Value(key any) any {
 // program's transport. What they look up says nothing about a statement.
 func isLookUp() bool {
 	var pcs [16]uintptr
-	for _, pc := range pcs[:runtime.Callers(3, pcs[:])] {
-		if who := whoIs(pc); who != passing {
-			return who == looking
+	// As a rule it is among the first; unwinding costs a statement most of what its transcript
+	// does.
+	if who := first(pcs[:runtime.Callers(3, pcs[:3])]); who != passing {
+		return who == looking
+	}
+	return first(pcs[:runtime.Callers(3, pcs[:])]) == looking
+}
+
+// first is the first of the callers that does not only pass a look-up on.
+func first(callers []uintptr) looker {
+	known := lookers.Load()
+	for _, pc := range callers {
+		who, ok := (*known)[pc]
+		if !ok {
+			who = whoIs(pc)
+		}
+		if who != passing {
+			return who
 		}
 	}
-	return false
+	return passing
 }
 
 // A looker is what a function on the way to a look-up is.
@@ -139,12 +154,14 @@ const (
 	looking        // gosnowflake's look-up
 )
 
-var lookers sync.Map // what is at a program counter: uintptr → looker
+// lookers is what is at each program counter that was seen. It is replaced and never changed:
+// there are few, and after the first statements no new ones.
+var lookers atomic.Pointer[map[uintptr]looker]
 
+func init() { lookers.Store(&map[uintptr]looker{}) }
+
+// whoIs finds out what is at a program counter, and notes it.
 func whoIs(pc uintptr) looker {
-	if who, ok := lookers.Load(pc); ok {
-		return who.(looker)
-	}
 	who := foreign
 	frames := runtime.CallersFrames([]uintptr{pc})
 	for more := true; more; {
@@ -157,7 +174,10 @@ func whoIs(pc uintptr) looker {
 			who = passing
 		}
 	}
-	lookers.Store(pc, who)
+	known := lookers.Load()
+	more := maps.Clone(*known)
+	more[pc] = who
+	lookers.CompareAndSwap(known, &more) // if another was quicker, the next look-up learns it
 	return who
 }
 
