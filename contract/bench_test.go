@@ -21,7 +21,7 @@ import (
 
 // side opens a pool of n connections, all of them open, on a server of its own: the
 // server's ledger grows with each statement and slows down what comes later.
-func side(b *testing.B, ours bool, n int) *sql.DB {
+func side(b testing.TB, ours bool, n int) *sql.DB {
 	b.Helper()
 	srv := snowtest.New(b, snowtest.AllowRepeats())
 	if ours {
@@ -43,7 +43,7 @@ func side(b *testing.B, ours bool, n int) *sql.DB {
 type sample struct{ time, allocs float64 }
 
 // block carries out n statements on each of the workers' connections.
-func block(b *testing.B, db *sql.DB, workers, n int, use func(context.Context, *sql.DB) error) sample {
+func block(b testing.TB, db *sql.DB, workers, n int, use func(context.Context, *sql.DB) error) sample {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	begun := time.Now()
