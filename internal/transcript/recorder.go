@@ -22,7 +22,7 @@ type Recorder struct {
 
 	mu       sync.Mutex
 	t        Transcript
-	room     [12]mark // for t.marks: all that most statements need
+	room     [6]mark // for t.marks: all that most statements need
 	over     bool
 	ours     bool               // the request whose headers are being written is gosnowflake's
 	body     bool               // it has a body
