@@ -189,7 +189,7 @@ func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operatio
 			defer done()
 		} // else rows, or gosnowflake's goroutine, go on with the context
 	}
-	s.watcher.watch.Store(seen)
+	s.watch.Store(seen)
 	out, left, err := s.try(ctx, seen, op)
 	saw := s.unwatched(seen, left, err)
 	if d := saw.Dialect(); d != nil && saw.Shows() {
