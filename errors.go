@@ -267,6 +267,18 @@ func as[E error](err error) (target E, ok bool) {
 	return target, ok
 }
 
+// isRetry reports whether database/sql may try on another connection.
+func isRetry(err error) bool {
+	se, ok := as[*SessionError](err)
+	return ok && se.retry
+}
+
+// isPanic reports whether gosnowflake panicked, or would have made the caller do so.
+func isPanic(err error) bool {
+	_, ok := as[*program.PanicError](err)
+	return ok || err == program.ErrNoAnswer // never wrapped
+}
+
 // SessionError is the error that a caller gets when a session failed, or the login
 // for a new one. It unwraps to its cause, so errors.As finds the
 // [gosnowflake.SnowflakeError] in it.

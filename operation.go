@@ -10,7 +10,6 @@ import (
 
 	"github.com/snowtether/snowtether/internal/bulk"
 	"github.com/snowtether/snowtether/internal/inner"
-	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/internal/transcript"
 	"github.com/snowtether/snowtether/internal/verdict"
@@ -235,44 +234,6 @@ func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operatio
 	c.checked(ctx, op, t, saw)
 }
 
-// situation is what the decision about a try rests on.
-func (c *conn) situation(ctx context.Context, op *operation, t *try) verdict.Situation {
-	s := verdict.Situation{Call: op.call, Fate: t.fate.Kind, Gone: t.gone, Left: ctx.Err() != nil, Tx: c.txState()}
-	text := op.does()
-	s.Text.Commits = text.Commits() && (s.Tx != verdict.NoTx || text.CommitsEarlier())
-	if t.err == nil {
-		// The reply to a COMMIT without a transaction says success and nothing else.
-		s.Proven = t.fate.ID != "" || !t.visible || !c.sure
-		return s
-	}
-	s.Held = c.mine != 0
-	if op.ours() {
-		s.Text.Undone = true
-		return s
-	}
-	s.Held = s.Held || op.reach() > 0 || c.theirs&(sqltext.LossVariables|sqltext.LossUnknown) != 0 && op.text.AsksVariables()
-	s.Text.Undone = text.UndoneByRollback() || text.LeavesTransaction() || op.call != verdict.Statement
-	if op.call != verdict.Statement || isPanic(t.err) {
-		return s
-	}
-	// What a text does is known of Snowflake's SQL.
-	s.Text.Repeatable = (text.Repeatable() || t.gone && text.GoesWithSession()) && !c.session.stranger()
-	s.Text.Begins = text.After(sqltext.State{AutocommitOff: c.autocommitOff}, true).InTx
-	s.Text.Carriable = op.resumed != nil && c.connector.settings.resume && !text.Has(sqltext.FileTransfer)
-	return s
-}
-
-// txState says what kind of transaction is open.
-func (c *conn) txState() verdict.Tx {
-	switch {
-	case c.tx == nil && !c.inTx:
-		return verdict.NoTx
-	case c.lasting:
-		return verdict.LastingTx
-	}
-	return verdict.UndoneTx
-}
-
 // act does what was decided about a try. next says that the operation is to be tried
 // once more.
 func (c *conn) act(ctx context.Context, op *operation, t *try, s verdict.Situation, v verdict.Verdict) (next bool, out any, _ error) {
@@ -463,27 +424,6 @@ func contextError(ctx context.Context, err error, mayHaveRun bool) error {
 	return ended
 }
 
-// ask asks whether the session is alive, once, where the error of a try does not say so:
-// a fetch begins with a look at the statement's status, which neither renews an expired
-// token nor says that the session is gone; and the error of an array bind's upload hides
-// why that was refused. A statement of our own says it.
-func (c *conn) ask(ctx context.Context, op *operation, t *try) (next bool) {
-	if t.err == nil || t.gone || t.left || op.asked || ctx.Err() != nil {
-		return false
-	}
-	o := outcomeOf(t.err)
-	fetch := op.call == verdict.Fetch && !o.Answer // that the result is not there is an answer
-	if !fetch && (t.fate.Kind != transcript.NotRun || o.Network) {
-		return false
-	}
-	op.asked = true
-	_, err := c.probe(ctx)
-	if lost(err) {
-		t.err, t.gone, t.fate = err, true, transcript.Fate{Kind: transcript.NotRun}
-	}
-	return err == nil
-}
-
 // doubt says aloud that a statement is in doubt, if it is.
 func (c *conn) doubt(ctx context.Context, fail *SessionError) error {
 	if fail.Class == ClassInDoubt {
@@ -498,14 +438,4 @@ func (c *conn) doubt(ctx context.Context, fail *SessionError) error {
 		})
 	}
 	return fail
-}
-
-func isRetry(err error) bool {
-	se, ok := as[*SessionError](err)
-	return ok && se.retry
-}
-
-func isPanic(err error) bool {
-	_, ok := as[*program.PanicError](err)
-	return ok || err == program.ErrNoAnswer // never wrapped
 }
