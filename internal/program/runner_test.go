@@ -67,10 +67,10 @@ func TestCallThatWasLeftBehindMeetsNoLaterOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r program.Runner[string]
 		defer r.Close()
-		first, _, _ := on(context.Background(), &r, number)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if first, _, _ = on(ctx, &r, number); first == "" {
+		first, _, _ := on(ctx, &r, number)
+		if first == "" {
 			t.Fatal("no number")
 		}
 		late := errors.New("late")
