@@ -1,0 +1,47 @@
+package contract_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// This file is about sessions that are given up while Snowflake cannot be reached: what is
+// asked of them, for how long, and what stays behind.
+
+// TestSessionGivenUpIsLoggedOutAfterASecondOutageToo: that another session was answered
+// between the two says nothing about now. An idle pool notices no outage by itself.
+func TestSessionGivenUpIsLoggedOutAfterASecondOutageToo(t *testing.T) {
+	behind := 0
+	for up := 60; up < 120; up += 2 { // when the first outage ends, in seconds
+		t.Run(fmt.Sprintf("%d s", up), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				db := casePool(t, srv, 2)
+				conn := casePin(t, db)
+				caseExec(t, conn, "BEGIN", caseRow(1))
+				srv.Disconnect()
+				if err := caseWithin(t, 10*time.Second, conn, caseRow(2)); err == nil {
+					t.Error("there was an outage, and no error")
+				}
+				_ = conn.Close()
+				time.Sleep(time.Duration(up-10) * time.Second)
+				srv.Reconnect()
+				if err := db.PingContext(t.Context()); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(time.Second)
+				srv.Disconnect()
+				time.Sleep(5 * time.Minute)
+				srv.Reconnect()
+				time.Sleep(5 * time.Minute)
+				if n := len(srv.Sessions()); n > 1 {
+					behind++
+					t.Errorf("%d sessions are open, in a pool with one", n)
+				}
+			}, snowtest.AllowOpenSessions())
+		})
+	}
+	t.Logf("left behind in %d of 30", behind)
+}
