@@ -45,3 +45,22 @@ func TestSessionGivenUpIsLoggedOutAfterASecondOutageToo(t *testing.T) {
 	}
 	t.Logf("left behind in %d of 30", behind)
 }
+
+// TestSessionThatIsKeptIsNotAskedBeforeItIsClosed: it is not logged out, so that there is
+// nothing to reach it for.
+func TestSessionThatIsKeptIsNotAskedBeforeItIsClosed(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		cfg := srv.Config()
+		cfg.ServerSessionKeepAlive = true
+		db := caseConnect(t, cfg, 1)
+		conn := casePin(t, db)
+		srv.Disconnect()
+		if err := caseWithin(t, 10*time.Second, conn, "SELECT 1"); err == nil {
+			t.Error("there was an outage, and no error")
+		}
+		time.Sleep(10 * time.Minute) // until gosnowflake has cancelled it
+		_ = conn.Close()
+		caseClose(t, db)
+		srv.Reconnect()
+	}, snowtest.AllowOpenSessions())
+}
