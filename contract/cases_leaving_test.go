@@ -1,10 +1,16 @@
 package contract_test
 
 import (
+	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
 
+	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -62,5 +68,41 @@ func TestSessionThatIsKeptIsNotAskedBeforeItIsClosed(t *testing.T) {
 		_ = conn.Close()
 		caseClose(t, db)
 		srv.Reconnect()
+	}, snowtest.AllowOpenSessions())
+}
+
+// leavingAsync sends an asynchronous statement. over is to be called in the end: else
+// gosnowflake waits for somebody who asks for the result.
+func leavingAsync(t *testing.T, conn *sql.Conn, query string) (over func()) {
+	t.Helper()
+	res, err := conn.ExecContext(gosnowflake.WithAsyncMode(t.Context()), query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() { _, _ = res.RowsAffected() }
+}
+
+// TestSessionThatIsClosedHereAloneIsNotAskedBefore: its token cannot be sent, and its
+// asynchronous statement goes on.
+func TestSessionThatIsClosedHereAloneIsNotAskedBefore(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		var j caseEvents
+		db := casePool(t, srv, 1, snowtether.WithEventHook(j.hook))
+		slowly(srv, "^INSERT INTO t", 2*time.Hour, caseCount(snowtest.KindInsert, "inserted", 1), nil)
+		slowly(srv, "^SELECT 7", time.Hour, nil, nil)
+		conn := casePin(t, db)
+		defer leavingAsync(t, conn, caseRow(1))()
+		if err := caseWithin(t, time.Second, conn, "SELECT 7"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		db.SetMaxIdleConns(-1)
+		_ = conn.Close()
+		time.Sleep(time.Minute)
+		if n := len(j.of(snowtether.EventLeftOpen)); n != 1 {
+			t.Errorf("a minute later the session is not closed: %d events", n)
+		}
+		caseClose(t, db)
+		time.Sleep(3 * time.Hour)
+		caseSum(t, srv, caseRow(1), 1, 1)
 	}, snowtest.AllowOpenSessions())
 }
