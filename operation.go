@@ -188,9 +188,7 @@ func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operatio
 			defer done()
 		} // else rows, or gosnowflake's goroutine, go on with the context
 	}
-	s.watch.Store(seen)
-	out, left, err := s.try(ctx, seen, op)
-	saw := s.unwatched(seen, left, err)
+	out, saw, left, err := c.tried(ctx, seen, op)
 	if d := saw.Dialect(); d != nil && saw.Shows() {
 		s.dialect.Store(d)
 		s.visible.Store(true)

@@ -276,9 +276,8 @@ func (c *Connector) retire(s *session) {
 		case s.watcher.Shared():
 			c.sharing.Leave()
 		}
-		since := time.Now()
 		c.afterAll(s, func() {
-			begun, id := time.Now(), s.id()
+			begun, id, ends := time.Now(), s.id(), s.ending()
 			out := s.unreached()
 			defer func() {
 				_ = recover() // a panic while closing changes nothing any more
@@ -295,12 +294,12 @@ func (c *Connector) retire(s *session) {
 				}
 				c.emit(context.Background(), e)
 			}()
-			if out {
-				s.reach(since)
+			if out && ends == loggedOut {
+				s.reach()
 			}
 			if s.inTx {
 				s.awaitLeft()
-				if s.kept {
+				if ends == rolledBack {
 					s.rollBack()
 				}
 				if s.watcher.Shared() {
@@ -316,6 +315,26 @@ func (c *Connector) retire(s *session) {
 			_ = s.conn.Close()
 		})
 	})
+}
+
+// An ending is what Snowflake is told of a session that is closed.
+type ending int
+
+const (
+	loggedOut  ending = iota
+	rolledBack        // it stays, without its transaction
+	closedHere        // nothing: it stays, or a log-out would cancel what runs in it
+)
+
+// ending is what Snowflake is told of the session.
+func (s *session) ending() ending {
+	switch {
+	case s.watcher.Muted(), s.kept && !s.inTx:
+		return closedHere
+	case s.kept:
+		return rolledBack
+	}
+	return loggedOut
 }
 
 // rollBack ends the transaction of a session that is not logged out, because it is others'
@@ -336,7 +355,10 @@ func (s *session) rollBack() {
 		if s.connector.stopped.Err() != nil {
 			late++
 		}
-		time.Sleep(pause)
+		select {
+		case <-time.After(pause):
+		case <-s.connector.stopped.Done():
+		}
 	}
 }
 
@@ -345,9 +367,9 @@ func (s *session) rollBack() {
 // a session given up in an outage would stay behind, with its transaction and the locks of
 // that. The answer also has an expired token renewed, which gosnowflake's log-out does not
 // do. The pauses grow to half a minute, an outage being no reason for a storm. That another
-// session was answered since then is enough: this one may be busy. It is given up after an
-// hour, when the connector ends, and where asking makes no sense.
-func (s *session) reach(since time.Time) {
+// session was answered behind such a question is enough: this one may be busy. It is given up
+// after an hour, when the connector ends, and where asking makes no sense.
+func (s *session) reach() {
 	const timeout = 4 * time.Second // with the log-out's 5 s it is less than Close waits for
 	stopped, begun := s.connector.stopped, time.Now()
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 30*time.Second) {
@@ -362,14 +384,18 @@ func (s *session) reach(since time.Time) {
 			return
 		case errors.Is(err, errRenewalLoop), saw.Silent(): // it answers, for what that is worth, or cannot be asked
 			return
-		case stopped.Err() != nil, time.Since(begun) > time.Hour, !s.connector.isOut() && s.connector.waits.answeredSince(since):
+		case stopped.Err() != nil, time.Since(begun) > time.Hour:
 			return
 		case left:
 			s.awaitLeft()
 		}
+		failed := time.Now()
 		select {
 		case <-time.After(pause):
 		case <-stopped.Done():
+		}
+		if !s.connector.isOut() && s.connector.waits.answeredSince(failed) {
+			return
 		}
 	}
 }

@@ -45,6 +45,22 @@ func (s *session) try(ctx context.Context, seen *transcript.Recorder, op *operat
 	return out, behind != nil, err
 }
 
+// tried is try with what was seen of it. An inner driver that ends its caller's goroutine, as
+// a mock's t.FailNow does, leaves nothing known of the statement: the session has no next user.
+func (c *conn) tried(ctx context.Context, seen *transcript.Recorder, op *operation) (out any, saw transcript.Transcript, left bool, err error) {
+	s, ends := c.session, true
+	defer func() {
+		if ends {
+			s.unwatched(seen, true, program.ErrGoexit)
+			c.giveUp(program.ErrGoexit)
+		}
+	}()
+	s.watch.Store(seen)
+	out, left, err = s.try(ctx, seen, op)
+	ends = false
+	return out, s.unwatched(seen, left, err), left, err
+}
+
 // An onSession is an operation, and the session that it is carried out on.
 type onSession struct {
 	op *operation

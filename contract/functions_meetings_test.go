@@ -4,12 +4,14 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"log/slog"
 	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -239,5 +241,40 @@ func TestEventsComeInTheirOrder(t *testing.T) {
 		if !slices.Equal(kinds, want) {
 			t.Errorf("the hook has seen %v, want %v", kinds, want)
 		}
+	})
+}
+
+// leavingDriver ends the goroutine of whoever executes something.
+type leavingDriver struct{}
+
+func (leavingDriver) Connect(context.Context) (driver.Conn, error) { return leavingDriver{}, nil }
+func (leavingDriver) Driver() driver.Driver                        { return nil }
+func (leavingDriver) Prepare(string) (driver.Stmt, error)          { return nil, errors.New("no") }
+func (leavingDriver) Begin() (driver.Tx, error)                    { return nil, errors.New("no") }
+func (leavingDriver) Close() error                                 { return nil }
+func (leavingDriver) ExecContext(context.Context, string, []driver.NamedValue) (driver.Result, error) {
+	runtime.Goexit()
+	return nil, nil
+}
+
+// TestStatementThatEndsItsGoroutineIsNotUnderWayForEver: a mock of a test does that.
+func TestStatementThatEndsItsGoroutineIsNotUnderWayForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := snowtether.WrapConnector(leavingDriver{}, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		db := sql.OpenDB(c)
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			_, _ = db.ExecContext(context.Background(), "INSERT INTO t VALUES (1)")
+		}()
+		<-over
+		synctest.Wait()
+		if s := c.Snapshot(); s.Waiting.Statements != 0 || len(s.Sessions) != 0 {
+			t.Errorf("%d statements are under way, in %d sessions", s.Waiting.Statements, len(s.Sessions))
+		}
+		_ = db.Close()
 	})
 }

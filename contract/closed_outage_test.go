@@ -14,8 +14,8 @@ import (
 	"github.com/snowtether/snowtether/snowtest"
 )
 
-// This file is about sessions that are given up while Snowflake cannot be reached: what is
-// asked of them, for how long, and what stays behind.
+// Sessions are closed (docs/guarantees.md): those that are given up while Snowflake cannot be
+// reached are asked until they can be logged out, and only those.
 
 // TestSessionGivenUpIsLoggedOutAfterASecondOutageToo: that another session was answered
 // between the two says nothing about now. An idle pool notices no outage by itself.
