@@ -90,7 +90,7 @@ func timeBind(typ, v string) (string, error) {
 // bindLiteral writes a bind value as a literal of DuckDB's dialect. A literal
 // takes its type from the place where it stands, as Snowflake's bind values do:
 // a TEXT value compares with a DATE column, a FIXED one can be a LIMIT.
-func bindLiteral(b snowtest.Bind, value *string) (string, *static, error) {
+func (r *rewriter) bindLiteral(b snowtest.Bind, value *string) (string, *static, error) {
 	if value == nil {
 		return "NULL", nil, nil
 	}
@@ -109,7 +109,7 @@ func bindLiteral(b snowtest.Bind, value *string) (string, *static, error) {
 	if is != nil {
 		is.rest = rest
 	}
-	return fmt.Sprintf(t.expr, quoteString(text)), is, nil
+	return fmt.Sprintf(t.expr, r.constant(text)), is, nil
 }
 
 // bindRest gives the rest of a bind value whose type has one, and says what the value is.

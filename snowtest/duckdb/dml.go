@@ -142,7 +142,7 @@ func (w *work) arrayChanges(ctx context.Context, rows int) ([]*change, error) {
 			if b.Array != nil {
 				value = b.Array[i]
 			}
-			text, is, err := bindLiteral(b, value)
+			text, is, err := r.bindLiteral(b, value)
 			if err != nil {
 				return nil, err
 			}

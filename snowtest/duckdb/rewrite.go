@@ -233,7 +233,7 @@ func (g *region) next(t token) {
 	case tString:
 		r.i++
 		g.is = literalOf(t)
-		g.addOperand(quoteString(t.text), false)
+		g.addOperand(r.constant(t.text), false)
 	case tHex:
 		r.i++
 		g.addOperand("from_hex('"+t.text+"')", false)
@@ -266,7 +266,6 @@ func (g *region) number(t token) string {
 // addOperand applies what follows an operand, and appends it.
 func (g *region) addOperand(piece string, variant bool) {
 	r := g.r
-	literal := strings.HasPrefix(piece, "'")
 	is, column := g.is, g.column
 	for r.err == nil {
 		t := r.peek()
@@ -288,7 +287,7 @@ func (g *region) addOperand(piece string, variant bool) {
 			piece, variant = "sf_get("+piece+", "+quoteString(joinPath([]string{r.subscript()}))+")", true
 		default:
 			wrap := g.concat && !t.is("*") && !t.is("/") && !t.is("%")
-			if wrap && !literal && !isText(piece) {
+			if wrap && !isText(piece) {
 				piece = "sf_text(" + piece + ")"
 			}
 			g.push(piece)
@@ -298,13 +297,28 @@ func (g *region) addOperand(piece string, variant bool) {
 			}
 			return
 		}
-		literal = false
 	}
 }
 
 // isText reports whether a piece is text for certain, written as Snowflake would.
 func isText(piece string) bool {
-	return strings.HasPrefix(piece, "'") || strings.HasPrefix(piece, "sf_text(")
+	return strings.HasPrefix(piece, "'") || strings.HasPrefix(piece, "sf_text(") || strings.HasPrefix(piece, heldText)
+}
+
+const (
+	longText = 64 << 10 // what is longer does not pass through DuckDB's parser
+	heldText = "getvariable('held$"
+)
+
+// constant writes a text for DuckDB: as a literal, or, if it is long and only this statement needs
+// it, as a variable of DuckDB's connection. DuckDB takes seconds to read a literal of some megabytes.
+func (r *rewriter) constant(text string) string {
+	if len(text) < longText || r.deferred {
+		return quoteString(text)
+	}
+	name, err := r.s.hold(text)
+	r.fail(err)
+	return "getvariable('" + name + "')"
 }
 
 // path reads the rest of v:a.b[0]. The names are case-sensitive.
@@ -496,7 +510,7 @@ func (r *rewriter) bind(t token) (string, *static) {
 		return "", nil
 	}
 	b := r.binds[n]
-	text, is, err := bindLiteral(b, b.Value)
+	text, is, err := r.bindLiteral(b, b.Value)
 	r.fail(err)
 	return text, is
 }

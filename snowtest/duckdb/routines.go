@@ -128,7 +128,7 @@ func (r *rewriter) expand(fn *routine, args []string) string {
 		r.fail(unsupported("function %s that calls itself", fn.name.name))
 		return ""
 	}
-	sub := &rewriter{src: fn.body, toks: toks, s: r.s, now: r.now, describe: r.describe, calls: r.calls + 1, hide: true, params: map[string]string{}}
+	sub := &rewriter{src: fn.body, toks: toks, s: r.s, now: r.now, describe: r.describe, deferred: r.deferred, calls: r.calls + 1, hide: true, params: map[string]string{}}
 	for i, p := range fn.params {
 		sub.params[strings.ToUpper(p.name)] = p.typ.cast(args[i], false, false)
 	}

@@ -2,9 +2,11 @@ package duckdb
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"io"
 	"iter"
+	"strconv"
 	"time"
 
 	duck "github.com/duckdb/duckdb-go/v2"
@@ -32,6 +34,7 @@ type session struct {
 	fleeting    bool      // they cannot
 	changesAt   int64     // what had been committed by all sessions when it began
 	lastQueryID string
+	held        []string    // variables of DuckDB's connection that hold long texts
 	unread      *resultRows // of the last query, until somebody has read them all
 	history     []*historyEntry
 	loads       []stagefiles.Load   // by the open transaction
@@ -49,6 +52,7 @@ type work struct {
 
 func (s *session) Run(ctx context.Context, st *snowtest.Statement) (*snowtest.Result, error) {
 	s.dropUnread()
+	s.release()
 	toks, err := tokenize(st.SQL)
 	if err != nil {
 		return nil, err
@@ -237,6 +241,27 @@ func (s *session) dropUnread() {
 		s.unread.close()
 		s.unread = nil
 	}
+}
+
+// hold keeps a long text in a variable of DuckDB's connection, and gives the variable's name.
+// It goes there as bytes: a zero byte would end a text.
+func (s *session) hold(text string) (string, error) {
+	name := "held$" + strconv.Itoa(len(s.held))
+	_, err := s.conn.ExecContext(context.Background(), "SET VARIABLE \""+name+"\" = decode(?)", []driver.NamedValue{{Ordinal: 1, Value: []byte(text)}})
+	s.held = append(s.held, name)
+	return name, err
+}
+
+// release drops the texts that statements before have held. A transaction keeps its own: its
+// changes may have to be carried out again.
+func (s *session) release() {
+	if s.inTx {
+		return
+	}
+	for _, name := range s.held {
+		_, _ = exec(context.Background(), s.conn, "RESET VARIABLE \""+name+"\"") // of memory
+	}
+	s.held = nil
 }
 
 // pause waits on the clock of the process, which is virtual in a synctest

@@ -51,7 +51,7 @@ func variableLiteral(c snowtest.Column, v *string) (string, error) {
 	case c.Type == "fixed":
 		return *v, nil
 	case c.Type == "real":
-		return "'" + *v + "'::DOUBLE", nil
+		return "CAST('" + *v + "' AS DOUBLE)", nil
 	case c.Type == "boolean":
 		return strconv.FormatBool(*v == "1"), nil
 	case c.Type == "text":
