@@ -81,10 +81,10 @@ func TestDialect(t *testing.T) {
 		{"SELECT x::INT, x::FLOAT, x::NUMBER(5,1), cast(x AS VARCHAR), to_number(x), y::DATE, y::TIMESTAMP, z::BOOLEAN FROM (SELECT parse_json('5') x, parse_json('\"2024-01-01\"') y, parse_json('true') z)", "", "5|5|5.0|5|5|19723|1704067200.000000000|1"},
 		{"SELECT to_array(1), 'x'::ARRAY, to_array(parse_json('[1]')), parse_json('{\"a\":1}')::OBJECT, split('ab', ''), object_construct('b', 1, 'a', 2)", "", "[\n  1\n]|[\n  \"x\"\n]|[\n  1\n]|{\n  \"a\": 1\n}|[\n  \"ab\"\n]|{\n  \"a\": 2,\n  \"b\": 1\n}"},
 		// Queries.
-		{"SELECT * FROM VALUES (1, 'a'), (2, 'b')", "fixed(10,0) text", "1|a;2|b"},
+		{"SELECT * FROM VALUES (1, 'a'), (2, 'b')", "fixed(38,0) text", "1|a;2|b"},
 		{"SELECT x + 1 FROM (VALUES (1), (2)) AS q(x) ORDER BY 1 DESC LIMIT 1", "", "3"},
 		{"SELECT sum(seq4()) FROM TABLE(GENERATOR(ROWCOUNT => 5))", "", "10"},
-		{"WITH a(x) AS (SELECT 1), b(y, z) AS (SELECT x + 1, 2 FROM a) SELECT x, avg(y) AS y, avg(z) AS z FROM a, b AS q(y, z) GROUP BY x", "fixed(10,0) fixed(38,6) fixed(38,6)", "1|2.000000|2.000000"},
+		{"WITH a(x) AS (SELECT 1), b(y, z) AS (SELECT x + 1, 2 FROM a) SELECT x, avg(y) AS y, avg(z) AS z FROM a, b AS q(y, z) GROUP BY x", "fixed(38,0) fixed(38,6) fixed(38,6)", "1|2.000000|2.000000"},
 		{"WITH RECURSIVE r AS (SELECT 1 n UNION ALL SELECT n + 1 FROM r WHERE n < 4) SELECT max(n) FROM r", "", "4"},
 		{"SELECT a FROM t MINUS SELECT 1 ORDER BY a", "", "2;NULL"},
 		{"SELECT b, count(*) FROM t GROUP BY 1 HAVING count(*) > 0 ORDER BY 2, 1", "", "Y|1;x|1;NULL|1"},

@@ -65,8 +65,8 @@
 //     NUMBER(38, s) where Snowflake says less, and a product keeps all digits
 //     where Snowflake stops at a scale of 12. Two fractions of 38 digits meet at
 //     the smaller scale: NUMBER(38,2) is compared with NUMBER(38,6) by two digits.
-//     Whole-number literals are calculated with 32 or 64 bits and fail on
-//     overflow.
+//     What functions and CASE make of whole numbers can have 32 or 64 bits, and fails
+//     on overflow. Days are added to a date as a number; columns of them with DATEADD.
 //   - Lengths of VARCHAR are enforced in tables that CREATE TABLE makes, not for
 //     columns that ALTER TABLE adds or changes. Lengths of BINARY are shown and not
 //     enforced. Keys are read and not kept: DESCRIBE shows none.

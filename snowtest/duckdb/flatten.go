@@ -2,7 +2,6 @@ package duckdb
 
 import (
 	"encoding/json"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -27,10 +26,6 @@ func (g *region) flattenCall() {
 		}
 		args[name] = r.argument()
 	})
-	if isName(args["INPUT"]) && slices.ContainsFunc(r.toks, func(t token) bool { return t.word("SEQ") }) {
-		r.fail(unsupported("SEQ of a FLATTEN that is carried out for each row"))
-		return
-	}
 	path, ok := unquoted(args["PATH"])
 	mode, _ := unquoted(strings.ToUpper(args["MODE"]))
 	if r.err == nil && (args["INPUT"] == "" || !ok || mode != "BOTH" && mode != "ARRAY" && mode != "OBJECT") {
@@ -43,7 +38,9 @@ func (g *region) flattenCall() {
 		input = getPath(c)
 	}
 	element := func(name string) string { return "(e ->> '$." + name + "')" }
-	g.push("(SELECT 1 AS SEQ, " + element("k") + " AS KEY, " + element("p") + " AS PATH, CAST(" + element("i") + " AS BIGINT) AS INDEX, " +
+	// Its rows are numbered by the row that they come from, and only that of the first source is one.
+	seq := pick(len(g.out) > 0 && g.out[len(g.out)-1] == "FROM", "1", "sf_no_seq()")
+	g.push("(SELECT " + seq + " AS SEQ, " + element("k") + " AS KEY, " + element("p") + " AS PATH, CAST(" + element("i") + " AS BIGINT) AS INDEX, " +
 		"sf_box(" + element("v") + ") AS VALUE, sf_box(" + element("t") + ") AS THIS FROM (SELECT unnest(json_extract(sf_flatten(" +
 		"COALESCE(sf_element(" + input + "), ''), " + quoteString(path) + ", CAST(" + args["OUTER"] + " AS VARCHAR), CAST(" + args["RECURSIVE"] + " AS VARCHAR), " +
 		quoteString(mode) + "), '$[*]')) AS e))")

@@ -216,6 +216,7 @@ CREATE MACRO sf_to_object(x) AS sf_box(CASE
 CREATE MACRO split(s, d) AS sf_box(system.main.to_json(CASE WHEN d = '' THEN [s] ELSE string_split(s, d) END));
 CREATE MACRO array_size(x) AS CASE WHEN json_type(struct_extract(x, 'json_')) = 'ARRAY' THEN CAST(json_array_length(struct_extract(x, 'json_')) AS INTEGER) END;
 CREATE MACRO object_keys(x) AS sf_box(system.main.to_json(json_keys(struct_extract(x, 'json_'))));
+CREATE MACRO sf_no_seq() AS CAST('SF|000002|0A000|Unsupported feature ''SEQ of a FLATTEN that is carried out for each row''.|' AS INTEGER);
 CREATE MACRO sf_texts(x) AS json_extract_string(struct_extract(x, 'json_'), '$[*]');
 CREATE MACRO sf_kind(x) AS json_type(struct_extract(x, 'json_'));
 CREATE MACRO sf_is_whole(x) AS sf_kind(x) IN ('UBIGINT', 'BIGINT', 'HUGEINT', 'UHUGEINT') OR sf_kind(x) = 'DOUBLE' AND regexp_full_match(struct_extract(x, 'json_'), '-?[0-9]+');

@@ -183,12 +183,11 @@ func (r *rewriter) text(i, end int) string {
 type region struct {
 	r       *rewriter
 	out     []string
-	operand bool // the last piece is an operand
-	concat  bool // the next operand follows ||
-	wrapped bool // the last piece is text already
-	from    bool // inside a FROM clause
-	with    bool // among the names of a WITH clause
-	lastOp  string
+	operand bool     // the last piece is an operand
+	concat  bool     // the next operand follows ||
+	wrapped bool     // the last piece is text already
+	from    bool     // inside a FROM clause
+	with    bool     // among the names of a WITH clause
 	is      *static  // what is known of the operand that comes, and then of the last
 	column  []string // the last operand is this column
 }
@@ -219,7 +218,7 @@ func (r *rewriter) regionUntil(end int) string {
 
 func (g *region) push(piece string) {
 	g.out = append(g.out, piece)
-	g.operand, g.wrapped, g.lastOp = false, false, ""
+	g.operand, g.wrapped = false, false
 	g.is, g.column = nil, nil
 }
 
@@ -229,7 +228,7 @@ func (g *region) next(t token) {
 	case tNumber:
 		r.i++
 		g.is = literalOf(t)
-		g.addOperand(g.number(t), false)
+		g.addOperand(t.text, false)
 	case tString:
 		r.i++
 		g.is = literalOf(t)
@@ -254,14 +253,26 @@ func (g *region) next(t token) {
 	}
 }
 
-// number gives integers that are multiplied 64 bits: DuckDB would multiply in
-// 32 and overflow.
-func (g *region) number(t token) string {
-	if len(t.text) <= 18 && !strings.ContainsAny(t.text, ".eE") && (g.lastOp == "*" || g.r.peek().is("*")) {
-		return t.text + "::BIGINT"
+// widened gives a whole number that is calculated with the type of NUMBER(38,0): DuckDB would
+// calculate in 32 or 64 bits and overflow. Beside + and - one does so that begins a sum of
+// numbers: what stands alone there may be days, which DuckDB adds to a date as an INTEGER only.
+func (g *region) widened(piece string) string {
+	next, n := g.r.peek(), len(g.out)
+	begins := n == 0 || !strings.Contains("+-*/%", g.out[n-1]) || n == 1 || keywords[g.out[n-2]] || strings.Contains(",=<>=", g.out[n-2])
+	sum := begins && (next.is("+") || next.is("-")) && (g.r.at(1).kind == tNumber || g.r.at(1).kind == tBind)
+	if isWhole(piece) && (sum || next.is("*") || n > 0 && g.out[n-1] == "*") {
+		return piece + "::" + wholeType
 	}
-	return t.text
+	return piece
 }
+
+// isWhole reports whether an expression is a whole number and no more.
+func isWhole(piece string) bool {
+	return strings.Trim(piece, "()- ") != "" && strings.Trim(piece, "()- 0123456789") == ""
+}
+
+// inner gives a whole number that a query around this one sees the type of NUMBER(38,0).
+func inner(piece string) string { return pick(isWhole(piece), "("+piece+")::"+wholeType, piece) }
 
 // addOperand applies what follows an operand, and appends it.
 func (g *region) addOperand(piece string, variant bool) {
@@ -290,7 +301,7 @@ func (g *region) addOperand(piece string, variant bool) {
 			if wrap && !isText(piece) {
 				piece = "sf_text(" + piece + ")"
 			}
-			g.push(piece)
+			g.push(g.widened(piece))
 			g.operand, g.wrapped, g.concat = true, wrap, false
 			if !wrap {
 				g.is, g.column = is, column
@@ -403,7 +414,6 @@ func (g *region) op(t token) {
 	default:
 		r.i++
 		g.push(t.text)
-		g.lastOp = t.text
 		if t.text == "," && g.from {
 			g.tableSource()
 		}

@@ -61,7 +61,7 @@ func (g *region) values(parenthesized bool) {
 	r.list(func() {
 		var row []string
 		r.expectOp("(")
-		r.list(func() { row = append(row, r.argument()) })
+		r.list(func() { row = append(row, inner(r.argument())) })
 		r.expectOp(")")
 		rows, columns = append(rows, "("+strings.Join(row, ", ")+")"), len(row)
 	})

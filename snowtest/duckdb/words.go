@@ -325,6 +325,9 @@ func (g *region) selectList() {
 			r.fail(r.unexpected(r.peek()))
 		}
 		g.noteItem(piece, alias)
+		if g != r.top {
+			piece = inner(piece)
+		}
 		r.i = max(r.i, end)
 		if alias != "" {
 			piece += " AS " + quoteIdent(alias)
