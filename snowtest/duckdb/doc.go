@@ -10,8 +10,8 @@
 // The sessions of one engine share its databases. Each has a DuckDB connection
 // of its own, and so its own transactions, temporary tables, variables and
 // parameters. The engine needs cgo and nothing at run time: no extension is
-// loaded, and no statement can reach the file system. Stages are in memory; Parquet files
-// pass through a temporary folder, which goes with the engine.
+// loaded, and no statement can reach the file system. Stages are in memory; Parquet files, and
+// the engine's own functions, pass through a temporary folder, which goes with the engine.
 //
 // # For programs that are not Go tests
 //

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
-	_ "embed"
 	"errors"
 	"fmt"
 	"os"
@@ -22,16 +21,7 @@ import (
 	"github.com/snowtether/snowtether/snowtest/internal/stagefiles"
 )
 
-// macros holds the functions of Snowflake's dialect, as SQL.
-//
-//go:embed macros.sql
-var macros string
-
 const (
-	// macroDatabase is on every session's search path, behind its own schema.
-	macroDatabase = "snowflake$"
-	macroSchema   = `"` + macroDatabase + `".main`
-
 	defaultDatabase = "SNOWTEST"
 	defaultSchema   = "PUBLIC"
 )
@@ -46,7 +36,7 @@ type Engine struct {
 	lockWait  time.Duration
 
 	files  *stagefiles.Store
-	folder string // for Parquet files while they are read and written
+	folder string // for the macros, and for Parquet files while they are read and written
 
 	mu         sync.Mutex // guards admin and what follows up to names
 	admin      *sql.Conn
@@ -81,20 +71,17 @@ func WithPath(file string) Option { return func(e *Engine) { e.path = file } }
 // set, takes its place.
 func WithLockWait(d time.Duration) Option { return func(e *Engine) { e.lockWait = d } }
 
-// New starts an engine. It needs no network and, without [WithPath], no files.
+// New starts an engine. It needs no network and, without [WithPath], no files but a temporary folder.
 func New(opts ...Option) (*Engine, error) {
 	e := &Engine{started: time.Now(), lockWait: 20 * time.Second, routines: map[string]*routine{}, created: map[string]time.Time{}}
 	e.files, e.folder = stagefiles.NewStore(), filepath.Join(os.TempDir(), "snowtest-"+rand.Text())
 	for _, o := range opts {
 		o(e)
 	}
-	// Extensions are neither fetched nor loaded: what is needed, JSON and time
-	// zones, is linked in.
-	connector, err := duck.NewConnector(":memory:?autoinstall_known_extensions=false&autoload_known_extensions=false", nil)
-	if err != nil {
+	var err error
+	if e.connector, e.db, err = openDuckDB(); err != nil {
 		return nil, fmt.Errorf("duckdb: open: %w", err)
 	}
-	e.connector, e.db = connector, sql.OpenDB(connector)
 	if err := e.setUp(); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("duckdb: set up: %w", err)
@@ -108,29 +95,17 @@ func (e *Engine) setUp() error {
 	if e.admin, err = e.db.Conn(ctx); err != nil {
 		return err
 	}
-	for name, s := range scalars {
-		if err := duck.RegisterScalarUDF(e.admin, name, s); err != nil {
-			return err
-		}
+	if err := errors.Join(registerScalars(e.admin), e.attachMacros(ctx)); err != nil {
+		return err
 	}
-	statements := []string{
-		"ATTACH ':memory:' AS " + quoteIdent(macroDatabase),
-		"SET search_path = '" + macroSchema + "'",
-		macros,
-		"SET GLOBAL default_null_order = 'nulls_last_on_asc_first_on_desc'",
-	}
+	statements := []string{"SET GLOBAL default_null_order = 'nulls_last_on_asc_first_on_desc'"}
 	if e.path != "" {
 		base := filepath.Base(e.path)
 		e.fileDB = strings.ToUpper(strings.TrimSuffix(base, filepath.Ext(base)))
 		statements = append(statements, "ATTACH "+quoteString(e.path)+" AS "+quoteIdent(e.fileDB))
 	}
 	statements = append(statements, "SET GLOBAL allowed_directories = ["+quoteString(e.folder+"/")+"]", "SET GLOBAL enable_external_access = false")
-	for _, q := range statements {
-		if _, err := e.admin.ExecContext(ctx, q); err != nil {
-			return err
-		}
-	}
-	return nil
+	return execAll(ctx, e.admin, statements...)
 }
 
 // Close closes the database. The sessions must have been closed.
@@ -199,12 +174,7 @@ func (e *Engine) ensureDatabase(ctx context.Context, database, schema string) er
 	if e.fileDB == "" {
 		statements = append([]string{"ATTACH IF NOT EXISTS ':memory:' AS " + quoteIdent(database)}, statements...)
 	}
-	for _, q := range statements {
-		if _, err := e.admin.ExecContext(ctx, q); err != nil {
-			return translate(ctx, "", err)
-		}
-	}
-	return nil
+	return translate(ctx, "", execAll(ctx, e.admin, statements...))
 }
 
 func (e *Engine) uniqueName(prefix string) string {

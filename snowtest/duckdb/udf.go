@@ -1,6 +1,7 @@
 package duckdb
 
 import (
+	"database/sql"
 	"database/sql/driver"
 	"encoding/hex"
 	"fmt"
@@ -46,6 +47,15 @@ var scalars = map[string]scalar{
 	"sf_try_json": {1, try(readJSON)},
 	"sf_flatten":  {5, func(a []string) (any, error) { return flatten(a[0], a[1], a[2] == "true", a[3] == "true", a[4]) }},
 	"sf_json_at":  {2, func(a []string) (any, error) { return jsonAt(a[0], a[1]) }},
+}
+
+func registerScalars(c *sql.Conn) error {
+	for name, s := range scalars {
+		if err := duck.RegisterScalarUDF(c, name, s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func readTimeText(a []string) (any, error) {
