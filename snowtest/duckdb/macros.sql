@@ -141,7 +141,7 @@ CREATE MACRO regexp_count(s, p) AS system.main.len(regexp_extract_all(s, p));
 CREATE MACRO sha1_hex(s) AS sha1(s);
 CREATE MACRO md5_hex(s) AS md5(s);
 CREATE MACRO sha2(s) AS sha256(s),
-  (s, n) AS CASE WHEN n = 256 THEN sha256(s) ELSE CAST('SF|000002|0A000|Unsupported feature ''SHA2 of other than 256 bits''.|' AS INTEGER) END;
+  (s, n) AS CASE WHEN n = 256 THEN sha256(s) ELSE CAST(CAST('SF|000002|0A000|Unsupported feature ''SHA2 of other than 256 bits''.|' AS INTEGER) AS VARCHAR) END;
 CREATE MACRO sha2_hex(s) AS sha256(s), (s, n) AS sha2(s, n);
 CREATE MACRO base64_encode(x) AS to_base64(CASE system.main.typeof(x) WHEN 'BLOB' THEN CAST(CAST(x AS VARCHAR) AS BLOB) ELSE encode(CAST(x AS VARCHAR)) END);
 CREATE MACRO hex_encode(s) AS hex(s);

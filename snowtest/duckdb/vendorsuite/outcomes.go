@@ -41,6 +41,7 @@ type outcome struct {
 var needs = []struct{ name, what string }{
 	{"TestCrlE2E", "certificates of a public host and their revocation lists"},
 	{"TestErrorReturnedFromLongRunningQuery|TestShouldSetUpTlsConfig", "a WireMock server"},
+	{"Test(Put|Get)WithNonWritableTemp", "a user other than root, whom no permission stops"},
 	{"TestContextPropagatedToAuthWhenUsingOpen(DB)?", "a login that takes longer than 20 ms"},
 }
 
