@@ -276,6 +276,7 @@ func (c *Connector) retire(s *session) {
 		case s.watcher.Shared():
 			c.sharing.Leave()
 		}
+		since := time.Now()
 		c.afterAll(s, func() {
 			begun, id, ends := time.Now(), s.id(), s.ending()
 			out := s.unreached()
@@ -295,7 +296,7 @@ func (c *Connector) retire(s *session) {
 				c.emit(context.Background(), e)
 			}()
 			if out && ends == loggedOut {
-				s.reach()
+				s.reach(since)
 			}
 			if s.inTx {
 				s.awaitLeft()
@@ -367,11 +368,13 @@ func (s *session) rollBack() {
 // a session given up in an outage would stay behind, with its transaction and the locks of
 // that. The answer also has an expired token renewed, which gosnowflake's log-out does not
 // do. The pauses grow to half a minute, an outage being no reason for a storm. That another
-// session was answered behind such a question is enough: this one may be busy. It is given up
-// after an hour, when the connector ends, and where asking makes no sense.
-func (s *session) reach() {
+// session was answered behind such a question is enough, as this one may be busy; and so is one
+// that was answered since it was given up, where two questions on end were sent and not
+// answered: in an outage the second is not even sent. It is given up after an hour, when the
+// connector ends, and where asking makes no sense.
+func (s *session) reach(since time.Time) {
 	const timeout = 4 * time.Second // with the log-out's 5 s it is less than Close waits for
-	stopped, begun := s.connector.stopped, time.Now()
+	stopped, begun, busy := s.connector.stopped, time.Now(), 0
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 30*time.Second) {
 		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		seen := transcript.New(transcript.With(ctx, transcript.Describe, true))
@@ -389,10 +392,16 @@ func (s *session) reach() {
 		case left:
 			s.awaitLeft()
 		}
+		if busy++; !saw.Sent() {
+			busy = 0
+		}
 		failed := time.Now()
 		select {
 		case <-time.After(pause):
 		case <-stopped.Done():
+		}
+		if busy > 1 {
+			failed = since
 		}
 		if !s.connector.isOut() && s.connector.waits.answeredSince(failed) {
 			return
