@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"github.com/snowtether/snowtether/snowtest"
 )
 
 // TestTextsArriveAsTheyAre: those of a file too that COPY INTO would read in another way. The
@@ -20,4 +22,29 @@ func TestTextsArriveAsTheyAre(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestRunWhoseFilesAnotherHasRemovedGoesOn: two runs of one load. The other has staged and
+// merged all of it and removed the files of it, between this one's PUT and its COPY.
+func TestRunWhoseFilesAnotherHasRemovedGoesOn(t *testing.T) {
+	srv := serve(t)
+	paths := write(t, fileA)
+	arrived, release := make(chan struct{}), make(chan struct{})
+	srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		if !strings.HasPrefix(r.SQL, "COPY INTO") {
+			return snowtest.Fault{}, false
+		}
+		close(arrived)
+		return snowtest.Fault{Hold: release}, true
+	})
+	done := make(chan int)
+	var stdout, stderr output
+	go func() { done <- run(t.Context(), paths, srv.DSN(), &stdout, &stderr) }()
+	<-arrived
+	load(t, srv.DSN(), 0, paths...)
+	close(release)
+	if status := <-done; status != 0 {
+		t.Errorf("status %d\n%s", status, &stderr)
+	}
+	exact(t, open(t, srv), fileA)
 }
