@@ -25,7 +25,11 @@ import (
 // the inner driver. left says that it was left behind: from then on the connection is
 // another's, so run takes its session from here and touches nothing else of it.
 func (s *session) call(ctx, under context.Context, run func(context.Context, *session) (any, error)) (_ any, left bool, _ error) {
-	out, behind, err := program.Leave(ctx, under, func(ctx context.Context) (any, error) { return run(ctx, s) })
+	return s.returned(program.Leave(ctx, under, func(ctx context.Context) (any, error) { return run(ctx, s) }))
+}
+
+// returned notes that a call was left behind, if it was.
+func (s *session) returned(out any, behind *program.Leftover, err error) (_ any, left bool, _ error) {
 	if behind != nil {
 		s.busy.Store(behind)
 	}
@@ -38,27 +42,23 @@ func (s *session) try(ctx context.Context, seen *transcript.Recorder, op *operat
 	if s.silent {
 		return s.call(ctx, seen, func(ctx context.Context, s *session) (any, error) { return op.run(ctx, s, op) })
 	}
-	out, behind, err := s.runner.Leave(ctx, seen, onSession{op, s}, onSession.run)
-	if behind != nil {
-		s.busy.Store(behind)
-	}
-	return out, behind != nil, err
+	return s.returned(s.runner.Leave(ctx, seen, onSession{op, s}, onSession.run))
 }
 
 // tried is try with what was seen of it. An inner driver that ends its caller's goroutine, as
 // a mock's t.FailNow does, leaves nothing known of the statement: the session has no next user.
 func (c *conn) tried(ctx context.Context, seen *transcript.Recorder, op *operation) (out any, saw transcript.Transcript, left bool, err error) {
 	s, ends := c.session, true
+	left, err = true, program.ErrGoexit // unless it returns
+	s.watch.Store(seen)
 	defer func() {
-		if ends {
-			s.unwatched(seen, true, program.ErrGoexit)
-			c.giveUp(program.ErrGoexit)
+		if saw = s.unwatched(seen, left, err); ends {
+			c.giveUp(err)
 		}
 	}()
-	s.watch.Store(seen)
 	out, left, err = s.try(ctx, seen, op)
 	ends = false
-	return out, s.unwatched(seen, left, err), left, err
+	return
 }
 
 // An onSession is an operation, and the session that it is carried out on.
@@ -71,10 +71,12 @@ func (on onSession) run(ctx context.Context) (any, error) { return on.op.run(ctx
 
 // watched is call with a recorder as the inner context, which sees renewals of the session
 // token too; it gives what was seen.
-func (s *session) watched(ctx context.Context, seen *transcript.Recorder, run func(context.Context, *session) (any, error)) (_ any, saw transcript.Transcript, left bool, _ error) {
+func (s *session) watched(ctx context.Context, seen *transcript.Recorder, run func(context.Context, *session) (any, error)) (out any, saw transcript.Transcript, left bool, err error) {
+	left, err = true, program.ErrGoexit // unless it returns
 	s.watch.Store(seen)
-	out, left, err := s.call(ctx, seen, run)
-	return out, s.unwatched(seen, left, err), left, err
+	defer func() { saw = s.unwatched(seen, left, err) }()
+	out, left, err = s.call(ctx, seen, run)
+	return
 }
 
 // unwatched ends the recording of what was called.

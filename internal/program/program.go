@@ -130,17 +130,25 @@ func Leave(ctx, inner context.Context, run func(context.Context) (any, error)) (
 		growStack(-1)
 		r.out, r.err = Guard(inner, run)
 	}()
+	if r, ok := await(ctx, done); ok {
+		return r.out, nil, r.err
+	}
+	return nil, leaveBehind(done), ctx.Err()
+}
+
+// await waits for a call until ctx ends. What has returned by then counts.
+func await(ctx context.Context, done <-chan returned) (_ returned, ok bool) {
 	select {
 	case r := <-done:
-		return r.out, nil, r.err
+		return r, true
 	case <-ctx.Done():
 	}
 	select {
 	case r := <-done:
-		return r.out, nil, r.err
+		return r, true
 	default:
+		return returned{}, false
 	}
-	return nil, leaveBehind(done), ctx.Err()
 }
 
 // leaveBehind sees a call to its end that its caller left behind.

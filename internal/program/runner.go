@@ -57,17 +57,9 @@ func (r *Runner[T]) Leave(ctx, inner context.Context, on T, run func(T, context.
 	}
 	w := r.take()
 	w.jobs <- job[T]{inner, on, run}
-	select {
-	case got := <-w.done:
+	if got, ok := await(ctx, w.done); ok {
 		r.put(w, got.gone)
 		return got.out, nil, got.err
-	case <-ctx.Done():
-	}
-	select {
-	case got := <-w.done:
-		r.put(w, got.gone)
-		return got.out, nil, got.err
-	default:
 	}
 	close(w.jobs)
 	return nil, leaveBehind(w.done), ctx.Err()
