@@ -77,9 +77,10 @@ func leaveGate(p *gate.Pass, err error) (again bool) {
 		outcome = gate.Succeeded
 	case errors.Is(err, ErrLoginSuspended) || errors.Is(err, errClosed):
 		outcome = gate.Unsent
-	case classifyLogin(err, nil) == ClassTransient && isSetUp(err):
+	case classifyLogin(err, nil) != ClassTransient: // it answered
+	case isSetUp(err):
 		outcome = gate.Unready
-	case classifyLogin(err, nil) == ClassTransient:
+	default:
 		outcome = gate.Transient
 	}
 	return p.Leave(outcome, err, login.RetryAfter(err))

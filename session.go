@@ -12,6 +12,7 @@ import (
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
+	"github.com/snowtether/snowtether/internal/gate"
 	"github.com/snowtether/snowtether/internal/http2"
 	"github.com/snowtether/snowtether/internal/inner"
 	"github.com/snowtether/snowtether/internal/login"
@@ -356,10 +357,7 @@ func (s *session) rollBack() {
 		if s.connector.stopped.Err() != nil {
 			late++
 		}
-		select {
-		case <-time.After(pause):
-		case <-s.connector.stopped.Done():
-		}
+		gate.Sleep(context.Background(), s.connector.stopped, pause)
 	}
 }
 
@@ -395,15 +393,12 @@ func (s *session) reach(since time.Time) {
 		if busy++; !saw.Sent() {
 			busy = 0
 		}
-		failed := time.Now()
-		select {
-		case <-time.After(pause):
-		case <-stopped.Done():
-		}
+		counts := time.Now() // from when on an answer to another session counts
 		if busy > 1 {
-			failed = since
+			counts = since
 		}
-		if !s.connector.isOut() && s.connector.waits.answeredSince(failed) {
+		gate.Sleep(context.Background(), stopped, pause)
+		if !s.connector.isOut() && s.connector.waits.answeredSince(counts) {
 			return
 		}
 	}
