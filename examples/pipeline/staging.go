@@ -89,12 +89,6 @@ func (p *pipeline) copy(ctx context.Context, load string, batch []row) error {
 	}
 	return p.untilStaged(ctx, "a COPY", load, batch, func([]row) error {
 		_, err := p.db.ExecContext(ctx, fmt.Sprintf(copyLines, load, filepath.Base(path)))
-		if err != nil && !errors.Is(err, snowtether.ErrInDoubt) {
-			// Another run of the same load may have staged it all, and removed the files since.
-			if todo, lookErr := p.missing(ctx, load, batch); lookErr == nil && len(todo) == 0 {
-				return nil
-			}
-		}
 		return err
 	})
 }
@@ -166,22 +160,24 @@ func (p *pipeline) insert(ctx context.Context, load string, batch []row) error {
 	})
 }
 
-// untilStaged runs what stages a batch, again only for the lines that did not arrive.
+// untilStaged runs what stages a batch, again only for the lines that did not arrive. Whatever it
+// fails with, the data tells: another run of the same load may have staged them all, and removed
+// the files since.
 func (p *pipeline) untilStaged(ctx context.Context, what, load string, batch []row, run func([]row) error) error {
-	first := true
-	return settle(ctx, what, func() (err error) {
-		if !first {
-			n := len(batch)
-			if batch, err = p.missing(ctx, load, batch); err != nil {
-				return err
-			}
-			slog.Info("pipeline: looked for the lines of "+what, "lines", n, "arrived", n-len(batch))
-			if len(batch) == 0 {
-				return nil
-			}
+	return settle(ctx, what, func() error {
+		err := run(batch)
+		if err == nil || ctx.Err() != nil {
+			return err
 		}
-		first = false
-		return run(batch)
+		todo, lookErr := p.missing(ctx, load, batch)
+		if lookErr != nil {
+			return errors.Join(err, lookErr)
+		}
+		slog.Info("pipeline: looked for the lines of "+what, "lines", len(batch), "arrived", len(batch)-len(todo))
+		if batch = todo; len(batch) == 0 {
+			return nil
+		}
+		return err
 	})
 }
 
