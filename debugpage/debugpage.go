@@ -88,11 +88,9 @@ var (
 	page = template.Must(template.New("page").Parse(pageHTML))
 )
 
-// policy is the page's Content-Security-Policy. It says where forms may be sent.
-func policy(forms string) string {
-	return "default-src 'none'; script-src " + hash(pageJS) + "; style-src " + hash(pageCSS) +
-		"; img-src data:; connect-src 'self'; base-uri 'none'; form-action " + forms + "; frame-ancestors 'none'"
-}
+// policy is the page's Content-Security-Policy up to where forms may be sent.
+var policy = "default-src 'none'; script-src " + hash(pageJS) + "; style-src " + hash(pageCSS) +
+	"; img-src data:; connect-src 'self'; base-uri 'none'; form-action "
 
 func hash(text string) string {
 	sum := sha256.Sum256([]byte(text))
@@ -109,7 +107,7 @@ func seal(w http.ResponseWriter, withForm bool) {
 	}
 	for name, value := range map[string]string{
 		"Cache-Control":                "no-store",
-		"Content-Security-Policy":      policy(forms),
+		"Content-Security-Policy":      policy + forms + "; frame-ancestors 'none'",
 		"Cross-Origin-Opener-Policy":   "same-origin",
 		"Cross-Origin-Resource-Policy": "same-origin",
 		"Referrer-Policy":              referrer,
