@@ -2,6 +2,7 @@ package snowtether
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"maps"
 	"net/url"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +22,7 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 	"golang.org/x/oauth2"
 
+	"github.com/snowtether/snowtether/internal/dsn"
 	"github.com/snowtether/snowtether/internal/gate"
 )
 
@@ -137,6 +140,113 @@ func harmless(t *testing.T, c *Connector) {
 	if v := c.cfg.Params[paramKeepAlive]; v == nil || *v != "true" && *v != "false" {
 		t.Error("keep-alive is neither on nor off")
 	}
+}
+
+// plain is what an account, host or parameter looks like whose text needs no
+// escaping. gosnowflake escapes neither of the former, and unescapes some of the
+// latter twice.
+var plain = regexp.MustCompile(`^[\w.-]*$`)
+
+// FuzzDSN: nothing panics, an error is one line and never repeats a secret, and a DSN that is
+// accepted still means the same after gosnowflake has written it anew.
+func FuzzDSN(f *testing.F) {
+	for _, rest := range []string{
+		"acct", "acct/db", "acct/db/schema?warehouse=wh&role=r", "acct.eu-west-1", "host.example.com:8080/db?account=acct&protocol=http",
+		"acct-x.global.snowflakecomputing.com:443/db", "acct/db?token=§&authenticator=oauth", "acct?privateKey=§&authenticator=snowflake_jwt",
+		"acct/d?clientTimeout=§", "acct/d?authenticator=§", "acct/d?tetherKeepAlive=§", "acct/d?tetherHeartbeat=900&tetherMaxLogins=2&tetherResume=false",
+		"acct/d?tether=§&x=%zz", "acct:§/d", "acct/d?client_session_keep_alive=§", "acct/d?CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY=1800",
+		"acct/a=§/b", "acct/d?tmpDirPath=§", "acct/d?tlsConfigName=§", "acct/d?passcode=§&proxyPort=§&loginTimeout=1", "@/?#:%\x00\xff", "acct/d?region=us-west-2",
+	} {
+		f.Add("user", "", rest)
+		f.Add("us%40er", "/@:", rest)
+	}
+	for _, found := range [][3]string{ // what has failed before
+		{"0", "0", ":100000"},
+		{" 0", "0", "!"},
+		{"0", "0", "?authenticator=Aaaaa"},
+		{"0", "0", "0?tether=&A00000="},
+		{"0", "0", "?account=!"},
+		{"0", "Ȣ", "0.\xe800"},
+		{"!!!!!!!!!!!!!!!!!!!!", "!!!!!!!!!!!!", "0"},
+		{"0", "?/=", "0"},
+		{"0", "0", "    0"},
+		{"0", "0", "00+"},
+		{"user", "c", "X1.8X?0120=20a1&protocol=http"},
+		{" ", "0", "!?authenticator=oAuth"},
+	} {
+		f.Add(found[0], found[1], found[2])
+	}
+	f.Fuzz(func(t *testing.T, user, password, rest string) {
+		const secret = "aVerySecretValue7"
+		if strings.Contains(user+password+rest, "tether:") {
+			return // a mistyped DSN can make a password part of a parameter's name
+		}
+		text := user + ":" + secret + password + "@" + strings.ReplaceAll(rest, "=§", "="+secret)
+		db, err := sql.Open(DriverName, text)
+		if err != nil {
+			if says := err.Error(); strings.Contains(strings.ToLower(says), strings.ToLower(secret)) || strings.ContainsFunc(says, unicode.IsControl) || len(says) > 600 {
+				t.Errorf("%q gives the error %q", text, says)
+			}
+			return
+		}
+		_ = db.Close()
+
+		first, s := read(t, text)
+		for _, piece := range []string{first.Account, first.Host, first.Region, first.Database, first.Schema, first.Warehouse, first.Role} {
+			if !plain.MatchString(piece) {
+				return
+			}
+		}
+		again := dsn.Clone(first)
+		maps.DeleteFunc(again.Params, func(name string, value *string) bool { return !plain.MatchString(name) || !plain.MatchString(*value) })
+		written, err := gosnowflake.DSN(again)
+		if err != nil {
+			t.Fatalf("%q is accepted and cannot be written: %v", text, err)
+		}
+		second, s2 := read(t, written)
+		type fields struct {
+			user, password, account, host, database, schema, warehouse, role, protocol, token string
+			port                                                                              int
+			authenticator                                                                     gosnowflake.AuthType
+			params                                                                            string
+		}
+		of := func(cfg *gosnowflake.Config) fields {
+			v := fields{
+				cfg.User, cfg.Password, cfg.Account, cfg.Host, cfg.Database, cfg.Schema, cfg.Warehouse, cfg.Role, cfg.Protocol, cfg.Token,
+				cfg.Port, cfg.Authenticator, "",
+			}
+			for _, name := range slices.Sorted(maps.Keys(cfg.Params)) {
+				v.params += name + "=" + *cfg.Params[name] + " "
+			}
+			return v
+		}
+		if a, b := of(again), of(second); a != b {
+			t.Errorf("%q means\n%+v, written as %q\n%+v", text, a, written, b)
+		}
+		if s.heartbeat != 0 && (s.heartbeat < minHeartbeat || s.heartbeat > maxHeartbeat) || s.maxLogins < 1 || s2.maxLogins != defaults().maxLogins {
+			t.Errorf("%q gives the settings %+v", text, s)
+		}
+	})
+}
+
+// read returns what the connector of a DSN logs in with. Its settings have
+// parameters of the DSN that its Config has not.
+func read(t *testing.T, dsn string) (*gosnowflake.Config, *settings) {
+	t.Helper()
+	c, err := Driver{}.OpenConnector(dsn)
+	if err != nil {
+		t.Fatalf("%q is refused: %v", dsn, err)
+	}
+	made := c.(*Connector)
+	if err := made.Close(); err != nil {
+		t.Error(err)
+	}
+	for name := range made.cfg.Params {
+		if strings.HasPrefix(strings.ToLower(name), "tether") {
+			t.Errorf("%q leaves %q in the Config", dsn, name)
+		}
+	}
+	return made.cfg, &made.settings
 }
 
 // FuzzClassify: whatever the error, a login is never a statement's; only what can be

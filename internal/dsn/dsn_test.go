@@ -1,103 +1,14 @@
 package dsn
 
 import (
-	"maps"
-	"regexp"
-	"slices"
 	"strings"
 	"testing"
-	"unicode"
 
 	"github.com/snowflakedb/gosnowflake/v2"
 )
 
 // isTether stands for the driver's own parameters.
 func isTether(name string) bool { return strings.HasPrefix(strings.ToLower(name), "tether") }
-
-// plain is what an account, host or parameter looks like whose text needs no
-// escaping. gosnowflake escapes neither of the former, and unescapes some of the
-// latter twice.
-var plain = regexp.MustCompile(`^[\w.-]*$`)
-
-// FuzzDSN: nothing panics, an error is one line and never repeats a secret, and a DSN that is
-// accepted still means the same after gosnowflake has written it anew.
-func FuzzDSN(f *testing.F) {
-	for _, rest := range []string{
-		"acct", "acct/db", "acct/db/schema?warehouse=wh&role=r", "acct.eu-west-1", "host.example.com:8080/db?account=acct&protocol=http",
-		"acct-x.global.snowflakecomputing.com:443/db", "acct/db?token=§&authenticator=oauth", "acct?privateKey=§&authenticator=snowflake_jwt",
-		"acct/d?clientTimeout=§", "acct/d?authenticator=§", "acct/d?tetherKeepAlive=§", "acct/d?tetherHeartbeat=900&tetherMaxLogins=2&tetherResume=false",
-		"acct/d?tether=§&x=%zz", "acct:§/d", "acct/d?client_session_keep_alive=§", "acct/d?CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY=1800",
-		"acct/a=§/b", "acct/d?tmpDirPath=§", "acct/d?tlsConfigName=§", "acct/d?passcode=§&proxyPort=§&loginTimeout=1", "@/?#:%\x00\xff", "acct/d?region=us-west-2",
-	} {
-		f.Add("user", "", rest)
-		f.Add("us%40er", "/@:", rest)
-	}
-	for _, found := range [][3]string{ // what has failed before
-		{"0", "0", ":100000"},
-		{" 0", "0", "!"},
-		{"0", "0", "?authenticator=Aaaaa"},
-		{"0", "0", "0?tether=&A00000="},
-		{"0", "0", "?account=!"},
-		{"0", "Ȣ", "0.\xe800"},
-		{"!!!!!!!!!!!!!!!!!!!!", "!!!!!!!!!!!!", "0"},
-		{"0", "?/=", "0"},
-		{"0", "0", "    0"},
-		{"0", "0", "00+"},
-		{"user", "c", "X1.8X?0120=20a1&protocol=http"},
-		{" ", "0", "!?authenticator=oAuth"},
-	} {
-		f.Add(found[0], found[1], found[2])
-	}
-	f.Fuzz(func(t *testing.T, user, password, rest string) {
-		const secret = "aVerySecretValue7"
-		if strings.Contains(user+password+rest, "tether:") {
-			return // a mistyped DSN can make a password part of a parameter's name
-		}
-		dsn := user + ":" + secret + password + "@" + strings.ReplaceAll(rest, "=§", "="+secret)
-		first, err := Parse(dsn, isTether)
-		if err != nil {
-			if text := err.Error(); strings.Contains(strings.ToLower(text), strings.ToLower(secret)) || strings.ContainsFunc(text, unicode.IsControl) || len(text) > 600 {
-				t.Errorf("%q gives the error %q", dsn, text)
-			}
-			return
-		}
-		maps.DeleteFunc(first.Params, func(name string, _ *string) bool { return isTether(name) })
-		for _, text := range []string{first.Account, first.Host, first.Region, first.Database, first.Schema, first.Warehouse, first.Role} {
-			if !plain.MatchString(text) {
-				return
-			}
-		}
-		again := Clone(first)
-		maps.DeleteFunc(again.Params, func(name string, value *string) bool { return !plain.MatchString(name) || !plain.MatchString(*value) })
-		text, err := gosnowflake.DSN(again)
-		if err != nil {
-			t.Fatalf("%q is accepted and cannot be written: %v", dsn, err)
-		}
-		second, err := Parse(text, isTether)
-		if err != nil {
-			t.Fatalf("%q, written as %q, is refused: %v", dsn, text, err)
-		}
-		type fields struct {
-			user, password, account, host, database, schema, warehouse, role, protocol, token string
-			port                                                                              int
-			authenticator                                                                     gosnowflake.AuthType
-			params                                                                            string
-		}
-		of := func(cfg *gosnowflake.Config) fields {
-			v := fields{
-				cfg.User, cfg.Password, cfg.Account, cfg.Host, cfg.Database, cfg.Schema, cfg.Warehouse, cfg.Role, cfg.Protocol, cfg.Token,
-				cfg.Port, cfg.Authenticator, "",
-			}
-			for _, name := range slices.Sorted(maps.Keys(cfg.Params)) {
-				v.params += name + "=" + *cfg.Params[name] + " "
-			}
-			return v
-		}
-		if a, b := of(again), of(second); a != b {
-			t.Errorf("%q means\n%+v, written as %q\n%+v", dsn, a, text, b)
-		}
-	})
-}
 
 // TestPasswordThatIsNotEscaped: either it is taken as it stands, or refused with
 // advice; it is never read as something else.
