@@ -199,8 +199,8 @@ func TestEventsHoldNoSecretAndNoSQL(t *testing.T) {
 		t.Run(happening.name, func(t *testing.T) {
 			happen(t, i, func(srv *snowtest.Server, c *snowtether.Connector, j *journal) {
 				var all strings.Builder
-				fmt.Fprintf(&all, "%+v\n%+v\n", j.events, c.Snapshot())
-				for _, r := range j.lines {
+				fmt.Fprintf(&all, "%+v\n%+v\n", j.heard(), c.Snapshot())
+				for _, r := range j.written() {
 					fmt.Fprintln(&all, r.Message)
 					r.Attrs(func(a slog.Attr) bool { fmt.Fprintln(&all, a); return true })
 				}

@@ -48,19 +48,29 @@ func (j *journal) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// of returns the events of a kind.
-func (j *journal) of(kind snowtether.EventKind) []snowtether.Event {
+// written returns the lines so far: others may be on their way.
+func (j *journal) written() []slog.Record {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(j.events), func(e snowtether.Event) bool { return e.Kind != kind })
+	return slices.Clone(j.lines)
+}
+
+// heard returns the events so far.
+func (j *journal) heard() []snowtether.Event {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.events)
+}
+
+// of returns the events of a kind.
+func (j *journal) of(kind snowtether.EventKind) []snowtether.Event {
+	return slices.DeleteFunc(j.heard(), func(e snowtether.Event) bool { return e.Kind != kind })
 }
 
 // tally counts the events by kind, as in "closed 1, opened 2".
 func (j *journal) tally() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
 	n := make(map[string]int)
-	for _, e := range j.events {
+	for _, e := range j.heard() {
 		n[string(e.Kind)]++
 	}
 	return counts(n)
@@ -68,10 +78,8 @@ func (j *journal) tally() string {
 
 // spoken counts the lines that an operator sees by default, as in "INFO opened 1".
 func (j *journal) spoken() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
 	n := make(map[string]int)
-	for _, r := range j.lines {
+	for _, r := range j.written() {
 		if r.Level >= slog.LevelInfo {
 			n[r.Level.String()+" "+attr(r, "event")]++
 		}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
@@ -65,7 +66,8 @@ func TestDoubtSaysWhatToLookFor(t *testing.T) {
 		if e.Remedy() != want || se.Remedy() != want || !strings.Contains(err.Error(), "; "+want+": ") {
 			t.Errorf("remedy %q\nof the error %q\nwant   %q, also in\n%v", e.Remedy(), se.Remedy(), want, err)
 		}
-		for _, line := range j.lines {
+		synctest.Wait() // for the line
+		for _, line := range j.written() {
 			if attr(line, "event") == "in_doubt" && (attr(line, "remedy") != want || attr(line, "operation") != "exec" || attr(line, "request_id") != se.RequestID) {
 				t.Errorf("the line has operation %q, request_id %q, remedy %q", attr(line, "operation"), attr(line, "request_id"), attr(line, "remedy"))
 			}

@@ -124,7 +124,7 @@ func TestLogLinesAreAsDocumented(t *testing.T) {
 	}
 	for i := range happenings {
 		happen(t, i, func(_ *snowtest.Server, _ *snowtether.Connector, j *journal) {
-			for _, r := range j.lines {
+			for _, r := range j.written() {
 				event := attr(r, "event")
 				row := rows[event]
 				if row == nil {

@@ -17,9 +17,7 @@ import (
 
 // levels are those of the lines about an event.
 func (j *journal) levels(kind snowtether.EventKind) (levels []string) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for _, r := range j.lines {
+	for _, r := range j.written() {
 		if attr(r, "event") == string(kind) {
 			levels = append(levels, r.Level.String())
 		}
@@ -109,7 +107,7 @@ func TestSessionsLostTogetherNameAllReasons(t *testing.T) {
 				if len(many) != 1 || many[0].Count != 20 || many[0].Reasons != tt.want {
 					t.Fatalf("the events are %+v, want reasons %q", many, tt.want)
 				}
-				for _, r := range j.lines {
+				for _, r := range j.written() {
 					if attr(r, "event") == "many_reconnected" && (attr(r, "reasons") != tt.want || attr(r, "reason") != tt.reason) {
 						t.Errorf("the line has reasons %q and reason %q, want %q and %q", attr(r, "reasons"), attr(r, "reason"), tt.want, tt.reason)
 					}
@@ -132,7 +130,7 @@ func TestEarlierNameOfAParameterIsOneWarning(t *testing.T) {
 		mustPing(t, db)
 		mustPing(t, db)
 		warned := func() (lines []string) {
-			for _, r := range j.lines {
+			for _, r := range j.written() {
 				if r.Level == slog.LevelWarn {
 					lines = append(lines, r.Message+" "+attr(r, "parameter")+" "+attr(r, "use"))
 				}
