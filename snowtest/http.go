@@ -59,8 +59,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if in.Kind == RequestLogin {
-		s.countLogin(1)
-		defer s.countLogin(-1)
+		defer s.loginEnds()
 	}
 	fault := s.controls.consult(&in.Request)
 	if !s.wait(r.Context(), &fault) {
@@ -172,6 +171,10 @@ func (s *Server) receive(r *http.Request) *incoming {
 	}
 	in.N = s.stats.Requests[in.Kind]
 	s.stats.Requests[in.Kind]++
+	if in.Kind == RequestLogin { // at once with its number: who sees that, sees it counted
+		s.logins++
+		s.stats.MaxConcurrentLogins = max(s.stats.MaxConcurrentLogins, s.logins)
+	}
 	s.sweep(time.Now())
 	return in
 }

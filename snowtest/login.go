@@ -21,11 +21,10 @@ type loginRequest struct {
 	} `json:"data"`
 }
 
-func (s *Server) countLogin(n int) {
+func (s *Server) loginEnds() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.logins += n
-	s.stats.MaxConcurrentLogins = max(s.stats.MaxConcurrentLogins, s.logins)
+	s.logins--
 }
 
 // logIn answers POST /session/v1/login-request.
