@@ -219,7 +219,7 @@ func (c *Connector) attempt(ctx context.Context, p *gate.Pass) (s *session, agai
 		return o.s, o.again, o.err
 	case <-ctx.Done():
 		close(left)
-		return nil, false, fmt.Errorf("a login was still under way: %w", whyEnded(ctx))
+		return nil, false, c.gate.OutOfTime(ctx, "a login was still under way")
 	}
 }
 

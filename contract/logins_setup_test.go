@@ -149,3 +149,25 @@ func TestSetUpThatFailsForNowIsNoOutage(t *testing.T) {
 		t.Logf("%d logins", logins)
 	})
 }
+
+// TestLoginThatIsCutShortSaysWhyTheLastOneFailed: the caller's time ends while a login is under way.
+// Whether it does so then or between two logins is chance.
+// Before: what the caller read was "a login was still under way".
+func TestLoginThatIsCutShortSaysWhyTheLastOneFailed(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		var hooks atomic.Int64
+		failed := errors.New("the directory is away")
+		db, _ := connect(t, srv.Config(), snowtether.WithAfterConnect(func(ctx context.Context, _ driver.Conn) error {
+			if hooks.Add(1) == 1 {
+				return errors.Join(failed, context.DeadlineExceeded)
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		}))
+		err := db.PingContext(within(t, 30*time.Second))
+		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, failed) || snowtether.Classify(err) != snowtether.ClassContext {
+			t.Errorf("error is %v", err)
+		}
+		time.Sleep(2 * time.Minute)
+	})
+}

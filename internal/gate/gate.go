@@ -282,14 +282,18 @@ func (g *Gate) goFirst(ctx, stopped context.Context) error {
 	return nil
 }
 
-// waited is the error of a caller who ran out of time.
-func (g *Gate) waited(ctx context.Context) error {
+// waited is the error of a caller who ran out of time at the gate.
+func (g *Gate) waited(ctx context.Context) error { return g.OutOfTime(ctx, "waiting for other logins") }
+
+// OutOfTime is the error of a caller who ran out of time: why the context ended, with the last
+// transient failure, or, if there was none, with what the caller was doing.
+func (g *Gate) OutOfTime(ctx context.Context, doing string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.failure != nil {
 		return fmt.Errorf("%w; the last login failed: %w", g.WhyEnded(ctx), g.failure)
 	}
-	return fmt.Errorf("waiting for other logins: %w", g.WhyEnded(ctx))
+	return fmt.Errorf("%s: %w", doing, g.WhyEnded(ctx))
 }
 
 // Last is when the last transient failure was, and what, if nothing has succeeded since.
