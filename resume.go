@@ -176,10 +176,14 @@ func (c *conn) awaitOutcome(ctx context.Context, w *waiting, zone string) (drive
 				return nil, err
 			}
 		default:
-			rows, err := c.fetch(ctx, w, zone)
-			if err != nil || rows != nil {
-				return rows, err
+			rows, failed := c.fetch(ctx, w, zone)
+			// Of a statement that has not ended, a result that cannot be read says nothing: it is
+			// asked for again at this pace, and not at that of an outage.
+			goesOn := state != sferr.Succeeded && sferr.IsGarbled(failed)
+			if rows != nil || failed != nil && !goesOn {
+				return rows, failed
 			}
+			err = cmp.Or(failed, err)
 		}
 		if tooLong := w.tooLong(); tooLong != nil {
 			return nil, fmt.Errorf("%w: %w", tooLong, cmp.Or(err, errNoStatus))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -149,7 +150,8 @@ func TestErrorCodeZeroIsNoError(t *testing.T) {
 }
 
 // TestWaitingOnSilenceIsBounded: nothing that can be read comes for the status or for the
-// result; in the end the statement is in doubt, with its ID.
+// result; in the end the statement is in doubt, with its ID. Until then both are asked for
+// every 5 s. Before: the result twice a second.
 func TestWaitingOnSilenceIsBounded(t *testing.T) {
 	for name, status := range map[string]map[string]any{
 		"disconnected": {"status": "DISCONNECTED"},
@@ -166,12 +168,20 @@ func TestWaitingOnSilenceIsBounded(t *testing.T) {
 				slowly(srv, "^INSERT", 48*time.Hour, caseCount(snowtest.KindInsert, "inserted", 3), nil)
 				caseEndAt(srv, time.Minute)
 				caseStatus(srv, 0, 48*time.Hour, status)
+				var asked atomic.Int64
 				srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
-					return snowtest.Fault{Body: "<html>"}, r.Kind == snowtest.RequestResult
+					result := r.Kind == snowtest.RequestResult
+					if result {
+						asked.Add(1)
+					}
+					return snowtest.Fault{Body: "<html>"}, result
 				})
 				ctx, cancel := context.WithTimeout(t.Context(), 25*time.Hour)
 				defer cancel()
 				_, err := db.ExecContext(ctx, caseRow(1))
+				if n, most := asked.Load(), int64(12*time.Hour/(4*time.Second)); n > most {
+					t.Errorf("the result was asked for %d times in 12 h; want at most %d", n, most)
+				}
 				caseDoubt(t, err, false)
 				caseHasID(t, srv, err, caseRow(1))
 				time.Sleep(72 * time.Hour)
