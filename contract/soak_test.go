@@ -73,13 +73,17 @@ func TestThreeDays(t *testing.T) {
 	w := tabwriter.NewWriter(&table, 0, 0, 1, ' ', tabwriter.Debug)
 	fmt.Fprintln(w, "| pool\t workload\t policy\t kept by\t statements\t failed\t logins\t ended\t pings\t longest wait\t after a cut or outage\t")
 	fmt.Fprintln(w, "|---\t---\t---\t---\t---\t---\t---\t---\t---\t---\t---\t")
+	shared := 8
+	if testpool.Quick() {
+		shared = 1
+	}
 	t.Run("of", func(t *testing.T) {
 		for _, n := range []int{1, 8, 64} {
 			for _, load := range workloads {
 				for _, pol := range policies {
 					for _, keep := range keepers {
 						// The dense ones take minutes under the race detector: without -short, then.
-						share := n == 1 && !testing.Short() || n == 8 && load.name == "hourly" && pol.name == "5 min idle"
+						share := n == 1 && !testing.Short() || n == shared && load.name == "hourly" && pol.name == "5 min idle"
 						if !share && !*soakAll {
 							continue
 						}
