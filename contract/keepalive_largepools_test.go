@@ -34,7 +34,7 @@ func caseTrip(srv *snowtest.Server, d time.Duration, kinds ...snowtest.RequestKi
 	})
 }
 
-func caseStats(t *testing.T, db *sql.DB) snowtether.Stats {
+func caseStats(t testing.TB, db *sql.DB) snowtether.Stats {
 	t.Helper()
 	c, err := snowtether.ConnectorOf(db)
 	if err != nil {
