@@ -22,7 +22,7 @@ const (
 	RequestHeartbeat                    // POST /session/heartbeat
 	RequestLogout                       // POST /session?delete=true
 	RequestMonitor                      // GET /monitoring/queries/<id>
-	RequestAbort                        // POST /queries/v1/abort-request
+	RequestAbort                        // POST /queries/v1/abort-request, or /queries/<id>/abort-request
 	RequestTelemetry                    // POST /telemetry/send
 	RequestChunk                        // GET of a chunk of a large result
 )
@@ -40,11 +40,11 @@ func (k RequestKind) String() string {
 type Request struct {
 	Kind       RequestKind
 	SessionID  int64         // 0 when the request brings no token that the server gave out
-	RequestID  string        // of an abort request: that of the statement
+	RequestID  string        // of an abort request: that of the statement, or empty where it names a query ID
 	RetryCount int           // gosnowflake counts from 1 in the retries of a query request
 	SQL        string        // of a query request
 	Binds      []Bind        // of a query request
-	QueryID    string        // of a request for a result or a status
+	QueryID    string        // of a request for a result or a status, and of an abort request that names one
 	Async      bool          // the query request does not wait for its result
 	User       string        // of a login
 	HTTP       *http.Request // the body has been read

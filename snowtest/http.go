@@ -158,7 +158,9 @@ func (s *Server) receive(r *http.Request) *incoming {
 		var abort struct {
 			RequestID string `json:"requestId"`
 		}
-		err = json.Unmarshal(body, &abort)
+		if in.QueryID == "" { // else the path says it all, and there is no body
+			err = json.Unmarshal(body, &abort)
+		}
 		in.RequestID = abort.RequestID
 	}
 	if err != nil {
@@ -207,6 +209,9 @@ func kindOf(r *http.Request) (RequestKind, string) {
 	if rest, ok := strings.CutPrefix(path, "/queries/"); ok {
 		if id, ok := strings.CutSuffix(rest, "/result"); ok {
 			return RequestResult, id
+		}
+		if id, ok := strings.CutSuffix(rest, "/abort-request"); ok {
+			return RequestAbort, id
 		}
 	}
 	return RequestOther, ""

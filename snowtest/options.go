@@ -49,7 +49,13 @@ func defaults() options {
 		inlineWait:  45 * time.Second,
 		chunkRows:   10_000,
 		chunkLife:   6 * time.Hour,
-		parameters:  map[string]any{"TIMEZONE": "UTC", "AUTOCOMMIT": true, formatParameter: "ARROW", "DATE_OUTPUT_FORMAT": "YYYY-MM-DD", "TIME_OUTPUT_FORMAT": "HH24:MI:SS"},
+		parameters: map[string]any{
+			"TIMEZONE": "UTC", "AUTOCOMMIT": true, formatParameter: "ARROW",
+			// Those by which clients write values as text. Node's cannot read a binary value without its format.
+			"BINARY_OUTPUT_FORMAT": "HEX", "DATE_OUTPUT_FORMAT": "YYYY-MM-DD", "TIME_OUTPUT_FORMAT": "HH24:MI:SS",
+			"TIMESTAMP_OUTPUT_FORMAT": "YYYY-MM-DD HH24:MI:SS.FF3 TZHTZM", "TIMESTAMP_NTZ_OUTPUT_FORMAT": "YYYY-MM-DD HH24:MI:SS.FF3",
+			"TIMESTAMP_LTZ_OUTPUT_FORMAT": "", "TIMESTAMP_TZ_OUTPUT_FORMAT": "",
+		},
 		objects: objects{
 			databases:  [][2]string{{database, ""}, {database, schema}},
 			warehouses: []string{warehouse},

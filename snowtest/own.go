@@ -17,7 +17,7 @@ var (
 	abortTx     = regexp.MustCompile(`(?is)^\s*SELECT\s+SYSTEM\$ABORT_TRANSACTION\s*\(\s*(-?\d+)\s*\)\s*;?\s*$`)
 	resultScan  = regexp.MustCompile(`(?is)^\s*SELECT\s+\*\s+FROM\s+TABLE\s*\(\s*RESULT_SCAN\s*\(\s*'([^']*)'\s*\)\s*\)\s*;?\s*$`)
 	bindStage   = regexp.MustCompile(`(?is)^\s*CREATE\s+(OR\s+REPLACE\s+)?TEMPORARY\s+STAGE\s+SYSTEM\$BIND\b`)
-	putFile     = regexp.MustCompile(`(?is)^\s*PUT\s+'?file://([^'\s]+)'?\s+'?(@[^'\s;]+)'?(.*)$`)
+	putFile     = regexp.MustCompile(`(?is)^\s*PUT\s+'?file://([^'\s]+)(?:'?\s+'?|')(@[^'\s;]+)'?(.*)$`)
 	getFile     = regexp.MustCompile(`(?is)^\s*GET\s+'?@`)
 )
 

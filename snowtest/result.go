@@ -72,7 +72,8 @@ func (s *Server) monitor(in *incoming) *reply {
 }
 
 // abort answers POST /queries/v1/abort-request, which gosnowflake sends when
-// the context of a statement ends.
+// the context of a statement ends, and POST /queries/<id>/abort-request, with which the
+// clients for Node and Python cancel a statement whose query ID they know.
 func (s *Server) abort(in *incoming) *reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,8 +81,11 @@ func (s *Server) abort(in *incoming) *reply {
 	if refused != nil {
 		return refused
 	}
-	found := false
-	for _, q := range ses.requests[in.RequestID] {
+	found, targets := false, ses.requests[in.RequestID]
+	if q := s.queries[in.QueryID]; q != nil && q.belongsTo(ses.user) {
+		targets = []*query{q}
+	}
+	for _, q := range targets {
 		if q.running() {
 			q.cancel()
 			found = true

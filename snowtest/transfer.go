@@ -86,10 +86,10 @@ func (s *Server) transferData(q *query, t *Transfer, base string) map[string]any
 		info["locationType"], info["storageAccount"], info["endPoint"], info["path"] = "AZURE", first, rest+port, "stages"
 		info["creds"] = map[string]any{"AZURE_SAS_TOKEN": "?sig=" + token}
 	case GoogleTokens:
-		info["locationType"], info["endPoint"] = "GCS", host+port
+		info["locationType"], info["region"], info["endPoint"] = "GCS", "US-CENTRAL1", host+port
 		info["creds"] = map[string]any{"GCS_ACCESS_TOKEN": token}
 	default:
-		info["locationType"] = "GCS"
+		info["locationType"], info["region"] = "GCS", "US-CENTRAL1" // Node's client fails without a region
 		if t.Local == "" {
 			info["presignedUrl"] = fileURL(uploadName(t.Files[0]))
 		}

@@ -199,6 +199,10 @@ func TestSessionsShareDataAndKeepTheirOwnState(t *testing.T) {
 	if len(res.Parameters) != 3 || res.Parameters["AUTOCOMMIT"] != false || res.Parameters["LOCK_TIMEOUT"] != int64(5) || res.Parameters["QUERY_TAG"] != "tag" {
 		t.Errorf("ALTER SESSION: %v", res.Parameters)
 	}
+	res = b.run("ALTER SESSION SET JS_TREAT_INTEGER_AS_BIGINT = TRUE")
+	if res.Parameters["JS_TREAT_INTEGER_AS_BIGINT"] != true {
+		t.Errorf("ALTER SESSION: %v", res.Parameters)
+	}
 	res = b.run("ALTER SESSION UNSET AUTOCOMMIT")
 	if res.Parameters["AUTOCOMMIT"] != true {
 		t.Errorf("UNSET: %v", res.Parameters)

@@ -30,6 +30,7 @@ var parameters = []parameter{
 	{"ERROR_ON_NONDETERMINISTIC_MERGE", "true", "BOOLEAN", true},
 	{"ERROR_ON_NONDETERMINISTIC_UPDATE", "false", "BOOLEAN", true},
 	{"JSON_INDENT", "2", "NUMBER", true},
+	{"JS_TREAT_INTEGER_AS_BIGINT", "false", "BOOLEAN", false},
 	{"LOCK_TIMEOUT", "43200", "NUMBER", false},
 	{"MULTI_STATEMENT_COUNT", "1", "NUMBER", false},
 	{"QUERY_TAG", "", "STRING", false},
