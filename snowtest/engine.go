@@ -71,7 +71,7 @@ type Result struct {
 	Columns []Column
 	// Rows holds each value in the text form of Snowflake's JSON result format;
 	// nil is NULL. Dates are days since 1970, times and timestamps seconds with
-	// a fraction, TIMESTAMP_TZ is followed by a space and the offset in minutes
+	// a fraction, which counts upwards also before 1970, TIMESTAMP_TZ is followed by a space and the offset in minutes
 	// plus 1440, binaries are in hex, booleans "1" and "0".
 	Rows [][]*string
 	// More, if it is set, yields the rows that follow Rows, some at a time, so

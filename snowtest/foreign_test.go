@@ -1,6 +1,7 @@
 package snowtest_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -67,6 +68,31 @@ func TestSessionReportsTheOutputFormatsOfAnAccount(t *testing.T) {
 		for name, a := range map[string]rawReply{"login": login, "statement": r.run("SELECT 1", "r1")} {
 			if got := formats(any(a.Data)); fmt.Sprint(got) != fmt.Sprint(want) || len(want) != 7 {
 				t.Errorf("the %s reports %v, recorded are %v", name, got, want)
+			}
+		}
+	})
+}
+
+// In JSON an instant is one number of seconds, also before 1970: Snowflake's clients for Node
+// and Python read it so. What the engine gave stays as it was, for RESULT_SCAN and for Arrow.
+func TestInstantsBefore1970AreOneNumberInJSON(t *testing.T) {
+	inMemory(t, func(t *testing.T, srv *snowtest.Server) {
+		given := map[string]string{ // as Result.Rows has them, and as the client gets them
+			"-1.900000000": "-0.100000000", "-1.5": "-0.5", "-2.001": "-1.999", "-1.000": "-1.000", "-7": "-7", "0.250": "0.250", "-1.9 1020": "-0.1 1020",
+		}
+		for text, want := range given {
+			res := &snowtest.Result{
+				Kind:    snowtest.KindSelect,
+				Columns: []snowtest.Column{{Name: "T", Type: "timestamp_tz", Scale: 9}, {Name: "N", Type: "fixed", Precision: 38, Scale: 9}},
+				Rows:    [][]*string{{nil, &text}, {&text, &text}},
+			}
+			srv.Handle("SELECT", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) { return res, nil })
+			r := newRaw(t, srv)
+			r.logIn("JavaScript", "", nil)
+			for _, id := range []string{"r1", "r2"} {
+				if got := fmt.Sprint(r.run("SELECT 1", id).Data["rowset"]); got != fmt.Sprintf("[[<nil> %s] [%s %[1]s]]", text, want) {
+					t.Errorf("%s: %s", text, got)
+				}
 			}
 		}
 	})

@@ -74,9 +74,50 @@ type encoder interface {
 }
 
 // jsonEncoder writes JSON rows without the outer brackets.
-type jsonEncoder struct{ buf bytes.Buffer }
+type jsonEncoder struct {
+	instants []int // the columns that hold timestamps
+	buf      bytes.Buffer
+}
+
+func newJSONEncoder(columns []Column) *jsonEncoder {
+	e := &jsonEncoder{}
+	for i, c := range columns {
+		if strings.HasPrefix(c.Type, "timestamp") {
+			e.instants = append(e.instants, i)
+		}
+	}
+	return e
+}
+
+// signed writes an instant before 1970 as an account does in JSON: as one number with a sign,
+// where the fraction of [Result.Rows] counts upwards. Snowflake's clients for Node and Python
+// read it so. gosnowflake v2.1.0 takes the fraction for one that counts upwards, and reads
+// another instant.
+func signed(text string) string {
+	number, zone, _ := strings.Cut(text, " ")
+	sec, nsec, err := seconds(number)
+	if err != nil || sec >= 0 || nsec == 0 {
+		return text // what is no instant is the client's to refuse
+	}
+	_, fraction, _ := strings.Cut(number, ".")
+	down := fmt.Sprintf("%09d", 1_000_000_000-nsec)[:len(fraction)]
+	return strings.TrimSuffix(fmt.Sprintf("-%d.%s %s", -sec-1, down, zone), " ")
+}
 
 func (e *jsonEncoder) add(rows [][]*string) error {
+	kept := true // the rows are the engine's, which may need them again
+	for _, column := range e.instants {
+		for i := range rows {
+			if v := rows[i][column]; v != nil && strings.HasPrefix(*v, "-") {
+				if kept {
+					rows, kept = slices.Clone(rows), false
+				}
+				text := signed(*v)
+				rows[i] = slices.Clone(rows[i])
+				rows[i][column] = &text
+			}
+		}
+	}
 	text, err := json.Marshal(rows)
 	if err != nil {
 		return err
@@ -100,7 +141,7 @@ func (s *Server) write(q *query, res *Result) (*parts, error) {
 		return nil, errors.New("a query needs a column, also when it has no rows") // gosnowflake panics without
 	}
 	w := &partWriter{s: s, p: &parts{format: formatJSON, first: []byte{}}, columns: len(res.Columns), room: s.partRows(0)}
-	w.enc = &jsonEncoder{}
+	w.enc = newJSONEncoder(res.Columns)
 	if s.wantsArrow(q, res.Kind) {
 		if enc := newArrowEncoder(res.Columns); enc != nil {
 			w.enc, w.p.format = enc, formatArrow
