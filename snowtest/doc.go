@@ -41,7 +41,7 @@
 // server with WithSessionParameter("GO_QUERY_RESULT_FORMAT", "JSON"). Clients for JDBC, ODBC
 // and Python have parameters of their own for that; any other client, such as those for
 // Node and .NET, gets JSON. A result with a column of a type that [Column] does not list
-// comes in JSON, too.
+// comes in JSON, too. Snowflake's client for Node judges the server in compat/node.
 //
 // # What goes wrong
 //
