@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -77,7 +78,7 @@ func goCommand(t *testing.T, args ...string) []byte {
 }
 
 // TestCompatibilityHasEveryProject: docs/compatibility.md has a row, with its version, for each
-// project that the modules in compat have on top.
+// project that the modules in compat have on top, and for each client that judges the server.
 func TestCompatibilityHasEveryProject(t *testing.T) {
 	t.Chdir("..")
 	text, err := os.ReadFile("docs/compatibility.md")
@@ -92,6 +93,17 @@ func TestCompatibilityHasEveryProject(t *testing.T) {
 			if !strings.Contains(string(text), "\n| `"+module+"` | "+version+" | ") {
 				t.Errorf("docs/compatibility.md has no row for %s %s", module, version)
 			}
+		}
+	}
+	var node struct {
+		Dependencies map[string]string `json:"dependencies"`
+	}
+	if file, err := os.ReadFile("compat/node/package.json"); err != nil || json.Unmarshal(file, &node) != nil || len(node.Dependencies) == 0 {
+		t.Fatalf("compat/node/package.json: %v, %v", node, err)
+	}
+	for client, version := range node.Dependencies {
+		if !regexp.MustCompile("\n\\| `" + client + "`[^|]* \\| " + regexp.QuoteMeta(version) + " \\| ").Match(text) {
+			t.Errorf("docs/compatibility.md has no row for %s %s", client, version)
 		}
 	}
 }
