@@ -16,7 +16,9 @@ CREATE MACRO sf_is_variant(x) AS system.main.typeof(x) = 'STRUCT(json_ VARCHAR)'
 CREATE MACRO sf_json_text(j) AS CASE system.main.left(j, 1) WHEN '"' THEN json_extract_string(j, '$') WHEN 'n' THEN NULL ELSE j END;
 CREATE MACRO sf_text(x) AS CASE
   WHEN sf_is_variant(x) THEN sf_json_text(system.main.to_json(x) ->> '$.json_')
-  WHEN system.main.typeof(x) IN ('DOUBLE', 'FLOAT', 'DATE', 'TIMESTAMP', 'TIMESTAMP WITH TIME ZONE', 'TIME', 'BLOB') THEN sf_format(CAST(x AS VARCHAR), system.main.typeof(x), COALESCE(CAST(getvariable('sf_formats') AS VARCHAR), ''))
+  WHEN system.main.typeof(x) IN ('DATE', 'TIMESTAMP', 'TIMESTAMP WITH TIME ZONE', 'TIME') THEN sf_format(CAST(x AS VARCHAR), system.main.typeof(x), COALESCE(CAST(getvariable('sf_formats') AS VARCHAR), ''))
+  WHEN system.main.typeof(x) IN ('DOUBLE', 'FLOAT') THEN system.main.regexp_replace(system.main.replace(CAST(x AS VARCHAR), 'nan', 'NaN'), '\.0$', '')
+  WHEN system.main.typeof(x) = 'BLOB' THEN system.main.hex(CAST(CAST(x AS VARCHAR) AS BLOB))
   ELSE CAST(x AS VARCHAR) END;
 CREATE MACRO sf_try_binary(x) AS CASE WHEN regexp_full_match(x, '([0-9A-Fa-f]{2})*') THEN from_hex(x) END;
 CREATE MACRO sf_binary(x) AS CASE

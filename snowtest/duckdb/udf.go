@@ -3,7 +3,6 @@ package duckdb
 import (
 	"database/sql"
 	"database/sql/driver"
-	"encoding/hex"
 	"fmt"
 	"math/big"
 	"strconv"
@@ -24,10 +23,8 @@ type scalar struct {
 var scalars = map[string]scalar{
 	"sf_divide": {2, func(a []string) (any, error) { return divide(a[0], a[1]) }},
 	"sf_format": {3, func(a []string) (any, error) {
-		if text, ok := formatted(a[0], a[1], a[2]); ok {
-			return text, nil
-		}
-		return formatText(a[0], a[1]), nil
+		text, _ := formatted(a[0], a[1], a[2])
+		return text, nil
 	}},
 	"sf_to_char": {3, func(a []string) (any, error) {
 		if text, ok := formatted(a[0], a[1], strings.Repeat(a[2]+noteSeparator, len(outputFormats))); ok {
@@ -118,126 +115,12 @@ func (s scalar) Executor() duck.ScalarFuncExecutor {
 // divide gives the quotient of two decimals as Snowflake does: with six digits
 // of scale more than the dividend, but not more than twelve, rounded half away
 // from zero.
-func divide(a, b string) (string, error) {
-	n, sa, okA := unscaled(a)
-	d, sb, okB := unscaled(b)
-	if more := moreDigits(sa); okA && okB && d != 0 && sb+more < len(powers) {
-		if n, ok := multiply(n, powers[sb+more]); ok {
-			return placePoint(strconv.FormatInt(roundQuotient(n, d), 10), sa+more), nil
-		}
+func divide(a, b string) (any, error) {
+	n, okN := new(big.Rat).SetString(a)
+	d, okD := new(big.Rat).SetString(b)
+	if !okN || !okD || d.Sign() == 0 {
+		return nil, raise("100038", "22018", "Numeric value '"+a+"/"+b+"' is not recognized")
 	}
-	bigN, sa, okA := bigUnscaled(a)
-	bigD, sb, okB := bigUnscaled(b)
-	if !okA || !okB || bigD.Sign() == 0 {
-		return "", raise("100038", "22018", "Numeric value '"+a+"/"+b+"' is not recognized")
-	}
-	more := moreDigits(sa)
-	bigN.Mul(bigN, new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(sb+more)), nil))
-	negative := bigN.Sign()*bigD.Sign() < 0
-	bigN.Abs(bigN).Lsh(bigN, 1)
-	bigD.Abs(bigD)
-	bigN.Add(bigN, bigD).Quo(bigN, bigD.Lsh(bigD, 1))
-	if negative {
-		bigN.Neg(bigN)
-	}
-	return placePoint(bigN.String(), sa+more), nil
-}
-
-// moreDigits gives how much larger the scale of a quotient is than that of the
-// dividend.
-func moreDigits(scale int) int { return max(0, min(6, 12-scale)) }
-
-// powers are the powers of ten that 64 bits hold.
-var powers = func() []int64 {
-	p := []int64{1}
-	for len(p) < 19 {
-		p = append(p, p[len(p)-1]*10)
-	}
-	return p
-}()
-
-// unscaled reads a decimal of at most 17 digits as an integer and a scale.
-func unscaled(s string) (n int64, scale int, ok bool) {
-	digits := strings.TrimPrefix(s, "-")
-	if len(digits) > 18 {
-		return 0, 0, false
-	}
-	whole, fraction, _ := strings.Cut(digits, ".")
-	n, err := strconv.ParseInt(whole+fraction, 10, 64)
-	if len(digits) < len(s) {
-		n = -n
-	}
-	return n, len(fraction), err == nil
-}
-
-func bigUnscaled(s string) (n *big.Int, scale int, ok bool) {
-	whole, fraction, _ := strings.Cut(s, ".")
-	n, ok = new(big.Int).SetString(whole+fraction, 10)
-	return n, len(fraction), ok
-}
-
-// multiply keeps a bit free, which rounding needs.
-func multiply(a, b int64) (int64, bool) {
-	c := a * b
-	return c, a == 0 || c/a == b && c < 1<<61 && c > -1<<61
-}
-
-func roundQuotient(n, d int64) int64 {
-	q, r := n/d, n%d
-	if r < 0 {
-		r = -r
-	}
-	if abs := max(d, -d); r >= abs-r {
-		if (n < 0) != (d < 0) {
-			return q - 1
-		}
-		return q + 1
-	}
-	return q
-}
-
-// placePoint writes an integer with a decimal point before its last digits.
-func placePoint(digits string, scale int) string {
-	if scale == 0 {
-		return digits
-	}
-	sign := ""
-	if digits[0] == '-' {
-		sign, digits = "-", digits[1:]
-	}
-	if len(digits) <= scale {
-		digits = strings.Repeat("0", scale-len(digits)+1) + digits
-	}
-	point := len(digits) - scale
-	return sign + digits[:point] + "." + digits[point:]
-}
-
-// formatText turns DuckDB's text of a value into Snowflake's, where they differ.
-func formatText(s, typ string) string {
-	switch typ {
-	case "DOUBLE", "FLOAT":
-		if s == "nan" {
-			return "NaN"
-		}
-		return strings.TrimSuffix(s, ".0")
-	case "BLOB":
-		return strings.ToUpper(hex.EncodeToString(blobBytes(s)))
-	}
-	return s
-}
-
-// blobBytes reads DuckDB's text of a BLOB, which escapes bytes as \xAB.
-func blobBytes(s string) []byte {
-	var out []byte
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) && s[i+1] == 'x' {
-			if b, err := hex.DecodeString(s[i+2 : i+4]); err == nil {
-				out = append(out, b...)
-				i += 3
-				continue
-			}
-		}
-		out = append(out, s[i])
-	}
-	return out
+	_, fraction, _ := strings.Cut(a, ".")
+	return n.Quo(n, d).FloatString(max(len(fraction), min(len(fraction)+6, 12))), nil
 }

@@ -128,11 +128,11 @@ func intText(dst []byte, v driver.Value) ([]byte, error) {
 }
 
 // inRange refuses numbers of more than 38 digits, which DuckDB's sums can have.
-func inRange(digits []byte, scale uint8) error {
-	if len(bytes.TrimPrefix(digits, []byte("-"))) <= 38 {
+func inRange(number []byte, scale uint8) error {
+	if digits := bytes.TrimLeft(number, "-0."); len(digits)-bytes.Count(digits, []byte(".")) <= 38 {
 		return nil
 	}
-	return sfError("100046", "22003", "Number out of representable range: type FIXED[SB16](38,%d){nullable}, value %s", scale, placePoint(string(digits), int(scale)))
+	return sfError("100046", "22003", "Number out of representable range: type FIXED[SB16](38,%d){nullable}, value %s", scale, number)
 }
 
 func decimalText(dst []byte, d duck.Decimal) ([]byte, error) {
@@ -141,20 +141,18 @@ func decimalText(dst []byte, d duck.Decimal) ([]byte, error) {
 		dst = strconv.AppendInt(dst, d.Value.Int64(), 10)
 	} else {
 		dst = d.Value.Append(dst, 10)
-		if err := inRange(dst[from:], d.Scale); err != nil {
-			return dst, err
-		}
 	}
+	digits := from
 	if dst[from] == '-' {
-		from++
+		digits++
 	}
-	for d.Scale > 0 && len(dst)-from <= int(d.Scale) {
-		dst = slices.Insert(dst, from, '0')
+	for d.Scale > 0 && len(dst)-digits <= int(d.Scale) {
+		dst = slices.Insert(dst, digits, '0')
 	}
 	if d.Scale > 0 {
 		dst = slices.Insert(dst, len(dst)-int(d.Scale), '.')
 	}
-	return dst, nil
+	return dst, inRange(dst[from:], d.Scale)
 }
 
 func realText(dst []byte, v driver.Value) ([]byte, error) {
