@@ -19,15 +19,8 @@ type call struct {
 }
 
 func (r *rewriter) call(name token) (piece string, variant bool) {
-	switch name.text {
-	case "CAST":
-		return r.castCall(false)
-	case "TRY_CAST":
-		return r.castCall(true)
-	case "EXTRACT":
-		return r.extract(), false
-	case "POSITION":
-		return r.position(), false
+	if name.word("CAST", "TRY_CAST") {
+		return r.castCall(name.text == "TRY_CAST")
 	}
 	c := &call{r: r, name: name.text}
 	c.read()
@@ -95,6 +88,9 @@ var resultOf = func() map[string]*static {
 	return m
 }()
 
+// separators are the words that may stand where other functions have a comma.
+var separators = map[string]string{"EXTRACT": "FROM", "POSITION": "IN"}
+
 func (c *call) read() {
 	r := c.r
 	r.expectOp("(")
@@ -102,15 +98,20 @@ func (c *call) read() {
 		r.i++
 		c.distinct = "DISTINCT "
 	}
-	r.bracketed(")", func() {
+	argument := func() {
 		start := r.i
 		if r.peek().is("*") && (r.at(1).is(")") || r.at(1).is(",")) {
 			r.i++
 			c.arg("*", nil)
 		} else {
-			c.arg(r.argument(), r.is)
+			c.arg(r.region(func(t token) bool { return t.is(",") || t.word(separators[c.name]) }), r.is)
 		}
 		c.toks = append(c.toks, r.toks[min(start, len(r.toks)):min(r.i, len(r.toks))])
+	}
+	r.bracketed(")", func() {
+		if argument(); r.accept(separators[c.name]) {
+			argument()
+		}
 	})
 	for r.err == nil {
 		switch t := r.peek(); {
@@ -198,6 +199,15 @@ func (c *call) literal(i int) (string, bool) {
 		return c.toks[i][0].text, true
 	}
 	return "", false
+}
+
+// text gives an argument that has to be a literal.
+func (c *call) text(i int) string {
+	text, ok := c.literal(i)
+	if !ok {
+		c.refuse("%s with an argument that is not a literal", c.name)
+	}
+	return text
 }
 
 // temporal gives an argument that is a date or a timestamp: Snowflake takes

@@ -42,10 +42,7 @@ func toChar(c *call) string {
 }
 
 func (c *call) format() string {
-	f, ok := c.literal(1)
-	if !ok {
-		return c.refuse("%s with a format that is not a literal", c.name)
-	}
+	f := c.text(1)
 	if _, ok := writeTime(time.Unix(0, 0), f); !ok {
 		return c.refuse("format '%s'", f)
 	}
@@ -88,11 +85,7 @@ func toTemporal(c *call, name string, try bool) string {
 func toBinary(c *call, try bool) string {
 	format := "HEX"
 	if len(c.args) == 2 {
-		f, ok := c.literal(1)
-		if !ok {
-			return c.refuse("%s with a format that is not a literal", c.name)
-		}
-		format = strings.ToUpper(f)
+		format = strings.ToUpper(c.text(1))
 	}
 	switch format {
 	case "HEX":

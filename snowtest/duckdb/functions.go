@@ -26,7 +26,7 @@ func init() {
 		{"OBJECT_CONSTRUCT OBJECT_CONSTRUCT_KEEP_NULL", 0, many, objectConstruct}, {"ARRAY_CONSTRUCT", 0, many, arrayConstruct},
 		{"GET_PATH GET", 2, 2, getPath}, {"SEQ1 SEQ2 SEQ4 SEQ8", 0, many, sequence}, {"UNIFORM", 2, 3, uniform},
 		{"REGEXP_LIKE RLIKE", 2, 3, regexpLike}, {"SYSTEM$WAIT", 1, 2, systemWait},
-		{"MIN_BY", 0, many, as("arg_min_null")}, {"MAX_BY", 0, many, as("arg_max_null")}, {"CHAR", 0, many, as("chr")}, {"TYPEOF", 0, many, as("sf_typeof")},
+		{"MIN_BY", 0, many, as("arg_min_null")}, {"MAX_BY", 0, many, as("arg_max_null")}, {"CHAR", 0, many, as("chr")}, {"TYPEOF", 0, many, as("sf_typeof")}, {"POSITION", 2, 3, as("charindex")},
 		// DuckDB's AVG is a double; decimals stay exact. It interpolates in the type of the
 		// column: MEDIAN widens decimals by three digits. Its COUNT_IF is NULL without rows.
 		{"AVG", 1, 1, func(c *call) string { return "sf_quotient(" + c.write("SUM") + ", " + c.write("COUNT") + ")" }},
@@ -194,31 +194,16 @@ func arrayConstruct(c *call) string {
 
 // getPath reads GET_PATH(v, 'a.b[0]') and GET(v, 'a') or GET(v, 0).
 func getPath(c *call) string {
-	arg := c.toks[1]
-	if len(arg) == 1 && c.name == "GET" {
-		switch arg[0].kind {
-		case tNumber:
-			if !strings.ContainsAny(arg[0].text, ".eE") {
-				return "sf_get(" + c.args[0] + ", " + quoteString(joinPath([]string{arg[0].text})) + ")"
-			}
-		case tString:
-			return "sf_get(" + c.args[0] + ", " + quoteString(joinPath([]string{quoteJSON(arg[0].text)})) + ")"
+	path := ""
+	if arg := c.toks[1]; c.name == "GET" && len(arg) == 1 && arg[0].step() != "" {
+		path = joinPath([]string{arg[0].step()})
+	} else {
+		sub := newReader(c.r.s, c.text(1))
+		if path = sub.path(); sub.end() != nil {
+			return c.refuse("path '%s'", sub.src)
 		}
 	}
-	path, ok := c.literal(1)
-	if !ok {
-		return c.refuse("%s with a path that is not a literal", c.name)
-	}
-	toks, err := tokenize(path)
-	if err != nil || len(toks) == 0 {
-		return c.refuse("path '%s'", path)
-	}
-	sub := &rewriter{src: path, toks: toks, s: c.r.s}
-	jsonPath := sub.path()
-	if sub.err != nil || sub.i != len(toks) {
-		return c.refuse("path '%s'", path)
-	}
-	return "sf_get(" + c.args[0] + ", " + quoteString(jsonPath) + ")"
+	return "sf_get(" + c.args[0] + ", " + quoteString(path) + ")"
 }
 
 func sequence(c *call) string {
@@ -238,10 +223,8 @@ func uniform(c *call) string {
 
 // regexpLike takes the flags that DuckDB's regular expressions have too.
 func regexpLike(c *call) string {
-	if len(c.args) == 3 {
-		if flags, ok := c.literal(2); !ok || strings.Trim(flags, "cims") != "" {
-			return c.refuse("%s with these flags", c.name)
-		}
+	if len(c.args) == 3 && strings.Trim(c.text(2), "cims") != "" {
+		return c.refuse("%s with these flags", c.name)
 	}
 	return c.write("regexp_full_match")
 }
@@ -251,12 +234,12 @@ const maxWait = 3600
 
 func systemWait(c *call) string {
 	n, err := strconv.ParseFloat(c.args[0], 64)
-	unit, ok := "SECONDS", true
+	unit := "SECONDS"
 	if len(c.args) == 2 {
-		unit, ok = c.literal(1)
+		unit = c.text(1)
 	}
 	d, known := waitUnits[strings.ToUpper(unit)]
-	if err != nil || !ok || !known || n < 0 || n*d.Seconds() > maxWait {
+	if err != nil || !known || n < 0 || n*d.Seconds() > maxWait {
 		return c.refuse("SYSTEM$WAIT with these arguments")
 	}
 	c.r.wait += scaleDuration(n, d)

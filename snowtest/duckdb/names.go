@@ -79,15 +79,12 @@ func objectOf(parts []token) object {
 
 func (r *rewriter) identified(value string) object {
 	name, ok := unquoted(value)
-	toks, err := tokenize(name)
-	sub := &rewriter{src: name, toks: toks, s: r.s}
-	if ok && err == nil {
-		if o := sub.objectName(); sub.end() == nil {
-			return o
-		}
+	sub := newReader(r.s, name)
+	o := sub.objectName()
+	if !ok || sub.end() != nil {
+		r.fail(unsupported("IDENTIFIER(%s)", value))
 	}
-	r.fail(unsupported("IDENTIFIER(%s)", value))
-	return object{}
+	return o
 }
 
 func (r *rewriter) schemaName() object {

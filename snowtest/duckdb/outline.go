@@ -184,11 +184,7 @@ func (c *column) static(o *outline) *static {
 
 // parseType reads a type as DESCRIBE TABLE writes it.
 func parseType(text string) (sfType, bool) {
-	toks, err := tokenize(text)
-	if err != nil {
-		return sfType{}, false
-	}
-	r := &rewriter{src: text, toks: toks}
+	r := newReader(nil, text)
 	typ := r.dataType()
 	return typ, r.end() == nil
 }

@@ -57,9 +57,10 @@ func (s *session) rewriter(src string, toks []token, st *snowtest.Statement, now
 	return r
 }
 
-func (r *rewriter) all() (string, error) {
-	text := r.region(nil)
-	return text, r.end()
+// newReader reads a text that is no statement: a name, a path, a type.
+func newReader(s *session, text string) *rewriter {
+	toks, err := tokenize(text)
+	return &rewriter{src: text, toks: toks, s: s, err: err}
 }
 
 // end gives the first error; what is left of the statement is one too.
@@ -358,15 +359,22 @@ func (r *rewriter) path() string {
 // subscript reads [0] or ['name'] as a step of a path.
 func (r *rewriter) subscript() string {
 	r.i++
-	t := r.take()
+	step := r.take().step()
 	r.expectOp("]")
+	if step == "" {
+		r.fail(unsupported("subscript that is not a literal"))
+	}
+	return step
+}
+
+// step writes a subscript for a path; only literals are one.
+func (t token) step() string {
 	switch {
-	case t.kind == tNumber && !strings.ContainsAny(t.text, ".eE"):
+	case t.whole():
 		return t.text
 	case t.kind == tString:
 		return quoteJSON(t.text)
 	}
-	r.fail(unsupported("subscript that is not a literal"))
 	return ""
 }
 

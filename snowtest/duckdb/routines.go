@@ -119,21 +119,17 @@ func (s *session) routine(o object, params int) *routine {
 const maxCalls = 16
 
 func (r *rewriter) expand(fn *routine, args []string) string {
-	toks, err := tokenize(fn.body)
-	if err != nil {
-		r.fail(err)
-		return ""
-	}
 	if r.calls >= maxCalls {
 		r.fail(unsupported("function %s that calls itself", fn.name.name))
 		return ""
 	}
-	sub := &rewriter{src: fn.body, toks: toks, s: r.s, now: r.now, describe: r.describe, deferred: r.deferred, calls: r.calls + 1, hide: true, params: map[string]string{}}
+	sub := newReader(r.s, fn.body)
+	sub.now, sub.describe, sub.deferred, sub.calls, sub.hide, sub.params = r.now, r.describe, r.deferred, r.calls+1, true, map[string]string{}
 	for i, p := range fn.params {
 		sub.params[strings.ToUpper(p.name)] = p.typ.cast(args[i], false, false)
 	}
-	text, err := sub.all()
-	r.fail(err)
+	text := sub.region(nil)
+	r.fail(sub.end())
 	if fn.table == nil {
 		return fn.returns.cast("("+text+")", false, false)
 	}

@@ -217,11 +217,7 @@ func (w *work) transfer() (*snowtest.Result, error) {
 	if local[0] == '\'' {
 		folder = unescaped(folder[:len(folder)-1])
 	}
-	toks, err := tokenize(stage + m[4])
-	if err != nil {
-		return nil, err
-	}
-	r := w.session.rewriter(stage+m[4], toks, w.st, w.now)
+	r := newReader(w.session, stage+m[4])
 	loc := r.location()
 	set := r.settings(wordSet("AUTO_COMPRESS OVERWRITE PARALLEL SOURCE_COMPRESSION PATTERN"))
 	if err := r.end(); err != nil {

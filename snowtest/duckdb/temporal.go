@@ -72,7 +72,7 @@ func temporalForms() []form {
 		{"DATEADD TIMEADD TIMESTAMPADD", 3, 3, func(c *call) string { return "sf_add_" + c.countable(0) + "(" + c.args[1] + ", " + c.temporal(2) + ")" }},
 		{"DATEDIFF TIMEDIFF TIMESTAMPDIFF", 3, 3, dateDiff},
 		{"DATE_TRUNC", 2, 2, dateTrunc}, {"TRUNC", 1, 2, truncate}, {"LAST_DAY", 1, 2, lastDay},
-		{"DATE_PART", 2, 2, func(c *call) string { return datePart(c, c.part(0), c.temporal(1)) }},
+		{"DATE_PART EXTRACT", 2, 2, func(c *call) string { return datePart(c, c.part(0), c.temporal(1)) }},
 		{"CONVERT_TIMEZONE", 2, 3, convertTimezone},
 	}
 }
@@ -134,32 +134,4 @@ func convertTimezone(c *call) string {
 		return c.refuse("CONVERT_TIMEZONE without a source time zone")
 	}
 	return c.write(c.name)
-}
-
-func (r *rewriter) extract() string {
-	c := &call{r: r, name: "EXTRACT"}
-	r.expectOp("(")
-	c.toks = [][]token{{r.take()}}
-	r.need("FROM")
-	start := r.i
-	c.args = []string{"", r.region(nil)}
-	c.toks = append(c.toks, r.toks[min(start, len(r.toks)):min(r.i, len(r.toks))])
-	r.expectOp(")")
-	return datePart(c, c.part(0), c.temporal(1))
-}
-
-func (r *rewriter) position() string {
-	c := &call{r: r, name: "POSITION"}
-	r.expectOp("(")
-	for r.err == nil && !r.peek().is(")") {
-		c.args = append(c.args, r.region(func(t token) bool { return t.is(",") || t.word("IN") }))
-		if !r.acceptOp(",") && !r.accept("IN") {
-			break
-		}
-	}
-	r.expectOp(")")
-	if !c.want(2, 3) {
-		return ""
-	}
-	return "charindex(" + strings.Join(c.args, ", ") + ")"
 }
