@@ -7,12 +7,16 @@ import (
 
 func (w *work) alter(r *rewriter) *definition {
 	what := r.take()
-	def := &definition{done: executed}
+	def := &definition{done: executed, missing: pick(r.ifExists(), executed, "")}
+	if what.word("WAREHOUSE") {
+		def.run = w.alterWarehouse(r.objectName().name, false)
+		r.i = len(r.toks) // its properties change nothing here
+		return def
+	}
 	if !what.word("TABLE", "VIEW") {
 		r.fail(unsupported("ALTER %s", what.text))
 		return def
 	}
-	def.missing = pick(r.ifExists(), executed, "")
 	name := r.objectName()
 	head := "ALTER " + what.text + " " + name.sql() + " "
 	var statements []string

@@ -17,30 +17,23 @@ func (s *session) values(ctx context.Context, text string) ([][]*string, error) 
 	return rows, err
 }
 
-func (s *session) databaseExists(ctx context.Context, name string) (bool, error) {
-	rows, err := s.values(ctx, "SELECT 1 FROM duckdb_databases() WHERE NOT internal AND database_name = "+quoteString(name)+
-		" AND database_name NOT IN ("+hiddenDatabases+")")
+// exists reports whether there is such a database or, if one is named, such a schema in it.
+func (s *session) exists(ctx context.Context, o object) (bool, error) {
+	text := "SELECT 1 FROM duckdb_schemas() WHERE database_name = " + quoteString(o.database) + " AND database_name NOT IN (" + hiddenDatabases + ")"
+	rows, err := s.values(ctx, text+pick(o.schema != "", " AND schema_name = "+quoteString(o.schema), ""))
 	return len(rows) > 0, err
 }
 
-func (s *session) schemaExists(ctx context.Context, o object) (bool, error) {
-	rows, err := s.values(ctx, "SELECT 1 FROM duckdb_schemas() WHERE database_name = "+quoteString(o.database)+
-		" AND schema_name = "+quoteString(o.schema))
-	return len(rows) > 0, err
-}
-
-// mustExist is an error if there is no such database or, if one is named, no such
-// schema in it.
-func (s *session) mustExist(ctx context.Context, o object) error {
-	found, err := s.databaseExists(ctx, o.database)
-	if err == nil && found && o.schema != "" {
-		found, err = s.schemaExists(ctx, o)
-	}
+// mustExist gives the error missing if there is no such database or schema.
+func (s *session) mustExist(ctx context.Context, o object, missing error) error {
+	found, err := s.exists(ctx, o)
 	if err == nil && !found {
-		return compileError("002043", "02000", "Object does not exist, or operation cannot be performed.")
+		err = missing
 	}
 	return err
 }
+
+var errNoObject = compileError("002043", "02000", "Object does not exist, or operation cannot be performed.")
 
 // hiddenDatabases are DuckDB's own and the engine's.
 const hiddenDatabases = "'memory', 'temp', 'system', '" + macroDatabase + "'"

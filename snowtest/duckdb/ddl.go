@@ -12,48 +12,36 @@ import (
 
 // A definition is a DDL statement, read and ready to be carried out.
 type definition struct {
-	run     func(ctx context.Context) error
-	done    string  // the status message
-	exists  string  // the message if IF NOT EXISTS meets the object; empty without that clause
-	missing string  // the message if IF EXISTS does not; empty without that clause
-	use     *object // the database and schema that become current
+	run     action
+	done    string // the status message
+	exists  string // the message if IF NOT EXISTS meets the object; empty without that clause
+	missing string // the message if IF EXISTS does not; empty without that clause
 }
+
+type action func(ctx context.Context) error
 
 const executed = "Statement executed successfully."
 
-// ddl carries out CREATE, ALTER, DROP and COMMENT. As in Snowflake it commits an
+// ddl carries out CREATE, ALTER, DROP, COMMENT and TRUNCATE. As in Snowflake it commits an
 // open transaction first and is a transaction of its own.
 func (w *work) ddl(ctx context.Context) (*snowtest.Result, error) {
 	r := w.rewriter()
 	def := w.definition(r)
-	if err := r.end(); err != nil {
-		return nil, err
-	}
-	res := snowtest.Status(snowtest.KindDDL, def.done)
-	if w.st.DescribeOnly {
-		return w.shown(res), nil
-	}
-	if err := w.commit(ctx); err != nil {
-		return nil, err
-	}
-	err := w.locked(ctx, func() error { return def.run(ctx) })
-	w.e.definitions.Add(1)
-	switch {
-	case def.exists != "" && hasCode(err, "002002"):
-		return snowtest.Status(snowtest.KindDDL, def.exists), nil
-	case def.missing != "" && hasCode(err, "002003"):
-		return snowtest.Status(snowtest.KindDDL, def.missing), nil
-	case err != nil:
-		return nil, err
-	}
-	if def.use != nil {
-		w.database, w.schema = def.use.database, def.use.schema
-		res.Database, res.Schema = w.database, w.schema
-		if err := w.setPath(ctx); err != nil {
-			return nil, err
+	return w.status(r, snowtest.KindDDL, def.done, func(res *snowtest.Result) error {
+		if err := w.commit(ctx); err != nil {
+			return err
 		}
-	}
-	return res, nil
+		err := w.locked(ctx, func() error { return def.run(ctx) })
+		w.e.definitions.Add(1)
+		switch {
+		case def.exists != "" && hasCode(err, "002002"):
+			*res, err = *snowtest.Status(snowtest.KindDDL, def.exists), nil
+		case def.missing != "" && hasCode(err, "002003"):
+			*res, err = *snowtest.Status(snowtest.KindDDL, def.missing), nil
+		}
+		res.Database, res.Schema, res.Warehouse = w.database, w.schema, w.warehouse
+		return err
+	})
 }
 
 func (w *work) definition(r *rewriter) *definition {
@@ -64,31 +52,52 @@ func (w *work) definition(r *rewriter) *definition {
 		return w.drop(r)
 	case "ALTER":
 		return w.alter(r)
+	case "TRUNCATE":
+		return w.truncate(r)
 	}
 	return w.comment(r)
 }
 
-// statements makes a definition's run of DuckDB statements, which take effect
-// together.
-func (w *work) statements(texts ...string) func(context.Context) error {
+// statements are carried out as one: they take effect together.
+func (w *work) statements(texts ...string) action {
 	return func(ctx context.Context) error {
-		if len(texts) == 1 {
-			_, err := exec(ctx, w.conn, texts[0])
-			return err
-		}
-		return w.atomically(ctx, func() error {
-			for _, t := range texts {
-				if _, err := exec(ctx, w.conn, t); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		return w.atomically(ctx, func() error { return w.execute(ctx, texts...) })
 	}
 }
 
+// An objectKind is a sort of objects that statements make and drop.
+type objectKind struct {
+	label  string // in messages
+	create func(w *work, r *rewriter, f createFlags) (object, action)
+	drop   func(w *work, r *rewriter, what string) (object, action)
+}
+
+var objectKinds = map[string]objectKind{
+	"TABLE": {"Table", (*work).createTable, (*work).dropRelation}, "VIEW": {"View", (*work).createView, (*work).dropRelation},
+	"SEQUENCE": {"Sequence", (*work).createSequence, (*work).dropRelation}, "FUNCTION": {"Function", (*work).createFunction, (*work).dropFunction},
+	"SCHEMA": {"Schema", (*work).createSchema, (*work).dropSchema}, "DATABASE": {"Database", (*work).createDatabase, (*work).dropDatabase},
+	"STAGE": {"Stage area", (*work).createStage, (*work).dropStage}, "FILE": {"File format", (*work).createStage, (*work).dropStage},
+	"WAREHOUSE": {"Warehouse", (*work).createWarehouse, (*work).dropWarehouse},
+}
+
+// objectKind reads what a statement makes or drops.
+func (r *rewriter) objectKind(verb string) (what string, kind objectKind) {
+	t := r.takeIf(r.peek().kind == tWord)
+	kind, ok := objectKinds[t.text]
+	if !ok {
+		r.fail(unsupported("%s %s", verb, t.text))
+	}
+	if t.word("FILE") {
+		r.need("FORMAT")
+	}
+	return t.text, kind
+}
+
 // createFlags are the words between CREATE and what is created.
-type createFlags struct{ replace, temporary, ifNotExists bool }
+type createFlags struct {
+	what                            string
+	replace, temporary, ifNotExists bool
+}
 
 func (f createFlags) head() string {
 	return "CREATE " + pick(f.replace, "OR REPLACE ", "") + pick(f.temporary, "TEMPORARY ", "")
@@ -100,52 +109,30 @@ func (w *work) create(r *rewriter) *definition {
 	for r.accept("TEMP", "TEMPORARY", "VOLATILE", "LOCAL", "GLOBAL", "TRANSIENT", "SECURE") {
 		f.temporary = f.temporary || r.at(-1).word("TEMP", "TEMPORARY", "VOLATILE")
 	}
-	what := r.take()
-	if what.kind != tWord {
-		r.fail(r.unexpected(what))
-	}
-	if what.word("FILE") {
-		r.need("FORMAT")
-	}
-	f.ifNotExists = r.accept("IF") && r.accept("NOT") && r.accept("EXISTS")
-	var def *definition
-	var name object
-	switch what.text {
-	case "TABLE":
-		def, name = w.createTable(r, f)
-	case "VIEW":
-		def, name = w.createView(r, f)
-	case "SEQUENCE":
-		def, name = w.createSequence(r, f)
-	case "SCHEMA":
-		def, name = w.createSchema(r, f)
-	case "DATABASE":
-		def, name = w.createDatabase(r, f)
-	case "FUNCTION":
-		def, name = w.createFunction(r, f)
-	case "STAGE", "FILE":
-		def, name = w.createStage(r, f, what.word("FILE"))
-	default:
-		r.fail(unsupported("CREATE %s", what.text))
-	}
+	what, kind := r.objectKind("CREATE")
+	f.what, f.ifNotExists = what, r.accept("IF") && r.accept("NOT") && r.accept("EXISTS")
 	if r.err != nil {
-		return def
+		return &definition{}
 	}
-	run := def.run
-	def.run = func(ctx context.Context) error {
-		err := run(ctx)
-		if err == nil {
-			w.e.noteCreated(what.text, name, w.now)
-			w.forgetFiles(what.text, name)
-		}
-		return err
+	name, run := kind.create(w, r, f)
+	return &definition{
+		done:   kind.label + " " + name.name + " successfully created.",
+		exists: pick(f.ifNotExists, name.name+" already exists, statement succeeded.", ""),
+		run: func(ctx context.Context) error {
+			if err := run(ctx); err != nil {
+				return err
+			}
+			w.e.noteCreated(what, name, w.now)
+			w.forgetFiles(what, name)
+			switch what {
+			case "SCHEMA":
+				return w.moveTo(ctx, object{database: name.database, schema: name.name})
+			case "DATABASE":
+				return w.moveTo(ctx, object{database: name.name})
+			}
+			return nil
+		},
 	}
-	label := what.text[:1] + strings.ToLower(what.text[1:])
-	label += map[string]string{"STAGE": " area", "FILE": " format"}[what.text]
-	short := name.name
-	def.done = label + " " + short + " successfully created."
-	def.exists = pick(f.ifNotExists, short+" already exists, statement succeeded.", "")
-	return def
 }
 
 // createdName completes the name of something new. A temporary object has no
@@ -160,7 +147,7 @@ func (w *work) createdName(r *rewriter, f createFlags) object {
 	return full
 }
 
-func (w *work) createView(r *rewriter, f createFlags) (*definition, object) {
+func (w *work) createView(r *rewriter, f createFlags) (object, action) {
 	name := w.createdName(r, f)
 	text := f.head() + "VIEW " + name.sql()
 	if r.peek().is("(") {
@@ -169,14 +156,14 @@ func (w *work) createView(r *rewriter, f createFlags) (*definition, object) {
 	r.options()
 	r.need("AS")
 	r.deferred, r.hide = true, true
-	return &definition{run: w.statements(text + " AS " + r.region(nil))}, name
+	return name, w.statements(text + " AS " + r.region(nil))
 }
 
-func (w *work) createSequence(r *rewriter, f createFlags) (*definition, object) {
+func (w *work) createSequence(r *rewriter, f createFlags) (object, action) {
 	name := w.createdName(r, f)
 	series := r.series(true)
 	r.options()
-	return &definition{run: w.statements(f.head() + "SEQUENCE " + name.sql() + series)}, name
+	return name, w.statements(f.head() + "SEQUENCE " + name.sql() + series)
 }
 
 // series reads START n INCREMENT n, or (n, n), for DuckDB. In CREATE SEQUENCE a comma may
@@ -200,14 +187,7 @@ func (r *rewriter) series(commas bool) string {
 			}
 		}
 	}
-	text := " START " + start + " INCREMENT " + step
-	if step[:1] == "-" {
-		return text + " MINVALUE -9223372036854775807 MAXVALUE 9223372036854775807"
-	}
-	if start[:1] == "-" || start == "0" {
-		return text + " MINVALUE -9223372036854775807"
-	}
-	return text
+	return " START " + start + " INCREMENT " + step + " MINVALUE -9223372036854775807 MAXVALUE 9223372036854775807"
 }
 
 func (r *rewriter) integer() string {
@@ -215,23 +195,19 @@ func (r *rewriter) integer() string {
 	return sign + cmp.Or(r.takeIf(r.peek().whole()).text, "0")
 }
 
-func (w *work) createSchema(r *rewriter, f createFlags) (*definition, object) {
+func (w *work) createSchema(r *rewriter, f createFlags) (object, action) {
 	name := r.schemaName()
-	if name.database = cmp.Or(name.database, w.database); name.database == "" {
-		_, err := name.in(w.session)
-		r.fail(err)
-	}
 	r.options()
 	statements := []string{"CREATE SCHEMA " + name.sql()}
 	if f.replace {
 		statements = []string{"DROP SCHEMA IF EXISTS " + name.sql() + " CASCADE", statements[0]}
 	}
-	return &definition{run: w.statements(statements...), use: &name}, object{database: name.database, name: name.schema}
+	return object{database: name.database, name: name.schema}, w.statements(statements...)
 }
 
 // createDatabase attaches a database to the engine. It is outside of any
 // transaction, as Snowflake's is.
-func (w *work) createDatabase(r *rewriter, f createFlags) (*definition, object) {
+func (w *work) createDatabase(r *rewriter, f createFlags) (object, action) {
 	name := r.objectName()
 	r.options()
 	if name.schema != "" {
@@ -240,23 +216,19 @@ func (w *work) createDatabase(r *rewriter, f createFlags) (*definition, object) 
 	if w.e.fileDB != "" {
 		r.fail(unsupported("CREATE DATABASE with a database file"))
 	}
-	db := name.name
-	run := func(ctx context.Context) error {
-		found, err := w.databaseExists(ctx, db)
+	return name, func(ctx context.Context) error {
+		found, err := w.exists(ctx, object{database: name.name})
+		if found && !f.replace {
+			err = alreadyExists(name.name)
+		}
+		if found && err == nil {
+			err = w.detach(ctx, name.name)
+		}
 		if err != nil {
 			return err
 		}
-		if found && !f.replace {
-			return compileError("002002", "42710", "Object '%s' already exists.", db)
-		}
-		if found {
-			if err := w.detach(ctx, db); err != nil {
-				return err
-			}
-		}
-		return w.e.ensureDatabase(ctx, db, defaultSchema)
+		return w.e.ensureDatabase(ctx, name.name, defaultSchema)
 	}
-	return &definition{run: run, use: &object{database: db, schema: defaultSchema}}, name
 }
 
 // detach drops a database. A session that uses it stays without one.
@@ -267,8 +239,7 @@ func (w *work) detach(ctx context.Context, db string) error {
 			return err
 		}
 	}
-	_, err := exec(ctx, w.conn, "DETACH "+quoteIdent(db))
-	return err
+	return w.execute(ctx, "DETACH "+quoteIdent(db))
 }
 
 // options skips what has no meaning here: COMMENT, retention, clustering and
@@ -299,74 +270,61 @@ var knownOptions = wordSet(`DATA_RETENTION_TIME_IN_DAYS MAX_DATA_EXTENSION_TIME_
 	ENABLE_SCHEMA_EVOLUTION`)
 
 func (w *work) drop(r *rewriter) *definition {
-	what := r.take()
-	def := &definition{}
-	if what.word("FILE") {
-		r.need("FORMAT")
-	}
+	what, kind := r.objectKind("DROP")
 	ifExists := r.ifExists()
-	var name object
-	short := ""
-	switch what.text {
-	case "SCHEMA":
-		name = r.schemaName()
-		name.database = cmp.Or(name.database, w.database)
-		short = name.schema
-		def.run = w.dropSchema(name)
-	case "DATABASE":
-		name = r.objectName()
-		short = name.name
-		def.run = func(ctx context.Context) error {
-			found, err := w.databaseExists(ctx, short)
-			if err != nil {
-				return err
-			}
-			if !found {
-				return domainNotExists("Database", short)
-			}
-			if w.e.fileDB != "" {
-				return unsupported("DROP DATABASE with a database file")
-			}
-			return w.detach(ctx, short)
-		}
-	case "TABLE", "VIEW", "SEQUENCE":
-		name = r.objectName()
-		short = name.name
-		def.run = w.statements("DROP " + what.text + " " + name.sql())
-	case "FUNCTION":
-		short, def.run = w.dropFunction(r)
-	case "STAGE", "FILE":
-		name = r.objectName()
-		short = name.name
-		label := map[string]string{"STAGE": "Stage", "FILE": "File format"}[what.text]
-		def.run = func(ctx context.Context) error { return w.dropStage(ctx, name, label) }
-	default:
-		r.fail(unsupported("DROP %s", what.text))
+	if r.err != nil {
+		return &definition{}
 	}
+	name, run := kind.drop(w, r, what)
 	r.accept("CASCADE", "RESTRICT")
-	def.done = short + " successfully dropped."
-	def.missing = pick(ifExists, "Drop statement executed successfully ("+short+" already dropped).", "")
-	return def
+	missing := pick(ifExists, "Drop statement executed successfully ("+name.name+" already dropped).", "")
+	return &definition{run: run, done: name.name + " successfully dropped.", missing: missing}
 }
 
-func (w *work) dropSchema(name object) func(context.Context) error {
-	return func(ctx context.Context) error {
-		found, err := w.schemaExists(ctx, name)
-		if err != nil {
+func (w *work) dropRelation(r *rewriter, what string) (object, action) {
+	name := r.objectName()
+	return name, w.statements("DROP " + what + " " + name.sql())
+}
+
+func (w *work) dropDatabase(r *rewriter, _ string) (object, action) {
+	name := r.objectName()
+	return name, func(ctx context.Context) error {
+		if err := w.mustExist(ctx, object{database: name.name}, domainNotExists("Database", name.name)); err != nil {
 			return err
 		}
-		if !found {
-			return domainNotExists("Schema", name.String())
+		if w.e.fileDB != "" {
+			return unsupported("DROP DATABASE with a database file")
 		}
-		if _, err = exec(ctx, w.conn, "DROP SCHEMA "+name.sql()+" CASCADE"); err != nil {
+		return w.detach(ctx, name.name)
+	}
+}
+
+func (w *work) dropSchema(r *rewriter, _ string) (object, action) {
+	name := r.schemaName()
+	return object{database: name.database, name: name.schema}, func(ctx context.Context) error {
+		if err := w.mustExist(ctx, name, domainNotExists("Schema", name.String())); err != nil {
+			return err
+		}
+		if err := w.execute(ctx, "DROP SCHEMA "+name.sql()+" CASCADE"); err != nil {
 			return err
 		}
 		if name.database == w.database && name.schema == w.schema {
 			w.schema = ""
-			return w.setPath(ctx)
 		}
-		return nil
+		return w.setPath(ctx)
 	}
+}
+
+func (w *work) truncate(r *rewriter) *definition {
+	r.accept("TABLE")
+	missing := pick(r.ifExists(), executed, "")
+	name := r.objectName()
+	return &definition{done: executed, missing: missing, run: func(ctx context.Context) error {
+		if key, err := w.tableStage(name); err == nil {
+			w.e.files.Unload(key)
+		}
+		return w.execute(ctx, "TRUNCATE "+name.sql())
+	}}
 }
 
 func (w *work) comment(r *rewriter) *definition {
@@ -375,7 +333,7 @@ func (w *work) comment(r *rewriter) *definition {
 	what := r.take()
 	if !what.word("TABLE", "COLUMN", "VIEW") {
 		r.fail(unsupported("COMMENT ON %s", what.text))
-		return nil
+		return &definition{}
 	}
 	var parts []token
 	for r.err == nil {
@@ -404,8 +362,7 @@ func (w *work) comment(r *rewriter) *definition {
 		case what.text == "TABLE":
 			note = joinNote(w.now.UTC().Format(timeNote), "", note)
 		}
-		_, err := exec(ctx, w.conn, "COMMENT ON "+what.text+" "+names+" IS "+quoteString(note))
-		return err
+		return w.execute(ctx, "COMMENT ON "+what.text+" "+names+" IS "+quoteString(note))
 	}
 	return def
 }

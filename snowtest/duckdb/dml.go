@@ -212,27 +212,3 @@ func (t *bindTable) insert(ctx context.Context, c *duck.Conn, text string) error
 	}
 	return err
 }
-
-func (w *work) truncate(ctx context.Context) (*snowtest.Result, error) {
-	r := w.rewriter()
-	r.i++
-	r.accept("TABLE")
-	exists := r.ifExists()
-	name := r.objectName()
-	return w.status(r, snowtest.KindDDL, executed, func(*snowtest.Result) error {
-		if err := w.commit(ctx); err != nil {
-			return err
-		}
-		if key, err := w.tableStage(name); err == nil {
-			w.e.files.Unload(key)
-		}
-		err := w.locked(ctx, func() error {
-			_, err := exec(ctx, w.conn, "TRUNCATE "+name.sql())
-			return err
-		})
-		if exists && hasCode(err, "002003") {
-			return nil
-		}
-		return err
-	})
-}

@@ -181,6 +181,16 @@ func (e *Engine) uniqueName(prefix string) string {
 	return fmt.Sprintf("%s%x_%d", prefix, e.started.UnixNano(), e.names.Add(1))
 }
 
+// execute carries out statements of DuckDB's, up to the first that fails.
+func (s *session) execute(ctx context.Context, texts ...string) error {
+	for _, text := range texts {
+		if _, err := exec(ctx, s.conn, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func exec(ctx context.Context, c *duck.Conn, query string) (int64, error) {
 	res, err := c.ExecContext(ctx, query, nil)
 	if err != nil {

@@ -40,6 +40,10 @@ func domainNotExists(domain, name string) *snowtest.Error {
 	return compileError("002003", "02000", "%s '%s' does not exist or not authorized.", domain, name)
 }
 
+func alreadyExists(name string) *snowtest.Error {
+	return compileError("002002", "42710", "Object '%s' already exists.", name)
+}
+
 // An errorRule maps one of DuckDB's messages to Snowflake's code and words. The
 // message's verbs take the submatches of the pattern.
 type errorRule struct {

@@ -92,5 +92,7 @@ func (r *rewriter) schemaName() object {
 	if o.database != "" {
 		r.fail(r.unexpected(r.at(-1)))
 	}
-	return object{database: o.schema, schema: o.name}
+	full, err := object{database: o.schema, schema: o.name}.in(r.s)
+	r.fail(err)
+	return full
 }

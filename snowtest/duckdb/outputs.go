@@ -24,8 +24,7 @@ func (s *session) setFormats(ctx context.Context) error {
 	for i, name := range outputFormats {
 		formats[i] = cmp.Or(s.param(name), s.param("TIMESTAMP_OUTPUT_FORMAT"))
 	}
-	_, err := exec(ctx, s.conn, "SET VARIABLE "+formatsVariable+" = "+quoteString(strings.Join(formats, noteSeparator)))
-	return err
+	return s.execute(ctx, "SET VARIABLE "+formatsVariable+" = "+quoteString(strings.Join(formats, noteSeparator)))
 }
 
 // timeLayouts are Go's for DuckDB's texts of its types, which have these places in the

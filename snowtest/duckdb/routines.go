@@ -17,7 +17,7 @@ type routine struct {
 	body    string
 }
 
-func (w *work) createFunction(r *rewriter, f createFlags) (*definition, object) {
+func (w *work) createFunction(r *rewriter, f createFlags) (object, action) {
 	o, err := r.objectName().in(w.session)
 	r.fail(err)
 	fn := &routine{name: o}
@@ -49,7 +49,7 @@ func (w *work) createFunction(r *rewriter, f createFlags) (*definition, object) 
 			r.fail(unsupported("CREATE FUNCTION with a parameter that has no type, or a default"))
 		}
 	}
-	return &definition{run: func(context.Context) error { return w.e.addRoutine(fn, f) }}, o
+	return o, func(context.Context) error { return w.e.addRoutine(fn, f) }
 }
 
 // each applies a function to all of a list.
@@ -71,30 +71,27 @@ func pick(first bool, one, other string) string {
 func (e *Engine) addRoutine(fn *routine, f createFlags) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	key := fn.key()
+	key := routineKey(fn.name, len(fn.params))
 	if e.routines[key] != nil && !f.replace {
-		return compileError("002002", "42710", "Object '%s' already exists.", fn.name.name)
+		return alreadyExists(fn.name.name)
 	}
 	e.routines[key] = fn
 	return nil
 }
 
-// key tells functions of one name apart by the number of their parameters.
-func (fn *routine) key() string { return routineKey(fn.name, len(fn.params)) }
-
+// routineKey tells functions of one name apart by the number of their parameters.
 func routineKey(o object, params int) string { return o.String() + strings.Repeat(",", params) }
 
-func (w *work) dropFunction(r *rewriter) (name string, run func(context.Context) error) {
+func (w *work) dropFunction(r *rewriter, _ string) (object, action) {
 	o, err := r.objectName().in(w.session)
 	r.fail(err)
 	n := 0
 	r.expectOp("(")
-	for ; r.err == nil && !r.peek().is(")"); n++ {
+	r.bracketed(")", func() {
 		r.dataType()
-		r.acceptOp(",")
-	}
-	r.expectOp(")")
-	return o.name, func(context.Context) error {
+		n++
+	})
+	return o, func(context.Context) error {
 		w.e.mu.Lock()
 		defer w.e.mu.Unlock()
 		if w.e.routines[routineKey(o, n)] == nil {

@@ -125,16 +125,12 @@ func (w *work) dispatch(ctx context.Context) (*snowtest.Result, error) {
 		return w.listFiles()
 	case t.word("COPY"):
 		return w.copyInto(ctx)
-	case t.word("TRUNCATE"):
-		return w.truncate(ctx)
 	case t.word("BEGIN") && (second.kind == tEOF || second.word("TRANSACTION", "WORK", "NAME")),
 		t.word("START") && second.word("TRANSACTION"), t.word("COMMIT", "ROLLBACK"):
 		return w.transaction(ctx)
 	case t.word("ALTER") && second.word("SESSION"):
 		return w.alterSession(ctx)
-	case t.word("CREATE", "ALTER", "DROP") && (second.word("WAREHOUSE") || second.word("OR") && len(w.toks) > 3 && w.toks[3].word("WAREHOUSE")):
-		return w.warehouseStatement()
-	case t.word("CREATE", "ALTER", "DROP", "COMMENT"):
+	case t.word("CREATE", "ALTER", "DROP", "COMMENT", "TRUNCATE"):
 		return w.ddl(ctx)
 	case t.word("SHOW"):
 		return w.show(ctx)
@@ -176,7 +172,7 @@ func (w *work) immediate(ctx context.Context, text string) (*snowtest.Result, er
 }
 
 // otherStatements are Snowflake's own that this engine does not carry out.
-var otherStatements = wordSet(`ABORT ANALYZE BEGIN CALL DECLARE EXECUTE EXPLAIN FOR GRANT REVOKE TRUNCATE UNDROP`)
+var otherStatements = wordSet(`ABORT ANALYZE BEGIN CALL DECLARE EXECUTE EXPLAIN FOR GRANT REVOKE UNDROP`)
 
 func (w *work) rewriter() *rewriter { return w.session.rewriter(w.st.SQL, w.toks, w.st, w.now) }
 

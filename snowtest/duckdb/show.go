@@ -77,7 +77,7 @@ func (w *work) describeContainer(ctx context.Context, r *rewriter, scope string)
 		return nil, err
 	}
 	database, schema := w.place(l)
-	if err := w.mustExist(ctx, object{database: database, schema: schema}); err != nil {
+	if err := w.mustExist(ctx, object{database: database, schema: schema}, errNoObject); err != nil {
 		return nil, err
 	}
 	res, err := w.showObjects(ctx, l)
@@ -131,7 +131,7 @@ func (w *work) show(ctx context.Context) (*snowtest.Result, error) {
 		return nil, r.err
 	}
 	if database, schema := w.place(l); l.in.name != "" && database != "" {
-		if err := w.mustExist(ctx, object{database: database, schema: schema}); err != nil {
+		if err := w.mustExist(ctx, object{database: database, schema: schema}, errNoObject); err != nil {
 			return nil, err
 		}
 	}

@@ -173,9 +173,7 @@ func (r *rewriter) informationSchema(parts []token) string {
 	db := r.s.database
 	if len(parts) > 2 {
 		db = parts[len(parts)-3].text
-		if found, err := r.s.databaseExists(context.Background(), db); err == nil && !found {
-			r.fail(domainNotExists("Database", db))
-		}
+		r.fail(r.s.mustExist(context.Background(), object{database: db}, domainNotExists("Database", db)))
 	}
 	alias := ""
 	if t := r.peek(); !t.word("AS") && (!t.ident() || keywords[t.text] || clauseWords[t.text]) {

@@ -57,8 +57,7 @@ func (w *work) makeStaged(ctx context.Context, t *stagedTable, list []stagefiles
 	for _, rec := range list {
 		t.width = max(t.width, len(rec.Fields))
 	}
-	_, err := exec(ctx, w.conn, "CREATE OR REPLACE TEMP TABLE "+t.name+" ("+strings.Join(t.columns(" VARCHAR"), ", ")+")")
-	return err
+	return w.execute(ctx, "CREATE OR REPLACE TEMP TABLE "+t.name+" ("+strings.Join(t.columns(" VARCHAR"), ", ")+")")
 }
 
 func (t *stagedTable) columns(typ string) []string {

@@ -260,7 +260,8 @@ func (w *work) listFiles() (*snowtest.Result, error) {
 }
 
 // createStage reads CREATE STAGE and CREATE FILE FORMAT behind IF NOT EXISTS.
-func (w *work) createStage(r *rewriter, f createFlags, format bool) (*definition, object) {
+func (w *work) createStage(r *rewriter, f createFlags) (object, action) {
+	format := f.what == "FILE"
 	o := r.objectName()
 	known := wordSet("FILE_FORMAT COPY_OPTIONS ENCRYPTION COMMENT")
 	if format {
@@ -277,38 +278,39 @@ func (w *work) createStage(r *rewriter, f createFlags, format bool) (*definition
 		_, err = w.formatFor(location{}, set)
 	}
 	if err == nil {
-		err = w.mustExist(context.Background(), object{database: full.database, schema: full.schema})
+		err = w.mustExist(context.Background(), object{database: full.database, schema: full.schema}, errNoObject)
 	}
 	r.fail(err)
-	run := func(context.Context) error {
+	return o, func(context.Context) error {
 		key := full.key()
 		if f.temporary {
 			key = stagefiles.Temporary(w.info.ID, full.String())
 		}
 		if !f.replace && w.e.files.Settings(key, format) != nil {
-			return compileError("002002", "42710", "Object '%s' already exists.", o.name)
+			return alreadyExists(o.name)
 		}
 		set["CREATED"] = stagefiles.Setting{Text: string(fraction(nil, w.now.Unix(), w.now.Nanosecond()/1000*1000, 9))}
 		w.e.files.Create(key, format, set)
 		return nil
 	}
-	return &definition{run: run}, o
 }
 
-func (w *work) dropStage(ctx context.Context, o object, label string) error {
-	full, err := o.in(w.session)
-	format := label == "File format"
-	key, _ := w.made(o, format)
-	if err == nil {
-		err = w.mustExist(ctx, object{database: full.database, schema: full.schema})
+func (w *work) dropStage(r *rewriter, what string) (object, action) {
+	o, format := r.objectName(), what == "FILE"
+	return o, func(ctx context.Context) error {
+		full, err := o.in(w.session)
+		key, _ := w.made(o, format)
+		if err == nil {
+			err = w.mustExist(ctx, object{database: full.database, schema: full.schema}, errNoObject)
+		}
+		if err == nil && w.e.files.Settings(key, format) == nil {
+			err = domainNotExists(pick(format, "File format", "Stage"), o.name)
+		}
+		if err == nil {
+			w.e.files.Drop(key, format)
+		}
+		return err
 	}
-	if err == nil && w.e.files.Settings(key, format) == nil {
-		err = domainNotExists(label, o.name)
-	}
-	if err == nil {
-		w.e.files.Drop(key, format)
-	}
-	return err
 }
 
 func (w *work) describeStage(o object) (*snowtest.Result, error) {

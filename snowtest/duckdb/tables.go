@@ -66,14 +66,14 @@ func (c *columnDef) comments(table object) []string {
 	return nil
 }
 
-func (w *work) createTable(r *rewriter, f createFlags) (*definition, object) {
+func (w *work) createTable(r *rewriter, f createFlags) (object, action) {
 	t := &newTable{name: w.createdName(r, f), flags: f, at: w.now}
 	if r.peek().is("(") {
 		t.columns = r.columnDefs()
 	}
 	if r.peek().word("LIKE", "CLONE") {
 		clone, from := r.take().text == "CLONE", r.objectName()
-		return &definition{run: func(ctx context.Context) error { return w.copyTable(ctx, t, from, clone) }}, t.name
+		return t.name, func(ctx context.Context) error { return w.copyTable(ctx, t, from, clone) }
 	}
 	t.comment = r.options()
 	if r.accept("AS") {
@@ -84,11 +84,11 @@ func (w *work) createTable(r *rewriter, f createFlags) (*definition, object) {
 	case typed != 0 && typed != len(t.columns):
 		r.fail(unsupported("CREATE TABLE with types for some columns only"))
 	case typed != 0:
-		return &definition{run: w.statements(t.statements(w)...)}, t.name
+		return t.name, w.statements(t.statements(w)...)
 	case t.query == "":
 		r.fail(r.unexpected(r.peek()))
 	}
-	return &definition{run: func(ctx context.Context) error { return w.tableOfQuery(ctx, t, r.outline) }}, t.name
+	return t.name, func(ctx context.Context) error { return w.tableOfQuery(ctx, t, r.outline) }
 }
 
 // A newTable is a table that is created.

@@ -61,7 +61,7 @@ func (w *work) use(ctx context.Context) (*snowtest.Result, error) {
 
 func (w *work) moveTo(ctx context.Context, target object) error {
 	target.database, target.schema = cmp.Or(target.database, w.database), cmp.Or(target.schema, defaultSchema)
-	if err := w.mustExist(ctx, target); err != nil {
+	if err := w.mustExist(ctx, target, errNoObject); err != nil {
 		return err
 	}
 	w.database, w.schema = target.database, target.schema
@@ -77,13 +77,11 @@ func (s *session) setPath(ctx context.Context) error {
 		schema := cmp.Or(s.schema, "main")
 		path = quoteIdent(s.database) + "." + quoteIdent(schema) + "," + path
 	}
-	_, err := exec(ctx, s.conn, "SET search_path = "+quoteString(path))
-	return err
+	return s.execute(ctx, "SET search_path = "+quoteString(path))
 }
 
 func (s *session) setTimeZone(ctx context.Context, zone string) error {
-	_, err := exec(ctx, s.conn, "SET TimeZone = "+quoteString(zone))
-	return err
+	return s.execute(ctx, "SET TimeZone = "+quoteString(zone))
 }
 
 // zone gives the session's time zone, for what DuckDB does not write itself.

@@ -1,6 +1,7 @@
 package duckdb
 
 import (
+	"context"
 	"slices"
 
 	"github.com/snowtether/snowtether/internal/sqltext"
@@ -9,43 +10,39 @@ import (
 
 // This file keeps warehouses, which are names here: nothing runs in them.
 
-// warehouseStatement carries out CREATE, ALTER and DROP WAREHOUSE. What is created becomes
-// current, as on an account.
-func (w *work) warehouseStatement() (*snowtest.Result, error) {
-	r := w.rewriter()
-	verb := r.take().text
-	replace := r.accept("OR") && r.accept("REPLACE")
-	r.accept("WAREHOUSE")
-	clause := r.accept("IF")
-	r.accept("NOT")
-	r.accept("EXISTS")
-	name := r.objectName().name
-	if r.err == nil && verb != "DROP" {
-		r.i = len(r.toks) // its properties change nothing here
-	}
-	done := map[string]string{"CREATE": "Warehouse " + name + " successfully created.", "DROP": name + " successfully dropped.", "ALTER": executed}[verb]
-	return w.status(r, snowtest.KindDDL, done, func(res *snowtest.Result) error {
-		e := w.e
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		i := slices.Index(e.warehouses, name)
-		switch {
-		case verb != "CREATE" && i < 0 && !clause && name != w.warehouse:
-			return domainNotExists("Warehouse", name)
-		case verb == "CREATE" && i >= 0 && clause:
-			*res = *snowtest.Status(snowtest.KindDDL, name+" already exists, statement succeeded.")
-		case verb == "CREATE" && i >= 0 && !replace:
-			return compileError("002002", "42710", "Object '%s' already exists.", name)
-		case verb == "CREATE":
-			if i < 0 {
-				e.warehouses = append(e.warehouses, name)
-			}
-			w.warehouse, res.Warehouse = name, name
-		case verb == "DROP" && i >= 0:
-			e.warehouses = slices.Delete(e.warehouses, i, i+1)
+// createWarehouse makes a warehouse, which becomes current, as on an account.
+func (w *work) createWarehouse(r *rewriter, f createFlags) (object, action) {
+	o := r.objectName()
+	r.i = len(r.toks) // its properties change nothing here
+	return o, func(context.Context) error {
+		w.e.mu.Lock()
+		defer w.e.mu.Unlock()
+		if !slices.Contains(w.e.warehouses, o.name) {
+			w.e.warehouses = append(w.e.warehouses, o.name)
+		} else if !f.replace {
+			return alreadyExists(o.name)
 		}
+		w.warehouse = o.name
 		return nil
-	})
+	}
+}
+
+func (w *work) dropWarehouse(r *rewriter, _ string) (object, action) {
+	o := r.objectName()
+	return o, w.alterWarehouse(o.name, true)
+}
+
+// alterWarehouse drops a warehouse, or leaves it as it is. That which a session uses does exist.
+func (w *work) alterWarehouse(name string, drop bool) action {
+	return func(context.Context) error {
+		w.e.mu.Lock()
+		defer w.e.mu.Unlock()
+		if !slices.Contains(w.e.warehouses, name) && name != w.warehouse {
+			return domainNotExists("Warehouse", name)
+		}
+		w.e.warehouses = slices.DeleteFunc(w.e.warehouses, func(n string) bool { return drop && n == name })
+		return nil
+	}
 }
 
 func (w *work) showWarehouses(l *listing) *snowtest.Result {
