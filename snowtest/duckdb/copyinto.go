@@ -49,7 +49,7 @@ func (w *work) copyInto(ctx context.Context) (*snowtest.Result, error) {
 	}
 	files, err := w.list(l.loc, l.set)
 	if err != nil || w.st.DescribeOnly {
-		return w.shown(stagefiles.Loaded(l.stage, nil)), err
+		return stagefiles.Loaded(l.stage, nil), err
 	}
 	run := func() error {
 		l.outcomes, l.rejected = nil, nil

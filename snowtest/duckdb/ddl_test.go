@@ -305,3 +305,28 @@ func TestChangesAreCountedAsSnowflakeCounts(t *testing.T) {
 	c.wantCode("INSERT INTO x (id) SELECT 1, 2", "002020/21S01")
 	c.wantCode("INSERT ALL INTO t VALUES (1, 'x') SELECT 1", "000002/0A000")
 }
+
+// LIKE in SHOW has no regard to case, and a backslash takes the meaning from % and _; the filters hold
+// for all that SHOW lists.
+func TestFiltersOfShowHoldForEveryList(t *testing.T) {
+	c := newClient(t)
+	c.runAll("SET a_1 = 1", "SET ab1 = 2", "CREATE WAREHOUSE w_1", "CREATE WAREHOUSE wx1", "CREATE STAGE s_1", "CREATE STAGE sx1", "CREATE TABLE t_1 (c_1 INT, cx1 INT)", "CREATE TABLE tx1 (a INT)")
+	for _, list := range []struct{ show, name string }{
+		{"VARIABLES", "A_1"}, {"WAREHOUSES", "W_1"}, {"STAGES", "S_1"}, {"TABLES", "T_1"}, {"COLUMNS", "C_1"}, {"PARAMETERS", "WEEK_START"},
+	} {
+		in := ""
+		if list.show == "COLUMNS" {
+			in = " IN TABLE t_1"
+		}
+		for _, filter := range []string{
+			" LIKE '" + strings.ToLower(strings.ReplaceAll(list.name, "_", `\\_`)) + "'" + in, in + " STARTS WITH '" + list.name + "'",
+		} {
+			if got := c.run("SHOW " + list.show + filter); len(got.Rows) != 1 || !strings.Contains(text(got), list.name) {
+				t.Errorf("SHOW %s%s: %s", list.show, filter, text(got))
+			}
+		}
+		if all, some := c.run("SHOW "+list.show+in), c.run("SHOW "+list.show+" LIKE '%_'"+in+" LIMIT 1"); len(all.Rows) < 2 || len(some.Rows) != 1 {
+			t.Errorf("SHOW %s: %d rows, and %d with LIMIT 1", list.show, len(all.Rows), len(some.Rows))
+		}
+	}
+}

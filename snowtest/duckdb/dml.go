@@ -34,7 +34,7 @@ func (w *work) dml(ctx context.Context) (*snowtest.Result, error) {
 		if err != nil {
 			return nil, err
 		}
-		return w.shown(snowtest.Count(first.kind, first.columns, counts)), stmt.Close()
+		return snowtest.Count(first.kind, first.columns, counts), stmt.Close()
 	}
 	if err := pause(ctx, r.wait); err != nil {
 		return nil, err

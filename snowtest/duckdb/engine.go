@@ -139,26 +139,22 @@ func (e *Engine) OpenSession(ctx context.Context, info snowtest.SessionConfig) (
 		return nil, fmt.Errorf("duckdb: connect: %w", err)
 	}
 	s.conn = c.(*duck.Conn)
-	for k, v := range info.Parameters {
-		name := strings.ToUpper(k)
-		if err := checkParameter(name, v); err != nil {
-			s.conn.Close()
-			return nil, err
-		}
-		s.params[name] = v
-	}
-	err = s.setPath(ctx)
-	if err == nil {
-		err = s.setTimeZone(ctx, s.param("TIMEZONE"))
-	}
-	if err == nil {
-		err = s.setFormats(ctx)
-	}
-	if err != nil {
+	if err := s.setUp(ctx); err != nil {
 		s.conn.Close()
 		return nil, translate(ctx, "", err)
 	}
 	return s, nil
+}
+
+func (s *session) setUp(ctx context.Context) error {
+	for k, v := range s.info.Parameters {
+		name := strings.ToUpper(k)
+		if _, err := parameters[name].typed(name, v); err != nil {
+			return err
+		}
+		s.params[name] = v
+	}
+	return cmp.Or(s.setPath(ctx), s.setTimeZone(ctx, s.param("TIMEZONE")), s.setFormats(ctx))
 }
 
 func (e *Engine) ensureDatabase(ctx context.Context, database, schema string) error {

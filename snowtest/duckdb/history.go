@@ -2,7 +2,6 @@ package duckdb
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"strconv"
 	"strings"
@@ -38,15 +37,10 @@ func (s *session) remember(w *work) *historyEntry {
 }
 
 // end notes how the statement ended.
-func (h *historyEntry) end(ctx context.Context, text string, err error) {
+func (h *historyEntry) end(err error) {
 	h.ended, h.status = time.Now(), "SUCCESS"
-	if err == nil {
-		return
-	}
-	h.status, h.code, h.message = "FAILED_WITH_ERROR", "000603", err.Error()
-	var sf *snowtest.Error
-	if errors.As(translate(ctx, text, err), &sf) {
-		h.code, h.message = sf.Code, sf.Message
+	if sf := (*snowtest.Error)(nil); errors.As(err, &sf) {
+		h.status, h.code, h.message = "FAILED_WITH_ERROR", sf.Code, sf.Message
 	}
 }
 

@@ -2,6 +2,7 @@ package duckdb
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,44 +14,44 @@ import (
 // A parameter is a session parameter that the engine knows. A fixed one changes
 // what values mean or how they look as text; only its default is accepted.
 type parameter struct {
-	name, standard, kind string
-	fixed                bool
+	standard, kind string
+	fixed          bool
 }
 
-var parameters = []parameter{
-	{"AUTOCOMMIT", "true", "BOOLEAN", false},
-	{"BINARY_INPUT_FORMAT", "HEX", "STRING", true},
-	{"BINARY_OUTPUT_FORMAT", "HEX", "STRING", true},
-	{"CLIENT_SESSION_KEEP_ALIVE", "false", "BOOLEAN", false},
-	{"CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY", "3600", "NUMBER", false},
-	{"DATE_INPUT_FORMAT", "AUTO", "STRING", true},
-	{"DATE_OUTPUT_FORMAT", "YYYY-MM-DD", "FORMAT", false},
-	{"DEFAULT_NULL_ORDERING", "LAST", "STRING", true},
-	{"ENABLE_LARGE_VARCHAR_AND_BINARY_IN_RESULT", "true", "BOOLEAN", false},
-	{"ERROR_ON_NONDETERMINISTIC_MERGE", "true", "BOOLEAN", true},
-	{"ERROR_ON_NONDETERMINISTIC_UPDATE", "false", "BOOLEAN", true},
-	{"JSON_INDENT", "2", "NUMBER", true},
-	{"JS_TREAT_INTEGER_AS_BIGINT", "false", "BOOLEAN", false},
-	{"LOCK_TIMEOUT", "43200", "NUMBER", false},
-	{"MULTI_STATEMENT_COUNT", "1", "NUMBER", false},
-	{"QUERY_TAG", "", "STRING", false},
-	{"QUOTED_IDENTIFIERS_IGNORE_CASE", "false", "BOOLEAN", true},
-	{"ROWS_PER_RESULTSET", "0", "NUMBER", true},
-	{"STATEMENT_TIMEOUT_IN_SECONDS", "172800", "NUMBER", false},
-	{"TIMESTAMP_DAY_IS_ALWAYS_24H", "false", "BOOLEAN", true},
-	{"TIMESTAMP_INPUT_FORMAT", "AUTO", "STRING", true},
-	{"TIMESTAMP_LTZ_OUTPUT_FORMAT", "", "FORMAT", false},
-	{"TIMESTAMP_NTZ_OUTPUT_FORMAT", "YYYY-MM-DD HH24:MI:SS.FF3", "FORMAT", false},
-	{"TIMESTAMP_OUTPUT_FORMAT", "YYYY-MM-DD HH24:MI:SS.FF3 TZHTZM", "FORMAT", false},
-	{"TIMESTAMP_TYPE_MAPPING", "TIMESTAMP_NTZ", "STRING", true},
-	{"TIMESTAMP_TZ_OUTPUT_FORMAT", "", "STRING", true},
-	{"TIMEZONE", "UTC", "STRING", false},
-	{"TIME_INPUT_FORMAT", "AUTO", "STRING", true},
-	{"TIME_OUTPUT_FORMAT", "HH24:MI:SS", "FORMAT", false},
-	{"TRANSACTION_ABORT_ON_ERROR", "false", "BOOLEAN", true},
-	{"TWO_DIGIT_CENTURY_START", "1970", "NUMBER", true},
-	{"WEEK_OF_YEAR_POLICY", "0", "NUMBER", true},
-	{"WEEK_START", "0", "NUMBER", true},
+var parameters = map[string]parameter{
+	"AUTOCOMMIT":                                    {"true", "BOOLEAN", false},
+	"BINARY_INPUT_FORMAT":                           {"HEX", "STRING", true},
+	"BINARY_OUTPUT_FORMAT":                          {"HEX", "STRING", true},
+	"CLIENT_SESSION_KEEP_ALIVE":                     {"false", "BOOLEAN", false},
+	"CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY": {"3600", "NUMBER", false},
+	"DATE_INPUT_FORMAT":                             {"AUTO", "STRING", true},
+	"DATE_OUTPUT_FORMAT":                            {"YYYY-MM-DD", "FORMAT", false},
+	"DEFAULT_NULL_ORDERING":                         {"LAST", "STRING", true},
+	"ENABLE_LARGE_VARCHAR_AND_BINARY_IN_RESULT":     {"true", "BOOLEAN", false},
+	"ERROR_ON_NONDETERMINISTIC_MERGE":               {"true", "BOOLEAN", true},
+	"ERROR_ON_NONDETERMINISTIC_UPDATE":              {"false", "BOOLEAN", true},
+	"JSON_INDENT":                                   {"2", "NUMBER", true},
+	"JS_TREAT_INTEGER_AS_BIGINT":                    {"false", "BOOLEAN", false},
+	"LOCK_TIMEOUT":                                  {"43200", "NUMBER", false},
+	"MULTI_STATEMENT_COUNT":                         {"1", "NUMBER", false},
+	"QUERY_TAG":                                     {"", "STRING", false},
+	"QUOTED_IDENTIFIERS_IGNORE_CASE":                {"false", "BOOLEAN", true},
+	"ROWS_PER_RESULTSET":                            {"0", "NUMBER", true},
+	"STATEMENT_TIMEOUT_IN_SECONDS":                  {"172800", "NUMBER", false},
+	"TIMESTAMP_DAY_IS_ALWAYS_24H":                   {"false", "BOOLEAN", true},
+	"TIMESTAMP_INPUT_FORMAT":                        {"AUTO", "STRING", true},
+	"TIMESTAMP_LTZ_OUTPUT_FORMAT":                   {"", "FORMAT", false},
+	"TIMESTAMP_NTZ_OUTPUT_FORMAT":                   {"YYYY-MM-DD HH24:MI:SS.FF3", "FORMAT", false},
+	"TIMESTAMP_OUTPUT_FORMAT":                       {"YYYY-MM-DD HH24:MI:SS.FF3 TZHTZM", "FORMAT", false},
+	"TIMESTAMP_TYPE_MAPPING":                        {"TIMESTAMP_NTZ", "STRING", true},
+	"TIMESTAMP_TZ_OUTPUT_FORMAT":                    {"", "STRING", true},
+	"TIMEZONE":                                      {"UTC", "STRING", false},
+	"TIME_INPUT_FORMAT":                             {"AUTO", "STRING", true},
+	"TIME_OUTPUT_FORMAT":                            {"HH24:MI:SS", "FORMAT", false},
+	"TRANSACTION_ABORT_ON_ERROR":                    {"false", "BOOLEAN", true},
+	"TWO_DIGIT_CENTURY_START":                       {"1970", "NUMBER", true},
+	"WEEK_OF_YEAR_POLICY":                           {"0", "NUMBER", true},
+	"WEEK_START":                                    {"0", "NUMBER", true},
 }
 
 // stored are parameters that are kept and reported, and change nothing here.
@@ -66,25 +67,16 @@ var switches = []string{"CLIENT_", "ENABLE_", "FEATURE_", "FORCE_", "IGNORE_", "
 
 // isParameter reports whether an account can have a parameter of this name.
 func isParameter(name string) bool {
-	_, known := findParameter(name)
+	_, known := parameters[name]
 	return known || stored[name] || strings.HasSuffix(name, "_QUERY_RESULT_FORMAT") ||
 		slices.ContainsFunc(switches, func(s string) bool { return strings.HasPrefix(name, s) })
-}
-
-func findParameter(name string) (parameter, bool) {
-	i := slices.IndexFunc(parameters, func(p parameter) bool { return p.name == name })
-	if i < 0 {
-		return parameter{name: name, kind: "STRING"}, false
-	}
-	return parameters[i], true
 }
 
 func (s *session) param(name string) string {
 	if v, ok := s.params[name]; ok {
 		return v
 	}
-	p, _ := findParameter(name)
-	return p.standard
+	return parameters[name].standard
 }
 
 func (s *session) autocommit() bool { return !strings.EqualFold(s.param("AUTOCOMMIT"), "false") }
@@ -105,46 +97,30 @@ func (s *session) statementTimeout() (time.Duration, bool) {
 	return time.Duration(n) * time.Second, err == nil && n > 0
 }
 
-// checkParameter refuses what the engine would store and not heed.
-func checkParameter(name, value string) error {
-	p, known := findParameter(name)
-	if !known {
-		return nil
-	}
+// typed gives a value the type in which a server reports it, and refuses what the parameter
+// cannot be or the engine would not heed.
+func (p parameter) typed(name, value string) (any, error) {
 	if p.fixed && !strings.EqualFold(value, p.standard) {
-		return unsupported("%s = %s", name, value)
-	}
-	bad := func() error {
-		return compileError("001006", "22023", "invalid value [%s] for parameter '%s'", value, name)
+		return nil, unsupported("%s = %s", name, value)
 	}
 	switch p.kind {
 	case "BOOLEAN":
-		if !strings.EqualFold(value, "true") && !strings.EqualFold(value, "false") {
-			return bad()
+		if on := strings.EqualFold(value, "true"); on || strings.EqualFold(value, "false") {
+			return on, nil
 		}
 	case "NUMBER":
-		if _, err := strconv.ParseInt(value, 10, 64); err != nil {
-			return bad()
+		if n, err := strconv.ParseInt(value, 10, 64); err == nil {
+			return n, nil
 		}
 	case "FORMAT":
 		if _, ok := writeTime(time.Unix(0, 0), value); !ok {
-			return unsupported("%s = %s", name, value)
+			return nil, unsupported("%s = %s", name, value)
 		}
+		return value, nil
+	default:
+		return value, nil
 	}
-	return nil
-}
-
-// typed gives a parameter's value the type in which a server reports it.
-func (p parameter) typed(value string) any {
-	switch p.kind {
-	case "BOOLEAN":
-		return strings.EqualFold(value, "true")
-	case "NUMBER":
-		if n, err := strconv.ParseInt(value, 10, 64); err == nil {
-			return n
-		}
-	}
-	return value
+	return nil, compileError("001006", "22023", "invalid value [%s] for parameter '%s'", value, name)
 }
 
 func (w *work) alterSession(ctx context.Context) (*snowtest.Result, error) {
@@ -172,36 +148,29 @@ func (w *work) alterSession(ctx context.Context) (*snowtest.Result, error) {
 }
 
 func (w *work) setParameters(ctx context.Context, changed map[string]string, unset []string, res *snowtest.Result) error {
-	for _, name := range append(sortedKeys(changed), unset...) {
+	for _, name := range unset {
+		changed[name] = parameters[name].standard
+	}
+	res.Parameters = map[string]any{}
+	for _, name := range sortedKeys(changed) {
 		if !isParameter(name) {
 			return compileError("001420", "22023", "invalid property '%s' for 'SESSION'", name)
 		}
-		if err := checkParameter(name, changed[name]); err != nil && !slices.Contains(unset, name) {
+		var err error
+		if res.Parameters[name], err = parameters[name].typed(name, changed[name]); err != nil {
 			return err
 		}
-	}
-	for _, name := range unset {
-		p, _ := findParameter(name)
-		changed[name] = p.standard
 	}
 	if zone, ok := changed["TIMEZONE"]; ok {
 		if err := w.setTimeZone(ctx, zone); err != nil {
 			return err
 		}
 	}
-	res.Parameters = map[string]any{}
-	for name, value := range changed {
-		p, _ := findParameter(name)
-		w.params[name] = value
-		res.Parameters[name] = p.typed(value)
-	}
+	maps.Copy(w.params, changed)
 	for _, name := range unset {
 		delete(w.params, name)
 	}
-	if slices.ContainsFunc(outputFormats, func(f string) bool { _, ok := changed[f]; return ok }) || changed["TIMESTAMP_OUTPUT_FORMAT"] != "" {
-		return w.setFormats(ctx)
-	}
-	return nil
+	return w.setFormats(ctx)
 }
 
 // parameterValue reads the value of a parameter: a string, a number, a word.

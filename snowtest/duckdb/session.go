@@ -72,21 +72,25 @@ func (s *session) Run(ctx context.Context, st *snowtest.Statement) (*snowtest.Re
 	if !st.DescribeOnly && st.QueryID != "" {
 		s.lastQueryID = st.QueryID
 	}
-	entry.end(ctx, st.SQL, err)
 	if err != nil && s.inTx {
 		// Some failures leave DuckDB's transaction intact, others do not.
-		_, aborted := exec(context.Background(), s.conn, "SELECT 1")
-		s.broken = aborted != nil && !s.restored()
+		s.broken = s.execute(context.Background(), "SELECT 1") != nil && !s.restored()
 	}
-	if errors.Is(err, errConflict) {
+	switch {
+	case errors.Is(err, errConflict):
 		// The code and the state are those of the server when it gives up on a locked table.
-		return nil, sfError("000625", "57014", "Statement '%s' was aborted: the table is locked by another transaction and this lock has not yet been released.", st.QueryID)
+		err = sfError("000625", "57014", "Statement '%s' was aborted: the table is locked by another transaction and this lock has not yet been released.", st.QueryID)
+	case err != nil && limited && errors.Is(ctx.Err(), context.DeadlineExceeded):
+		err = sfError("000630", "57014", "Statement reached its statement or warehouse timeout of %d second(s) and was canceled.", int(limit.Seconds()))
+	default:
+		err = translate(ctx, st.SQL, err)
 	}
-	if err != nil && limited && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return nil, sfError("000630", "57014", "Statement reached its statement or warehouse timeout of %d second(s) and was canceled.", int(limit.Seconds()))
-	}
+	entry.end(err)
 	if err != nil {
-		return nil, translate(ctx, st.SQL, err)
+		return nil, err
+	}
+	if st.DescribeOnly {
+		res.Rows = nil
 	}
 	return res, nil
 }
@@ -274,14 +278,6 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-timer.C:
 		return nil
 	}
-}
-
-// shown gives a result, or its columns only if the client asks for no more.
-func (w *work) shown(res *snowtest.Result) *snowtest.Result {
-	if w.st.DescribeOnly {
-		res.Rows = nil
-	}
-	return res
 }
 
 func isEOF(err error) bool { return errors.Is(err, io.EOF) }

@@ -3,9 +3,10 @@ package duckdb
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"maps"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/snowtether/snowtether/snowtest"
@@ -13,10 +14,7 @@ import (
 
 // textTable makes a result of texts.
 func textTable(names []string, rows [][]*string) *snowtest.Result {
-	res := &snowtest.Result{Kind: snowtest.KindSelect, ReadOnly: true, Rows: rows}
-	if rows == nil {
-		res.Rows = [][]*string{}
-	}
+	res := &snowtest.Result{Kind: snowtest.KindSelect, ReadOnly: true, Rows: append([][]*string{}, rows...)}
 	for _, n := range names {
 		res.Columns = append(res.Columns, snowtest.Column{Name: n, Type: "text", Length: maxText, ByteLength: maxText, Nullable: true})
 	}
@@ -68,7 +66,7 @@ func (w *work) describe(ctx context.Context) (*snowtest.Result, error) {
 		}
 		rows = append(rows, row)
 	}
-	return w.shown(textTable(names, rows)), nil
+	return textTable(names, rows), nil
 }
 
 func (w *work) describeContainer(ctx context.Context, r *rewriter, scope string) (*snowtest.Result, error) {
@@ -84,23 +82,24 @@ func (w *work) describeContainer(ctx context.Context, r *rewriter, scope string)
 	if err != nil {
 		return nil, err
 	}
+	kind := slices.IndexFunc(res.Columns, func(c snowtest.Column) bool { return c.Name == "kind" })
 	var rows [][]*string
 	for _, row := range res.Rows {
 		rows = append(rows, append(row[:2:2], texts("SCHEMA")[0]))
-		if i := slices.IndexFunc(res.Columns, func(c snowtest.Column) bool { return c.Name == "kind" }); i >= 0 {
-			rows[len(rows)-1][2] = row[i]
+		if kind >= 0 {
+			rows[len(rows)-1][2] = row[kind]
 		}
 	}
 	out := textTable([]string{"created_on", "name", "kind"}, rows)
 	out.Columns[0] = res.Columns[0]
-	return w.shown(out), nil
+	return out, nil
 }
 
 // A listing is a SHOW command with its filters.
 type listing struct {
 	what   string
 	terse  bool
-	like   string
+	like   *regexp.Regexp // nil for all
 	prefix string
 	limit  string
 	scope  string // ACCOUNT, DATABASE, SCHEMA, TABLE or empty
@@ -116,7 +115,7 @@ func (w *work) show(ctx context.Context) (*snowtest.Result, error) {
 	for r.err == nil && r.peek().kind != tEOF {
 		switch t := r.take(); {
 		case t.word("LIKE") && r.peek().kind == tString:
-			l.like = r.take().text
+			l.like = r.like()
 		case t.word("STARTS") && r.accept("WITH") && r.peek().kind == tString:
 			l.prefix = r.take().text
 		case t.word("LIMIT") && r.peek().kind == tNumber:
@@ -135,28 +134,31 @@ func (w *work) show(ctx context.Context) (*snowtest.Result, error) {
 			return nil, err
 		}
 	}
-	var res *snowtest.Result
-	var err error
 	switch l.what {
 	case "TABLES", "VIEWS", "SCHEMAS", "DATABASES", "SEQUENCES", "OBJECTS":
-		res, err = w.showObjects(ctx, l)
+		return w.showObjects(ctx, l)
 	case "WAREHOUSES":
-		res = w.showWarehouses(l)
+		return w.showWarehouses(l), nil
 	case "COLUMNS":
-		res, err = w.showColumns(ctx, l)
+		return w.showColumns(ctx, l)
 	case "PARAMETERS":
-		res = w.showParameters(l)
+		return w.showParameters(l), nil
 	case "VARIABLES":
-		res, err = w.showVariables(ctx)
+		return w.showVariables(ctx, l)
 	case "STAGES":
-		res, err = w.showStages(l)
-	default:
-		return nil, unsupported("SHOW %s", l.what)
+		return w.showStages(l), nil
 	}
+	return nil, unsupported("SHOW %s", l.what)
+}
+
+// like reads the pattern of a LIKE, which in SHOW has no regard to case.
+func (r *rewriter) like() *regexp.Regexp {
+	pattern := strings.NewReplacer(`\\_`, "_", `\\%`, "%", "_", ".", "%", ".*").Replace(regexp.QuoteMeta(r.takeString().text))
+	like, err := regexp.Compile("(?is)^" + pattern + "$")
 	if err != nil {
-		return nil, err
+		r.fail(unsupported("SHOW with this LIKE"))
 	}
-	return w.shown(res), nil
+	return like
 }
 
 func (r *rewriter) scope(l *listing) {
@@ -192,34 +194,33 @@ func (w *work) place(l *listing) (database, schema string) {
 	return database, schema
 }
 
-// where writes the filters of a SHOW as a condition on catalog columns.
-func (w *work) where(l *listing, name string) string {
-	conds := []string{"TRUE"}
-	add := func(format string, args ...any) { conds = append(conds, fmt.Sprintf(format, args...)) }
+// where writes the place to which a SHOW is limited as a condition on catalog columns.
+func (w *work) where(l *listing) string {
 	database, schema := w.place(l)
-	if l.what != "DATABASES" && database != "" {
-		add("database_name = %s", quoteString(database))
+	text := pick(l.what != "DATABASES" && database != "", "database_name = "+quoteString(database), "TRUE")
+	return text + pick(l.what != "SCHEMAS" && l.what != "DATABASES" && schema != "", " AND schema_name = "+quoteString(schema), "")
+}
+
+// filtered applies LIKE, STARTS WITH and LIMIT to rows that have their names in this column.
+func (l *listing) filtered(rows [][]*string, name int) [][]*string {
+	rows = slices.DeleteFunc(rows, func(row []*string) bool {
+		return l.like != nil && !l.like.MatchString(*row[name]) || !strings.HasPrefix(*row[name], l.prefix)
+	})
+	if n, err := strconv.Atoi(l.limit); err == nil {
+		rows = rows[:min(n, len(rows))]
 	}
-	if l.what != "SCHEMAS" && l.what != "DATABASES" && schema != "" {
-		add("schema_name = %s", quoteString(schema))
-	}
-	if l.like != "" {
-		add("%s ILIKE %s ESCAPE '\\'", name, quoteString(l.like))
-	}
-	if l.prefix != "" {
-		add("starts_with(%s, %s)", name, quoteString(l.prefix))
-	}
-	return strings.Join(conds, " AND ")
+	return rows
 }
 
 func (w *work) showObjects(ctx context.Context, l *listing) (*snowtest.Result, error) {
-	text := "SELECT * FROM sf_show_" + strings.ToLower(l.what) + "(" + quoteString(w.database) + ", " + quoteString(w.schema) + ") WHERE " + w.where(l, "name") + " ORDER BY "
-	text += pick(l.what == "OBJECTS", "database_name, schema_name, name", "name") + pick(l.limit != "", " LIMIT "+l.limit, "")
+	text := "SELECT * FROM sf_show_" + strings.ToLower(l.what) + "(" + quoteString(w.database) + ", " + quoteString(w.schema) + ") WHERE " + w.where(l) + " ORDER BY "
+	text += pick(l.what == "OBJECTS", "database_name, schema_name, name", "name")
 	res := &snowtest.Result{Kind: snowtest.KindSelect, ReadOnly: true}
 	var err error
 	if res.Columns, res.Rows, err = query(ctx, w.conn, text, w.st.DescribeOnly); err != nil {
 		return nil, err
 	}
+	res.Rows = l.filtered(res.Rows, 1)
 	return res, w.fill(ctx, strings.TrimSuffix(l.what, "S"), res)
 }
 
@@ -261,10 +262,8 @@ func (w *work) showColumns(ctx context.Context, l *listing) (*snowtest.Result, e
 	var err error
 	if l.scope == "TABLE" || l.scope == "VIEW" {
 		columns, err = w.columns(ctx, l.in)
-		like := strings.ToUpper(l.like)
-		columns = slices.DeleteFunc(columns, func(c column) bool { return like != "" && !likeMatch(like, strings.ToUpper(c.name)) })
 	} else {
-		columns, err = w.columnsWhere(ctx, "database_name NOT IN ("+hiddenDatabases+") AND "+w.where(l, "column_name"))
+		columns, err = w.columnsWhere(ctx, "database_name NOT IN ("+hiddenDatabases+") AND "+w.where(l))
 	}
 	if err != nil {
 		return nil, err
@@ -275,52 +274,21 @@ func (w *work) showColumns(ctx context.Context, l *listing) (*snowtest.Result, e
 		auto := pick(strings.Contains(c.standard, "identity$"), "IDENTITY", "")
 		rows = append(rows, texts(c.table.name, c.table.schema, c.name, c.typeJSON(), null, c.defaultText(), "COLUMN", "", c.comment(), c.table.database, auto))
 	}
-	return textTable([]string{"table_name", "schema_name", "column_name", "data_type", "null?", "default", "kind", "expression", "comment", "database_name", "autoincrement"}, rows), nil
+	return textTable([]string{"table_name", "schema_name", "column_name", "data_type", "null?", "default", "kind", "expression", "comment", "database_name", "autoincrement"}, l.filtered(rows, 2)), nil
 }
 
 func (w *work) showParameters(l *listing) *snowtest.Result {
-	names := sortedKeys(w.params)
-	for _, p := range parameters {
-		if _, ok := w.params[p.name]; !ok {
-			names = append(names, p.name)
-		}
+	values := maps.Clone(w.params)
+	for name := range parameters {
+		values[name] = w.param(name)
 	}
-	slices.Sort(names)
 	var rows [][]*string
-	for _, name := range names {
-		if l.like != "" && !likeMatch(strings.ToUpper(l.like), name) {
-			continue
-		}
-		p, _ := findParameter(name)
+	for _, name := range sortedKeys(values) {
+		p := parameters[name]
 		_, set := w.params[name]
-		rows = append(rows, texts(name, w.param(name), p.standard, pick(set, "SESSION", ""), "", p.kind))
+		rows = append(rows, texts(name, values[name], p.standard, pick(set, "SESSION", ""), "", cmp.Or(p.kind, "STRING")))
 	}
-	return textTable([]string{"key", "value", "default", "level", "description", "type"}, rows)
-}
-
-// likeMatch matches % and _ as LIKE does.
-func likeMatch(pattern, s string) bool {
-	for pattern != "" {
-		switch pattern[0] {
-		case '%':
-			for i := 0; i <= len(s); i++ {
-				if likeMatch(pattern[1:], s[i:]) {
-					return true
-				}
-			}
-			return false
-		case '_':
-			if s == "" {
-				return false
-			}
-		default:
-			if s == "" || s[0] != pattern[0] {
-				return false
-			}
-		}
-		pattern, s = pattern[1:], s[1:]
-	}
-	return s == ""
+	return textTable([]string{"key", "value", "default", "level", "description", "type"}, l.filtered(rows, 0))
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

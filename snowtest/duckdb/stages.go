@@ -251,9 +251,7 @@ func (w *work) listFiles() (*snowtest.Result, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case w.st.DescribeOnly:
-		return w.shown(stagefiles.Listed(loc.stage, nil)), nil
-	case remove:
+	case remove && !w.st.DescribeOnly:
 		return w.e.files.Remove(loc.stage, files...), nil
 	}
 	return stagefiles.Listed(loc.stage, files), nil
@@ -328,21 +326,18 @@ func (w *work) describeStage(o object) (*snowtest.Result, error) {
 	return textTable([]string{"parent_property", "property", "property_type", "property_value", "property_default"}, rows), nil
 }
 
-func (w *work) showStages(l *listing) (*snowtest.Result, error) {
-	if l.prefix != "" || l.limit != "" {
-		return nil, unsupported("SHOW STAGES with STARTS WITH or LIMIT")
-	}
+func (w *work) showStages(l *listing) *snowtest.Result {
 	var rows [][]*string
 	database, schema := w.place(l)
 	for _, k := range w.e.files.Made(false) {
 		set := w.e.files.Settings(k, false)
-		if (database == "" || k[0] == database) && (schema == "" || k[1] == schema) && (l.like == "" || likeMatch(strings.ToUpper(l.like), k[2])) {
+		if (database == "" || k[0] == database) && (schema == "" || k[1] == schema) {
 			rows = append(rows, texts(set.Text("CREATED"), k[2], k[0], k[1], "", "N", "N", "SYSADMIN", set.Text("COMMENT"), "INTERNAL"))
 		}
 	}
-	res := textTable([]string{"created_on", "name", "database_name", "schema_name", "url", "has_credentials", "has_encryption_key", "owner", "comment", "type"}, rows)
+	res := textTable([]string{"created_on", "name", "database_name", "schema_name", "url", "has_credentials", "has_encryption_key", "owner", "comment", "type"}, l.filtered(rows, 1))
 	res.Columns[0] = snowtest.Column{Name: "created_on", Type: "timestamp_ltz", Scale: 9, Nullable: true}
-	return res, nil
+	return res
 }
 
 // scratch gives a path for a Parquet file, in the one folder that DuckDB may use.

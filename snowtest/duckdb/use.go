@@ -16,12 +16,9 @@ func (w *work) status(r *rewriter, kind snowtest.Kind, message string, run func(
 	}
 	res := snowtest.Status(kind, message)
 	if w.st.DescribeOnly {
-		return w.shown(res), nil
+		return res, nil
 	}
-	if err := run(res); err != nil {
-		return nil, err
-	}
-	return res, nil
+	return res, run(res)
 }
 
 func (w *work) use(ctx context.Context) (*snowtest.Result, error) {

@@ -79,7 +79,7 @@ func (w *work) unsetVariables() (*snowtest.Result, error) {
 	})
 }
 
-func (w *work) showVariables(ctx context.Context) (*snowtest.Result, error) {
+func (w *work) showVariables(ctx context.Context, l *listing) (*snowtest.Result, error) {
 	var rows [][]*string
 	for _, name := range sortedKeys(w.vars) {
 		value, err := w.values(ctx, "SELECT sf_text("+w.vars[name]+")")
@@ -90,5 +90,5 @@ func (w *work) showVariables(ctx context.Context) (*snowtest.Result, error) {
 		row[2] = value[0][0]
 		rows = append(rows, row)
 	}
-	return textTable([]string{"session_id", "name", "value"}, rows), nil
+	return textTable([]string{"session_id", "name", "value"}, l.filtered(rows, 1)), nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -55,11 +54,7 @@ func (w *work) showWarehouses(l *listing) *snowtest.Result {
 	slices.Sort(list)
 	var rows [][]*string
 	for _, name := range list {
-		if l.like != "" && !likeMatch(sqltext.Fold(l.like), name) {
-			continue
-		}
-		current := pick(name == w.warehouse, "Y", "N")
-		rows = append(rows, texts(name, "STARTED", "N", current))
+		rows = append(rows, texts(name, "STARTED", "N", pick(name == w.warehouse, "Y", "N")))
 	}
-	return textTable([]string{"name", "state", "is_default", "is_current"}, rows)
+	return textTable([]string{"name", "state", "is_default", "is_current"}, l.filtered(rows, 0))
 }
