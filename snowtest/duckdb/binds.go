@@ -147,7 +147,11 @@ func parenthesized(v string) string {
 // texts.
 func bindTime(typ, v string) (time.Time, error) {
 	if strings.Contains(v, ":") || strings.Count(v, "-") >= 2 {
-		return parseTimeText(v)
+		t, _, ok := parseTime(v, typ, "")
+		if !ok {
+			return t, fmt.Errorf("not a time: %q", v)
+		}
+		return t, nil
 	}
 	offset := 1440
 	if typ == "TIMESTAMP_TZ" {
@@ -183,16 +187,7 @@ func bindTime(typ, v string) (time.Time, error) {
 	return t, nil
 }
 
-func parseTimeText(v string) (time.Time, error) {
-	for _, layout := range []string{"2006-01-02", "15:04:05.999999999", time.RFC3339Nano, "2006-01-02 15:04:05.999999999 -07:00", "2006-01-02 15:04:05.999999999"} {
-		if t, err := time.Parse(layout, v); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, fmt.Errorf("not a time: %q", v)
-}
-
-// dateLiteral and timestampLiteral write what DuckDB reads, with microseconds:
+// dateLiteral and timeLiteral write what DuckDB reads, with microseconds:
 // what is finer is cut off.
 func dateLiteral(t time.Time) string {
 	if y := t.Year(); y <= 0 {
@@ -201,23 +196,12 @@ func dateLiteral(t time.Time) string {
 	return fmt.Sprintf("%04d-%02d-%02d", t.Year(), t.Month(), t.Day())
 }
 
-func timestampLiteral(t time.Time, zoned bool) string {
-	if zoned {
-		return timeLiteral(t, "TIMESTAMPTZ")
-	}
-	return timeLiteral(t, "TIMESTAMP")
-}
-
 // timeLiteral writes a value of one of DuckDB's types.
 func timeLiteral(t time.Time, typ string) string {
-	zone := ""
-	if typ == "TIMESTAMPTZ" {
-		zone = "+00"
-	}
-	if typ == "TIMESTAMP" || typ == "TIMESTAMPTZ" {
+	if strings.HasPrefix(typ, "TIMESTAMP") {
 		t = t.UTC()
 	}
-	return typ + " '" + timeTextOf(t, typ) + zone + "'"
+	return typ + " '" + timeTextOf(t, typ) + pick(typ == "TIMESTAMPTZ", "+00", "") + "'"
 }
 
 // A bindTable holds the values of an array bind, column by column, as texts for DuckDB's

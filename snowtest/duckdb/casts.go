@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode"
 )
 
 // An sfType is a data type as a statement names it.
@@ -230,7 +229,7 @@ func pow10(n int) int {
 // isName reports whether an expression is a name and no more.
 func isName(expr string) bool {
 	return expr != "" && !isDigit(expr[0]) && strings.IndexFunc(expr, func(c rune) bool {
-		return !(c == '_' || c == '"' || c == '.' || c == '$' || unicode.IsLetter(c) || unicode.IsDigit(c))
+		return c != '"' && c != '.' && !isNameRune(c)
 	}) < 0
 }
 

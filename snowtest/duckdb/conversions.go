@@ -137,7 +137,7 @@ func (r *rewriter) fact(name string) (string, bool) {
 	if form, ok := moments[name]; ok {
 		moment := "now()"
 		if !r.deferred {
-			moment = timestampLiteral(r.now.Truncate(time.Millisecond), true) // as an account has it
+			moment = timeLiteral(r.now.Truncate(time.Millisecond), "TIMESTAMPTZ") // as an account has it
 		}
 		return fmt.Sprintf(form, "CAST("+moment+" AS TIMESTAMPTZ)"), true
 	}

@@ -218,6 +218,9 @@ func TestSessionsShareDataAndKeepTheirOwnState(t *testing.T) {
 	if got := text(a.run("SHOW VARIABLES")); got != fmt.Sprintf("%d|Y|1;%d|Z|2024-01-01", a.id, a.id) {
 		t.Errorf("SHOW VARIABLES: %s", got)
 	}
+	a.runAll("SET (t, f, b) = ('12:13:14'::TIME, 0.5::FLOAT, TRUE)", "SET bin = TO_BINARY('AB00')", "SET tz = '2024-01-01 00:00:00.5 +02:00'::TIMESTAMP_TZ")
+	a.want("SELECT $t, $f, NOT $b, $bin, $tz::TIMESTAMP_LTZ = '2023-12-31 22:00:00.5 +00:00'::TIMESTAMP_LTZ", "43994.000000000|0.5|0|AB00|1")
+	a.wantCode("SET (x, y) = (1, 2, 3)", "002213/42601")
 	if res := a.run("USE ROLE analyst"); res.Role != "ANALYST" {
 		t.Errorf("USE ROLE: %+v", res)
 	}

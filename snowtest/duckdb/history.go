@@ -53,12 +53,12 @@ func (s *session) queryHistory() string {
 		h := s.history[i]
 		ended, elapsed := "CAST(NULL AS TIMESTAMPTZ)", time.Since(h.started)
 		if !h.ended.IsZero() {
-			ended, elapsed = timestampLiteral(h.ended, true), h.ended.Sub(h.started)
+			ended, elapsed = timeLiteral(h.ended, "TIMESTAMPTZ"), h.ended.Sub(h.started)
 		}
 		rows = append(rows, "("+strings.Join([]string{
 			quoteString(h.id), quoteString(h.text), optional(h.database), optional(h.schema), quoteString(h.kind),
 			strconv.FormatInt(s.info.ID, 10) + "::HUGEINT", quoteString(strings.ToUpper(s.info.User)), quoteString(s.role), optional(s.warehouse), quoteString(h.tag),
-			quoteString(h.status), optional(h.code), optional(h.message), timestampLiteral(h.started, true), ended,
+			quoteString(h.status), optional(h.code), optional(h.message), timeLiteral(h.started, "TIMESTAMPTZ"), ended,
 			strconv.FormatInt(elapsed.Milliseconds(), 10) + "::HUGEINT",
 		}, ", ")+")")
 	}

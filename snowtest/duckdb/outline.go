@@ -191,8 +191,12 @@ func parseType(text string) (sfType, bool) {
 
 // describe writes what is known into a column of DuckDB's, if the two agree.
 func (s *static) describe(c *snowtest.Column) {
-	switch base := s.typ.base(); {
-	case c.Type == "fixed" && base == "DECIMAL":
+	base := s.typ.base()
+	if c.Type != kinds[base] {
+		return
+	}
+	switch base {
+	case "DECIMAL":
 		p, scale := s.typ.decimal()
 		if s.length > 0 {
 			p, scale = s.length, s.scale
@@ -201,29 +205,23 @@ func (s *static) describe(c *snowtest.Column) {
 			return
 		}
 		c.Precision = int64(p)
-	case c.Type == "text" && base == "VARCHAR":
+	case "VARCHAR":
 		if n, ok := s.typ.length(); ok {
 			c.Length = int64(n)
 		} else if s.notNull && s.typ.args == nil && s.length > 0 {
 			c.Length = int64(s.length)
 		}
 		c.ByteLength = max(min(4*c.Length, maxText), c.Length)
-	case c.Type == "binary" && base == "BLOB":
+	case "BLOB":
 		c.Length = int64(s.typ.arg(maxBinary))
 		c.ByteLength = c.Length
-	case c.Type == "time" && base == "TIME":
+	case "TIME", "TIMESTAMP", "TIMESTAMPTZ":
 		c.Scale = int64(s.typ.arg(9))
-	case c.Type == "timestamp_ntz" && base == "TIMESTAMP":
-		c.Scale = int64(s.typ.arg(9))
-	case c.Type == "timestamp_ltz" && base == "TIMESTAMPTZ":
-		c.Scale = int64(s.typ.arg(9))
-		if !strings.Contains(s.typ.name, "LTZ") {
+		if base == "TIMESTAMPTZ" && !strings.Contains(s.typ.name, "LTZ") {
 			c.Type = "timestamp_tz"
 		}
-	case c.Type == "variant" && s.typ.semi():
+	case variantType:
 		c.Type = strings.ToLower(s.typ.name)
-	case c.Type != "boolean" && c.Type != "real" && c.Type != "date":
-		return
 	}
 	c.Nullable = !s.notNull
 }

@@ -226,32 +226,31 @@ func (g *region) push(piece string) {
 func (g *region) next(t token) {
 	r := g.r
 	switch t.kind {
-	case tNumber:
-		r.i++
-		g.is = literalOf(t)
-		g.addOperand(t.text, false)
-	case tString:
-		r.i++
-		g.is = literalOf(t)
-		g.addOperand(r.constant(t.text), false)
-	case tHex:
-		r.i++
-		g.addOperand("from_hex('"+t.text+"')", false)
-	case tBind:
-		r.i++
-		text, is := r.bind(t)
-		g.is = is
-		g.addOperand(text, false)
-	case tVar:
-		r.i++
-		g.addOperand(r.variable(t), false)
 	case tQuoted:
 		g.name()
+		return
 	case tWord:
 		g.word(t)
+		return
 	case tOp:
 		g.op(t)
+		return
 	}
+	r.i++
+	text := ""
+	switch t.kind {
+	case tNumber:
+		text, g.is = t.text, literalOf(t)
+	case tString:
+		text, g.is = r.constant(t.text), literalOf(t)
+	case tHex:
+		text = "from_hex('" + t.text + "')"
+	case tBind:
+		text, g.is = r.bind(t)
+	case tVar:
+		text = r.variable(t)
+	}
+	g.addOperand(text, false)
 }
 
 // widened gives a whole number that is calculated with the type of NUMBER(38,0): DuckDB would

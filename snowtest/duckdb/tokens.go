@@ -1,6 +1,7 @@
 package duckdb
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -33,15 +34,7 @@ type token struct {
 
 func (t token) is(op string) bool { return t.kind == tOp && t.text == op }
 func (t token) word(words ...string) bool {
-	if t.kind != tWord {
-		return false
-	}
-	for _, w := range words {
-		if t.text == w {
-			return true
-		}
-	}
-	return false
+	return t.kind == tWord && slices.Contains(words, t.text)
 }
 
 func (t token) whole() bool { return t.kind == tNumber && !strings.ContainsAny(t.text, ".eE") }
@@ -105,10 +98,10 @@ func (z *tokenizer) take(t sqltext.Token) error {
 
 // literal takes a string, or the hex digits of a binary value if an X stands before.
 func (z *tokenizer) literal(t sqltext.Token) error {
-	kind, start, n := tString, t.Start, len(z.toks)
-	if n > 0 && z.toks[n-1].word("X") && z.toks[n-1].end == t.Start {
-		kind, start = tHex, z.toks[n-1].start
-		z.toks = z.toks[:n-1]
+	kind, start := tString, t.Start
+	if last := z.last(); last.word("X") && last.end == t.Start {
+		kind, start = tHex, last.start
+		z.toks = z.toks[:len(z.toks)-1]
 	}
 	text := ""
 	if !t.Open {
@@ -141,7 +134,7 @@ func (z *tokenizer) operator(t sqltext.Token) error {
 	case rest[0] == ':' && z.bindsHere(t.Start):
 		end := scanWord(z.src, t.Start+1)
 		return z.add(tBind, strings.ToUpper(z.src[t.Start+1:end]), t.Start, end)
-	case rest[0] == '.' && digit && !afterOperand(z.toks, t.Start):
+	case rest[0] == '.' && digit && !z.afterOperand(t.Start):
 		fraction, _, _ := strings.Cut(z.scan.Next().Text, ".") // for the scanner, .5 is two tokens
 		n := 1 + len(fraction)
 		return z.add(tNumber, rest[:n], t.Start, t.Start+n)
@@ -165,10 +158,9 @@ func (z *tokenizer) bindsHere(i int) bool {
 	if i+1 >= len(z.src) || !isLetter(z.src[i+1]) && !isDigit(z.src[i+1]) {
 		return false
 	}
-	if len(z.toks) == 0 {
+	switch last := z.last(); last.kind {
+	case tEOF:
 		return true
-	}
-	switch last := z.toks[len(z.toks)-1]; last.kind {
 	case tWord:
 		return keywords[last.text] || last.text == "CASE"
 	case tOp:
@@ -177,12 +169,17 @@ func (z *tokenizer) bindsHere(i int) bool {
 	return false
 }
 
-// afterOperand reports whether a dot at offset i qualifies a name, as in t.1.
-func afterOperand(toks []token, i int) bool {
-	if len(toks) == 0 {
-		return false
+// last gives the token before, which is tEOF at the beginning.
+func (z *tokenizer) last() token {
+	if len(z.toks) == 0 {
+		return token{}
 	}
-	last := toks[len(toks)-1]
+	return z.toks[len(z.toks)-1]
+}
+
+// afterOperand reports whether a dot at offset i qualifies a name, as in t.1.
+func (z *tokenizer) afterOperand(i int) bool {
+	last := z.last()
 	return last.end == i && (last.ident() || last.is(")"))
 }
 
@@ -231,22 +228,16 @@ func unescape(s string) (n int, text string) {
 	return size, s[:size]
 }
 
+// scanWord gives the end of the word that begins at an offset.
 func scanWord(src string, i int) int {
-	for i < len(src) {
-		if src[i] < utf8.RuneSelf {
-			if !isWordByte(src[i]) {
-				return i
-			}
-			i++
-			continue
-		}
-		r, size := utf8.DecodeRuneInString(src[i:])
-		if !unicode.IsLetter(r) && !unicode.IsDigit(r) {
-			return i
-		}
-		i += size
+	if n := strings.IndexFunc(src[i:], func(c rune) bool { return !isNameRune(c) }); n >= 0 {
+		return i + n
 	}
-	return i
+	return len(src)
+}
+
+func isNameRune(c rune) bool {
+	return c == '_' || c == '$' || unicode.IsLetter(c) || unicode.IsDigit(c)
 }
 
 func isDigit(c byte) bool    { return '0' <= c && c <= '9' }

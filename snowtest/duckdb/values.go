@@ -51,12 +51,10 @@ func columnOf(name string, info duck.TypeInfo) (snowtest.Column, converter, erro
 			return col, nil, unsupported("decimal type without details")
 		}
 		col.Type, col.Precision, col.Scale, write = "fixed", int64(d.Width), int64(d.Scale), of(decimalText)
-	case duck.TYPE_FLOAT, duck.TYPE_DOUBLE:
-		col.Type, write = "real", realText
-	case duck.TYPE_VARCHAR, duck.TYPE_ENUM:
+	case duck.TYPE_DOUBLE:
+		col.Type, write = "real", of(realText)
+	case duck.TYPE_VARCHAR:
 		col.Type, col.Length, col.ByteLength, write = "text", maxText, maxText, of(plainText)
-	case duck.TYPE_UUID:
-		col.Type, col.Length, col.ByteLength, write = "text", 36, 144, of(uuidText)
 	case duck.TYPE_BLOB:
 		col.Type, col.Length, col.ByteLength, write = "binary", maxBinary, maxBinary, of(binaryText)
 	case duck.TYPE_DATE:
@@ -155,40 +153,14 @@ func decimalText(dst []byte, d duck.Decimal) ([]byte, error) {
 	return dst, inRange(dst[from:], d.Scale)
 }
 
-func realText(dst []byte, v driver.Value) ([]byte, error) {
-	var f float64
-	bits := 64
-	switch n := v.(type) {
-	case float64:
-		f = n
-	case float32:
-		f, bits = float64(n), 32
-	default:
-		return dst, wrongType(v)
+func realText(dst []byte, f float64) ([]byte, error) {
+	if math.IsInf(f, 0) {
+		return append(dst, pick(f > 0, "inf", "-inf")...), nil
 	}
-	switch {
-	case math.IsNaN(f):
-		return append(dst, "NaN"...), nil
-	case math.IsInf(f, 1):
-		return append(dst, "inf"...), nil
-	case math.IsInf(f, -1):
-		return append(dst, "-inf"...), nil
-	}
-	return strconv.AppendFloat(dst, f, 'g', -1, bits), nil
+	return strconv.AppendFloat(dst, f, 'g', -1, 64), nil
 }
 
 func plainText(dst []byte, s string) ([]byte, error) { return append(dst, s...), nil }
-
-func uuidText(dst []byte, b []byte) ([]byte, error) {
-	if len(b) != 16 {
-		return dst, wrongType(b)
-	}
-	dst = hex.AppendEncode(dst, b[:4])
-	for _, from := range []int{4, 6, 8} {
-		dst = hex.AppendEncode(append(dst, '-'), b[from:from+2])
-	}
-	return hex.AppendEncode(append(dst, '-'), b[10:]), nil
-}
 
 func binaryText(dst []byte, b []byte) ([]byte, error) {
 	return append(dst, bytes.ToUpper(hex.AppendEncode(nil, b))...), nil

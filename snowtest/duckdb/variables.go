@@ -3,7 +3,6 @@ package duckdb
 import (
 	"context"
 	"strconv"
-	"strings"
 
 	"github.com/snowtether/snowtether/snowtest"
 )
@@ -13,21 +12,24 @@ func (w *work) setVariables(ctx context.Context) (*snowtest.Result, error) {
 	r.i = 1
 	names, parenthesis := r.variableNames()
 	r.expectOp("=")
-	read := r.parens
-	if !parenthesis {
-		read = func() string { return r.region(nil) }
+	var values []string
+	read := func() { values = append(values, r.argument()) }
+	if parenthesis {
+		r.expectOp("(")
+		r.bracketed(")", read)
+	} else {
+		read()
 	}
-	text := read()
+	if len(values) != len(names) {
+		r.fail(compileError("002213", "42601", "The number of variables and of values in SET differ."))
+	}
 	return w.status(r, snowtest.KindSCL, executed, func(*snowtest.Result) error {
-		columns, rows, err := query(ctx, w.conn, "SELECT "+text, false)
-		if err != nil {
-			return err
-		}
-		if len(columns) != len(names) || len(rows) != 1 {
-			return compileError("002213", "42601", "The number of variables and of values in SET differ.")
-		}
 		for i, name := range names {
-			if w.vars[name], err = variableLiteral(columns[i], rows[0][i]); err != nil {
+			row, err := w.values(ctx, "SELECT system.main.typeof(v), CAST(v AS VARCHAR) FROM (SELECT "+values[i]+" AS v)")
+			if err != nil {
+				return err
+			}
+			if w.vars[name], err = variableLiteral(*row[0][0], row[0][1]); err != nil {
 				return err
 			}
 		}
@@ -44,27 +46,19 @@ func (r *rewriter) variableNames() (names []string, parenthesis bool) {
 	return names, parenthesis
 }
 
-func variableLiteral(c snowtest.Column, v *string) (string, error) {
+// variableLiteral writes DuckDB's text of a value of one of its types as a literal.
+func variableLiteral(typ string, v *string) (string, error) {
 	switch {
 	case v == nil:
 		return "NULL", nil
-	case c.Type == "fixed":
-		return *v, nil
-	case c.Type == "real":
-		return "CAST('" + *v + "' AS DOUBLE)", nil
-	case c.Type == "boolean":
-		return strconv.FormatBool(*v == "1"), nil
-	case c.Type == "text":
+	case typ == variantType:
+		return "", unsupported("session variable of type VARIANT")
+	case typ == "VARCHAR":
 		return quoteString(*v), nil
-	case c.Type == "date":
-		return "(DATE '1970-01-01' + " + parenthesized(*v) + ")", nil
-	case c.Type == "binary":
-		return "from_hex('" + *v + "')", nil
-	case strings.HasPrefix(c.Type, "timestamp"):
-		t, err := bindTime("TIMESTAMP_NTZ", strings.Replace(*v, ".", "", 1))
-		return timestampLiteral(t, c.Type != "timestamp_ntz"), err
+	case typ != "DOUBLE" && isNumber(*v):
+		return *v, nil
 	}
-	return "", unsupported("session variable of type %s", strings.ToUpper(c.Type))
+	return "CAST(" + quoteString(*v) + " AS " + typ + ")", nil
 }
 
 func (w *work) unsetVariables() (*snowtest.Result, error) {
