@@ -130,8 +130,7 @@ func (r *rewriter) alterColumns(name object, head string) []string {
 		column := head + "ALTER COLUMN " + quoteIdent(t.text) + " "
 		typed := func() {
 			c := &columnDef{name: t.text, typ: r.dataType()}
-			statements = append(statements, column+"SET DATA TYPE "+c.typ.duck(),
-				"COMMENT ON COLUMN "+name.sql()+"."+quoteIdent(t.text)+" IS "+quoteString(c.note()))
+			statements = append(statements, column+"SET DATA TYPE "+c.typ.duck(), commentOn(name, t.text, c.note()))
 		}
 		set := r.peek().word("SET")
 		switch {

@@ -93,12 +93,10 @@ var separators = map[string]string{"EXTRACT": "FROM", "POSITION": "IN"}
 
 func (c *call) read() {
 	r := c.r
-	r.expectOp("(")
-	if r.peek().word("DISTINCT") {
-		r.i++
-		c.distinct = "DISTINCT "
-	}
 	argument := func() {
+		if len(c.args) == 0 && r.accept("DISTINCT") {
+			c.distinct = "DISTINCT "
+		}
 		start := r.i
 		if r.peek().is("*") && (r.at(1).is(")") || r.at(1).is(",")) {
 			r.i++
@@ -108,7 +106,7 @@ func (c *call) read() {
 		}
 		c.toks = append(c.toks, r.toks[min(start, len(r.toks)):min(r.i, len(r.toks))])
 	}
-	r.bracketed(")", func() {
+	r.bracketed("(", func() {
 		if argument(); r.accept(separators[c.name]) {
 			argument()
 		}

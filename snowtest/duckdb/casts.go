@@ -2,6 +2,7 @@ package duckdb
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -64,8 +65,7 @@ func (r *rewriter) dataType() sfType {
 		return typ
 	}
 	if r.peek().is("(") {
-		r.i++
-		r.bracketed(")", func() {
+		r.bracketed("(", func() {
 			n := r.take()
 			v, err := strconv.Atoi(n.text)
 			if n.kind != tNumber || err != nil {
@@ -215,15 +215,7 @@ func (t sfType) cut(expr string) string {
 	if !t.loses() {
 		return expr
 	}
-	return fmt.Sprintf("sf_cut_%s(%s, %d)", castMacros[t.base()], expr, pow10(6-t.arg(9)))
-}
-
-func pow10(n int) int {
-	v := 1
-	for range n {
-		v *= 10
-	}
-	return v
+	return fmt.Sprintf("sf_cut_%s(%s, %d)", castMacros[t.base()], expr, int(math.Pow10(6-t.arg(9))))
 }
 
 // isName reports whether an expression is a name and no more.

@@ -43,34 +43,31 @@ type column struct {
 	name, dataType, standard, note string
 	nullable, rest                 bool
 	table                          object
+	typ                            sfType // without a name, if only DuckDB has it
 }
 
 // columns lists the columns of a table or view. They are remembered until some session
 // carries out DDL: nearly each statement asks for them.
 func (s *session) columns(ctx context.Context, o object) ([]column, error) {
 	if at := s.e.definitions.Load(); s.known == nil || s.knownAt != at {
-		s.known, s.knownAt = map[object][]column{}, at
+		s.known, s.knownAt = map[[2]object][]column{}, at
 	}
 	full, err := o.in(s)
 	if err != nil {
 		return nil, err
 	}
-	key := object{full.database, full.schema, full.name}
+	key := [2]object{o, full} // a temporary table is found by its bare name only
 	if list, ok := s.known[key]; ok {
 		return list, nil
 	}
-	list, err := s.readColumns(ctx, o)
+	list, err := s.readColumns(ctx, o, full)
 	if err == nil && !s.inTx { // a transaction may see an older catalog
 		s.known[key] = list
 	}
 	return list, err
 }
 
-func (s *session) readColumns(ctx context.Context, o object) ([]column, error) {
-	full, err := o.in(s)
-	if err != nil {
-		return nil, err
-	}
+func (s *session) readColumns(ctx context.Context, o, full object) ([]column, error) {
 	where := "database_name = " + quoteString(full.database) + " AND schema_name = " + quoteString(full.schema) + " AND table_name = " + quoteString(full.name)
 	if o.schema == "" {
 		temp, err := s.columnsWhere(ctx, "database_name = 'temp' AND table_name = "+quoteString(o.name))
@@ -114,6 +111,9 @@ func (s *session) columnsWhere(ctx context.Context, where string) ([]column, err
 		}
 		if r[3] != nil {
 			c.note = *r[3]
+		}
+		if reader := newReader(s, c.typeName()); reader.err == nil {
+			c.typ = reader.dataType()
 		}
 		out = append(out, c)
 	}

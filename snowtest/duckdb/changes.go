@@ -129,22 +129,21 @@ func (r *rewriter) invalid(name string) string {
 func (r *rewriter) row(columns []column) string {
 	var row []string
 	n := 0
-	r.expectOp("(")
-	r.list(func() {
+	r.bracketed("(", func() {
 		if expr := r.argument(); n < len(columns) {
 			row = append(row, assigned(columns[n], expr, r.is)...)
 		}
 		n++
 	})
-	r.expectOp(")")
-	r.counted(len(columns), n)
+	r.fail(countError(len(columns), n))
 	return strings.Join(row, ", ")
 }
 
-func (r *rewriter) counted(columns, values int) {
-	if columns != values {
-		r.fail(compileError("002020", "21S01", "Insert value list does not match column list expecting %d but got %d", columns, values))
+func countError(columns, values int) error {
+	if columns == values {
+		return nil
 	}
+	return compileError("002020", "21S01", "Insert value list does not match column list expecting %d but got %d", columns, values)
 }
 
 // target reads a table that is changed, with its alias, and finds its columns.
@@ -266,8 +265,7 @@ func (r *rewriter) mergeInsert(columns []column) string {
 // forms, timestamps and floating-point numbers have another look as text, and a
 // half is rounded away from zero. What DuckDB's times lack follows.
 func assigned(c column, expr string, is *static) []string {
-	typ, _ := parseType(c.typeName()) // which this engine has written
-	value := expr
+	typ, value := c.typ, expr
 	switch base := typ.base(); {
 	case expr == "DEFAULT" || expr == "NULL":
 	case base == "BLOB":
@@ -294,39 +292,36 @@ var kinds = map[string]string{"DECIMAL": "fixed", "DOUBLE": "real", "VARCHAR": "
 // converted gives the query of an INSERT, its columns converted where that is
 // needed.
 func (w *work) converted(ctx context.Context, text string, target []column) (string, error) {
-	source, names, places, rests, err := describeQuery(ctx, w.conn, text)
+	q, err := describeQuery(ctx, w.conn, text)
+	if err == nil {
+		err = countError(len(target), len(q.columns))
+	}
 	if err != nil {
 		return "", err
 	}
-	if r := (&rewriter{}); len(source) != len(target) {
-		r.counted(len(target), len(source))
-		return "", r.err
-	}
-	change := len(names) != len(source)
+	change := len(q.names) != len(q.columns)
 	var items []string
-	for i, c := range source {
-		typ, _ := parseType(target[i].typeName())
-		values := []string{names[places[i]]}
+	for i, c := range q.columns {
+		name, typ := q.names[q.places[i]], target[i].typ
+		values := []string{name}
 		if c.Type != kinds[typ.base()] || typ.loses() || target[i].rest {
-			values = assigned(target[i], values[0], nil)
+			values = assigned(target[i], name, nil)
 		}
-		if target[i].rest && rests[i] >= 0 {
-			values[1] = names[rests[i]]
+		if target[i].rest && q.rests[i] >= 0 {
+			values[1] = q.names[q.rests[i]]
 		}
-		change = change || len(values) > 1 || values[0] != names[places[i]]
+		change = change || len(values) > 1 || values[0] != name
 		items = append(items, values...)
 	}
 	if !change {
 		return text, nil
 	}
-	return "SELECT " + strings.Join(items, ", ") + " FROM (" + text + ") AS q(" + strings.Join(names, ", ") + ")", nil
+	return q.selecting(items), nil
 }
 
 func (r *rewriter) columnNames() []string {
 	var names []string
-	r.expectOp("(")
-	r.list(func() { names = append(names, r.columnName()) })
-	r.expectOp(")")
+	r.bracketed("(", func() { names = append(names, r.columnName()) })
 	return names
 }
 

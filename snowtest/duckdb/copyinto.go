@@ -201,10 +201,7 @@ func (l *load) load(ctx context.Context, f stagefiles.File) error {
 		names := each(l.columns, func(c column) string { return c.name })
 		list = l.format.Match(list, names, l.match == "CASE_INSENSITIVE")
 	}
-	if err = l.makeStaged(ctx, l.staged, list); err == nil {
-		err = l.addRecords(ctx, l.staged, l.loc.stage.Shown(f.Name), list)
-	}
-	if err != nil {
+	if err := l.makeStaged(ctx, l.staged, stagedFile{l.loc.stage.Shown(f.Name), list}); err != nil {
 		return err
 	}
 	o := stagefiles.Outcome{File: f, Status: "LOADED", Parsed: len(list), Limit: 1}
@@ -271,17 +268,16 @@ func (l *load) conversions() (values string, conditions []string) {
 }
 
 func (l *load) conversion(c column, field string) (value, rest string) {
-	typ, _ := parseType(c.typeName()) // which this engine has written
 	switch {
-	case typ.semi():
-		return typ.cast("parse_json("+field+")", true, false), ""
+	case c.typ.semi():
+		return c.typ.cast("parse_json("+field+")", true, false), ""
 	case l.format.Kind != "CSV":
 		field = "(sf_text(parse_json(" + field + ")))"
 	}
-	if typ.base() == "VARCHAR" {
+	if c.typ.base() == "VARCHAR" {
 		return field, ""
 	}
-	return typ.cast(field, false, false), typ.rest(field, nil)
+	return c.typ.cast(field, false, false), c.typ.rest(field, nil)
 }
 
 // bad finds the records of a file that cannot be loaded, in their order.

@@ -333,3 +333,31 @@ func TestFiltersOfShowHoldForEveryList(t *testing.T) {
 		}
 	}
 }
+
+// A query that makes a table has as many columns as the table, each with a name of its own.
+func TestTableOfAQueryHasTheColumnsThatAreListed(t *testing.T) {
+	c := newClient(t)
+	c.wantCode("CREATE TABLE t (a) AS SELECT 1, 2", "002020/21S01")
+	c.wantCode("CREATE TABLE t (a, b) AS SELECT 1", "002020/21S01")
+	c.wantCode("CREATE TABLE t AS SELECT 1 AS a, 2 AS a", "002025/42S21")
+	c.run("CREATE TABLE t (a, tz) AS SELECT 2147483647, '2024-01-01 00:00:00.123456789 +05:00'::TIMESTAMP_TZ")
+	c.want("SELECT a + 1, tz FROM t", "2147483648|1704049200.123456789 1740")
+}
+
+// A temporary table hides one of its name where the name stands alone, and only there.
+func TestTemporaryTableLeavesTheQualifiedOneAsItIs(t *testing.T) {
+	c := newClient(t)
+	c.runAll("CREATE TABLE t (a TIMESTAMP_TZ)", "CREATE TEMPORARY TABLE t (b INT, x INT)", "INSERT INTO t VALUES (1, 2)", "INSERT INTO db.public.t VALUES ('2024-01-01 00:00:00 +05:00')")
+	c.want("SELECT * FROM t", "1|2")
+	c.want("SELECT * FROM db.public.t", "1704049200.000000000 1740")
+}
+
+// DuckDB's own databases are none of the client's.
+func TestDatabasesOfDuckDBsNamesAreRefused(t *testing.T) {
+	c := newClient(t)
+	for _, name := range []string{"temp", "system", "memory", `"memory"`} {
+		c.wantCode("CREATE DATABASE "+name, "000002/0A000")
+		c.wantCode("DROP DATABASE "+name, "002003/02000")
+	}
+	c.want("SELECT current_database()", "DB")
+}

@@ -161,6 +161,9 @@ func (e *Engine) ensureDatabase(ctx context.Context, database, schema string) er
 	if e.fileDB != "" && database != e.fileDB {
 		return domainNotExists("Database", database)
 	}
+	if strings.Contains(hiddenDatabases, quoteString(strings.ToLower(database))) {
+		return unsupported("database %s", database) // which DuckDB would mix up with its own
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	statements := []string{

@@ -163,18 +163,33 @@ func hasRests(columns []column) bool {
 	return slices.ContainsFunc(columns, func(c column) bool { return c.rest })
 }
 
-// describeQuery prepares a query. It gives the columns that are shown, and of all that
-// DuckDB has a list of names, made up, which the places and the rests count in.
-func describeQuery(ctx context.Context, c *duck.Conn, text string) (columns []snowtest.Column, all []string, places, rests []int, err error) {
+// A queryShape is a query with its columns: those that are shown, and of all that DuckDB has
+// a list of names, made up, which the places and the rests count in.
+type queryShape struct {
+	text          string
+	columns       []snowtest.Column
+	names         []string
+	places, rests []int
+}
+
+// describeQuery prepares a query.
+func describeQuery(ctx context.Context, c *duck.Conn, text string) (*queryShape, error) {
 	prepared, err := c.PrepareContext(ctx, text)
 	if err != nil {
-		return nil, nil, nil, nil, err
+		return nil, err
 	}
 	r := &resultRows{stmt: prepared.(*duck.Stmt)}
 	defer r.close()
-	columns, err = r.columns()
+	q := &queryShape{text: text}
+	q.columns, err = r.columns()
+	q.places, q.rests = r.places, r.rests
 	for i := range r.values {
-		all = append(all, "c"+strconv.Itoa(i))
+		q.names = append(q.names, "c"+strconv.Itoa(i))
 	}
-	return columns, all, r.places, r.rests, err
+	return q, err
+}
+
+// selecting writes a query of expressions of the names.
+func (q *queryShape) selecting(items []string) string {
+	return "SELECT " + strings.Join(items, ", ") + " FROM (" + q.text + ") AS q(" + strings.Join(q.names, ", ") + ")"
 }

@@ -14,8 +14,7 @@ import (
 func (g *region) flattenCall() {
 	r := g.r
 	args := map[string]string{"PATH": "''", "OUTER": "FALSE", "RECURSIVE": "FALSE", "MODE": "'BOTH'"}
-	r.expectOp("(")
-	r.bracketed(")", func() {
+	r.bracketed("(", func() {
 		name := "INPUT"
 		if r.at(1).is("=>") {
 			name = r.take().text

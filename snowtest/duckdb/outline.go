@@ -172,21 +172,10 @@ func (o *outline) find(parts []string) (found *column, in source) {
 }
 
 func (c *column) static(o *outline) *static {
-	if c == nil {
+	if c == nil || c.typ.base() == "" {
 		return nil
 	}
-	typ, ok := parseType(c.typeName())
-	if !ok {
-		return nil
-	}
-	return &static{typ: typ, notNull: !c.nullable && !o.outer}
-}
-
-// parseType reads a type as DESCRIBE TABLE writes it.
-func parseType(text string) (sfType, bool) {
-	r := newReader(nil, text)
-	typ := r.dataType()
-	return typ, r.end() == nil
+	return &static{typ: c.typ, notNull: !c.nullable && !o.outer}
 }
 
 // describe writes what is known into a column of DuckDB's, if the two agree.

@@ -137,9 +137,10 @@ func (r *rewriter) list(item func()) {
 	}
 }
 
-// bracketed reads a list, which may be empty, up to a closing bracket.
-func (r *rewriter) bracketed(end string, item func()) {
-	if !r.peek().is(end) {
+// bracketed reads a list, which may be empty, in brackets.
+func (r *rewriter) bracketed(open string, item func()) {
+	end := map[string]string{"(": ")", "[": "]", "{": "}"}[open]
+	if r.expectOp(open); !r.peek().is(end) {
 		r.list(item)
 	}
 	r.expectOp(end)
@@ -430,9 +431,8 @@ func (g *region) op(t token) {
 // arrayConstant reads [a, b]. A subscript follows an operand, and is read there.
 func (g *region) arrayConstant() {
 	r := g.r
-	r.i++
 	c := &call{r: r, name: "ARRAY_CONSTRUCT"}
-	r.bracketed("]", func() { c.arg(r.argument(), r.is) })
+	r.bracketed("[", func() { c.arg(r.argument(), r.is) })
 	g.construct(c, arrayConstruct(c))
 }
 
@@ -444,9 +444,8 @@ func (g *region) construct(c *call, text string) {
 // objectConstant reads {'key': value}.
 func (g *region) objectConstant() {
 	r := g.r
-	r.i++
 	c := &call{r: r, name: "OBJECT_CONSTRUCT"}
-	r.bracketed("}", func() {
+	r.bracketed("{", func() {
 		if r.peek().kind != tString {
 			r.fail(unsupported("OBJECT constant with a key that is not a string"))
 		}

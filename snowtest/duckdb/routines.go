@@ -21,11 +21,7 @@ func (w *work) createFunction(r *rewriter, f createFlags) (object, action) {
 	o, err := r.objectName().in(w.session)
 	r.fail(err)
 	fn := &routine{name: o}
-	if r.peek().is("(") && r.at(1).is(")") {
-		r.i += 2
-	} else {
-		fn.params = r.columnDefs()
-	}
+	fn.params = r.columnDefs()
 	r.need("RETURNS")
 	if r.accept("TABLE") {
 		fn.table = r.columnDefs()
@@ -86,8 +82,7 @@ func (w *work) dropFunction(r *rewriter, _ string) (object, action) {
 	o, err := r.objectName().in(w.session)
 	r.fail(err)
 	n := 0
-	r.expectOp("(")
-	r.bracketed(")", func() {
+	r.bracketed("(", func() {
 		r.dataType()
 		n++
 	})

@@ -3,6 +3,8 @@ package duckdb
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
+	"io"
 	"time"
 
 	duck "github.com/duckdb/duckdb-go/v2"
@@ -131,7 +133,7 @@ func (r *resultRows) next(ctx context.Context, n int, reuse bool) ([][]*string, 
 			return nil, ctx.Err()
 		}
 		err := r.rows.Next(r.values)
-		if isEOF(err) {
+		if errors.Is(err, io.EOF) {
 			r.ended = true
 			break
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
-	"io"
 	"iter"
 	"strconv"
 	"time"
@@ -37,8 +36,8 @@ type session struct {
 	held        []string    // variables of DuckDB's connection that hold long texts
 	unread      *resultRows // of the last query, until somebody has read them all
 	history     []*historyEntry
-	loads       []stagefiles.Load   // by the open transaction
-	known       map[object][]column // columns of tables, as of the DDL counted by knownAt
+	loads       []stagefiles.Load      // by the open transaction
+	known       map[[2]object][]column // columns of tables, as of the DDL counted by knownAt
 	knownAt     int64
 }
 
@@ -279,5 +278,3 @@ func pause(ctx context.Context, d time.Duration) error {
 		return nil
 	}
 }
-
-func isEOF(err error) bool { return errors.Is(err, io.EOF) }

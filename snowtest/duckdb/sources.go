@@ -60,9 +60,7 @@ func (g *region) values(parenthesized bool) {
 	columns := 0
 	r.list(func() {
 		var row []string
-		r.expectOp("(")
-		r.list(func() { row = append(row, inner(r.argument())) })
-		r.expectOp(")")
+		r.bracketed("(", func() { row = append(row, inner(r.argument())) })
 		rows, columns = append(rows, "("+strings.Join(row, ", ")+")"), len(row)
 	})
 	if parenthesized {

@@ -53,11 +53,41 @@ func (w *work) records(ctx context.Context, f *stagefiles.Format, content []byte
 	return list, err
 }
 
-func (w *work) makeStaged(ctx context.Context, t *stagedTable, list []stagefiles.Record) error {
-	for _, rec := range list {
-		t.width = max(t.width, len(rec.Fields))
+// A stagedFile is a file with its records.
+type stagedFile struct {
+	name    string
+	records []stagefiles.Record
+}
+
+func (w *work) makeStaged(ctx context.Context, t *stagedTable, files ...stagedFile) error {
+	for _, f := range files {
+		for _, rec := range f.records {
+			t.width = max(t.width, len(rec.Fields))
+		}
 	}
-	return w.execute(ctx, "CREATE OR REPLACE TEMP TABLE "+t.name+" ("+strings.Join(t.columns(" VARCHAR"), ", ")+")")
+	if err := w.execute(ctx, "CREATE OR REPLACE TEMP TABLE "+t.name+" ("+strings.Join(t.columns(" VARCHAR"), ", ")+")"); err != nil {
+		return err
+	}
+	rows := &bindTable{}
+	for n, name := range t.columns("") {
+		var values []driver.Value
+		for _, f := range files {
+			for i, rec := range f.records {
+				var value driver.Value
+				switch {
+				case n == t.width:
+					value = f.name
+				case n > t.width:
+					value = strconv.Itoa(i + 1)
+				case n < len(rec.Fields) && rec.Fields[n] != nil:
+					value = *rec.Fields[n]
+				}
+				values = append(values, value)
+			}
+		}
+		rows.names, rows.values, rows.rows = append(rows.names, strings.Trim(name, `"`)), append(rows.values, values), len(values)
+	}
+	return rows.insert(ctx, w.conn, "INSERT INTO "+t.name+` SELECT * FROM "binds$"`)
 }
 
 func (t *stagedTable) columns(typ string) []string {
@@ -66,25 +96,6 @@ func (t *stagedTable) columns(typ string) []string {
 		names = append(names, quoteIdent(position(n+1))+typ)
 	}
 	return append(names, quoteIdent(fileColumn)+typ, quoteIdent(rowColumn)+typ)
-}
-
-func (w *work) addRecords(ctx context.Context, t *stagedTable, file string, list []stagefiles.Record) error {
-	rows := &bindTable{rows: len(list)}
-	for n, name := range t.columns("") {
-		values := make([]driver.Value, len(list))
-		for i, rec := range list {
-			switch {
-			case n == t.width:
-				values[i] = file
-			case n > t.width:
-				values[i] = strconv.Itoa(i + 1)
-			case n < len(rec.Fields) && rec.Fields[n] != nil:
-				values[i] = *rec.Fields[n]
-			}
-		}
-		rows.names, rows.values = append(rows.names, strings.Trim(name, `"`)), append(rows.values, values)
-	}
-	return rows.insert(ctx, w.conn, "INSERT INTO "+t.name+` SELECT * FROM "binds$"`)
 }
 
 // source writes what stands for the stage in FROM: documents are variants there.
@@ -141,27 +152,18 @@ func (w *work) stageTable(ctx context.Context, t *stagedTable, loc location, set
 	if err != nil {
 		return err
 	}
-	var lists [][]stagefiles.Record
-	var all []stagefiles.Record
+	var staged []stagedFile
 	for _, f := range files {
 		list, err := w.records(ctx, t.format, f.Content)
 		if err != nil {
 			return err
 		}
-		lists, all = append(lists, list), append(all, list...)
-	}
-	for _, rec := range all {
-		if rec.Bad != nil {
-			return rec.Bad.Error
+		for _, rec := range list {
+			if rec.Bad != nil {
+				return rec.Bad.Error
+			}
 		}
+		staged = append(staged, stagedFile{loc.stage.Shown(f.Name), list})
 	}
-	if err := w.makeStaged(ctx, t, all); err != nil {
-		return err
-	}
-	for i, f := range files {
-		if err := w.addRecords(ctx, t, loc.stage.Shown(f.Name), lists[i]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return w.makeStaged(ctx, t, staged...)
 }

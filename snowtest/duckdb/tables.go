@@ -61,9 +61,13 @@ func (c *columnDef) note() string {
 
 func (c *columnDef) comments(table object) []string {
 	if n := c.note(); n != "" {
-		return []string{"COMMENT ON COLUMN " + table.sql() + "." + quoteIdent(c.name) + " IS " + quoteString(n)}
+		return []string{commentOn(table, c.name, n)}
 	}
 	return nil
+}
+
+func commentOn(table object, column, note string) string {
+	return "COMMENT ON COLUMN " + table.sql() + "." + quoteIdent(column) + " IS " + quoteString(note)
 }
 
 func (w *work) createTable(r *rewriter, f createFlags) (object, action) {
@@ -130,70 +134,39 @@ func (t *newTable) statements(w *work) []string {
 	return statements
 }
 
+// tableOfQuery gives whole numbers the type NUMBER, because DuckDB's integers would overflow in a
+// table, and keeps the types of columns where DuckDB has no such types.
 func (w *work) tableOfQuery(ctx context.Context, t *newTable, o *outline) error {
-	text, err := w.widened(ctx, t.query)
+	q, err := describeQuery(ctx, w.conn, t.query)
+	if err == nil && t.columns != nil {
+		err = countError(len(t.columns), len(q.columns))
+	}
 	if err != nil {
 		return err
 	}
-	notes, rests, err := w.queryNotes(ctx, t, o)
-	if err != nil {
-		return err
-	}
-	head := t.create()
-	if t.columns != nil {
-		var names []string
-		for i, c := range t.columns {
-			if names = append(names, quoteIdent(c.name)); i < len(rests) && rests[i] >= 0 {
-				names = append(names, quoteIdent(restName(c.name)))
-			}
+	described(q.columns, o)
+	var items, names, notes []string
+	for i, c := range q.columns {
+		item, name := q.names[q.places[i]], c.Name
+		if t.columns != nil {
+			name = t.columns[i].name
 		}
-		head += " (" + strings.Join(names, ", ") + ")"
-	}
-	return w.statements(append([]string{head + " AS " + text, t.note()}, notes...)...)(ctx)
-}
-
-// queryNotes keeps the types of a query's columns, where DuckDB has no such types, for the
-// table that is made of it, and says which columns have rests.
-func (w *work) queryNotes(ctx context.Context, t *newTable, o *outline) (notes []string, rests []int, err error) {
-	columns, _, _, rests, err := describeQuery(ctx, w.conn, t.query)
-	if err != nil {
-		return nil, nil, err
-	}
-	described(columns, o)
-	for i, c := range columns {
+		if c.Type == "fixed" && c.Scale == 0 {
+			item = "sf_whole(" + item + ")"
+		}
+		if items, names = append(items, item), append(names, quoteIdent(name)); q.rests[i] >= 0 {
+			items, names = append(items, q.names[q.rests[i]]), append(names, quoteIdent(restName(name)))
+		}
 		typ := sfType{name: strings.ToUpper(c.Type)}
 		if typ.exact() || typ.loses() || c.Scale != 9 && strings.HasPrefix(c.Type, "time") {
 			typ.args = []int{int(c.Scale)}
 		} else if c.Type != "array" && c.Type != "object" {
 			continue
 		}
-		name := c.Name
-		if i < len(t.columns) {
-			name = t.columns[i].name
-		}
-		notes = append(notes, "COMMENT ON COLUMN "+t.name.sql()+"."+quoteIdent(name)+" IS "+quoteString(joinNote(typ.declared(), "")))
+		notes = append(notes, commentOn(t.name, name, joinNote(typ.declared(), "")))
 	}
-	return notes, rests, nil
-}
-
-// widened gives whole numbers of a query that makes a table the type NUMBER:
-// DuckDB's integers would overflow in it.
-func (w *work) widened(ctx context.Context, text string) (string, error) {
-	columns, names, places, rests, err := describeQuery(ctx, w.conn, text)
-	if err != nil {
-		return "", err
-	}
-	var items []string
-	for i, c := range columns {
-		item, name := names[places[i]], quoteIdent(c.Name)
-		if c.Type == "fixed" && c.Scale == 0 {
-			item = "sf_whole(" + item + ")"
-		}
-		if items = append(items, item+" AS "+name); rests[i] >= 0 {
-			items = append(items, names[rests[i]]+" AS "+quoteIdent(restName(c.Name)))
-		}
-	}
-	return "SELECT " + strings.Join(items, ", ") + " FROM (" + text + ") AS q(" + strings.Join(names, ", ") + ")", nil
+	text := t.create() + " (" + strings.Join(names, ", ") + ") AS " + q.selecting(items)
+	return w.statements(append([]string{text, t.note()}, notes...)...)(ctx)
 }
 
 func (w *work) copyTable(ctx context.Context, t *newTable, from object, data bool) error {
@@ -202,8 +175,7 @@ func (w *work) copyTable(ctx context.Context, t *newTable, from object, data boo
 		return err
 	}
 	for _, c := range columns {
-		typ, _ := parseType(c.typeName()) // which this engine has written
-		t.columns = append(t.columns, &columnDef{name: c.name, typ: typ, notNull: !c.nullable, standard: c.standard, comment: c.comment()})
+		t.columns = append(t.columns, &columnDef{name: c.name, typ: c.typ, notNull: !c.nullable, standard: c.standard, comment: c.comment()})
 	}
 	if data {
 		t.query = "SELECT " + strings.Join(withRests(columns), ", ") + " FROM " + from.sql()
@@ -216,8 +188,7 @@ func (w *work) copyTable(ctx context.Context, t *newTable, from object, data boo
 func (r *rewriter) columnDefs() []*columnDef {
 	var columns []*columnDef
 	keys := map[string]bool{}
-	r.expectOp("(")
-	r.list(func() {
+	r.bracketed("(", func() {
 		if r.peek().word("CONSTRAINT", "PRIMARY", "FOREIGN") || r.peek().word("UNIQUE") && r.at(1).is("(") {
 			for _, k := range r.constraint(false) {
 				keys[k] = true
@@ -226,7 +197,6 @@ func (r *rewriter) columnDefs() []*columnDef {
 			columns = append(columns, r.columnDef())
 		}
 	})
-	r.expectOp(")")
 	for _, c := range columns {
 		c.notNull = c.notNull || keys[c.name]
 	}

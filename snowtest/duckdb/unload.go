@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"strings"
 
 	"github.com/snowtether/snowtether/snowtest"
 	"github.com/snowtether/snowtether/snowtest/internal/stagefiles"
@@ -17,13 +16,11 @@ var unloadSettings = wordSet("FILE_FORMAT OVERWRITE SINGLE MAX_FILE_SIZE HEADER 
 
 type unloading struct {
 	*work
-	format  *stagefiles.Format
-	set     stagefiles.Settings
-	columns []snowtest.Column // that are shown, at these places of all
-	places  []int
-	all     []string
-	single  bool
-	limit   int
+	format *stagefiles.Format
+	set    stagefiles.Settings
+	query  *queryShape
+	single bool
+	limit  int
 }
 
 func (w *work) unload(ctx context.Context, r *rewriter) (*snowtest.Result, error) {
@@ -45,7 +42,7 @@ func (w *work) unload(ctx context.Context, r *rewriter) (*snowtest.Result, error
 		u.format, err = w.formatFor(loc, u.set)
 	}
 	if err == nil {
-		u.columns, u.all, u.places, _, err = describeQuery(ctx, w.conn, text)
+		u.query, err = describeQuery(ctx, w.conn, text)
 	}
 	if err != nil {
 		return nil, err
@@ -54,9 +51,9 @@ func (w *work) unload(ctx context.Context, r *rewriter) (*snowtest.Result, error
 	switch {
 	case w.st.DescribeOnly:
 	case u.format.Kind == "CSV":
-		files, err = u.csv(ctx, text)
+		files, err = u.csv(ctx)
 	case u.format.Kind == "PARQUET":
-		files, err = u.parquet(ctx, text)
+		files, err = u.parquet(ctx)
 	default:
 		err = unsupported("COPY INTO a stage with TYPE = %s", u.format.Kind)
 	}
@@ -66,26 +63,26 @@ func (w *work) unload(ctx context.Context, r *rewriter) (*snowtest.Result, error
 	return w.e.files.Keep(loc.stage, loc.path, u.format, u.set, files)
 }
 
-func (u *unloading) list(text string, column func(c snowtest.Column, i int, name string) string) string {
-	items := make([]string, len(u.columns))
-	for i, c := range u.columns {
-		items[i] = u.all[u.places[i]]
+func (u *unloading) list(column func(c snowtest.Column, i int, name string) string) string {
+	items := make([]string, len(u.query.columns))
+	for i, c := range u.query.columns {
+		items[i] = u.query.names[u.query.places[i]]
 		if c.Type == "variant" {
 			items[i] = "CAST(system.main.to_json(" + items[i] + ") ->> '$." + variantField + "' AS VARCHAR)"
 		}
 		items[i] = column(c, i, items[i])
 	}
-	return "SELECT " + strings.Join(items, ", ") + " FROM (" + text + ") AS q(" + strings.Join(u.all, ", ") + ")"
+	return u.query.selecting(items)
 }
 
-func (u *unloading) csv(ctx context.Context, text string) ([]stagefiles.Unloaded, error) {
-	rows, err := u.values(ctx, u.list(text, func(_ snowtest.Column, _ int, item string) string { return "sf_text(" + item + ")" }))
+func (u *unloading) csv(ctx context.Context) ([]stagefiles.Unloaded, error) {
+	rows, err := u.values(ctx, u.list(func(_ snowtest.Column, _ int, item string) string { return "sf_text(" + item + ")" }))
 	var header []*string
 	var isText []bool
-	for i, c := range u.columns {
+	for i, c := range u.query.columns {
 		isText = append(isText, c.Type == "text" || c.Type == "variant")
 		if u.set.Is("HEADER", false) {
-			header = append(header, &u.columns[i].Name)
+			header = append(header, &u.query.columns[i].Name)
 		}
 	}
 	if u.single {
@@ -95,8 +92,8 @@ func (u *unloading) csv(ctx context.Context, text string) ([]stagefiles.Unloaded
 }
 
 // parquetRows writes the query as it is unloaded to Parquet.
-func (u *unloading) parquetRows(text string) string {
-	return u.list(text, func(c snowtest.Column, i int, item string) string {
+func (u *unloading) parquetRows() string {
+	return u.list(func(c snowtest.Column, i int, item string) string {
 		if c.Type == "fixed" && c.Scale == 0 && c.Precision == 38 {
 			item = "CAST(" + item + " AS DECIMAL(38,0))" // DuckDB's own whole numbers would be floats there
 		}
@@ -109,10 +106,10 @@ func (u *unloading) parquetRows(text string) string {
 }
 
 // parquet lets DuckDB write the files: twice as many as before, until each is small enough.
-func (u *unloading) parquet(ctx context.Context, text string) ([]stagefiles.Unloaded, error) {
+func (u *unloading) parquet(ctx context.Context) ([]stagefiles.Unloaded, error) {
 	// It runs once: a query that ran anew for each file would give its rows in another order.
 	unloaded := "temp.main." + quoteIdent(u.e.uniqueName("unload$"))
-	if _, err := exec(ctx, u.conn, "CREATE TEMP TABLE "+unloaded+" AS "+u.parquetRows(text)); err != nil {
+	if _, err := exec(ctx, u.conn, "CREATE TEMP TABLE "+unloaded+" AS "+u.parquetRows()); err != nil {
 		return nil, err
 	}
 	defer func() { _, _ = exec(ctx, u.conn, "DROP TABLE "+unloaded) }()

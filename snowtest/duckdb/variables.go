@@ -15,8 +15,7 @@ func (w *work) setVariables(ctx context.Context) (*snowtest.Result, error) {
 	var values []string
 	read := func() { values = append(values, r.argument()) }
 	if parenthesis {
-		r.expectOp("(")
-		r.bracketed(")", read)
+		r.bracketed("(", read)
 	} else {
 		read()
 	}
