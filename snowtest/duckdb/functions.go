@@ -3,6 +3,7 @@ package duckdb
 import (
 	"strconv"
 	"strings"
+	"time"
 )
 
 // many is for a function that takes any number of arguments.
@@ -242,6 +243,6 @@ func systemWait(c *call) string {
 	if err != nil || !known || n < 0 || n*d.Seconds() > maxWait {
 		return c.refuse("SYSTEM$WAIT with these arguments")
 	}
-	c.r.wait += scaleDuration(n, d)
+	c.r.wait += time.Duration(n * float64(d))
 	return "'waited " + strings.ToLower(c.args[0]+" "+unit) + "'"
 }

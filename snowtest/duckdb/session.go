@@ -98,14 +98,7 @@ func (s *session) Run(ctx context.Context, st *snowtest.Statement) (*snowtest.Re
 // the temporary objects go.
 func (s *session) Close() error {
 	s.dropUnread()
-	var err error
-	if s.inTx {
-		_, err = exec(context.Background(), s.conn, "ROLLBACK")
-	}
-	if cerr := s.conn.Close(); err == nil {
-		err = cerr
-	}
-	return err
+	return errors.Join(s.rollback(), s.conn.Close())
 }
 
 func (w *work) dispatch(ctx context.Context) (*snowtest.Result, error) {

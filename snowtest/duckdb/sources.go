@@ -137,7 +137,7 @@ func (r *rewriter) timeLimit(value string) float64 {
 		r.fail(unsupported("GENERATOR with this TIMELIMIT"))
 		return 0
 	}
-	r.wait += scaleDuration(n, time.Second)
+	r.wait += time.Duration(n * float64(time.Second))
 	return n
 }
 

@@ -36,10 +36,6 @@ var waitUnits = map[string]time.Duration{
 	"SECONDS": time.Second, "MILLISECONDS": time.Millisecond, "MINUTES": time.Minute, "HOURS": time.Hour,
 }
 
-func scaleDuration(n float64, unit time.Duration) time.Duration {
-	return time.Duration(n * float64(unit))
-}
-
 func (c *call) part(i int) string {
 	if i >= len(c.toks) || len(c.toks[i]) != 1 {
 		return c.refuse("%s without a date part", c.name)
