@@ -43,7 +43,7 @@ type column struct {
 	name, dataType, standard, note string
 	nullable, rest                 bool
 	table                          object
-	typ                            sfType // without a name, if only DuckDB has it
+	typ                            sfType // of no base, if only DuckDB has it
 }
 
 // columns lists the columns of a table or view. They are remembered until some session
@@ -112,9 +112,7 @@ func (s *session) columnsWhere(ctx context.Context, where string) ([]column, err
 		if r[3] != nil {
 			c.note = *r[3]
 		}
-		if reader := newReader(s, c.typeName()); reader.err == nil {
-			c.typ = reader.dataType()
-		}
+		c.typ = newReader(s, c.typeName()).dataType()
 		out = append(out, c)
 	}
 	return out, nil
