@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
@@ -333,6 +334,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 // BeginTx begins a transaction. Until it has ended the session is not replaced.
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	t := &tx{conn: c, caller: ctx}
+	t.remains, _ = ctx.Value(remains{}).(*atomic.Bool)
 	begun, err := c.do(ctx, &operation{name: "begin", call: verdict.Begin, run: func(ctx context.Context, s *session, _ *operation) (any, error) {
 		t.context.use(ctx)
 		return s.conn.Full.BeginTx(&t.context, opts)

@@ -7,9 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+
+	"github.com/snowtether/snowtether/internal/program"
 )
 
 // Tx is what [RunTx] needs of a transaction: *sql.Tx, *sqlx.Tx and their like
@@ -29,7 +32,8 @@ type Tx interface {
 // in between. What the lost session has left open on the server is ended before that,
 // as before every BEGIN, so that the repetition is not blocked by its locks. The whole is
 // also run again after a statement that Snowflake aborted because too many wait for the
-// same lock (000625). fn may wrap the error of the failed statement, if it uses %w. If
+// same lock (000625). What may last in part, because DDL, a procedure or a COMMIT ran in
+// it, is not run again. fn may wrap the error of the failed statement, if it uses %w. If
 // fn returns nil although the session was lost, COMMIT fails, to the same effect.
 //
 // If fn returns an error of its own, RunTx rolls back and returns that error
@@ -62,11 +66,12 @@ func RunTx[T Tx](ctx context.Context, begin func(context.Context) (T, error), fn
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		err := runOnce(ctx, begin, fn)
+		var lasts atomic.Bool
+		err := runOnce(context.WithValue(ctx, remains{}, &lasts), begin, fn)
 		switch {
 		case err == nil:
 			return nil
-		case !s.repeatable(err):
+		case lasts.Load(), !s.repeatable(err):
 			return err
 		case attempt == s.attempts:
 			return fmt.Errorf("snowtether: the transaction failed %d times, the last time with: %w", attempt, err)
@@ -104,6 +109,10 @@ type Beginner interface {
 	BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error)
 }
 
+// remains is the key under which a BeginTx finds where to note that something of its
+// transaction may last. An error of Snowflake's, or of the program's, does not say so.
+type remains struct{}
+
 func runOnce[T Tx](ctx context.Context, begin func(context.Context) (T, error), fn func(T) error) error {
 	tx, err := begin(ctx)
 	if err != nil {
@@ -115,26 +124,29 @@ func runOnce[T Tx](ctx context.Context, begin func(context.Context) (T, error), 
 	ended := false
 	defer func() {
 		if !ended {
-			_ = tx.Rollback() // fn panicked or called runtime.Goexit
+			_ = rollBack(ctx, tx) // fn panicked or called runtime.Goexit
 		}
 	}()
 	err = fn(tx)
 	ended = true
 	if err != nil {
-		// On a lost session this sends nothing: the server has rolled back. What else
-		// goes wrong here the connection's end puts right.
-		over := make(chan struct{})
-		go func() {
-			defer close(over)
-			_ = tx.Rollback()
-		}()
-		select {
-		case <-over:
-		case <-ctx.Done(): // the caller no longer waits
+		if panicked := rollBack(ctx, tx); panicked != nil {
+			return fmt.Errorf("%w; and its rollback panicked: %w", err, panicked)
 		}
 		return err
 	}
 	return tx.Commit()
+}
+
+// rollBack rolls back for as long as the caller waits. On a lost session this sends nothing:
+// the server has rolled back. What else goes wrong the connection's end puts right, but for a
+// panic of the program's own Rollback.
+func rollBack(ctx context.Context, tx Tx) (panicked error) {
+	_, _, err := program.Leave(ctx, ctx, func(context.Context) (any, error) { return nil, tx.Rollback() })
+	if p, ok := as[*program.PanicError](err); ok {
+		return p
+	}
+	return nil
 }
 
 // A beginError marks a transaction that was never begun for fn.
@@ -196,8 +208,8 @@ func WithTxBackOff(newBackOff func() backoff.BackOff) TxOption {
 
 // WithTxRetryIf adds errors after which [RunTx] runs the transaction again: those
 // for which also returns true, such as an error of fn's own or Snowflake's code for
-// a deadlock. It is never asked about an error that matches [ErrInDoubt]. By default
-// there are none.
+// a deadlock. It is never asked about an error that matches [ErrInDoubt], nor where
+// something of the transaction may last. By default there are none.
 func WithTxRetryIf(also func(error) bool) TxOption { return func(s *txSettings) { s.also = also } }
 
 // isNil reports whether a value of an interface type is nil, or a pointer that is.

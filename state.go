@@ -154,6 +154,11 @@ func (s *session) rested() bool {
 	return !s.silent && s.connector.settings.now().UnixNano()-s.used.Load() > int64(restedAfter)
 }
 
+// partLasts reports whether the transaction that is open, or was lost, may last in part.
+func (c *conn) partLasts() bool {
+	return c.txState() == verdict.LastingTx || c.over != nil && c.over.Class == ClassInDoubt
+}
+
 // suffersFromReset reports whether a network connection that is reset under the operation
 // leaves it in doubt, or costs it its session. What asks the session for its history is not
 // to find a question of the driver's there.

@@ -427,3 +427,86 @@ func TestRunTxDoesNotRepeatOverLostState(t *testing.T) {
 		})
 	}
 }
+
+// TestRunTxDoesNotRepeatWhatMayLast: DDL has committed what came before it, and so has COMMIT;
+// the error of a later statement, Snowflake's or the program's own, does not say so.
+// Before: the row was there twice.
+func TestRunTxDoesNotRepeatWhatMayLast(t *testing.T) {
+	own := errors.New("own")
+	always := snowtether.WithTxRetryIf(func(error) bool { return true })
+	for _, by := range []string{"CREATE TABLE IF NOT EXISTS x (n INT)", "COMMIT", "CALL p()", ""} {
+		for _, fails := range []error{nil, own, driver.ErrBadConn, snowtether.ErrSessionLost} {
+			t.Run(fmt.Sprintf("%s/%v", by, fails), func(t *testing.T) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					db := pool(t, srv, 1)
+					once(srv, row(2), snowtest.Fault{Code: "000625", Message: "aborted"})
+					runs := 0
+					err := snowtether.RunInTx(t.Context(), db, nil, func(tx *sql.Tx) error {
+						runs++
+						if _, err := tx.ExecContext(t.Context(), row(1)); err != nil {
+							return err
+						}
+						var err error
+						if by == "" {
+							err = tx.Commit()
+						} else {
+							_, err = tx.ExecContext(t.Context(), by)
+						}
+						if err != nil || fails != nil {
+							return errors.Join(err, fails)
+						}
+						_, err = tx.ExecContext(t.Context(), row(2))
+						return err
+					}, always)
+					if err == nil || runs != 1 || fails != nil && !errors.Is(err, fails) {
+						t.Errorf("%d runs; error %v", runs, err)
+					}
+					if n := srv.Accepted(row(1)); n != 1 {
+						t.Errorf("row 1 was sent %d times", n)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestRunTxRepeatsARefusedCommit: where Snowflake says so in words of its own, nothing lasts.
+func TestRunTxRepeatsARefusedCommit(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1)
+		once(srv, "COMMIT", snowtest.Fault{Code: "000625", Message: "aborted"})
+		runs := 0
+		err := snowtether.RunInTx(t.Context(), db, nil, func(tx *sql.Tx) error {
+			runs++
+			_, err := tx.ExecContext(t.Context(), row(1))
+			return err
+		})
+		if err != nil || runs != 2 {
+			t.Errorf("%d runs; error %v", runs, err)
+		}
+		rowsLast(t, srv, 1, 1)
+	})
+}
+
+// A panickingTx is a program's own whose Rollback panics.
+type panickingTx struct{}
+
+func (panickingTx) Commit() error   { return nil }
+func (panickingTx) Rollback() error { panic("rollback") }
+
+// TestPanicOfARollbackHarmsNobodyElse: it is told with fn's error, and where fn panicked that
+// goes on. Before: it ended the process.
+func TestPanicOfARollbackHarmsNobodyElse(t *testing.T) {
+	begin := func(context.Context) (panickingTx, error) { return panickingTx{}, nil }
+	own := errors.New("own")
+	err := snowtether.RunTx(t.Context(), begin, func(panickingTx) error { return own })
+	if !errors.Is(err, own) || !strings.Contains(err.Error(), "its rollback panicked") {
+		t.Errorf("error is %v", err)
+	}
+	defer func() {
+		if r := recover(); r != "mine" {
+			t.Errorf("recovered %v", r)
+		}
+	}()
+	_ = snowtether.RunTx(t.Context(), begin, func(panickingTx) error { panic("mine") })
+}
