@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -93,17 +92,17 @@ type tally struct {
 	resumed                                                                       int64
 }
 
-func (t *tally) add(u tally) {
-	t.statements += u.statements
-	t.transactions += u.transactions
-	t.nils += u.nils
-	t.doubts += u.doubts
-	t.errs += u.errs
-	t.faults += u.faults
-	t.doubles += u.doubles
-	t.losses += u.losses
-	t.logins += u.logins
-	t.resumed += u.resumed
+func (sum *tally) add(u tally) {
+	sum.statements += u.statements
+	sum.transactions += u.transactions
+	sum.nils += u.nils
+	sum.doubts += u.doubts
+	sum.errs += u.errs
+	sum.faults += u.faults
+	sum.doubles += u.doubles
+	sum.losses += u.losses
+	sum.logins += u.logins
+	sum.resumed += u.resumed
 }
 
 // randomRound runs some 600 statements of 12 workers on a pool of 6. A wide round has
@@ -113,22 +112,13 @@ func randomRound(t *testing.T, seed uint64, d through, wide bool) (sum tally) {
 	srv := snowtest.New(t, snowtest.InMemory(), snowtest.WithLatency(time.Millisecond), snowtest.AllowRepeats())
 	random := rand.New(rand.NewPCG(seed, 0))
 	s := &storm{srv: srv, rand: random, share: 0.02 + 0.2*random.Float64(), struck: map[string]bool{}, wide: wide}
-	srv.Handle("^(INSERT|BEGIN -- |SELECT [0-9]+ AS w)", func(ctx context.Context, st *snowtest.Statement) (*snowtest.Result, error) {
+	takingTheirTime(srv, func() time.Duration {
 		s.mu.Lock()
-		slow := time.Duration(0)
-		if random.IntN(8) == 0 {
-			slow = time.Duration(random.Int64N(int64(5 * time.Minute)))
+		defer s.mu.Unlock()
+		if random.IntN(8) > 0 {
+			return 0
 		}
-		s.mu.Unlock()
-		select {
-		case <-time.After(slow):
-			if strings.HasPrefix(st.SQL, "BEGIN") {
-				return snowtest.Status(snowtest.KindTCL, "Statement executed successfully."), nil
-			}
-			return counted(snowtest.KindInsert, "inserted", 1), nil
-		case <-ctx.Done():
-			return nil, &snowtest.Error{Code: "000604", SQLState: "57014", Message: "SQL execution canceled"}
-		}
+		return time.Duration(random.Int64N(int64(5 * time.Minute)))
 	})
 	kinds, opts := 10, []snowtether.Option(nil)
 	if wide {
@@ -147,12 +137,6 @@ func randomRound(t *testing.T, seed uint64, d through, wide bool) (sum tally) {
 
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	type outcome struct {
-		kind int // see randomUse
-		sql  string
-		err  error
-		cut  bool // the network was cut meanwhile
-	}
 	var outcomes []outcome
 	for worker := range 12 {
 		wg.Go(func() {
@@ -178,7 +162,7 @@ func randomRound(t *testing.T, seed uint64, d through, wide bool) (sum tally) {
 				cut := s.cuts != cuts || cuts%2 == 1
 				s.mu.Unlock()
 				mu.Lock()
-				outcomes = append(outcomes, outcome{kind, sql, err, cut})
+				outcomes = append(outcomes, outcome{kind: kind, sql: sql, err: err, cut: cut})
 				if kind == 0 || kind >= 10 && kind <= 12 {
 					sum.transactions++
 				}
@@ -205,47 +189,63 @@ func randomRound(t *testing.T, seed uint64, d through, wide bool) (sum tally) {
 	sum.statements, sum.faults = len(outcomes), s.faults
 	sum.logins, sum.resumed = srv.Stats().Logins, stats().Resumed
 	for _, o := range outcomes {
-		n := srv.Effects(o.sql)
-		if n > 1 {
-			sum.doubles++
-		}
-		if n == 0 && o.err == nil {
-			sum.losses++
-		}
 		if d != snowtetherItself {
-			if o.err == nil {
-				sum.nils++
-			} else {
-				sum.errs++
-			}
+			sum.count(srv, o)
 			continue
 		}
-		switch {
-		case o.err == nil:
-			sum.nils++
-			if n != 1 {
-				t.Errorf("%s returned nil and took effect %d times", o.sql, n)
-			}
-		case n > 1:
-			t.Errorf("%s returned %v and took effect %d times", o.sql, o.err, n)
-		case errors.Is(o.err, snowtether.ErrInDoubt):
-			sum.doubts++
-			if n == 0 && !accepted[o.sql] && !s.struck[o.sql] && !s.struck["COMMIT"] && !o.cut {
-				t.Errorf("%s is in doubt, but nothing happened to it: %v", o.sql, o.err)
-			}
-		default:
-			sum.errs++
-			if n == 1 && !isContextError(o.err) {
-				t.Errorf("%s, kind %d, took effect and returned %v, which does not say so", o.sql, o.kind, o.err)
-				for _, e := range srv.Ledger() {
-					if belongsTo(e.SQL) == o.sql {
-						t.Logf("%s in session %d at %v: %v, in a transaction %v, effects %d, %v", e.SQL, e.SessionID, e.Accepted, e.State, e.InTx, e.Effects, e.Err)
-					}
-				}
-			}
+		n := sum.check(t, srv, o)
+		if errors.Is(o.err, snowtether.ErrInDoubt) && n == 0 && !accepted[o.sql] && !s.struck[o.sql] && !s.struck["COMMIT"] && !o.cut {
+			t.Errorf("%s is in doubt, but nothing happened to it: %v", o.sql, o.err)
 		}
 	}
 	return sum
+}
+
+// An outcome is what a worker heard of one statement.
+type outcome struct {
+	kind int // see randomUse
+	sql  string
+	err  error
+	cut  bool // the network was cut meanwhile
+}
+
+// count adds an outcome up, and returns how often its statement took effect.
+func (sum *tally) count(srv *snowtest.Server, o outcome) (n int) {
+	n = srv.Effects(o.sql)
+	if n > 1 {
+		sum.doubles++
+	}
+	switch {
+	case o.err == nil:
+		sum.nils++
+	case errors.Is(o.err, snowtether.ErrInDoubt):
+		sum.doubts++
+	default:
+		sum.errs++
+	}
+	if n == 0 && o.err == nil {
+		sum.losses++
+	}
+	return n
+}
+
+// check is count where the statement must have taken effect as often as its error says.
+func (sum *tally) check(t *testing.T, srv *snowtest.Server, o outcome) (n int) {
+	n = sum.count(srv, o)
+	switch {
+	case o.err == nil && n != 1:
+		t.Errorf("%s returned nil and took effect %d times", o.sql, n)
+	case n > 1:
+		t.Errorf("%s returned %v and took effect %d times", o.sql, o.err, n)
+	case n == 1 && o.err != nil && !errors.Is(o.err, snowtether.ErrInDoubt) && !isContextError(o.err):
+		t.Errorf("%s, kind %d, took effect and returned %v, which does not say so", o.sql, o.kind, o.err)
+		for _, e := range srv.Ledger() {
+			if belongsTo(e.SQL) == o.sql {
+				t.Logf("%s in session %d at %v: %v, in a transaction %v, effects %d, %v", e.SQL, e.SessionID, e.Accepted, e.State, e.InTx, e.Effects, e.Err)
+			}
+		}
+	}
+	return n
 }
 
 func isContextError(err error) bool {

@@ -125,6 +125,21 @@ func (s *storm) cut(f func()) {
 	f()
 }
 
+// takingTheirTime answers what randomUse sends, each statement after as long as slow says.
+func takingTheirTime(srv *snowtest.Server, slow func() time.Duration) {
+	srv.Handle("^(INSERT|BEGIN -- |SELECT [0-9]+ AS w)", func(ctx context.Context, st *snowtest.Statement) (*snowtest.Result, error) {
+		select {
+		case <-time.After(slow()):
+			if strings.HasPrefix(st.SQL, "BEGIN") {
+				return snowtest.Status(snowtest.KindTCL, "Statement executed successfully."), nil
+			}
+			return counted(snowtest.KindInsert, "inserted", 1), nil
+		case <-ctx.Done():
+			return nil, &snowtest.Error{Code: "000604", SQLState: "57014", Message: "SQL execution canceled"}
+		}
+	})
+}
+
 // randomUse runs the statement in one of the ways in which programs do.
 func randomUse(ctx context.Context, db *sql.DB, kind int, query string, d through) error {
 	switch kind {
