@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -48,6 +49,9 @@ type tunnel struct {
 // before anything can be sent. Here is all of the process but serve's thread: call it in a
 // process of its own.
 func newTunnel(serve func() error) (*tunnel, error) {
+	if there, err := net.Interfaces(); err != nil || len(there) != 1 || there[0].Flags&net.FlagUp != 0 {
+		return nil, fmt.Errorf("this is no fresh network namespace: %v, %v", there, err)
+	}
 	n := &tunnel{data: map[uint16]time.Time{}, gone: map[uint16]bool{}}
 	failed := make(chan error)
 	go func() {
