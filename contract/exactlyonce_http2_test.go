@@ -18,6 +18,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"github.com/snowtether/snowtether/internal/testpool"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -292,6 +293,10 @@ func TestStreamThatAProxyGivesBackIsNotRunTwice(t *testing.T) {
 // TestExactlyOnceThroughProxiesThatGiveStreamsBack: statements, transactions and logins, any of
 // which may meet it, on a pool whose sessions end meanwhile.
 func TestExactlyOnceThroughProxiesThatGiveStreamsBack(t *testing.T) {
+	each := 25
+	if testpool.Quick() {
+		each = 8
+	}
 	for _, back := range givenBacks {
 		t.Run(back.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -327,7 +332,7 @@ func TestExactlyOnceThroughProxiesThatGiveStreamsBack(t *testing.T) {
 				var wg sync.WaitGroup
 				for worker := range 12 {
 					wg.Go(func() {
-						for i := range 25 {
+						for i := range each {
 							kind := rand.IntN(15)
 							limit := time.Minute + rand.N(30*time.Minute)
 							query := randomText(kind, worker, i)
