@@ -64,8 +64,8 @@ var (
 		{"connections reset", []spell{{weather{delay: 20 * time.Millisecond, resets: 0.02}, 3 * time.Minute, false}}, 5 * time.Second, false},
 		{"cut for 3 min", []spell{{weather{}, 20 * time.Second, false}, {weather{cut: true}, 3 * time.Minute, false}, {weather{}, 150 * time.Second, false}}, 0, false},
 		{"cut for 3 min, sessions end", []spell{{weather{}, 20 * time.Second, false}, {weather{cut: true}, 3 * time.Minute, false}, {weather{}, 150 * time.Second, false}}, 5 * time.Second, false},
-		{"NAT forgets and drops", []spell{{nat, 20 * time.Second, false}, {nat, 4*time.Minute + 2*time.Second, true}, {nat, time.Minute, false}}, 0, false},
-		{"NAT forgets and resets", []spell{{denies, 20 * time.Second, false}, {denies, 4*time.Minute + 2*time.Second, true}, {denies, time.Minute, false}}, 0, false},
+		{"NAT forgets and drops", []spell{{nat, 20 * time.Second, false}, {nat, 4*time.Minute + 20*time.Second, true}, {nat, time.Minute, false}}, 0, false},
+		{"NAT forgets and resets", []spell{{denies, 20 * time.Second, false}, {denies, 4*time.Minute + 20*time.Second, true}, {denies, time.Minute, false}}, 0, false},
 	}
 )
 
