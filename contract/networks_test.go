@@ -100,6 +100,9 @@ func TestRealNetworksLoseNothingAndRepeatNothing(t *testing.T) {
 		}
 		return
 	}
+	if testing.Short() && !*networksAll {
+		t.Skip("it takes real time: without -short, or with -networks")
+	}
 	if why := noNetworks(t); why != "" {
 		t.Skip(why)
 	}
