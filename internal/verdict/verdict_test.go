@@ -88,6 +88,46 @@ func TestVerdictsKeepWhatIsPromised(t *testing.T) {
 	}
 }
 
+// TestVerdictsSayAllThatIsKnown: nothing is given up, and nothing is said to be open, that need not be.
+func TestVerdictsSayAllThatIsKnown(t *testing.T) {
+	for s := range situations {
+		v := Decide(s)
+		sent := s.Fate != transcript.Local && s.Fate != transcript.NotRun
+		twice := s.Text.Repeatable || s.Call == Begin || s.Call == Ping || s.Call == Prepare || s.Call == Fetch
+		commit := s.Call == Commit || s.Text.Commits
+		open := s.Tx != NoTx || s.Text.Begins && sent
+		broken := s.Gone || sent // a transaction that was there is not there any more, or not as it was
+		fetched := s.Fate == transcript.Accepted && s.Text.Carriable && s.Call == Statement
+		again := s.Fate == transcript.NotRun || (s.Fate == transcript.Open || s.Fate == transcript.Accepted && !fetched) && twice
+		fresh := s.Gone || s.Call == Begin && sent
+
+		want := Verdict{InDoubt, sent, true, false}
+		switch {
+		case s.Fate == transcript.Local, s.Fate == transcript.Answered, s.Fate == transcript.Done && (s.Proven || !commit):
+			want = Verdict{AsItIs, sent, sent, false}
+		case s.Call == Rollback && broken:
+			want = Verdict{RolledBack, false, false, true}
+		case commit && sent:
+			want.End = true
+		case (open || commit) && broken && s.Tx != LastingTx && (s.Text.Undone || !sent):
+			want = Verdict{SessionLost, sent, false, true}
+		case (open || commit) && broken:
+			want.End = true
+		case s.Left:
+			want = Verdict{Depart, sent, sent && !twice, s.Call == Begin && sent}
+		case again && fresh && s.Held:
+			want = Verdict{SessionLost, sent, false, true}
+		case again:
+			want = Verdict{Again, sent, false, fresh}
+		case fetched:
+			want.Action = CarryOver
+		}
+		if v != want {
+			t.Errorf("%+v gives %+v, not %+v", s, v, want)
+		}
+	}
+}
+
 // TestEveryRuleDecidesSomething: a rule that never holds first is one that nobody needs.
 func TestEveryRuleDecidesSomething(t *testing.T) {
 	var used [len(rules)]bool
