@@ -4,6 +4,7 @@
 //	go run ./contract/mutants                                    # all mutants of all packages
 //	go run ./contract/mutants -sample 200 -seed 7                # some of them
 //	go run ./contract/mutants internal/verdict                   # those of one package
+//	go run ./contract/mutants internal/transcript/judge.go       # those of one file
 //
 // A mutant that no test kills is printed and fails the run, unless decisions.txt gives the reason
 // why it may live. An entry of that file fails the run where its mutant is killed by now, or is
@@ -69,7 +70,10 @@ func run(dirs []string, sample int, seed uint64) error {
 	var all []mutant
 	suites := map[string]suite{}
 	for _, dir := range dirs {
-		dir = filepath.ToSlash(filepath.Clean(dir))
+		file := ""
+		if filepath.Ext(dir) == ".go" {
+			file, dir = dir, filepath.Dir(dir)
+		}
 		mutants, files, err := mutate(dir)
 		if err != nil {
 			return err
@@ -77,6 +81,7 @@ func run(dirs []string, sample int, seed uint64) error {
 		if suites[dir], err = build(dir, files, filepath.Join(tmp, filepath.Base(dir))); err != nil {
 			return err
 		}
+		mutants = slices.DeleteFunc(mutants, func(m mutant) bool { return file != "" && m.file != file })
 		all = append(all, mutants...)
 	}
 	problems := unmatched(decided, all, dirs)
@@ -151,8 +156,8 @@ func unmatched(decided map[string]string, all []mutant, dirs []string) (problems
 		made[m.name] = true
 	}
 	for _, name := range slices.Sorted(maps.Keys(decided)) {
-		dir := filepath.ToSlash(filepath.Dir(strings.Fields(name)[0]))
-		if !made[name] && slices.Contains(dirs, dir) {
+		file := strings.Fields(name)[0]
+		if !made[name] && (slices.Contains(dirs, file) || slices.Contains(dirs, filepath.Dir(file))) {
 			problems = append(problems, "no such mutant, but decisions.txt has it: "+name)
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"go/ast"
+	"go/constant"
 	"go/importer"
 	"go/parser"
 	"go/token"
@@ -18,6 +19,7 @@ import (
 // A mutant is one change to a package, by its number in the package's test binary.
 type mutant struct {
 	pkg  string
+	file string
 	n    int
 	name string // what decisions.txt calls it
 	at   string // file and line, for the reader of a report
@@ -148,7 +150,7 @@ func (p *pack) add(n ast.Node, what string) int {
 		name += fmt.Sprintf(" (%d)", k)
 	}
 	at := fmt.Sprintf("%s:%d", p.path, p.file.Line(n.Pos()))
-	p.mutants = append(p.mutants, mutant{p.dir, len(p.mutants) + 1, name, at})
+	p.mutants = append(p.mutants, mutant{p.dir, p.path, len(p.mutants) + 1, name, at})
 	return len(p.mutants)
 }
 
@@ -352,15 +354,30 @@ func (p *pack) returns(s *ast.ReturnStmt) {
 }
 
 func (p *pack) isZero(x ast.Expr) bool {
-	switch x := x.(type) {
-	case *ast.CompositeLit:
-		return len(x.Elts) == 0
-	case *ast.BasicLit:
-		return x.Value == "0" || x.Value == `""`
-	case *ast.Ident:
-		return x.Name == "nil"
+	t := p.info.Types[x]
+	if lit, ok := x.(*ast.CompositeLit); ok {
+		switch t.Type.Underlying().(type) {
+		case *types.Struct, *types.Array:
+			return !slices.ContainsFunc(lit.Elts, func(e ast.Expr) bool {
+				if kv, ok := e.(*ast.KeyValueExpr); ok {
+					e = kv.Value
+				}
+				return !p.isZero(e)
+			})
+		}
+		return false
 	}
-	return false
+	if t.Value == nil {
+		return t.IsNil()
+	}
+	switch v := constant.ToFloat(t.Value); t.Value.Kind() {
+	case constant.String:
+		return constant.StringVal(t.Value) == ""
+	case constant.Bool:
+		return !constant.BoolVal(t.Value)
+	default:
+		return constant.Sign(v) == 0
+	}
 }
 
 // cases turns a switch over a value into one over conditions, in which a value can be left out.

@@ -155,6 +155,143 @@ func TestHiddenTrafficStillHasItsID(t *testing.T) {
 	}
 }
 
+// TestWithoutTrafficTheErrorIsAllThereIs: an inner driver that sends no HTTP, or whose HTTP is
+// not gosnowflake's.
+func TestWithoutTrafficTheErrorIsAllThereIs(t *testing.T) {
+	const id = "01b2"
+	for _, tt := range []struct {
+		o    Outcome
+		want Fate
+	}{
+		{Outcome{Failed: true, Gone: true}, Fate{NotRun, ""}},
+		{Outcome{Failed: true, Gone: true, QueryID: id}, Fate{Open, id}},
+		{Outcome{Failed: true, Network: true}, Fate{Open, ""}},
+		{Outcome{Failed: true, Network: true, QueryID: id}, Fate{Open, id}},
+		{Outcome{Failed: true, QueryID: id}, Fate{Kind: Local}},
+		{Outcome{Failed: true}, Fate{Kind: Local}},
+	} {
+		if got := tt.o.Word(); got != tt.want {
+			t.Errorf("%+v: %v, want %v", tt.o, got, tt.want)
+		}
+	}
+	for _, tt := range []struct {
+		marks   string
+		o       Outcome
+		commits bool
+		want    Kind
+	}{
+		{"", Outcome{Failed: true, Local: true}, false, Local},
+		{"", Outcome{Failed: true, Local: true}, true, Local},
+		{"", Outcome{Failed: true, Local: true, Gone: true}, false, Local},
+		{"d", Outcome{Failed: true, Local: true}, false, Answered},
+		{"x.", Outcome{Failed: true, Local: true}, false, Answered},
+		{"", own, false, Answered},
+		{"x.", own, false, Answered},
+		{"x.", own, true, Open},
+		{"x.", gone, false, Open},
+		{"x.", network, false, Open},
+		{"P.", own, false, Open},
+		{"G.", own, false, Open},
+	} {
+		if got := read(tt.marks).StrangersWord(tt.o, tt.commits); got != (Fate{Kind: tt.want}) {
+			t.Errorf("%q, %+v, %v: %v, want %v", tt.marks, tt.o, tt.commits, got, tt.want)
+		}
+	}
+}
+
+// TestWhatWasSentIsSeen: each question about a transcript, in each kind of one.
+func TestWhatWasSentIsSeen(t *testing.T) {
+	for _, tt := range []struct {
+		marks                                    string
+		unsent, transferred, sent, shows, silent bool
+	}{
+		{marks: "", silent: true},
+		{marks: "d", unsent: true},
+		{marks: "dd", unsent: true},
+		{marks: "d!"},
+		{marks: "q"},
+		{marks: "qd", unsent: true},
+		{marks: "dqP", sent: true, shows: true},
+		{marks: "dG.", sent: true, shows: true},
+		{marks: "dx.", sent: true, transferred: true},
+		{marks: "x", sent: true, transferred: true},
+		{marks: "qP.i", sent: true, shows: true},
+	} {
+		seen := read(tt.marks)
+		for _, q := range []struct {
+			what      string
+			got, want bool
+		}{
+			{"Unsent", seen.Unsent(), tt.unsent}, {"Transferred", seen.Transferred(), tt.transferred},
+			{"Sent", seen.Sent(), tt.sent}, {"Shows", seen.Shows(), tt.shows}, {"Silent", seen.Silent(), tt.silent},
+		} {
+			if q.got != q.want {
+				t.Errorf("%q: %s is %v", tt.marks, q.what, q.got)
+			}
+		}
+	}
+}
+
+// TestKindsHaveTheirNames: they are in errors and logs.
+func TestKindsHaveTheirNames(t *testing.T) {
+	for k, want := range map[Kind]string{Open: "open", Local: "local", NotRun: "not run", Accepted: "accepted", Answered: "answered", Done: "done"} {
+		if k.String() != want {
+			t.Errorf("%d is %q, not %q", k, k.String(), want)
+		}
+	}
+}
+
+// TestSilentErrorsAreTakenAtTheirWord: only where nothing at all was seen.
+func TestSilentErrorsAreTakenAtTheirWord(t *testing.T) {
+	local := Outcome{Failed: true, Local: true}
+	for _, tt := range []struct {
+		what    string
+		marks   string
+		o       Outcome
+		visible bool
+		want    Fate
+	}{
+		{"nothing was sent", "", local, false, Fate{Kind: Local}},
+		{"nothing was sent, as far as can be seen", "", local, true, Fate{Kind: Local}},
+		{"something was sent, so the error is wrong", "qP", local, true, Fate{Kind: Open}},
+		{"an error of no kind", "", own, false, Fate{Kind: Open}},
+		{"Snowflake's error", "", sql, false, Fate{Answered, "01b2"}},
+		{"Snowflake's error, seen", "", sql, true, Fate{Answered, "01b2"}},
+		{"its number is none of Snowflake's", "", Outcome{Failed: true, QueryID: "01b2", SQLState: "42000"}, false, Fate{Kind: Open}},
+		{"it has no ID", "", bareSQL, false, Fate{Kind: Open}},
+		{"it has no state", "", Outcome{Failed: true, Answer: true, QueryID: "01b2"}, false, Fate{Kind: Open}},
+		{"it has an ID where none came", "qP.o", sql, true, Fate{Answered, "01b2"}},
+		{"its ID, but its number is none of Snowflake's", "qP.i", Outcome{Failed: true, QueryID: "01b2", SQLState: "42000"}, true, Fate{Accepted, "01b2"}},
+		{"a state, but a number that is none of Snowflake's", "qP.o", Outcome{Failed: true, SQLState: "42000"}, true, Fate{Kind: Open}},
+		{"a state that is none", "qP.o", Outcome{Failed: true, Answer: true, SQLState: "4200"}, true, Fate{Kind: Open}},
+		{"a bare error where the traffic is hidden", "qP.o", bareSQL, false, Fate{Kind: Open}},
+		{"no network, and none was looked for", "q", network, true, Fate{Kind: Local}},
+		{"no network, looked for once", "qd", network, true, Fate{Kind: NotRun}},
+		{"looked for, and failed for what it is", "qd", own, true, Fate{Kind: Local}},
+		{"looked for and hidden", "qd", local, false, Fate{Kind: Open}},
+		{"looked for", "d", local, true, Fate{Kind: Local}},
+		{"looked for and hidden, without a mark", "d", local, false, Fate{Kind: Open}},
+		{"the caller left a statement that a network was looked for", "qd!", network, true, Fate{Kind: Open}},
+	} {
+		seen := read(tt.marks)
+		if got := seen.Judge(tt.o, tt.visible); got != tt.want {
+			t.Errorf("%s, %q: %v, want %v", tt.what, tt.marks, got, tt.want)
+		}
+	}
+	late := read("qP.o")
+	for at, want := range map[time.Duration]Kind{slow: NotRun, slow + 1: Open} {
+		late.end = at
+		if got := late.Judge(gone, true); got.Kind != want {
+			t.Errorf("refused after %v: %v, want %v", at, got, want)
+		}
+	}
+	stopped := read("qqP.jqP.jx")
+	stopped.short = true
+	if got := stopped.Judge(own, true); got.Kind != NotRun {
+		t.Errorf("the repetition of an upload was stopped: %v", got)
+	}
+}
+
 // FuzzJudge: whatever was seen, a statement is called NotRun only where each request for
 // it was answered before anything could have been accepted.
 func FuzzJudge(f *testing.F) {
