@@ -280,7 +280,7 @@ func TestSilentErrorsAreTakenAtTheirWord(t *testing.T) {
 	}
 	late := read("qP.o")
 	for at, want := range map[time.Duration]Kind{slow: NotRun, slow + 1: Open} {
-		late.end = at
+		late.marks[3].at = at
 		if got := late.Judge(gone, true); got.Kind != want {
 			t.Errorf("refused after %v: %v, want %v", at, got, want)
 		}
