@@ -55,7 +55,7 @@ func (t Transcript) Judge(o Outcome, visible bool) Fate {
 		return Fate{Done, id}
 	case o.Answer && id != "" && o.QueryID == id:
 		return Fate{Answered, id}
-	case o.Answer && id == "" && own >= 0 && len(o.SQLState) == 5 && visible && t.answeredOnce(own):
+	case o.Answer && own >= 0 && len(o.SQLState) == 5 && visible && t.answeredOnce(own):
 		return Fate{Answered, o.QueryID}
 	case id != "":
 		return Fate{Accepted, id}
@@ -170,7 +170,7 @@ func (t Transcript) ends(own int) (how ending, tooSlow bool) {
 	marks := t.marks[own:]
 	size, i := marks[0].size, 0
 	for {
-		if i+1 >= len(marks) || marks[i].kind != post || marks[i].size != size || marks[i+1].kind != reply {
+		if i+1 >= len(marks) || marks[i].kind != post || marks[i+1].kind != reply {
 			return unclear, tooSlow
 		}
 		sent, next := marks[i].at, t.end

@@ -94,6 +94,14 @@ func TestFateFollowsFromTheTranscript(t *testing.T) {
 		{"a look-up of the channel before the request", "q?P.o", gone, Open},
 		{"a 401 that took long", "qS.", unauthorized, Open},
 		{"a renewal behind an answer that took long", "qS.qR.P.o", gone, Open},
+		{"a request that nobody began, and no reply", "P", gone, Open},
+		{"something else in the request's place", "qx.o", gone, Open},
+		{"neither of two requests has a reply", "qPPo", gone, Open},
+		{"something follows the answer", "qP.oP.", gone, Open},
+		{"a renewal behind an answer that took long, and no more", "qS.qR.", gone, Open},
+		{"a renewal of which there is a reply only", "qP.q.", gone, Open},
+		{"an answer that was not read", "qP.", gone, Open},
+		{"an ID behind an answer that had none", "qP.oqP.i", gone, Open},
 		{"the caller left", "qP.!", own, Open},
 		{"the caller left before anything was seen", "q!", own, Open},
 
@@ -116,6 +124,8 @@ func TestFateFollowsFromTheTranscript(t *testing.T) {
 		{"array bind: its INSERT is refused", "qqP.jqP.jx.P.o", gone, NotRun},
 		{"array bind: its INSERT is refused by the renewal", "qqP.jqP.jx.P.qR.", gone, NotRun},
 		{"array bind: its INSERT is accepted", "qqP.jqP.jx.P.iG.", gone, Accepted},
+		{"array bind: an inner statement is answered without an ID", "qqP.oP.i", gone, Accepted},
+		{"an upload that nobody began", "x.", gone, NotRun},
 		{"array bind: the stage is refused", "qqP.o", gone, NotRun},
 		{"array bind: the stage is refused by its renewal", "qqP.qR.", gone, NotRun},
 		{"array bind: the stage's reply is lost", "qqPdPd", Outcome{Failed: true, Network: true}, NotRun},
@@ -147,7 +157,7 @@ func TestHiddenTrafficStillHasItsID(t *testing.T) {
 		want  Kind
 	}{
 		{"qi", gone, Accepted}, {"qo", gone, Open}, {"q", gone, Open}, {"qi", sql, Answered}, {"qo", bareSQL, Open},
-		{"qqjqji", gone, Accepted}, {"qqjqj", gone, Open}, {"", own, Open}, {"", sql, Answered},
+		{"qqjqji", gone, Accepted}, {"qqji", gone, Accepted}, {"qqjqj", gone, Open}, {"", own, Open}, {"", sql, Answered},
 	} {
 		if got := read(tt.marks).Judge(tt.o, false); got.Kind != tt.want || got.ID == "inner" {
 			t.Errorf("%s: %v, want %v", tt.marks, got, tt.want)
