@@ -117,6 +117,35 @@ func TestWhatGosnowflakeLooksUp(t *testing.T) {
 	}
 }
 
+// TestTranscriptsSayHowTheStatementWasSent: by which gosnowflake, as which request, to run or not
+// to run something, and since when it has had no answer.
+func TestTranscriptsSayHowTheStatementWasSent(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		arrange    func(srv *snowtest.Server)
+		unanswered bool
+	}{{"plain", nil, false}, {"without an answer", slow, true}} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := watched(t, tt.arrange, func(ctx context.Context, conn driver.Conn) error {
+				ctx, stop := context.WithTimeout(ctx, 5*time.Second)
+				defer stop()
+				return exec(ctx, conn)
+			})
+			if got.Dialect() != transcript.V2 || got.Request() == nil {
+				t.Errorf("sent by %v as %v", got.Dialect(), got.Request())
+			}
+			if got.Idle() || got.Unanswered().IsZero() == tt.unanswered {
+				t.Errorf("idle: %v; without an answer since %v", got.Idle(), got.Unanswered())
+			}
+		})
+	}
+	describe := transcript.New(gosnowflake.WithDescribeOnly(t.Context()))
+	_ = describe.Value(gosnowflake.ContextKey("DESCRIBE_ONLY"))
+	if got := describe.End(false); !got.Idle() {
+		t.Error("a description is said to run something")
+	}
+}
+
 // TestLookUpsOfOthersAreNoMarks: a tracing wrapper, a log or a transport may look up what
 // gosnowflake does. Taken for its own, one more look-up would make a statement that ran
 // one of those that an array bind sends before it.

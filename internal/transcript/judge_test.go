@@ -297,6 +297,9 @@ func TestSilentErrorsAreTakenAtTheirWord(t *testing.T) {
 	}
 	stopped := read("qqP.jqP.jx")
 	stopped.short = true
+	if !stopped.Short() || late.Short() {
+		t.Error("whether the repetition of an upload was stopped is not what was seen")
+	}
 	if got := stopped.Judge(own, true); got.Kind != NotRun {
 		t.Errorf("the repetition of an upload was stopped: %v", got)
 	}
