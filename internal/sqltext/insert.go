@@ -48,7 +48,7 @@ func (s Statement) PlainInsert() (placeholders int) {
 // table reads the name of a table, of names joined by dots.
 func (s *Scanner) table() bool {
 	for {
-		if t := s.Next(); t.Kind != Word && t.Kind != QuotedName || t.Open {
+		if t := s.Next(); t.Kind != Word && t.Kind != QuotedName {
 			return false
 		}
 		if !s.Peek().Is(".") {
