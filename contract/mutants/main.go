@@ -16,9 +16,9 @@
 // says which one is on, because to compile a binary for each would take most of the time. The
 // tree is not touched: the changed files are an overlay.
 //
-// Without arguments it takes what is clean: what a transcript and a situation say, and two files of internal/sqltext. The rest of
-// internal/transcript records, and most of its mutants are seen by ./contract alone;
-// that of internal/sqltext has survivors that nobody has looked at yet.
+// Without arguments it takes what is clean: what a transcript and a situation say, and two files
+// of internal/sqltext. The rest of these packages has survivors that are not decided yet; which of
+// those that record a transcript ./contract kills has not been tried.
 //
 // It is not go-gremlins, which leaves no statement and no part of a condition out, does not take
 // samples, and tells a mutant by its line, which a list of decisions would not outlive.
@@ -215,8 +215,8 @@ func build(dir string, files map[string][]byte, tmp string) (suite, error) {
 	return s, nil
 }
 
-// passes runs a package's tests with a mutant on. One that makes them run on and on, or take all
-// memory, has failed them.
+// passes runs a package's tests with a mutant on. One that makes them run on and on has failed
+// them; the limit makes it collect its garbage until then.
 func (s suite) passes(dir string, n int) (out []byte, pass bool) {
 	ctx, stop := context.WithTimeout(context.Background(), s.limit)
 	defer stop()
