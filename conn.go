@@ -188,19 +188,19 @@ func (c *conn) hasTransaction(ctx context.Context, op *operation) (open bool, _ 
 	ctx, cancel := op.patience.limit(ctx, c.connector)
 	defer cancel()
 	defer c.forget()
-	answer, err := c.own(ctx, func(ctx context.Context, s *session) (any, error) {
+	answer, err := c.session.own(ctx, func(ctx context.Context, s *session) (any, error) {
 		return s.conn.QueryOne(ctx, "SELECT CURRENT_TRANSACTION()")
 	})
 	return answer != nil && answer != "", err
 }
 
 // own sends something of the driver's own, with nothing of the caller's.
-func (c *conn) own(ctx context.Context, run func(context.Context, *session) (any, error)) (any, error) {
+func (s *session) own(ctx context.Context, run func(context.Context, *session) (any, error)) (any, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	seen := transcript.New(transcript.Without(ctx))
 	defer bound(seen, cancel)()
-	out, _, _, err := c.session.watched(ctx, seen, run)
+	out, _, _, err := s.watched(ctx, seen, run)
 	return out, err
 }
 

@@ -38,22 +38,22 @@ const closeTimeout = 10 * time.Second
 // A Connector opens the sessions of one pool and looks after them. It is safe for
 // use by several goroutines.
 type Connector struct {
-	settings   settings
-	cfg        *gosnowflake.Config // nil if inner was given
-	inner      driver.Connector    // nil if cfg was given
-	gate       *gate.Gate
-	lockout    gate.Lockout
-	guardian   guardian
-	tokens     *program.Tokens // nil without a token source
-	reader     sqltext.Reader
-	sharing    tokens.Sharing
-	cancelling cancelling
-	orphans    orphans
-	counters   counters
-	recent     recent
-	waits      waits
-	burst      burst
-	metrics    *metrics
+	settings settings
+	cfg      *gosnowflake.Config // nil if inner was given
+	inner    driver.Connector    // nil if cfg was given
+	gate     *gate.Gate
+	lockout  gate.Lockout
+	guardian guardian
+	tokens   *program.Tokens // nil without a token source
+	reader   sqltext.Reader
+	sharing  tokens.Sharing
+	errands  errands
+	orphans  orphans
+	counters counters
+	recent   recent
+	waits    waits
+	burst    burst
+	metrics  *metrics
 
 	programs    program.Functions
 	deliveries  *program.Queue

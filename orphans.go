@@ -24,8 +24,8 @@ import (
 // one that repeats it.
 //
 // A transaction is ended only where nothing can come after it in its session, and commit by
-// itself: the server has said that the session is gone, and no request of several
-// statements is left running in it.
+// itself: the server has said that the session is gone, or has ended it for us, and no request
+// of several statements is left running in it.
 
 const (
 	orphanTimeout = 5 * time.Second  // for which a BEGIN waits at most
@@ -73,12 +73,17 @@ func (o *orphans) take() (gone []orphan) {
 	return gone
 }
 
-// orphaned remembers a session, if it is known which it is, it is nobody else's, and no
-// more than one statement can run on in it.
+// orphaned remembers a session that is given up, if its transaction may be ended.
 func (c *Connector) orphaned(s *session) {
-	if id := s.id(); id != 0 && !s.watcher.Shared() && !s.runsOn && len(s.under) == 0 {
-		c.orphans.add(orphan{session: s, id: id, since: time.Now()})
+	if s.endable() {
+		c.orphans.add(orphan{session: s, id: s.id(), since: time.Now()})
 	}
+}
+
+// endable reports whether the session's transaction may be ended from another one: it is known
+// which session it is, it is nobody else's, and no more than one statement can run on in it.
+func (s *session) endable() bool {
+	return s.id() != 0 && !s.watcher.Shared() && !s.runsOn && len(s.under) == 0
 }
 
 // isGone reports whether the server has said that the session is gone. A renewal of its
@@ -104,7 +109,10 @@ func (c *conn) endOrphans(ctx context.Context, op *operation) (asked bool) {
 	defer c.forget() // the program knows nothing of what is sent here
 	ctx, cancel := context.WithTimeout(ctx, orphanTimeout)
 	defer cancel()
-	err := c.endTransactions(ctx, some)
+	ended, err := c.session.endTransactions(ctx, some)
+	for _, of := range ended {
+		c.connector.emit(ctx, Event{Kind: EventTransactionEnded, SessionID: c.session.id(), OldSessionID: of})
+	}
 	switch {
 	case err == nil, outcomeOf(err).Answer:
 		return true
@@ -122,28 +130,32 @@ func (c *conn) endOrphans(ctx context.Context, op *operation) (asked bool) {
 	return true
 }
 
-// endTransactions ends the open transactions of these sessions. That one of them cannot be
-// ended, because it has ended or is another user's, is no error.
-func (c *conn) endTransactions(ctx context.Context, of []orphan) error {
-	open, err := c.own(ctx, func(ctx context.Context, s *session) (any, error) { return transactions(ctx, s.conn) })
+// endTransactions ends the open transactions of these sessions from another one, and returns
+// whose it has ended. That one of them cannot be ended, because it has ended or is another
+// user's, is no error.
+func (s *session) endTransactions(ctx context.Context, of []orphan) (ended []int64, _ error) {
+	open, err := s.own(ctx, func(ctx context.Context, s *session) (any, error) { return transactions(ctx, s.conn) })
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, tx := range open.([]transaction) {
 		if !slices.ContainsFunc(of, func(o orphan) bool { return o.id == tx.session }) {
 			continue
 		}
-		_, err := c.own(ctx, func(ctx context.Context, s *session) (any, error) {
-			return nil, s.conn.Exec(ctx, "SELECT SYSTEM$ABORT_TRANSACTION("+strconv.FormatInt(tx.id, 10)+")")
-		})
-		switch {
+		switch err := s.command(ctx, "SELECT SYSTEM$ABORT_TRANSACTION("+strconv.FormatInt(tx.id, 10)+")"); {
 		case err == nil:
-			c.connector.emit(ctx, Event{Kind: EventTransactionEnded, SessionID: c.session.id(), OldSessionID: tx.session})
+			ended = append(ended, tx.session)
 		case !outcomeOf(err).Answer:
-			return err
+			return ended, err
 		}
 	}
-	return nil
+	return ended, nil
+}
+
+// command has the server do something to another session.
+func (s *session) command(ctx context.Context, statement string) error {
+	_, err := s.own(ctx, func(ctx context.Context, s *session) (any, error) { return nil, s.conn.Exec(ctx, statement) })
+	return err
 }
 
 // A transaction is one that is open, by its ID and its session's.
@@ -234,48 +246,90 @@ func (c *conn) cancelLeft(t *try) {
 // dashes.
 func byID(id string) string { return "SELECT SYSTEM$CANCEL_QUERY('" + id + "')" }
 
-// A cancelling is what is to be stopped from a session of its own.
-type cancelling struct {
-	mu         sync.Mutex
-	statements []string
-	under      bool // way
+// An errand is something that is done to sessions and statements from another session.
+type errand func(ctx context.Context, by *session) error
+
+// errands are those of a connector that wait.
+type errands struct {
+	mu      sync.Mutex
+	waiting []errand
+	under   bool // way
 }
 
-// cancelElsewhere stops statements from another session, in the background, for as long as
-// a login takes, at most the connect budget. One session does it for all that wait. Best
-// effort: what cannot be stopped ends by itself.
+// cancelElsewhere stops a statement whose session has ended.
 func (c *Connector) cancelElsewhere(statement string) {
-	c.cancelling.mu.Lock()
-	defer c.cancelling.mu.Unlock()
-	c.cancelling.statements = append(c.cancelling.statements, statement)
-	if !c.cancelling.under {
-		c.cancelling.under = c.spawn(c.cancelAll)
+	c.sendAround(func(ctx context.Context, by *session) error { return by.command(ctx, statement) })
+}
+
+// endElsewhere ends a session that a log-out may not reach, and its transaction: its token may
+// have expired, and the renewal's reply have been lost.
+func (c *Connector) endElsewhere(s *session) {
+	if !s.endable() {
+		return
+	}
+	id := s.id()
+	c.sendAround(func(ctx context.Context, by *session) error {
+		if err := by.command(ctx, "SELECT SYSTEM$ABORT_SESSION("+strconv.FormatInt(id, 10)+")"); err != nil {
+			return err
+		}
+		s.vanished.Store(true)
+		c.emit(context.Background(), Event{Kind: EventTransactionEnded, SessionID: by.id(), OldSessionID: id})
+		_, err := by.endTransactions(ctx, []orphan{{id: id}}) // it can outlive its session
+		return err
+	})
+}
+
+// sendAround does an errand in the background, in a new session. One does all that wait, unless
+// it is lost on the way. Best effort: what cannot be stopped ends by itself. A login takes at
+// most the connect budget; where none succeeds, what waits is given up.
+func (c *Connector) sendAround(e errand) {
+	c.errands.mu.Lock()
+	defer c.errands.mu.Unlock()
+	c.errands.waiting = append(c.errands.waiting, e)
+	if !c.errands.under {
+		c.errands.under = c.spawn(c.runErrands)
 	}
 }
 
-func (c *Connector) cancelAll() {
-	s, err := c.login(context.Background())
-	if err == nil {
-		defer c.retire(s)
-	}
-	for {
-		c.cancelling.mu.Lock()
-		statements := c.cancelling.statements
-		c.cancelling.statements = nil
-		c.cancelling.under = len(statements) > 0
-		c.cancelling.mu.Unlock()
-		if len(statements) == 0 {
-			return
-		}
-		for _, statement := range statements {
+func (c *Connector) runErrands() {
+	var s *session
+	for do := c.errands.next(); do != nil; do = c.errands.next() {
+		if s == nil {
+			fresh, err := c.login(context.Background())
 			if err != nil {
-				break
+				c.errands.giveUp()
+				continue
 			}
-			ctx, stop := context.WithTimeout(context.Background(), cancelTimeout)
-			_, _, err = s.call(ctx, ctx, func(ctx context.Context, s *session) (any, error) { return nil, s.conn.Exec(ctx, statement) })
-			stop()
+			s = fresh
 		}
+		ctx, stop := context.WithTimeout(context.Background(), cancelTimeout)
+		if err := do(ctx, s); err != nil && !outcomeOf(err).Answer {
+			c.retire(s)
+			s = nil
+		}
+		stop()
 	}
+	if s != nil {
+		c.retire(s)
+	}
+}
+
+// next takes one. nil is the end: the next one needs somebody else to do it.
+func (e *errands) next() errand {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.under = len(e.waiting) > 0; !e.under {
+		return nil
+	}
+	first := e.waiting[0]
+	e.waiting = e.waiting[1:]
+	return first
+}
+
+func (e *errands) giveUp() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.waiting = nil
 }
 
 // notOver takes note of an asynchronous statement.

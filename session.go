@@ -296,10 +296,11 @@ func (c *Connector) retire(s *session) {
 				}
 				c.emit(context.Background(), e)
 			}()
-			if out && ends == loggedOut {
-				s.reach(since)
-			}
+			reached := !out || ends != loggedOut || s.reach(since)
 			if s.inTx {
+				if !reached {
+					c.endElsewhere(s)
+				}
 				s.awaitLeft()
 				if ends == rolledBack {
 					s.rollBack()
@@ -361,8 +362,8 @@ func (s *session) rollBack() {
 	}
 }
 
-// reach has Snowflake answer the session once more before it is logged out, and goes on
-// until it does: gosnowflake sends a log-out for 5 s and says nothing of its failure, so that
+// reach has Snowflake answer the session once more before it is logged out, goes on until it
+// does, and reports whether it did: gosnowflake sends a log-out for 5 s and says nothing of its failure, so that
 // a session given up in an outage would stay behind, with its transaction and the locks of
 // that. The answer also has an expired token renewed, which gosnowflake's log-out does not
 // do. The pauses grow to half a minute, an outage being no reason for a storm. That another
@@ -370,7 +371,7 @@ func (s *session) rollBack() {
 // that was answered since it was given up, where two questions on end were sent and not
 // answered: in an outage the second is not even sent. It is given up after an hour, when the
 // connector ends, and where asking makes no sense.
-func (s *session) reach(since time.Time) {
+func (s *session) reach(since time.Time) (answered bool) {
 	const timeout = 4 * time.Second // with the log-out's 5 s it is less than Close waits for
 	stopped, begun, busy := s.connector.stopped, time.Now(), 0
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 30*time.Second) {
@@ -381,12 +382,10 @@ func (s *session) reach(since time.Time) {
 		gone := hasEnded(err)
 		s.vanished.Store(gone)
 		switch {
-		case !s.unheard.Load(), gone:
-			return
-		case errors.Is(err, errRenewalLoop), saw.Silent(): // it answers, for what that is worth, or cannot be asked
-			return
-		case stopped.Err() != nil, time.Since(begun) > time.Hour:
-			return
+		case !s.unheard.Load(), gone, saw.Silent(): // or it cannot be asked
+			return true
+		case errors.Is(err, errRenewalLoop), stopped.Err() != nil, time.Since(begun) > time.Hour:
+			return false
 		case left:
 			s.awaitLeft()
 		}
@@ -399,7 +398,7 @@ func (s *session) reach(since time.Time) {
 		}
 		gate.Sleep(context.Background(), stopped, pause)
 		if !s.connector.isOut() && s.connector.waits.answeredSince(counts) {
-			return
+			return false
 		}
 	}
 }

@@ -156,7 +156,7 @@ var Beliefs = []Belief{
 		"A transaction that was given up may commit in part.",
 		"Snowflake's drivers send no ROLLBACK when they close; its documentation speaks of sessions that disconnect abruptly. Open."},
 	{"abort-own-session", "A user may end their own session from another one by SYSTEM$ABORT_SESSION.", "ends", false,
-		"The driver does not do it; the checks then log the session out from beside instead.",
+		"A transaction whose session cannot be logged out stays open, with its locks, until Snowflake rolls it back. The checks log the session out from beside instead.",
 		"Snowflake's documentation of SYSTEM$ABORT_SESSION does not say who may. Open."},
 	{"no-late-refusal", "The request of a statement that runs is not answered as refused when its session is aborted after 5 s.", "ends", true,
 		"A statement that ran is taken for one that did not, and runs twice. The driver believes no refusal that came later than 3 s.",
