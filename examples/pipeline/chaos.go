@@ -12,15 +12,15 @@ import (
 // This file makes the embedded server a bad one. Nothing in it belongs into a
 // program of your own, but perhaps into its tests.
 
-// strikes are what happens to a statement, one after the other.
+// strikes are what happens to the statements of a kind, one after the other.
 var strikes = []struct {
 	what  string
 	end   func(*snowtest.Server)
 	fault snowtest.Fault
 }{
-	{"its session is aborted (390111)", func(s *snowtest.Server) { s.AbortSessions() }, snowtest.Fault{}},
 	{"it is carried out, then its reply is lost and all sessions end", func(s *snowtest.Server) { s.AbortSessions() },
 		snowtest.Fault{Run: true, Drop: true}},
+	{"its session is aborted (390111)", func(s *snowtest.Server) { s.AbortSessions() }, snowtest.Fault{}},
 	{"all master tokens expire (390114)", func(s *snowtest.Server) { s.ExpireMasterTokens() }, snowtest.Fault{}},
 	{"it is lost on its way, and all sessions end", func(s *snowtest.Server) { s.AbortSessions() }, snowtest.Fault{Drop: true}},
 	{"all session tokens expire (390112)", func(s *snowtest.Server) { s.ExpireSessionTokens() }, snowtest.Fault{}},
@@ -46,8 +46,9 @@ func unleash(srv *snowtest.Server) *atomic.Int64 {
 		if seen[verb]%intervals[verb] != 1 {
 			return snowtest.Fault{}, false
 		}
-		strike := strikes[int(count.Add(1)-1)%len(strikes)]
-		slog.Info(fmt.Sprintf("pipeline: strike %d, at %s: %s", count.Load(), verb, strike.what))
+		// Each kind has its own turn, so that each has one whose reply is lost.
+		strike := strikes[seen[verb]/intervals[verb]%len(strikes)]
+		slog.Info(fmt.Sprintf("pipeline: strike %d, at %s: %s", count.Add(1), verb, strike.what))
 		fault := strike.fault
 		if fault.Run {
 			fault.After = func() { strike.end(srv) }

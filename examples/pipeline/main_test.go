@@ -189,7 +189,7 @@ func TestChaosChangesNothing(t *testing.T) {
 	if before(wild, ", after ") != before(calm, ", after ") {
 		t.Errorf("with -chaos\n%s\nwithout\n%s", wild, calm)
 	}
-	for _, want := range []string{"a COPY did not come back", "at PUT", "at MERGE", "at COMMIT"} {
+	for _, want := range []string{"looked for the lines of a COPY", "a COMMIT did not come back", "at PUT", "at MERGE", "at COMMIT"} {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("%q is not in:\n%s", want, stderr)
 		}
