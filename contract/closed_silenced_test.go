@@ -14,7 +14,7 @@ import (
 	"github.com/snowtether/snowtether/snowtest"
 )
 
-// Transactions (docs/guarantees.md): a session that nobody can log out any more, because its
+// Sessions are closed (docs/guarantees.md): a session that nobody can log out any more, because its
 // token has expired and no new one arrives, does not keep its transaction and the locks of that.
 
 // silences has each session whose transaction changes t lose its tokens with that: the change
