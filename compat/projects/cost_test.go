@@ -5,19 +5,13 @@ package projects
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"runtime"
 	"slices"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/XSAM/otelsql"
-	"github.com/ngrok/sqlmw"
-	"github.com/snowflakedb/gosnowflake/v2"
-
-	"github.com/snowtether/snowtether"
-	"github.com/snowtether/snowtether/internal/shim"
+	"github.com/snowtether/snowtether/compat/projects/peers"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -26,21 +20,8 @@ import (
 // A way is one of them, with a server of its own.
 type way struct {
 	name            string
-	open            func(srv *snowtest.Server) (driver.Connector, error)
 	db              *sql.DB
 	time, cpu, more []float64 // of each turn: beside gosnowflake's
-}
-
-func plainly(srv *snowtest.Server) (driver.Connector, error) {
-	cfg, on := srv.Config(), "true"
-	cfg.Params["client_session_keep_alive"] = &on // as ours has it: the server repeats it in each reply
-	return gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg), nil
-}
-
-func inFront(d driver.Driver) func(*snowtest.Server) (driver.Connector, error) {
-	return func(srv *snowtest.Server) (driver.Connector, error) {
-		return d.(driver.DriverContext).OpenConnector(srv.DSN() + "&client_session_keep_alive=true")
-	}
 }
 
 // spent is the time, the processor's time and the allocations of some statements: the
@@ -92,22 +73,15 @@ func BenchmarkSideBySide(b *testing.B) {
 }
 
 func sideBySide(b *testing.B, delay time.Duration, use func(ctx context.Context, db *sql.DB) error) {
-	ways := []*way{
-		{name: "gosnowflake", open: plainly},
-		{name: "snowtether", open: func(srv *snowtest.Server) (driver.Connector, error) { return snowtether.NewConnector(srv.Config()) }},
-		{name: "otelsql", open: inFront(otelsql.WrapDriver(gosnowflake.SnowflakeDriver{}))},
-		{name: "sqlmw", open: inFront(sqlmw.Driver(gosnowflake.SnowflakeDriver{}, &counted{}))},
-		{name: "shim", open: func(srv *snowtest.Server) (driver.Connector, error) {
-			plain, err := plainly(srv)
-			return shim.Connector{Connector: plain}, err
-		}},
-	}
-	for _, w := range ways {
+	var ways []*way
+	for _, peer := range peers.All {
 		srv := snowtest.New(b, snowtest.AllowRepeats(), snowtest.AllowOpenSessions())
-		c, err := w.open(srv)
+		c, err := peer.Open(srv.DSN())
 		if err != nil {
 			b.Fatal(err)
 		}
+		w := &way{name: peer.Name}
+		ways = append(ways, w)
 		w.db = sql.OpenDB(c)
 		b.Cleanup(func() { _ = w.db.Close() })
 		w.db.SetMaxOpenConns(1)

@@ -1,11 +1,9 @@
 package projects
 
 import (
-	"context"
 	"database/sql"
 	"database/sql/driver"
 	"io"
-	"sync"
 	"testing"
 
 	"github.com/XSAM/otelsql"
@@ -13,24 +11,11 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/compat/projects/peers"
 	"github.com/snowtether/snowtether/internal/waves"
 )
 
 // This file is what wraps drivers, in front of snowtether and behind it.
-
-// counted is an interceptor that sees the statements.
-type counted struct {
-	sqlmw.NullInterceptor
-	mu   sync.Mutex
-	seen int
-}
-
-func (c *counted) ConnExecContext(ctx context.Context, conn driver.ExecerContext, query string, args []driver.NamedValue) (driver.Result, error) {
-	c.mu.Lock()
-	c.seen++
-	c.mu.Unlock()
-	return conn.ExecContext(ctx, query, args)
-}
 
 // A kept driver remembers its connector: sqlmw's connector has no Close, so that db.Close
 // does not wait for the sessions to be logged out. Their users close it themselves.
@@ -69,19 +54,19 @@ func TestOtelsqlAndSqlmw(t *testing.T) {
 	for name, connect := range map[string]func(r *waves.Run) driver.Connector{
 		"otelsql in front": func(r *waves.Run) driver.Connector { return opened(r, otelsql.WrapDriver(snowtether.Driver{})) },
 		"sqlmw in front": func(r *waves.Run) driver.Connector {
-			return opened(r, sqlmw.Driver(kept{snowtether.Driver{}, r}, &counted{}))
+			return opened(r, sqlmw.Driver(kept{snowtether.Driver{}, r}, new(peers.Counting)))
 		},
 		"otelsql behind": func(r *waves.Run) driver.Connector {
 			return wrapped(r, opened(r, otelsql.WrapDriver(gosnowflake.SnowflakeDriver{})))
 		},
 		"sqlmw behind": func(r *waves.Run) driver.Connector {
-			return wrapped(r, opened(r, sqlmw.Driver(gosnowflake.SnowflakeDriver{}, &counted{})))
+			return wrapped(r, opened(r, sqlmw.Driver(gosnowflake.SnowflakeDriver{}, new(peers.Counting))))
 		},
 		"both in front": func(r *waves.Run) driver.Connector {
-			return opened(r, sqlmw.Driver(kept{otelsql.WrapDriver(snowtether.Driver{}), r}, &counted{}))
+			return opened(r, sqlmw.Driver(kept{otelsql.WrapDriver(snowtether.Driver{}), r}, new(peers.Counting)))
 		},
 		"both behind": func(r *waves.Run) driver.Connector {
-			return wrapped(r, opened(r, otelsql.WrapDriver(sqlmw.Driver(gosnowflake.SnowflakeDriver{}, &counted{}))))
+			return wrapped(r, opened(r, otelsql.WrapDriver(sqlmw.Driver(gosnowflake.SnowflakeDriver{}, new(peers.Counting)))))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
