@@ -113,8 +113,8 @@ var (
 func TestCommandsInBlocksAreOfKindsThatAreChecked(t *testing.T) {
 	t.Chdir("..")
 	module, _, _ := strings.Cut(strings.TrimPrefix(read(t, "go.mod"), "module "), "\n")
-	known := regexp.MustCompile(`^(?:go (?:run|test|vet|build) .*|go version|go env .*|go get ` + regexp.QuoteMeta(module) + `|bash \.ci/(?:run|all)|cd compat/\w+)$`)
-	ci, found := read(t, ".ci/run"), 0
+	known := regexp.MustCompile(`^(?:go (?:run|test|vet|build) .*|go version|go env .*|go get ` + regexp.QuoteMeta(module) + `|bash \.ci/run|bash \.ci/all(?: (\w+))?|cd compat/\w+)$`)
+	ci, all, found := read(t, ".ci/run"), read(t, ".ci/all"), 0
 	for document, text := range documents(t) {
 		for _, block := range shell.FindAllStringSubmatch(text, -1) {
 			for line := range strings.Lines(strings.ReplaceAll(block[2], "\\\n", "")) {
@@ -126,8 +126,12 @@ func TestCommandsInBlocksAreOfKindsThatAreChecked(t *testing.T) {
 				for c := range strings.SplitSeq(line, " && ") {
 					found++
 					c = strings.TrimSpace(assignment.ReplaceAllString(c, ""))
-					if !known.MatchString(c) {
+					m := known.FindStringSubmatch(c)
+					switch {
+					case m == nil:
 						t.Errorf("%s: nothing checks the command %q", document, c)
+					case m[1] != "" && !strings.Contains(all, "\n"+m[1]+"() {"):
+						t.Errorf("%s: .ci/all has no stage %s", document, m[1])
 					}
 				}
 			}
