@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/xml"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"path"
@@ -47,6 +48,10 @@ type Transfer struct {
 	// lets the client find out. Then it compresses the others with gzip, if AutoCompress is set.
 	SourceCompression       string
 	AutoCompress, Overwrite bool
+
+	// Encrypted has the client encrypt what it sends and decrypt what it fetches, as in a stage
+	// without an ENCRYPTION of its own. The place has the files in the clear.
+	Encrypted bool
 }
 
 // A Place is a stage with a path in it. Its methods are called from several goroutines.
@@ -61,18 +66,23 @@ const uploadPath = "/stages/"
 
 // An opened place is one that a client has been told of, by a secret part of its URLs.
 type opened struct {
-	place Place
-	query *query
+	place  Place
+	query  *query
+	secret string // by which files are encrypted; empty where they are not
 
 	mu    sync.Mutex
-	parts map[string][]byte // of files that are sent in parts, by the file and the part
+	parts map[string][]byte      // of files that are sent in parts, by the file and the part
+	keys  map[string]http.Header // of files that S3 is sent in parts: what came with the first request
 }
 
 // transferData is what the reply to a PUT or a GET tells besides its result.
 func (s *Server) transferData(q *query, t *Transfer, base string) map[string]any {
 	token := randomHex(16)
 	s.mu.Lock()
-	s.opened[token] = &opened{place: t.Place, query: q, parts: map[string][]byte{}}
+	o := &opened{place: t.Place, query: q, parts: map[string][]byte{}, keys: map[string]http.Header{}}
+	if s.opened[token] = o; t.Encrypted {
+		o.secret = token
+	}
 	s.mu.Unlock()
 	fileURL := func(name string) string { return base + uploadPath + token + "/" + url.PathEscape(name) }
 	first, rest, _ := strings.Cut(host, ".")
@@ -98,13 +108,18 @@ func (s *Server) transferData(q *query, t *Transfer, base string) map[string]any
 		"autoCompress": t.AutoCompress, "overwrite": t.Overwrite, "sourceCompression": cmp.Or(strings.ToLower(t.SourceCompression), "auto_detect")}
 	if t.Local != "" {
 		data["command"], data["localLocation"], data["parallel"] = "DOWNLOAD", t.Local, cmp.Or(t.Parallel, 10)
-		urls := []string{}
+		urls, materials := []string{}, []any{}
 		for _, name := range t.Files {
-			urls = append(urls, fileURL(name))
+			urls, materials = append(urls, fileURL(name)), append(materials, encryptionMaterial(q.id))
 		}
 		if s.store == GoogleURLs {
 			data["presignedUrls"] = urls
 		}
+		if t.Encrypted {
+			data["encryptionMaterial"] = materials
+		}
+	} else if t.Encrypted {
+		data["encryptionMaterial"] = encryptionMaterial(q.id)
 	}
 	return data
 }
@@ -136,20 +151,37 @@ func (s *Server) storeRequest(in *incoming) *reply {
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 		return o.download(r, name)
 	case asks.Has("uploads"):
+		o.mu.Lock()
+		o.keys[name] = r.Header
+		o.mu.Unlock()
 		return &reply{raw: []byte("<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>"), mime: "application/xml"}
 	case r.Method == http.MethodPut && (asks.Has("partNumber") || asks.Get("comp") == "block"):
 		return o.keepPart(name+" "+asks.Get("partNumber")+asks.Get("blockid"), sent(r, in.body))
 	case r.Method == http.MethodPost && asks.Has("uploadId") || asks.Get("comp") == "blocklist":
-		return s.uploaded(o, name, o.joined(name, in.body))
+		return s.uploaded(o, name, o.joined(name, in.body), o.keyOf(name, r))
 	case r.Method == http.MethodPut:
-		return s.uploaded(o, name, sent(r, in.body))
+		return s.uploaded(o, name, sent(r, in.body), r.Header)
 	}
 	return &reply{status: http.StatusMethodNotAllowed}
 }
 
+// keyOf is what came with a file whose parts this request ends.
+func (o *opened) keyOf(name string, r *http.Request) http.Header {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if h := o.keys[name]; h != nil {
+		return h
+	}
+	return r.Header
+}
+
 // uploaded keeps a file that has arrived. Only now has its PUT changed something.
-func (s *Server) uploaded(o *opened, name string, content []byte) *reply {
-	o.place.WriteFile(name, content)
+func (s *Server) uploaded(o *opened, name string, content []byte, key http.Header) *reply {
+	plain, ok := decrypted(content, key)
+	if !ok {
+		return &reply{status: http.StatusBadRequest}
+	}
+	o.place.WriteFile(name, plain)
 	s.mu.Lock()
 	if e := o.query.entry; e != nil && !o.query.own {
 		e.changes = true
@@ -223,7 +255,12 @@ func (o *opened) download(r *http.Request, name string) *reply {
 	if !ok {
 		return &reply{status: http.StatusNotFound, header: http.Header{"X-Ms-Error-Code": {"BlobNotFound"}}}
 	}
+	key := http.Header{}
+	if o.secret != "" {
+		content, key = encrypted(content, o.secret)
+	}
 	rep := &reply{raw: content, mime: "application/octet-stream", header: stored(content)}
+	maps.Copy(rep.header, key)
 	var from, to int
 	asked := cmp.Or(r.Header.Get("X-Ms-Range"), r.Header.Get("Range"))
 	if n, _ := fmt.Sscanf(asked, "bytes=%d-%d", &from, &to); n == 0 || r.Method == http.MethodHead {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,7 +71,7 @@ func shelved(t *testing.T, put []string, get []string, folder string, opts ...sn
 }
 
 // TestFilesArriveWholeInEachStore: small ones, empty ones, and those that are sent and fetched
-// in parts; and they come back.
+// in parts; and they come back. So do those that the client encrypts.
 func TestFilesArriveWholeInEachStore(t *testing.T) {
 	contents := map[string][]byte{"small.bin": []byte("1\n2\n"), "empty.bin": {}, "large.bin": bytes.Repeat([]byte("0123456789abcdef"), 20<<16)}
 	for name, opts := range map[string][]snowtest.Option{
@@ -87,13 +88,17 @@ func TestFilesArriveWholeInEachStore(t *testing.T) {
 					t.Fatal(err)
 				}
 				db, s := shelved(t, []string{path}, []string{file}, back, opts...)
-				exec(t, db, "PUT file://"+path+" @s")
-				if got, ok := s.ReadFile(file); !ok || !bytes.Equal(got, want) {
-					t.Errorf("%d bytes of %d arrived: %v", len(got), len(want), ok)
-				}
-				exec(t, db, "GET @s file://"+back)
-				if got, err := os.ReadFile(filepath.Join(back, file)); err != nil || !bytes.Equal(got, want) {
-					t.Errorf("%d bytes of %d came back: %v", len(got), len(want), err)
+				for _, encrypted := range []bool{false, true} {
+					s.put.Encrypted, s.get.Encrypted = encrypted, encrypted
+					exec(t, db, fmt.Sprintf("PUT file://%s @s_%v", path, encrypted))
+					if got, ok := s.ReadFile(file); !ok || !bytes.Equal(got, want) {
+						t.Errorf("encrypted %v: %d bytes of %d arrived: %v", encrypted, len(got), len(want), ok)
+					}
+					exec(t, db, "GET @s file://"+back)
+					if got, err := os.ReadFile(filepath.Join(back, file)); err != nil || !bytes.Equal(got, want) {
+						t.Errorf("encrypted %v: %d bytes of %d came back: %v", encrypted, len(got), len(want), err)
+					}
+					delete(s.files, file)
 				}
 			})
 		}
@@ -105,6 +110,7 @@ func TestStreamsArriveWholeInEachStore(t *testing.T) {
 	want := bytes.Repeat([]byte("0123456789abcdef"), 20<<16)
 	for _, kind := range []snowtest.Store{snowtest.GoogleTokens, snowtest.S3, snowtest.Azure} {
 		db, s := shelved(t, []string{"/none/stream.bin"}, nil, "", snowtest.WithTLS(), snowtest.WithStore(kind))
+		s.put.Encrypted = true
 		if _, err := db.ExecContext(gosnowflake.WithFilePutStream(t.Context(), bytes.NewReader(want)), "PUT file:///none/stream.bin @s"); err != nil {
 			t.Error(err)
 		}

@@ -87,9 +87,8 @@
 //   - The databases and schemas of logins are created on the way, and a session
 //     without any uses SNOWTEST.PUBLIC. TIMEZONE is UTC by default, as the
 //     server reports it.
-//   - Stages are internal; all are as if ENCRYPTION were SNOWFLAKE_SSE, so that gosnowflake
-//     sends files as they are, but LIST shows another sum after each upload, as of an
-//     encrypted file. Files are compressed with gzip or not at all. Dates and times in files
+//   - Stages are internal. LIST shows sizes before encryption, and another sum after each
+//     upload, as of an encrypted file, in all of them. Files are compressed with gzip or not at all. Dates and times in files
 //     have formats that AUTO knows. A COPY of a SELECT has no ON_ERROR and no VALIDATION_MODE,
 //     and documents are loaded into one column, by the names of columns, or by a SELECT.
 //     Two COPYs of one file at the same time may both load it, and PURGE removes files at

@@ -225,7 +225,8 @@ func (w *work) transfer() (*snowtest.Result, error) {
 	}
 	res := snowtest.Status(snowtest.KindSelect, executed)
 	t := &snowtest.Transfer{Parallel: set.Number("PARALLEL", 0), SourceCompression: set.Text("SOURCE_COMPRESSION"),
-		AutoCompress: set.Is("AUTO_COMPRESS", true), Overwrite: set.Is("OVERWRITE", false)}
+		AutoCompress: set.Is("AUTO_COMPRESS", true), Overwrite: set.Is("OVERWRITE", false),
+		Encrypted: w.e.files.Settings(loc.stage, false)["ENCRYPTION"].Inner.Word("TYPE", "SNOWFLAKE_FULL") != "SNOWFLAKE_SSE"}
 	res.Transfer, res.ReadOnly = t, !put
 	if put {
 		t.Files, t.Place = []string{folder}, stagefiles.Place{Store: w.e.files, Stage: loc.stage, Path: loc.path}
