@@ -187,6 +187,33 @@ func TestPutSkipsWhatIsThere(t *testing.T) {
 	}
 }
 
+// Clients encrypt what they send and decrypt what they fetch, unless the stage has another
+// ENCRYPTION. Of a stream, gosnowflake tells the size only where it has decrypted it. Unloaded
+// files have the size that zlib gives them, an account's too.
+func TestClientsEncryptFiles(t *testing.T) {
+	for name, opts := range stores {
+		t.Run(name, func(t *testing.T) {
+			db, _ := stagedDB(t, opts...)
+			mustExec(t, db, "CREATE STAGE plain ENCRYPTION = (TYPE = 'SNOWFLAKE_SSE')")
+			mustExec(t, db, "CREATE STAGE own")
+			for stage, want := range map[string]string{"@plain": "0", "@own": "20", "@~": "20"} {
+				putText(t, db, stage, "a.csv", "123,test1\n456,test2\n")
+				var stream bytes.Buffer
+				got := table(t, db, gosnowflake.WithFileGetStream(t.Context(), &stream), "GET "+stage+"/a.csv file:///tmp")
+				if stream.String() != "123,test1\n456,test2\n" || got != "a.csv|"+want+"|DOWNLOADED|" {
+					t.Errorf("%s: %q, %s", stage, &stream, got)
+				}
+			}
+			mustExec(t, db, "CREATE TABLE t (a INT, b VARCHAR)")
+			wantTable(t, db, "COPY INTO t FROM @own", "own/a.csv|LOADED|2|2|1|0|NULL|NULL|NULL|NULL")
+			mustExec(t, db, "COPY INTO @own/out/ FROM t")
+			if got := table(t, db, t.Context(), "GET @own/out/ 'file://"+t.TempDir()+"'"); got != "out/data_0_0_0.csv.gz|36|DOWNLOADED|" && got != "data_0_0_0.csv.gz|36|DOWNLOADED|" {
+				t.Errorf("GET of an unloaded file: %s", got)
+			}
+		})
+	}
+}
+
 func TestStagesAreMadeShownAndDropped(t *testing.T) {
 	db, _ := stagedDB(t)
 	wantTable(t, db, "CREATE STAGE first COMMENT = 'of files' FILE_FORMAT = (TYPE = CSV SKIP_HEADER = 1)", "Stage area FIRST successfully created.")

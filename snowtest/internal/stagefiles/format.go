@@ -2,7 +2,9 @@ package stagefiles
 
 import (
 	"bytes"
+	"compress/flate"
 	"compress/gzip"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -358,5 +360,21 @@ func (f *Format) pack(content []byte) []byte {
 	z := gzip.NewWriter(&b)
 	_, _ = z.Write(content) // a buffer takes everything
 	_ = z.Close()
-	return b.Bytes()
+	return merged(b.Bytes())
+}
+
+// merged makes the first block of a file the last, if it is the only one with content, as zlib
+// writes it: Go's gzip ends each file with an empty block of 5 bytes, and the sizes that GET and
+// LIST show are those of an account's files.
+func merged(packed []byte) []byte {
+	const head, tail = 10, 8 // of gzip, around the blocks
+	blocks, sum := packed[head:len(packed)-tail], packed[len(packed)-tail:]
+	short := slices.Clone(blocks)
+	short[0] |= 1 // the last block
+	rest := bytes.NewReader(short)
+	n, err := io.Copy(io.Discard, flate.NewReader(rest))
+	if err != nil || uint32(n) != binary.LittleEndian.Uint32(sum[4:]) {
+		return packed
+	}
+	return slices.Concat(packed[:head], short[:len(short)-rest.Len()], sum)
 }
