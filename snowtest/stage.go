@@ -53,7 +53,7 @@ func (s *Server) put(q *query, file, location, options string) *Result {
 		s.stages[key] = &stage{files: map[string][]byte{}}
 	}
 	t := &Transfer{Place: s.stages[key], Files: []string{file}, AutoCompress: !noCompress.MatchString(options),
-		Overwrite: overwrite.MatchString(options), SourceCompression: "none"}
+		Overwrite: overwrite.MatchString(options), SourceCompression: "none", Encrypted: true}
 	if strings.HasSuffix(file, ".gz") {
 		t.SourceCompression = "gzip"
 	}
