@@ -61,10 +61,11 @@
 //     of columns, casts, constants and calls, and VARIANT where it is not certain.
 //     A variant has to be cast before it is compared or calculated with.
 //     DISTINCT, ORDER BY, MIN and MAX of variants go by their text.
-//   - Precision of results is that of DuckDB: an expression is often
-//     NUMBER(38, s) where Snowflake says less, and a product keeps all digits
-//     where Snowflake stops at a scale of 12. Two fractions of 38 digits meet at
-//     the smaller scale: NUMBER(38,2) is compared with NUMBER(38,6) by two digits.
+//   - Sums, products and quotients of columns, casts and literals have Snowflake's precision in results
+//     of the outermost SELECT; what else is there, and tables of queries, often NUMBER(38, s).
+//     A product keeps all digits where Snowflake stops at a scale of 12, because nothing public says
+//     how it rounds there; a quotient stops there also where the dividend has more. Two fractions of
+//     38 digits meet at the smaller scale: NUMBER(38,2) is compared with NUMBER(38,6) by two digits.
 //     What functions and CASE make of whole numbers can have 32 or 64 bits, and fails
 //     on overflow. Days are added to a date as a number; columns of them with DATEADD.
 //   - Lengths of VARCHAR are enforced in tables that CREATE TABLE makes, not for

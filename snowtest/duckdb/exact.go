@@ -94,9 +94,7 @@ func (r *rewriter) wholeQuery() string {
 	r.top, r.outline, r.rests = nil, nil, false
 	text := r.region(nil)
 	switch {
-	case r.err != nil || r.outline == nil || len(r.outline.items) == 0 && !r.rests:
-		return text
-	case r.outline.vague && !r.rests:
+	case r.err != nil || r.outline == nil || !r.rests && (r.outline.vague || len(r.outline.items) == 0):
 		return text
 	case r.outline.vague:
 		r.i, r.nextBind, r.wait, r.top, r.outline, r.hide = i, bind, wait, nil, nil, true
@@ -105,10 +103,10 @@ func (r *rewriter) wholeQuery() string {
 	o, out := r.outline, r.top.out
 	for _, item := range o.items {
 		rest, name := "", item.alias
-		if item.column != nil {
-			c, from := o.find(item.column)
-			if c == nil && from.alias != "" && !slices.ContainsFunc(o.items, func(i outlineItem) bool { return i.alias == item.column[0] }) {
-				return r.invalid(item.column[len(item.column)-1])
+		if names := item.is.column; names != nil {
+			c, from := o.find(names)
+			if c == nil && from.alias != "" && !slices.ContainsFunc(o.items, func(i outlineItem) bool { return i.alias == names[0] }) {
+				return r.invalid(names[len(names)-1])
 			}
 			if c != nil && c.rest {
 				rest, name = quoteIdent(from.alias)+"."+quoteIdent(restName(c.name)), cmp.Or(name, c.name)
@@ -116,7 +114,7 @@ func (r *rewriter) wholeQuery() string {
 					rest = "any_value(" + rest + ")"
 				}
 			}
-		} else if item.is != nil && (!o.grouped || strings.Trim(item.is.rest, "0123456789") == "") {
+		} else if !o.grouped || strings.Trim(item.is.rest, "0123456789") == "" {
 			rest = item.is.rest
 		}
 		if rest != "" && name != "" {

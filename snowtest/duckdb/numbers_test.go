@@ -25,6 +25,33 @@ func TestWholeNumbersDoNotOverflowAsIntegersOfMachines(t *testing.T) {
 	c.wantCode("SELECT d + n FROM (SELECT d, 1 AS n FROM t)", "001044/42P13")
 }
 
+// Precision and scale of arithmetic are those that Snowflake documents, with the examples of its page
+// on arithmetic operators, where the types of the operands are known; 1/100000000 is an account's.
+// What has a sign, or is no sum, product or quotient, stays as DuckDB has it, and so does a scale
+// that is DuckDB's own.
+func TestArithmeticHasThePrecisionThatIsDocumented(t *testing.T) {
+	c := newClient(t)
+	c.runAll("CREATE TABLE t (a NUMBER(10,2) NOT NULL, b NUMBER(38,6), i INT, j NUMBER(5,0), f FLOAT, d DATE, s VARCHAR)",
+		"INSERT INTO t VALUES (12.34, 1.123456, 7, 3, 1.5, '2024-01-01', '2')")
+	for query, want := range map[string]string{
+		"SELECT 10.01 * 1.1, 10.001 * .001, 2 / 7, 10.1 / 2.1, 10.1 / .7":      "fixed(6,3) fixed(8,6) fixed(7,6) fixed(10,7) fixed(10,7): 11.011|0.010001|0.285714|4.8095238|14.4285714",
+		"SELECT 1/100000000, 1 + 1, 100 - 0.5, 1/2/2, 1/3*3":                   "fixed(7,6) fixed(2,0) fixed(5,1) fixed(13,12) fixed(8,6): 0.000000|2|99.5|0.250000000000|0.999999",
+		"SELECT a * a, a / j, j / a, a + j, a - b, a * b, i * j FROM t":        "fixed(20,4) fixed(16,8) fixed(13,6) fixed(11,2) fixed(38,6) fixed(38,8) fixed(38,0): 152.2756|4.11333333|0.243112|15.34|11.216544|13.86344704|21",
+		"SELECT (a + 1) * 2, a - 1 * 2, (((a))) + 1, a - 1 - 1 AS x FROM t":    "fixed(12,2) fixed(11,2) fixed(11,2) fixed(12,2): 26.68|10.34|13.34|10.34",
+		"SELECT x.a * 2 + y.j / 3, x.a::NUMBER(4,2) * 3, y.a FROM t x, t AS y": "fixed(16,6) fixed(5,2) fixed(10,2)!: 25.680000|37.02|12.34",
+		"SELECT a + f, d + 1, a + 1 > 2, a + 1 || 'x', 2 * (1 + f) FROM t":     "real date boolean text(16777216) real: 13.84|19724|1|13.34x|5",
+		"SELECT a + -1, -a * 2, a % 5 + 1, ABS(a) + 1 FROM t":                  "fixed(13,2) fixed(38,2) fixed(13,2) fixed(13,2): 11.34|-24.68|3.34|13.34",
+		"SELECT a + 1, COUNT(*) FROM t GROUP BY a + 1 ORDER BY a + 1":          "fixed(11,2) fixed(18,0): 13.34|1",
+		"SELECT .1 * .0000000000001, 1.1234567890123 / 3":                      "fixed(14,14) fixed(38,12): 0.00000000000001|0.374485596337",
+		"SELECT a + 1 FROM t UNION ALL SELECT 1":                               "fixed(13,2): 13.34;1.00",
+	} {
+		res := c.run(query)
+		if got := shapes(res) + ": " + text(res); got != want {
+			t.Errorf("%s:\n got %s\nwant %s", query, got, want)
+		}
+	}
+}
+
 // FLATTEN numbers its rows by the row that they come from. Where there are several of those, this
 // engine cannot tell them apart, and says so instead of 1, also to a star.
 func TestSeqOfAFlattenForEachRowIsRefused(t *testing.T) {

@@ -17,7 +17,10 @@ type static struct {
 	length  int // of a text or number literal, whose type has none
 	scale   int // of a number literal
 	notNull bool
-	rest    string // an expression of what DuckDB's value of a time lacks; empty for nothing
+	rest    string    // an expression of what DuckDB's value of a time lacks; empty for nothing
+	column  []string  // the parts of a column's name, of which only the outline knows more
+	terms   []*static // of an expression: its pieces
+	op      string    // a piece that is no operand
 }
 
 // An outline is what the outermost SELECT of a statement lists, and from where.
@@ -29,13 +32,12 @@ type outline struct {
 	grouped bool
 }
 
-// An outlineItem is one item of the list: an expression, a column, or a star.
+// An outlineItem is one item of the list.
 type outlineItem struct {
-	is     *static  // nil if it is not known
-	column []string // the parts of the column's name
-	star   bool     // all columns, of the table that column names
-	alias  string
-	at     int // its place in the text of the SELECT
+	is    *static
+	star  bool // all columns, of the table that it names
+	alias string
+	at    int // its place in the text of the SELECT
 }
 
 // A source is one table of a FROM clause. One that is no table has no object. Its columns are
@@ -96,55 +98,86 @@ const informationSchemaName = "INFORMATION_SCHEMA"
 
 // described improves the columns of a query by what its outline says.
 func described(columns []snowtest.Column, o *outline) {
-	if o == nil || o.vague || len(o.items) == 0 {
+	if o == nil || o.vague {
 		return
 	}
-	list, ok := o.traced()
-	if !ok || len(list) != len(columns) {
-		return
-	}
-	for i, is := range list {
-		if is != nil {
-			is.describe(&columns[i])
-		}
-	}
-}
-
-// traced gives what is known of each column, and false if the stars cannot be told.
-func (o *outline) traced() ([]*static, bool) {
 	var list []*static
 	for _, item := range o.items {
-		switch {
-		case item.star:
-			all, ok := o.starred(item.column)
-			if !ok {
-				return nil, false
-			}
-			list = append(list, all...)
-		case item.column != nil:
-			c, _ := o.find(item.column)
-			list = append(list, c.static(o))
-		default:
-			list = append(list, item.is)
+		if item.star {
+			list = append(list, o.starred(item.is.column)...)
+		} else {
+			list = append(list, o.known(item.is))
 		}
 	}
-	return list, true
+	for i := range columns {
+		if len(list) == len(columns) && list[i] != nil {
+			list[i].describe(&columns[i])
+		}
+	}
 }
 
-func (o *outline) starred(qualifier []string) ([]*static, bool) {
-	var list []*static
+// known gives the type of an expression, and nil if it is not known.
+func (o *outline) known(s *static) *static {
+	switch {
+	case s == nil || s.op != "":
+		return nil
+	case s.column != nil:
+		c, _ := o.find(s.column)
+		return c.static(o)
+	case len(s.terms) == 1:
+		return o.known(s.terms[0])
+	case s.terms == nil:
+		return s
+	}
+	for _, ops := range []string{"+-", "*/"} {
+		for i := len(s.terms) - 2; i > 0; i-- {
+			if t := s.terms[i]; t != nil && t.op != "" && strings.Contains(ops, t.op) {
+				return calculated(o.known(&static{terms: s.terms[:i]}), t.op, o.known(&static{terms: s.terms[i+1:]}))
+			}
+		}
+	}
+	return nil
+}
+
+// calculated gives the type that Snowflake documents for an operation of numbers.
+func calculated(a *static, op string, b *static) *static {
+	if a == nil || b == nil || a.typ.base() != "DECIMAL" || b.typ.base() != "DECIMAL" {
+		return nil
+	}
+	p1, s1 := a.digits()
+	p2, s2 := b.digits()
+	leading, scale := max(p1-s1, p2-s2)+1, max(s1, s2)
+	switch op {
+	case "*":
+		leading, scale = p1-s1+p2-s2, min(s1+s2, max(s1, s2, 12))
+	case "/":
+		leading, scale = p1-s1+s2, max(s1, min(s1+6, 12))
+	}
+	return &static{typ: sfType{"NUMBER", []int{min(leading+scale, 38), scale}}}
+}
+
+// digits are the precision and the scale of a number.
+func (s *static) digits() (precision, scale int) {
+	if s.length > 0 {
+		return s.length, s.scale
+	}
+	return s.typ.decimal()
+}
+
+// starred gives what is known of the columns of a star, and none if they cannot be told.
+func (o *outline) starred(qualifier []string) (list []*static) {
 	for _, from := range o.sources {
 		if len(qualifier) > 0 && from.alias != qualifier[len(qualifier)-1] {
 			continue
 		}
 		if from.columns == nil {
-			return nil, false
+			return nil
 		}
 		for i := range from.columns {
 			list = append(list, from.columns[i].static(o))
 		}
 	}
-	return list, len(list) > 0
+	return list
 }
 
 // find gives the one column that a name means, and nil if that is not certain; with its
@@ -186,10 +219,7 @@ func (s *static) describe(c *snowtest.Column) {
 	}
 	switch base {
 	case "DECIMAL":
-		p, scale := s.typ.decimal()
-		if s.length > 0 {
-			p, scale = s.length, s.scale
-		}
+		p, scale := s.digits()
 		if int64(scale) != c.Scale {
 			return
 		}

@@ -42,9 +42,8 @@ type rewriter struct {
 	hide    bool    // nobody is to see them
 	top     *region // the outermost
 	outline *outline
-	is      *static  // of the region that was read last, if it was one operand
-	column  []string // and if that was a column
-	cast    *static  // what CAST has just made
+	is      *static // of the region that was read last
+	cast    *static // what CAST has just made
 }
 
 func (s *session) rewriter(src string, toks []token, st *snowtest.Statement, now time.Time) *rewriter {
@@ -185,13 +184,13 @@ func (r *rewriter) text(i, end int) string {
 type region struct {
 	r       *rewriter
 	out     []string
-	operand bool     // the last piece is an operand
-	concat  bool     // the next operand follows ||
-	wrapped bool     // the last piece is text already
-	from    bool     // inside a FROM clause
-	with    bool     // among the names of a WITH clause
-	is      *static  // what is known of the operand that comes, and then of the last
-	column  []string // the last operand is this column
+	operand bool      // the last piece is an operand
+	concat  bool      // the next operand follows ||
+	wrapped bool      // the last piece is text already
+	from    bool      // inside a FROM clause
+	with    bool      // among the names of a WITH clause
+	is      *static   // what is known of the operand that comes, and then of the last
+	terms   []*static // what is known of the pieces
 }
 
 // region rewrites up to a closing bracket, the end, or a token at which stop
@@ -208,8 +207,8 @@ func (r *rewriter) region(stop func(token) bool) string {
 		}
 		g.next(t)
 	}
-	if r.is, r.column = nil, nil; len(g.out) == 1 {
-		r.is, r.column = g.is, g.column
+	if r.is = g.is; len(g.out) != 1 || g.is == nil {
+		r.is = &static{terms: g.terms}
 	}
 	return strings.Join(g.out, " ")
 }
@@ -219,9 +218,8 @@ func (r *rewriter) regionUntil(end int) string {
 }
 
 func (g *region) push(piece string) {
-	g.out = append(g.out, piece)
-	g.operand, g.wrapped = false, false
-	g.is, g.column = nil, nil
+	g.out, g.terms = append(g.out, piece), append(g.terms, &static{op: piece})
+	g.operand, g.wrapped, g.is = false, false, nil
 }
 
 func (g *region) next(t token) {
@@ -278,7 +276,7 @@ func inner(piece string) string { return pick(isWhole(piece), "("+piece+")::"+wh
 // addOperand applies what follows an operand, and appends it.
 func (g *region) addOperand(piece string, variant bool) {
 	r := g.r
-	is, column := g.is, g.column
+	is := g.is
 	for r.err == nil {
 		t := r.peek()
 		switch {
@@ -288,25 +286,21 @@ func (g *region) addOperand(piece string, variant bool) {
 			if r.err != nil {
 				return
 			}
-			is, column = &static{typ: typ, notNull: is != nil && is.notNull, rest: typ.rest(piece, is)}, nil
+			is = &static{typ: typ, notNull: is != nil && is.notNull, rest: typ.rest(piece, is)}
 			piece, variant = typ.cast(piece, variant, false), typ.semi()
 		case t.is(":") && (r.at(1).ident()):
-			is, column = nil, nil
 			r.i++
-			piece, variant = "sf_get("+piece+", "+quoteString(r.path())+")", true
+			piece, variant, is = "sf_get("+piece+", "+quoteString(r.path())+")", true, nil
 		case t.is("["):
-			is, column = nil, nil
-			piece, variant = "sf_get("+piece+", "+quoteString(joinPath([]string{r.subscript()}))+")", true
+			piece, variant, is = "sf_get("+piece+", "+quoteString(joinPath([]string{r.subscript()}))+")", true, nil
 		default:
 			wrap := g.concat && !t.is("*") && !t.is("/") && !t.is("%")
-			if wrap && !isText(piece) {
-				piece = "sf_text(" + piece + ")"
+			if wrap {
+				piece, is = textOf(piece), nil
 			}
 			g.push(g.widened(piece))
 			g.operand, g.wrapped, g.concat = true, wrap, false
-			if !wrap {
-				g.is, g.column = is, column
-			}
+			g.is, g.terms[len(g.terms)-1] = is, is
 			return
 		}
 	}
@@ -316,6 +310,9 @@ func (g *region) addOperand(piece string, variant bool) {
 func isText(piece string) bool {
 	return strings.HasPrefix(piece, "'") || strings.HasPrefix(piece, "sf_text(") || strings.HasPrefix(piece, heldText)
 }
+
+// textOf writes a piece as Snowflake would.
+func textOf(piece string) string { return pick(isText(piece), piece, "sf_text("+piece+")") }
 
 const (
 	longText = 64 << 10 // what is longer does not pass through DuckDB's parser
@@ -388,15 +385,14 @@ func (g *region) op(t token) {
 			return
 		}
 		inner := r.parens()
-		g.is, g.column = r.is, r.column
+		g.is = r.is
 		g.addOperand("("+inner+")", false)
 	case "||":
 		r.i++
 		arithmetic := len(g.out) >= 2 && strings.Contains("+-*/%", g.out[len(g.out)-2])
 		if g.operand && !g.wrapped && !arithmetic {
-			if last := &g.out[len(g.out)-1]; !isText(*last) {
-				*last = "sf_text(" + *last + ")"
-			}
+			last := &g.out[len(g.out)-1]
+			*last = textOf(*last)
 		}
 		g.push("||")
 		g.concat = true

@@ -1,8 +1,6 @@
 package duckdb
 
-import (
-	"strings"
-)
+import "strings"
 
 // keywords are the words that a parenthesis may follow without making a call.
 var keywords = wordSet(`ALL AND ANY AS ASC BETWEEN BY CONNECT CROSS CUBE DELETE DESC DISTINCT ELSE END ESCAPE
@@ -238,14 +236,13 @@ func (g *region) name() {
 		return
 	}
 	piece := joinName(parts)
-	g.column = nil
+	is := &static{}
 	for _, p := range parts {
-		g.column = append(g.column, p.text)
+		is.column = append(is.column, p.text)
 	}
-	if star {
-		names := g.column
+	if g.is = is; star {
 		g.push(piece + ".*")
-		g.column = names
+		g.is = is
 		return
 	}
 	g.addOperand(piece, false)
@@ -348,7 +345,7 @@ func (g *region) noteItem(piece, alias string) {
 	if g != r.top || r.outline.vague {
 		return
 	}
-	item := outlineItem{is: r.is, column: r.column, at: len(g.out), alias: alias, star: piece == "*" || strings.HasSuffix(piece, ".*")}
+	item := outlineItem{is: r.is, at: len(g.out), alias: alias, star: piece == "*" || strings.HasSuffix(piece, ".*")}
 	if strings.HasPrefix(piece, "*") && piece != "*" || strings.Contains(piece, ".* ") {
 		r.outline.vague = true // EXCLUDE and its like
 	}
