@@ -8,3 +8,9 @@ var (
 	OnlyReads         = func(sql string) bool { return isQuery(sql) && onlyReads(sql) }
 	ParseCSV          = parseCSV
 )
+
+// What a client does to files, and the server.
+var (
+	Encrypted = encrypted
+	Decrypted = decrypted
+)
