@@ -84,11 +84,10 @@ func (r *Recorder) StopShortUploads() (done func()) {
 func (r *Recorder) Value(key any) any {
 	text, d := keyOf(key)
 	if d == nil {
-		v := r.Context.Value(key)
-		if v == nil && isTraceKey(key) {
+		if isTraceKey(key) {
 			return &r.trace
 		}
-		return v
+		return r.Context.Value(key)
 	}
 	switch text {
 	case RequestID:
@@ -101,12 +100,11 @@ func (r *Recorder) Value(key any) any {
 	case QueryID:
 		own, _ := r.Context.Value(key).(chan<- string)
 		return r.channel(own)
+	case truncated:
+		r.note(cut)
 	}
 	v := r.Context.Value(key)
-	switch {
-	case text == truncated && v == nil:
-		r.note(cut)
-	case text == Describe && v == true, text == Fetch && v != nil:
+	if text == Describe && v == true || text == Fetch && v != nil {
 		r.idles()
 	}
 	return v
@@ -116,9 +114,7 @@ func (r *Recorder) Value(key any) any {
 func (r *Recorder) lookedUp(d *Dialect) (first bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.over {
-		r.t.dialect = d
-	}
+	r.t.dialect = d
 	return r.add(mark{kind: lookup})
 }
 
@@ -131,9 +127,7 @@ func (r *Recorder) requestID(key any, d *Dialect) any {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.over {
-		r.t.request, _ = v.(fmt.Stringer)
-	}
+	r.t.request, _ = v.(fmt.Stringer)
 	return v
 }
 
@@ -141,9 +135,7 @@ func (r *Recorder) requestID(key any, d *Dialect) any {
 func (r *Recorder) idles() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.over {
-		r.t.idle = true
-	}
+	r.t.idle = true
 }
 
 // note writes a mark down.
@@ -167,7 +159,7 @@ func (r *Recorder) add(m mark) (first bool) {
 		}
 	case lookup:
 		r.file, r.asked = 0, time.Time{}
-	case accepted, answered:
+	case answered: // End finds out which of them was accepted
 		r.asked = time.Time{}
 	case post, get:
 		r.last = m.kind
@@ -179,9 +171,6 @@ func (r *Recorder) add(m mark) (first bool) {
 func (r *Recorder) getConn(string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.over {
-		return
-	}
 	if r.t.dials++; r.asked.IsZero() {
 		r.asked = time.Now()
 	}
@@ -218,7 +207,7 @@ func (r *Recorder) wroteField(name string, values []string) {
 		if !strings.EqualFold(name, "Content-Length") {
 			return
 		}
-		if n, err := strconv.ParseInt(values[0], 10, 64); err == nil && n > 0 {
+		if n, _ := strconv.ParseInt(values[0], 10, 64); n > 0 { // net/http writes an int64
 			r.mu.Lock()
 			r.body, r.size = true, n
 			r.mu.Unlock()
@@ -258,7 +247,7 @@ func (r *Recorder) wroteHeaders() {
 
 // upload looks at the request whose headers were written.
 func (r *Recorder) upload(m mark) {
-	if r.stop == nil || r.over || !r.google || m.size < 0 {
+	if r.stop == nil || !r.google || m.size < 0 {
 		return
 	}
 	if m.size == 0 || m.size < r.file {
@@ -275,7 +264,7 @@ func (r *Recorder) wroteRequest(httptrace.WroteRequestInfo) {
 	defer r.mu.Unlock()
 	r.written++
 	last := len(r.t.marks) - 1
-	if r.over || r.written != r.requests || last < 0 {
+	if r.over || r.written != r.requests {
 		return
 	}
 	if m := &r.t.marks[last]; m.kind == post || m.kind == get || m.kind == other {
