@@ -54,6 +54,7 @@ func main() {
 	dirs := flag.Args()
 	if len(dirs) == 0 {
 		dirs = []string{"internal/verdict", "internal/transcript/judge.go", "internal/transcript/transcript.go",
+			"internal/transcript/recorder.go", "internal/transcript/caller.go",
 			"internal/sqltext/fold.go", "internal/sqltext/insert.go"}
 	}
 	if err := run(dirs, *sample, *seed); err != nil {

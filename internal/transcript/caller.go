@@ -10,6 +10,7 @@ import (
 
 // A caller is who waits for the ID, if somebody does.
 type caller struct {
+	ctx  context.Context // theirs: they wait until it ends, though nobody goes on with the statement's
 	to   chan<- string
 	from *courier
 	mark int // of the look-up that the courier waits for
@@ -31,29 +32,15 @@ func (r *Recorder) channel(to chan<- string) chan<- string {
 	}
 	if r.caller.to != nil && r.caller.from == nil && r.t.own(at) >= 0 {
 		r.caller.from, r.caller.mark = &courier{from: ch, over: make(chan struct{}), read: make(chan struct{})}, at
-		go r.caller.from.run(r.Context, r.caller.to)
+		go r.caller.from.run(r.caller.ctx, r.caller.to)
 	} else {
 		r.pending = append(r.pending, pendingID{ch, at})
 	}
 	return ch
 }
 
-// Expect notes the caller's channel where nothing is sent. In place of a statement it ends
-// the recording.
-func (r *Recorder) Expect(channel any) {
-	r.caller.to, _ = channel.(chan<- string)
-	r.End(false)
-}
-
-// stop waits for the courier to have read what there is.
-func (c *caller) stop() (id string, sent bool) {
-	if c.from == nil {
-		return "", false
-	}
-	close(c.from.over)
-	<-c.from.read
-	return c.from.id, c.from.sent
-}
+// Expect notes the caller's channel where nothing is sent.
+func (r *Recorder) Expect(channel any) { r.caller.to, _ = channel.(chan<- string) }
 
 // Tell gives the caller's own channel what it has not got yet, and closes it as
 // gosnowflake would. It is not called for a statement that will be run again: then the
@@ -70,19 +57,23 @@ func (r *Recorder) Tell(ctx context.Context) {
 type courier struct {
 	from <-chan string
 	over chan struct{} // closed when the statement is over
-	read chan struct{} // closed when id is set
+	read chan struct{} // closed when id and sent are set
 	id   string
 	sent bool // gosnowflake has sent something, if only that there is no ID
 }
 
+// stop waits for the courier to have read what there is.
+func (c *courier) stop() {
+	close(c.over)
+	<-c.read
+}
+
 func (c *courier) run(ctx context.Context, to chan<- string) {
 	select {
-	case c.id = <-c.from:
-		c.sent = true
+	case c.id, c.sent = <-c.from:
 	case <-c.over:
 		select {
-		case c.id = <-c.from:
-			c.sent = true
+		case c.id, c.sent = <-c.from:
 		default:
 		}
 	}

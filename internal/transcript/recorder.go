@@ -47,9 +47,19 @@ type pendingID struct {
 	mark int
 }
 
+// brought makes of a look-up of the channel what came out of that.
+func (m *mark) brought(id string, sent bool) {
+	switch {
+	case id != "":
+		m.kind, m.id = accepted, id
+	case !sent: // gosnowflake's look-ups have a reply; this one is somebody else's
+		m.kind = odd
+	}
+}
+
 // New derives the context for one statement.
 func New(ctx context.Context) *Recorder {
-	r := &Recorder{Context: ctx, begun: time.Now()}
+	r := &Recorder{Context: ctx, begun: time.Now(), caller: caller{ctx: ctx}}
 	r.t.marks, r.pending = r.room[:0], r.one[:0]
 	r.trace = httptrace.ClientTrace{
 		GetConn:              r.getConn,
@@ -296,19 +306,16 @@ func (r *Recorder) Answers() (n int) {
 func (r *Recorder) End(abandoned bool) Transcript {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if id, sent := r.caller.stop(); id != "" {
-		r.t.marks[r.caller.mark].kind, r.t.marks[r.caller.mark].id = accepted, id
-	} else if r.caller.from != nil && !sent {
-		r.t.marks[r.caller.mark].kind = odd
+	if c := r.caller.from; c != nil {
+		c.stop()
+		r.t.marks[r.caller.mark].brought(c.id, c.sent)
 	}
 	for _, p := range r.pending {
 		select {
-		case id := <-p.ch:
-			if id != "" {
-				r.t.marks[p.mark].kind, r.t.marks[p.mark].id = accepted, id
-			}
-		default: // gosnowflake's look-ups have a reply; this one is somebody else's
-			r.t.marks[p.mark].kind = odd
+		case id, sent := <-p.ch:
+			r.t.marks[p.mark].brought(id, sent)
+		default:
+			r.t.marks[p.mark].brought("", false)
 		}
 	}
 	r.pending, r.over = nil, true
