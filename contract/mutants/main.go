@@ -16,9 +16,8 @@
 // says which one is on, because to compile a binary for each would take most of the time. The
 // tree is not touched: the changed files are an overlay.
 //
-// Without arguments it takes what is clean: what a transcript and a situation say, and two files
-// of internal/sqltext. The rest of these packages has survivors that are not decided yet; which of
-// those that record a transcript ./contract kills has not been tried.
+// Without arguments it takes what is clean: internal/verdict, internal/transcript and two files of
+// internal/sqltext, whose rest has survivors that are not decided yet.
 //
 // It is not go-gremlins, which leaves no statement and no part of a condition out, does not take
 // samples, and tells a mutant by its line, which a list of decisions would not outlive.
@@ -53,9 +52,7 @@ func main() {
 	flag.Parse()
 	dirs := flag.Args()
 	if len(dirs) == 0 {
-		dirs = []string{"internal/verdict", "internal/transcript/judge.go", "internal/transcript/transcript.go",
-			"internal/transcript/recorder.go", "internal/transcript/caller.go",
-			"internal/sqltext/fold.go", "internal/sqltext/insert.go"}
+		dirs = []string{"internal/verdict", "internal/transcript", "internal/sqltext/fold.go", "internal/sqltext/insert.go"}
 	}
 	if err := run(dirs, *sample, *seed); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -179,6 +179,7 @@ func TestStatementWithoutAChannelTellsNobody(t *testing.T) {
 
 // TestLookUpOfAnotherGosnowflakesKeepsTheCallersChannel: a program's own wrapper may be of one.
 func TestLookUpOfAnotherGosnowflakesKeepsTheCallersChannel(t *testing.T) {
+	forgets(t)
 	alone(t, func(t *testing.T, ctx context.Context) {
 		to := make(chan string, 1)
 		r := New(gosnowflake.WithQueryIDChan(ctx, to))

@@ -177,6 +177,28 @@ func TestLookUpsOfOthersAreNoMarks(t *testing.T) {
 	}
 }
 
+// A layer is a context of a program's own.
+type layer struct{ context.Context }
+
+func (l layer) Value(key any) any { return l.Context.Value(key) }
+
+// TestLookUpsAreSeenThroughContextsOfOthers: of whatever is between a statement and its recorder,
+// which says neither that it is gosnowflake's nor that it is not.
+func TestLookUpsAreSeenThroughContextsOfOthers(t *testing.T) {
+	for _, layers := range []int{0, 1, 2, 3, 4, 8} {
+		got := watched(t, nil, func(ctx context.Context, conn driver.Conn) error {
+			for range layers {
+				ctx = layer{ctx}
+			}
+			_ = ctx.Value(gosnowflake.ContextKey("SNOWFLAKE_REQUEST_ID"))
+			return exec(ctx, conn)
+		})
+		if got.String() != "qP.i" {
+			t.Errorf("through %d: %s", layers, got)
+		}
+	}
+}
+
 // TestCallersRequestIDIsForTheirStatementAlone: and not for what an array bind sends
 // before it.
 func TestCallersRequestIDIsForTheirStatementAlone(t *testing.T) {

@@ -31,10 +31,8 @@ const (
 // Packages are gosnowflake's, v2 and v1.
 var packages = [...]string{"github.com/snowflakedb/gosnowflake/v2", "github.com/snowflakedb/gosnowflake"}
 
-// isSnowflake reports whether a type is one of gosnowflake's.
-func isSnowflake(t reflect.Type) bool {
-	return t.PkgPath() == packages[0] || t.PkgPath() == packages[1]
-}
+// isSnowflake reports whether a package is one of gosnowflake's.
+func isSnowflake(path string) bool { return slices.Contains(packages[:], path) }
 
 // A Dialect is in which type one version of gosnowflake has its keys.
 type Dialect struct {
@@ -68,9 +66,6 @@ func init() { dialects.Store(&[]*Dialect{V2}) }
 // DialectOf is the dialect of the gosnowflake that a type is of, or nil if that is none, or
 // has not asked for anything yet.
 func DialectOf(t reflect.Type) *Dialect {
-	if !isSnowflake(t) {
-		return nil
-	}
 	for _, d := range *dialects.Load() {
 		if d.t.PkgPath() == t.PkgPath() {
 			return d
@@ -92,7 +87,7 @@ func keyOf(key any) (text Key, d *Dialect) {
 			return Key(reflect.ValueOf(key).String()), d
 		}
 	}
-	if !isSnowflake(t) {
+	if !isSnowflake(t.PkgPath()) {
 		return "", nil
 	}
 	d = newDialect(t)
@@ -111,7 +106,7 @@ type with struct {
 }
 
 func (w with) Value(key any) any {
-	if text, d := keyOf(key); d != nil && text == w.key {
+	if text, _ := keyOf(key); text == w.key {
 		return w.value
 	}
 	return w.Context.Value(key)
@@ -121,13 +116,15 @@ func (w with) Value(key any) any {
 // statement or a renewal. Others may do so too: its own log, a tracing wrapper, a
 // program's transport. What they look up says nothing about a statement.
 func isLookUp() bool {
+	const (
+		own = 3 // runtime.Callers, this function and Recorder.Value
+		few = 3 // As a rule it is among the first; to unwind costs a statement most of what its transcript does.
+	)
 	var pcs [16]uintptr
-	// As a rule it is among the first; unwinding costs a statement most of what its transcript
-	// does.
-	if who := first(pcs[:runtime.Callers(3, pcs[:3])]); who != passing {
+	if who := first(pcs[:runtime.Callers(own, pcs[:few])]); who != passing {
 		return who == looking
 	}
-	return first(pcs[:runtime.Callers(3, pcs[:])]) == looking
+	return first(pcs[:runtime.Callers(own, pcs[:])]) == looking
 }
 
 // first is the first of the callers that does not only pass a look-up on.
@@ -145,7 +142,8 @@ func first(callers []uintptr) looker {
 	return passing
 }
 
-// A looker is what a function on the way to a look-up is.
+// A looker is what a function on the way to a look-up is. Of those that the compiler has
+// made one, the last of these counts.
 type looker uint8
 
 const (
@@ -153,6 +151,17 @@ const (
 	passing        // a context that asks the one in it
 	looking        // gosnowflake's look-up
 )
+
+// lookerOf is what a function is, by its full name.
+func lookerOf(function string) looker {
+	if path, is := strings.CutSuffix(function, lookUp); is && isSnowflake(path) {
+		return looking
+	}
+	if strings.HasPrefix(function, "context.") || strings.HasSuffix(function, ".Value") {
+		return passing
+	}
+	return foreign
+}
 
 // lookers is what is at each program counter that was seen. It is replaced and never changed:
 // there are few, and after the first statements no new ones.
@@ -167,12 +176,7 @@ func whoIs(pc uintptr) looker {
 	for more := true; more; {
 		var frame runtime.Frame
 		frame, more = frames.Next()
-		switch name := frame.Function; {
-		case name == packages[0]+lookUp, name == packages[1]+lookUp:
-			who = looking
-		case who == foreign && (strings.HasPrefix(name, "context.") || strings.HasSuffix(name, ").Value") || strings.HasSuffix(name, ".Value")):
-			who = passing
-		}
+		who = max(who, lookerOf(frame.Function))
 	}
 	known := lookers.Load()
 	more := maps.Clone(*known)
