@@ -10,15 +10,12 @@ func explained(sc Scanner) Kind {
 	for t.Is("(") {
 		t = sc.Next()
 	}
-	if t.Kind != Word {
-		return Unknown
-	}
 	switch known(t.Text).verb {
 	case verbWith:
 		if withKind(sc) != Unknown {
 			return Read
 		}
-	case verbSelect, verbShow, verbDescribe, verbInsert, verbUpdate, verbDelete, verbMerge, verbCopy, verbCreate, verbAlter, verbOtherDDL:
+	case verbSelect, verbInsert, verbUpdate, verbDelete, verbMerge, verbCreate: // what has a plan
 		return Read
 	}
 	return Unknown
@@ -52,9 +49,6 @@ func withKind(sc Scanner) Kind {
 		for t.Is("(") {
 			t = sc.Next()
 		}
-		if t.Kind != Word {
-			return Unknown
-		}
 		switch v := known(t.Text).verb; {
 		case v == verbSelect:
 			return Read
@@ -73,7 +67,7 @@ func (s *Scanner) query() bool {
 	for t.Is("(") {
 		t = ahead.Next()
 	}
-	if v := known(t.Text).verb; t.Kind != Word || v != verbSelect && v != verbWith {
+	if v := known(t.Text).verb; v != verbSelect && v != verbWith {
 		return false
 	}
 	return s.closing(changesData)

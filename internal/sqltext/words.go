@@ -94,7 +94,7 @@ type entry struct {
 }
 
 var vocabulary = func() map[string]entry {
-	all := make(map[string]entry, 1000)
+	all := map[string]entry{}
 	for word, v := range verbs {
 		all[word] = entry{verb: v}
 	}
@@ -115,7 +115,7 @@ var vocabulary = func() map[string]entry {
 	return all
 }()
 
-// known looks a word up, in any case.
+// known looks a word up, in any case. A token that is no word, or is quoted, is not known.
 func known(word string) entry {
 	var upper [64]byte
 	if len(word) > len(upper) {
