@@ -143,19 +143,17 @@ func (st *State) session(p part, failed bool) {
 func (st *State) autocommit(sc Scanner, failed bool) {
 	sc.Next() // SESSION
 	unset := sc.Next().Word("UNSET")
-	var before Token
 	for t := sc.Next(); !separates(t); t = sc.Next() {
-		if t.names("AUTOCOMMIT") && !before.Is("=") {
+		if t.names("AUTOCOMMIT") {
 			value := sc
 			off := unset || !value.Next().Is("=") || !isOn(value.Next()) // UNSET makes it what the user's or the account's is
 			st.AutocommitOff = off || failed && st.AutocommitOff
 			st.Sure = false // it may have committed what is open
 		}
-		before = t
 	}
 }
 
 func isOn(t Token) bool {
 	on := strings.Trim(t.Text, "'")
-	return t.Kind != End && (equalFold(on, "TRUE") || on == "1")
+	return equalFold(on, "TRUE") || on == "1"
 }
