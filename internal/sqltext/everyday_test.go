@@ -274,6 +274,7 @@ var sessions = []judged{
 	{"CREATE OR REPLACE TEMP TABLE t (a INT, CONSTRAINT k PRIMARY KEY (a), UNIQUE (b), FOREIGN KEY (c) REFERENCES db.s.u (d)) CLUSTER BY (a)", Session, "R"},
 	{"CREATE OR REPLACE TEMP TABLE t (a INT) AS SELECT f(1)", Session, ""},
 	{"CREATE TEMP TABLE IF NOT EXISTS t AS SELECT * FROM my_stream", Session, "R"},
+	{"CREATE TEMP VIEW v AS SELECT 1", Session, ""},
 	{"CREATE TEMP IF", Session, ""},
 	{"CREATE OR REPLACE TEMP TABLE view AS SELECT * FROM t", Session, ""},
 	{"CREATE OR REPLACE TEMP TABLE IDENTIFIER('t') (a INT)", Session, ""},

@@ -114,6 +114,9 @@ var hostile = []judged{
 	{"SELECT 1 ->> CALL p()", Read, ""},
 	{"SELECT 1 ->> COMMIT", Read, "E"},
 	{"SELECT 1;->>; DELETE FROM t", Read, "UM"},
+	{"SELECT 1; ->> SELECT 2", Read, "RUM"},
+	{"SELECT 1 ->> ; SELECT 2", Read, "RUM"},
+	{"SELECT 1 ->> ->> SELECT 2", Read, "RU"},
 	{"(SELECT 1 ->> SELECT 2)", Read, ""},
 
 	// Data changed where a query is expected, and the other way round.
@@ -165,6 +168,15 @@ var hostile = []judged{
 	{"SELECT * FROM TABLE(\"RESULT_SCAN\"('01a2b3c4'))", Read, ""},
 	{"DESC RESULT $q", Read, "UHV"},
 	{"INSERT INTO last_query_id (a) VALUES (1)", DML, "U"},
+
+	// What looks as if a second run of it found the object of the first, or replaced it.
+	{"CREATE TEMP REPLACE TABLE t (a INT)", Session, ""},
+	{"CREATE OR REPLACE TEMP TABLE IF NOT EXISTS t (a INT)", Session, ""},
+	{"CREATE TEMP TABLE IF NOT t LIKE u", Session, ""},
+	{"CREATE TEMP TABLE IF IT EXISTS (a INT)", Session, ""},
+	{"CREATE TEMP TABLE t (if NOT EXISTS)", Session, ""},
+	{"CREATE TEMP TABLE t AS SELECT if NOT EXISTS FROM u", Session, ""},
+	{"CREATE OR REPLACE TEMP STAGE s AS SELECT view FROM t", Session, ""},
 
 	// What does not begin as known.
 	{"FROM t SELECT 1", Unknown, ""},

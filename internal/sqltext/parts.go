@@ -7,62 +7,51 @@ type part struct {
 	kind      Kind
 	verb      verb
 	block     bool    // it takes the rest of the text
-	semicolon bool    // a semicolon stands before it, not an arrow
+	semicolon bool    // a semicolon stands before it, not only an arrow
 	begin     Scanner // before its first token
 	body      Scanner // behind its first word
-	made      made
+	current   bool    // it creates a schema, database or warehouse, which becomes the current one
 }
-
-// made is what a CREATE makes, as far as its session is concerned.
-type made uint8
-
-const (
-	madeOther     made = iota
-	madeTemporary      // an object that ends with the session
-	madeCurrent        // a schema, database or warehouse, which becomes the current one
-)
 
 // parts goes through the parts of a text.
 type parts struct {
 	part part
 	rest Scanner // from the present part's beginning
 	some bool
-	last bool
 }
 
 func (s Statement) parts() parts { return parts{rest: NewScanner(s.text)} }
 
 // next goes to the next part.
 func (ps *parts) next() bool {
-	if ps.last || ps.some && ps.part.block {
+	if ps.part.block {
 		return false
 	}
-	arrow := false
+	var semicolon bool
 	if ps.some {
 		t := ps.rest.Next()
 		for !separates(t) {
 			t = ps.rest.Next()
 		}
-		arrow = t.Text == "->>"
+		semicolon = t.Is(";")
 	}
 	for ahead := ps.rest; separates(ahead.Peek()); {
 		t := ahead.Next()
 		if t.Kind == End {
-			ps.last = true
 			return false
 		}
-		arrow = arrow && t.Text == "->>"
+		semicolon = semicolon || t.Is(";")
 		ps.rest = ahead
 	}
 	ps.some = true
 	ps.part = classify(ps.rest)
-	ps.part.semicolon = !arrow
+	ps.part.semicolon = semicolon
 	return true
 }
 
 // separates reports whether the token ends a part.
 func separates(t Token) bool {
-	return t.Kind == End || t.Kind == Symbol && (t.Text == ";" || t.Text == "->>")
+	return t.Kind == End || t.Is(";") || t.Is("->>")
 }
 
 // first is the first part, as far as its first words tell.
@@ -75,14 +64,14 @@ func (s Statement) first() (part, bool) {
 // one reports whether the text is surely of one part, without reading it.
 func (s Statement) one() bool {
 	text := strings.TrimRight(s.text, "; \t\r\n")
-	return strings.IndexByte(text, ';') < 0 && !strings.Contains(text, "->>")
+	return !strings.Contains(text, ";") && !strings.Contains(text, "->>")
 }
 
 // has reports whether a part begins with the verb.
 func (s Statement) has(v verb) bool {
 	if s.one() {
-		p, ok := s.first()
-		return ok && p.verb == v
+		p, _ := s.first()
+		return p.verb == v
 	}
 	for ps := s.parts(); ps.next(); {
 		if ps.part.verb == v {
@@ -95,7 +84,7 @@ func (s Statement) has(v verb) bool {
 // is reports whether the text is a transaction statement of this verb and no more.
 func (s Statement) is(v verb) bool {
 	ps := s.parts()
-	if !ps.next() || ps.part.verb != v || ps.part.kind != Transaction {
+	if ps.next(); ps.part.verb != v || ps.part.kind != Transaction {
 		return false
 	}
 	sc := ps.part.body
@@ -118,9 +107,6 @@ func classify(sc Scanner) part {
 		t = sc.Next()
 	}
 	p.body = sc
-	if t.Kind != Word {
-		return p
-	}
 	p.verb = known(t.Text).verb
 	next := sc.Peek()
 	switch p.verb {
@@ -133,7 +119,7 @@ func classify(sc Scanner) part {
 	case verbInsert, verbUpdate, verbDelete, verbMerge, verbCopy, verbTruncate, verbRemove:
 		p.kind = DML
 	case verbCreate:
-		p.kind, p.made = created(sc)
+		p.kind, p.current = created(sc)
 	case verbAlter:
 		p.kind = altered(sc)
 	case verbOtherDDL:
@@ -184,17 +170,17 @@ func altered(sc Scanner) Kind {
 }
 
 // created reads what stands behind CREATE.
-func created(sc Scanner) (Kind, made) {
+func created(sc Scanner) (k Kind, current bool) {
 	for {
 		switch t := sc.Next(); {
 		case t.Word("OR"), t.Word("REPLACE"), t.Word("ALTER"), t.Word("LOCAL"), t.Word("GLOBAL"), t.Word("SECURE"), t.Word("TRANSIENT"):
-			continue
+			// what it creates comes later
 		case t.Word("TEMP"), t.Word("TEMPORARY"), t.Word("VOLATILE"):
-			return Session, madeTemporary
+			return Session, false
 		case t.Word("SCHEMA"), t.Word("DATABASE") && !sc.Peek().Word("ROLE"), t.Word("WAREHOUSE"):
-			return DDL, madeCurrent
+			return DDL, true
 		default:
-			return DDL, madeOther
+			return DDL, false
 		}
 	}
 }
@@ -212,7 +198,7 @@ func (p part) mentions(word string) bool {
 
 // names reports whether the token is the word, in quotes or not.
 func (t Token) names(word string) bool {
-	return (t.Kind == Word || t.Kind == QuotedName) && equalFold(strings.Trim(t.Text, `"`), word)
+	return equalFold(strings.Trim(t.Text, `"`), word)
 }
 
 // idempotent reports whether a session statement that is run a second time finds and

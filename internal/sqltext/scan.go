@@ -25,7 +25,7 @@ type Token struct {
 }
 
 // Is reports whether the token is this symbol.
-func (t Token) Is(symbol string) bool { return t.Kind == Symbol && t.Text == symbol }
+func (t Token) Is(symbol string) bool { return t.Text == symbol }
 
 // Word reports whether the token is this unquoted word, which is given in upper case.
 func (t Token) Word(upper string) bool { return t.Kind == Word && equalFold(t.Text, upper) }
@@ -195,7 +195,7 @@ func digits(s string, i int) int {
 
 func word(s string) int {
 	i := 0
-	for i < len(s) && isWord(s[i]) && (s[i] < 0x80 || space(s[i:]) == 0) {
+	for i < len(s) && isWord(s[i]) && space(s[i:]) == 0 {
 		i++
 	}
 	return i
@@ -204,7 +204,7 @@ func word(s string) int {
 // stage is a reference to a stage with its path, which may hold what would be
 // operators elsewhere: @db.s.stage/2024-01-01/part.csv.gz.
 func stage(s string) (kind TokenKind, n int, open bool) {
-	for n = 1; n < len(s) && !open; {
+	for n = 1; n < len(s); {
 		switch rest := s[n:]; {
 		case rest[0] == '"':
 			var m int

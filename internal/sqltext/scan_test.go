@@ -18,6 +18,10 @@ func TestTokens(t *testing.T) {
 		{"/*/a*/ b /**/c", "w:b w:c"},
 		{"a\u00a0b\ufeffc\vd\fe", "w:a w:b w:c w:d w:e"},
 		{"x$$y $$z", "w:x$$y D:$$z"},
+		{"0 9 90.09 a0b9 9a 1d5 a\x80b a\x7fb", "n:0 n:9 n:90.09 w:a0b9 n:9 w:a n:1 w:d5 w:a\x80b w:a s:\x7f w:b"},
+		{"a{b}c|d[e]f~g^h`i", "w:a s:{ w:b s:} w:c s:| w:d s:[ w:e s:] w:f s:~ w:g s:^ w:h s:` w:i"},
+		{"2e+3", "n:2e+3"}, {"1e", "n:1 w:e"}, {"1e+", "n:1 w:e s:+"}, {"1.", "n:1."}, {"@s(x)", "@:@s s:( w:x s:)"},
+		{"/* a", "e:!"}, {"a --", "w:a"}, {"a //", "w:a"}, {"a /*", "w:a e:!"}, {"a -", "w:a s:-"},
 		{"'a", "S:'a!"}, {`'a\'`, `S:'a\'!`}, {`"a""`, `q:"a""!`}, {"@\"a", "@:@\"a!"}, {"a /* b", "w:a e:!"},
 		{"\xff\xc2 \xef", "w:\xff\xc2 w:\xef"},
 	} {
@@ -57,6 +61,19 @@ func TestATokenKnowsWhatItIs(t *testing.T) {
 	}
 	if token := sc.Next(); token.Kind != End || token.Start != 8 || sc.Next() != token {
 		t.Errorf("%+v", token)
+	}
+}
+
+func TestACommentThatIsNotClosedIsWhereItBegins(t *testing.T) {
+	for _, text := range []string{"/* a", "a /* b"} {
+		sc := NewScanner(text)
+		token := sc.Next()
+		for token.Kind != End {
+			token = sc.Next()
+		}
+		if !token.Open || token.Start != strings.Index(text, "/*") || token.End != len(text) {
+			t.Errorf("%q: %+v", text, token)
+		}
 	}
 }
 

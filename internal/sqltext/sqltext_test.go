@@ -47,7 +47,7 @@ func TestWhatEndsATransaction(t *testing.T) {
 	for text, want := range map[string][2]bool{
 		"COMMIT": {true, true}, "ROLLBACK": {true, false}, "INSERT INTO t VALUES (1); COMMIT": {true, true},
 		"SELECT 1 ->> ROLLBACK": {true, false}, "SELECT 'COMMIT'": {}, "": {}, "SELECT commit": {}, "BEGIN; SELECT 1": {},
-		"SELECT ';COMMIT'": {}, "SELECT 1;COMMIT": {true, true},
+		"SELECT ';COMMIT'": {}, ";SELECT 1; COMMIT": {true, true}, "; COMMIT": {true, true}, "SELECT 1;COMMIT": {true, true},
 	} {
 		s := Reader{}.Read(text)
 		if got := [2]bool{s.EndsTransaction(), s.Commits()}; got != want {

@@ -91,7 +91,7 @@ func (st *State) part(p part, failed bool) {
 		}
 	case DDL: // it commits what is open
 		st.Sure = false
-		if p.made == madeCurrent {
+		if p.current {
 			st.change(LossContext)
 		}
 	case Session:
