@@ -120,6 +120,21 @@ func TestStreamsArriveWholeInEachStore(t *testing.T) {
 	}
 }
 
+// TestFilesSentToS3InPartsAreDecrypted: their key comes with the first request, before the parts,
+// which begin at 64 MB.
+func TestFilesSentToS3InPartsAreDecrypted(t *testing.T) {
+	path, want := filepath.Join(t.TempDir(), "large.bin"), bytes.Repeat([]byte("0123456789abcdef"), 65<<16)
+	if err := os.WriteFile(path, want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db, s := shelved(t, []string{path}, nil, "", snowtest.WithTLS(), snowtest.WithStore(snowtest.S3))
+	s.put.Encrypted = true
+	exec(t, db, "PUT file://"+path+" @s")
+	if got, _ := s.ReadFile("large.bin"); !bytes.Equal(got, want) {
+		t.Errorf("%d bytes of %d arrived", len(got), len(want))
+	}
+}
+
 // TestFileThatIsNotThereIsAnError: the client says so.
 func TestFileThatIsNotThereIsAnError(t *testing.T) {
 	for _, opts := range [][]snowtest.Option{nil, {snowtest.WithTLS(), snowtest.WithStore(snowtest.Azure)}} {
