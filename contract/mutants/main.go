@@ -16,7 +16,7 @@
 // says which one is on, because to compile a binary for each would take most of the time. The
 // tree is not touched: the changed files are an overlay.
 //
-// Without arguments it takes what is clean: internal/verdict, internal/transcript and two files of
+// Without arguments it takes what is clean: internal/verdict, internal/transcript and some files of
 // internal/sqltext, whose rest has survivors that are not decided yet.
 //
 // It is not go-gremlins, which leaves no statement and no part of a condition out, does not take
@@ -52,7 +52,8 @@ func main() {
 	flag.Parse()
 	dirs := flag.Args()
 	if len(dirs) == 0 {
-		dirs = []string{"internal/verdict", "internal/transcript", "internal/sqltext/fold.go", "internal/sqltext/insert.go"}
+		dirs = []string{"internal/verdict", "internal/transcript", "internal/sqltext/fold.go", "internal/sqltext/insert.go",
+			"internal/sqltext/state.go", "internal/sqltext/with.go", "internal/sqltext/words.go"}
 	}
 	if err := run(dirs, *sample, *seed); err != nil {
 		fmt.Fprintln(os.Stderr, err)
