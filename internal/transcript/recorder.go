@@ -26,8 +26,9 @@ type Recorder struct {
 	over     bool
 	ours     bool               // the request whose headers are being written is gosnowflake's
 	body     bool               // it has a body
-	size     int64              // of that length
 	google   bool               // it brings a file to Google's store
+	last     byte               // what request was the last
+	size     int64              // how long the body is
 	file     int64              // how large the file of the present statement was at first; 0: none was sent
 	stop     context.CancelFunc // nil: nobody asks for uploads to be stopped
 	requests int                // of which the headers were written
@@ -37,7 +38,6 @@ type Recorder struct {
 	caller   caller
 	renewals turns
 	asked    time.Time // when the request began that has no answer yet; zero: there is none
-	last     byte      // what request was the last
 }
 
 // A pendingID is a channel that gosnowflake was handed, and the mark that depends on
