@@ -3,8 +3,8 @@ package snowtether
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
@@ -331,10 +331,19 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	return s, nil
 }
 
+// errNested is a BeginTx inside a transaction. Snowflake would ignore its BEGIN, and its COMMIT
+// would commit what the outer one has done so far.
+var errNested = errors.New("snowtether: a transaction is open on this connection: commit it or roll it back before another one begins")
+
 // BeginTx begins a transaction. Until it has ended the session is not replaced.
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	if c.tx != nil {
+		return nil, errNested
+	}
 	t := &tx{conn: c, caller: ctx}
-	t.remains, _ = ctx.Value(remains{}).(*atomic.Bool)
+	if t.remains, _ = ctx.Value(remainsKey{}).(*remains); t.remains != nil {
+		t.remains.told.Store(true)
+	}
 	begun, err := c.do(ctx, &operation{name: "begin", call: verdict.Begin, run: func(ctx context.Context, s *session, _ *operation) (any, error) {
 		t.context.use(ctx)
 		return s.conn.Full.BeginTx(&t.context, opts)

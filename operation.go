@@ -159,6 +159,9 @@ func (c *conn) do(ctx context.Context, op *operation) (out any, failed error) {
 		seen.Tell(ctx)
 	}
 	c.unclaimed()
+	if c.tx != nil && op.call != verdict.Commit { // which says itself what came of it
+		c.tx.note(c.partLasts())
+	}
 	return out, failed
 }
 
@@ -247,7 +250,7 @@ func (c *conn) act(ctx context.Context, op *operation, t *try, s verdict.Situati
 		return false, out, err
 	}
 	fail := c.failure(ctx, op, t, s, v)
-	if s.Sent() && (op.text.Many() || op.text.Has(sqltext.Unknown)) {
+	if s.Sent() && (op.text.Steps() || op.text.Has(sqltext.Unknown)) {
 		c.session.runsOn = true
 	}
 	if t.gone || v.End || isPanic(t.err) {

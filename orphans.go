@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/snowtether/snowtether/internal/inner"
+	"github.com/snowtether/snowtether/internal/login"
 	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/sferr"
 	"github.com/snowtether/snowtether/internal/verdict"
@@ -25,7 +26,7 @@ import (
 //
 // A transaction is ended only where nothing can come after it in its session, and commit by
 // itself: the server has said that the session is gone, or has ended it for us, and no request
-// of several statements is left running in it.
+// of several statements, and no chain, is left running in it.
 
 const (
 	orphanTimeout = 5 * time.Second  // for which a BEGIN waits at most
@@ -281,8 +282,12 @@ func (c *Connector) endElsewhere(s *session) {
 
 // sendAround does an errand in the background, in a new session. One does all that wait, unless
 // it is lost on the way. Best effort: what cannot be stopped ends by itself. A login takes at
-// most the connect budget; where none succeeds, what waits is given up.
+// most the connect budget; where none succeeds, what waits is given up. A person who consents
+// to each login is not asked for it.
 func (c *Connector) sendAround(e errand) {
+	if c.cfg != nil && login.HasPerson(c.cfg) {
+		return
+	}
 	c.errands.mu.Lock()
 	defer c.errands.mu.Unlock()
 	c.errands.waiting = append(c.errands.waiting, e)

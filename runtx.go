@@ -36,6 +36,11 @@ type Tx interface {
 // it, is not run again. fn may wrap the error of the failed statement, if it uses %w. If
 // fn returns nil although the session was lost, COMMIT fails, to the same effect.
 //
+// begin has to pass its context on: where it does not, or where another driver is behind it,
+// only what the loss of a session took is run again. fn has to use its transaction, not the
+// pool: where all connections of a pool are in transactions, one more waits for ever, if its
+// context does not end. A transaction inside another one, on one connection, is refused.
+//
 // If fn returns an error of its own, RunTx rolls back and returns that error
 // unchanged. If fn panics or calls runtime.Goexit, RunTx rolls back and lets it
 // continue. The error of a COMMIT whose outcome is not known matches [ErrInDoubt], and
@@ -66,12 +71,12 @@ func RunTx[T Tx](ctx context.Context, begin func(context.Context) (T, error), fn
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		var lasts atomic.Bool
-		err := runOnce(context.WithValue(ctx, remains{}, &lasts), begin, fn)
+		r := new(remains)
+		err := runOnce(context.WithValue(ctx, remainsKey{}, r), begin, fn)
 		switch {
 		case err == nil:
 			return nil
-		case lasts.Load(), !s.repeatable(err):
+		case !s.repeatable(err, r):
 			return err
 		case attempt == s.attempts:
 			return fmt.Errorf("snowtether: the transaction failed %d times, the last time with: %w", attempt, err)
@@ -109,9 +114,15 @@ type Beginner interface {
 	BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error)
 }
 
-// remains is the key under which a BeginTx finds where to note that something of its
-// transaction may last. An error of Snowflake's, or of the program's, does not say so.
-type remains struct{}
+// remains is what the connection of a transaction notes of it. An error of Snowflake's, or of
+// the program's, does not say whether something of its transaction may last.
+type remains struct {
+	told  atomic.Bool // begin passed its context on, to a connection of this driver's
+	lasts atomic.Bool // something of it may last
+}
+
+// remainsKey is the key under which a BeginTx finds it.
+type remainsKey struct{}
 
 func runOnce[T Tx](ctx context.Context, begin func(context.Context) (T, error), fn func(T) error) error {
 	tx, err := begin(ctx)
@@ -173,23 +184,31 @@ type txSettings struct {
 
 func (s *txSettings) backOff() backoff.BackOff {
 	if s.newBackOff != nil {
-		return s.newBackOff()
+		if b := s.newBackOff(); b != nil {
+			return b
+		}
+		return &backoff.StopBackOff{}
 	}
 	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 }
 
 // repeatable reports whether nothing of the transaction can have lasted and
 // running it again may help.
-func (s *txSettings) repeatable(err error) bool {
-	if _, ok := as[*beginError](err); ok && errors.Is(err, ErrInDoubt) {
+func (s *txSettings) repeatable(err error, r *remains) bool {
+	_, unbegun := as[*beginError](err)
+	if unbegun && errors.Is(err, ErrInDoubt) {
 		return true // a BEGIN that may have run has changed nothing
 	}
 	switch lost, _ := as[*SessionError](err); {
-	case errors.Is(err, ErrInDoubt):
+	case r.lasts.Load(), errors.Is(err, ErrInDoubt):
 		return false
 	case lost != nil && lost.earlier != 0:
 		return false // what the connection's holder had set is theirs to set again
-	case errors.Is(err, ErrSessionLost), errors.Is(err, driver.ErrBadConn), number(err) == codeTooManyWaiters:
+	case errors.Is(err, ErrSessionLost):
+		return true
+	case !unbegun && !r.told.Load():
+		return false // nobody has noted what may last
+	case errors.Is(err, driver.ErrBadConn), number(err) == codeTooManyWaiters:
 		return true
 	}
 	return s.also != nil && s.also(err)
@@ -200,7 +219,7 @@ func (s *txSettings) repeatable(err error) bool {
 func WithTxAttempts(n int) TxOption { return func(s *txSettings) { s.attempts = n } }
 
 // WithTxBackOff sets how long [RunTx] waits between attempts; newBackOff is called
-// once for each call of RunTx. By default the waits grow by half each time, from
+// once for each call of RunTx, and nil from it is no repetition. By default the waits grow by half each time, from
 // 100 ms to 5 s, each varied by up to a half. backoff.Stop ends the attempts.
 func WithTxBackOff(newBackOff func() backoff.BackOff) TxOption {
 	return func(s *txSettings) { s.newBackOff = newBackOff }

@@ -177,7 +177,7 @@ type tx struct {
 	inner   driver.Tx
 	caller  context.Context // BeginTx's: database/sql rolls back when it ends
 	context txContext       // what the inner driver uses in its place
-	remains *atomic.Bool    // whether something of it may last, for who began it; or nil
+	remains *remains        // for who began it, or nil
 }
 
 var _ driver.Tx = (*tx)(nil)
@@ -187,20 +187,19 @@ var _ driver.Tx = (*tx)(nil)
 // next user's rows would vanish in it.
 func (t *tx) Commit() error {
 	c := t.conn
-	t.lasts(c.partLasts())
 	_, err := c.do(t.caller, &operation{name: "commit", call: verdict.Commit, run: func(ctx context.Context, _ *session, _ *operation) (any, error) {
 		t.context.use(ctx)
 		return nil, t.inner.Commit()
 	}})
-	t.lasts(err == nil)
+	t.note(err == nil || errors.Is(err, ErrInDoubt))
 	t.end(err)
 	return err
 }
 
-// lasts tells who began the transaction that something of it may last, if it may.
-func (t *tx) lasts(may bool) {
-	if may && t.remains != nil {
-		t.remains.Store(true)
+// note tells who began the transaction that something of it may last, if it may.
+func (t *tx) note(lasts bool) {
+	if lasts && t.remains != nil {
+		t.remains.lasts.Store(true)
 	}
 }
 
@@ -222,7 +221,6 @@ func (t *tx) end(err error) {
 // rolled back already.
 func (t *tx) Rollback() error {
 	c := t.conn
-	t.lasts(c.partLasts())
 	if c.gone != nil || c.over != nil {
 		t.end(nil)
 		return nil

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/snowflakedb/gosnowflake/v2"
+
 	"github.com/snowtether/snowtether"
 	"github.com/snowtether/snowtether/snowtest"
 )
@@ -139,4 +141,26 @@ func TestSessionsAreEndedWhateverBecomesOfOneOfThem(t *testing.T) {
 			}, snowtest.AllowOpenSessions())
 		})
 	}
+}
+
+// TestNobodyIsAskedToLogInForWhatIsLeftBehind: where a person consents to each login, none is
+// sent to end what a session has left.
+func TestNobodyIsAskedToLogInForWhatIsLeftBehind(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		cfg := srv.Config()
+		cfg.Authenticator = gosnowflake.AuthTypeUsernamePasswordMFA
+		db := caseConnect(t, cfg, 1)
+		silenced := silences(srv, snowtest.Fault{Run: true, Cut: 20})
+		tx := caseBegin(t, db)
+		_, err := tx.ExecContext(t.Context(), caseUpdate)
+		caseLost(t, err, true)
+		_ = tx.Rollback()
+		if err := db.PingContext(t.Context()); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Hour)
+		if n := srv.Stats().Logins; n != 2 || len(silenced()) != 1 {
+			t.Errorf("%d logins, %d sessions lost", n, len(silenced()))
+		}
+	}, snowtest.AllowOpenSessions())
 }

@@ -193,6 +193,10 @@ func TestTransactionInWhichSeveralStatementsRunOnIsNotEnded(t *testing.T) {
 			_, err := tx.ExecContext(gosnowflake.WithMultiStatement(ctx, 2), caseUpdate+"; "+caseRow(1))
 			return err
 		},
+		"a chain": func(ctx context.Context, tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, caseUpdate+" ->> "+caseRow(1))
+			return err
+		},
 		"a procedure": func(ctx context.Context, tx *sql.Tx) error {
 			_, err := tx.ExecContext(ctx, "CALL p()")
 			return err

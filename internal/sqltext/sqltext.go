@@ -108,6 +108,12 @@ func (s Statement) Many() bool {
 	return false
 }
 
+// Steps reports whether it is carried out in several steps: statements, or links of a chain.
+func (s Statement) Steps() bool {
+	ps := s.parts()
+	return ps.next() && ps.next()
+}
+
 // Has reports whether a part is of the kind.
 func (s Statement) Has(k Kind) bool {
 	if s.one() {

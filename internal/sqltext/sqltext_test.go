@@ -141,3 +141,15 @@ func TestReachIsHowFarBackAQuestionGoes(t *testing.T) {
 		}
 	}
 }
+
+// TestStepsAreStatementsAndLinks: what separates them, but for what stands in quotes.
+func TestStepsAreStatementsAndLinks(t *testing.T) {
+	for text, want := range map[string]bool{
+		"SELECT 1": false, "SELECT 1;": false, "": false, ";": false, "SELECT ';', '->>'": false,
+		"SELECT 1; SELECT 2": true, "SELECT 1 ->> SELECT 2": true, "SHOW TABLES ->> SELECT * FROM $1": true,
+	} {
+		if got := (Reader{}).Read(text).Steps(); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}

@@ -1,0 +1,131 @@
+package contract_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// Transactions (docs/guarantees.md): what RunTx does where begin or fn do not as they should, and
+// transactions inside others.
+
+var whatever = snowtether.WithTxRetryIf(func(error) bool { return true })
+
+// TestRunTxRepeatsOnlyWhatItWasToldOf: a begin that keeps its context to itself has nobody note
+// that DDL has committed the rows before it. What a lost session took is repeated all the same.
+// Before: 000625 behind the DDL had the rows written twice.
+func TestRunTxRepeatsOnlyWhatItWasToldOf(t *testing.T) {
+	for _, test := range []struct {
+		name, ddl string
+		arrange   func(srv *snowtest.Server)
+		runs      int
+	}{
+		{"aborted, behind DDL", "CREATE TABLE x (n INT)", func(srv *snowtest.Server) {
+			once(srv, row(2), snowtest.Fault{Code: "000625", Message: "aborted"})
+		}, 1},
+		{"its session is lost", "SELECT 1", func(srv *snowtest.Server) {
+			srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
+				if r.SQL == row(2) {
+					srv.AbortSessions()
+				}
+				return snowtest.Fault{}, r.SQL == row(2)
+			})
+		}, 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				db, runs := pool(t, srv, 1), 0
+				test.arrange(srv)
+				err := snowtether.RunTx(t.Context(), func(context.Context) (*sql.Tx, error) { return db.Begin() }, func(tx *sql.Tx) error {
+					runs++
+					for _, query := range []string{row(1), test.ddl, row(2)} {
+						if _, err := tx.ExecContext(t.Context(), query); err != nil {
+							return err
+						}
+					}
+					return nil
+				}, whatever)
+				if (err == nil) != (test.runs > 1) || runs != test.runs {
+					t.Errorf("fn ran %d times: %v", runs, err)
+				}
+				rowsLast(t, srv, 1, 1)
+			})
+		})
+	}
+}
+
+// TestRunTxDoesNotRepeatBehindACommitOfFnInDoubt: fn must not commit, and RunTx must not make it
+// worse where it does.
+// Before: the rows were written twice.
+func TestRunTxDoesNotRepeatBehindACommitOfFnInDoubt(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db, runs, own := pool(t, srv, 1), 0, errors.New("fn's own")
+		once(srv, "COMMIT", snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
+		err := snowtether.RunInTx(t.Context(), db, nil, func(tx *sql.Tx) error {
+			runs++
+			if _, err := tx.ExecContext(t.Context(), row(1)); err != nil {
+				return err
+			}
+			if err := tx.Commit(); runs == 1 && !errors.Is(err, snowtether.ErrInDoubt) {
+				t.Errorf("the COMMIT's error is %v", err)
+			}
+			return own
+		}, whatever)
+		if err != own || runs != 1 { // as it is
+			t.Errorf("fn ran %d times: %v", runs, err)
+		}
+		rowsLast(t, srv, 1, 1)
+	})
+}
+
+// TestTransactionInsideATransactionIsRefused: on one connection the inner COMMIT would commit
+// what the outer one has done so far.
+// Before: Snowflake ignored the inner BEGIN, and where the session was lost in between, the
+// repetition of the outer one wrote the rows of the inner one twice.
+func TestTransactionInsideATransactionIsRefused(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db := pool(t, srv, 1)
+		conn := casePin(t, db)
+		outer := 0
+		err := snowtether.RunInTx(t.Context(), conn, nil, func(tx *sql.Tx) error {
+			outer++
+			if _, err := tx.ExecContext(t.Context(), row(1)); err != nil {
+				return err
+			}
+			return snowtether.RunInTx(t.Context(), conn, nil, func(tx *sql.Tx) error {
+				t.Error("a transaction was begun inside another one")
+				return nil
+			})
+		})
+		if err == nil || !strings.Contains(err.Error(), "a transaction is open on this connection") || outer != 1 {
+			t.Errorf("the outer one ran %d times: %v", outer, err)
+		}
+		rowsLast(t, srv, 0, 1)
+		tx := caseBegin(t, conn)
+		_, err = tx.ExecContext(t.Context(), row(2))
+		_, nested := conn.BeginTx(t.Context(), nil)
+		if err := errors.Join(err, tx.Commit()); err != nil || nested == nil {
+			t.Errorf("the outer one: %v; the inner one: %v", err, nested)
+		}
+		rowsLast(t, srv, 1, 2)
+	})
+}
+
+// TestRunTxWithoutABackOffRunsOnce: nil is the end of attempts, as for logins.
+func TestRunTxWithoutABackOffRunsOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db, own := pool(t, srv, 1), errors.New("fn's own")
+		err := snowtether.RunInTx(t.Context(), db, nil, func(*sql.Tx) error { return own }, whatever,
+			snowtether.WithTxBackOff(func() backoff.BackOff { return nil }))
+		if err != own { // as it is
+			t.Error(err)
+		}
+	})
+}
