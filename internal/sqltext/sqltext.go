@@ -111,7 +111,8 @@ func (s Statement) Many() bool {
 // Steps reports whether it is carried out in several steps: statements, or links of a chain.
 func (s Statement) Steps() bool {
 	ps := s.parts()
-	return ps.next() && ps.next()
+	ps.next()
+	return ps.next()
 }
 
 // Has reports whether a part is of the kind.
