@@ -184,12 +184,12 @@ func (w *walk) notCalled() (group, bool) {
 		return typed, true
 	case l.with && (before.Word("WITH") || before.Word("RECURSIVE") || before.Is(",")):
 		return heading, true
-	case before.Is(")") && before.group != condition, n.is&isPostfix != 0 && !n.quoted && isOperand(before):
+	case before.Is(")") && before.group != condition, n.is&isPostfix != 0 && t.Kind == Word && isOperand(before):
 		if t.Word("MATCH_RECOGNIZE") {
 			return matching, true
 		}
 		return plain, true
-	case n.quoted:
+	case t.Kind == QuotedName:
 		return plain, false
 	case n.is&isType != 0 && (isOperand(before) || within == typed):
 		return typed, true
@@ -220,14 +220,14 @@ func (w *walk) isClause() bool {
 func (w *walk) isHarmless() bool {
 	n := &w.name
 	switch {
-	case n.orphan, n.dollar, n.last.Kind != Word:
+	case n.orphan, n.last.Kind != Word:
 		return false
 	case n.parts == 1 && (n.is&isHarmless != 0 || n.is&isMatch != 0 && w.match > 0):
 		return true
 	case n.schema && n.parts <= 3 && n.is&isInformation != 0:
 		return true
 	}
-	return !n.quoted && w.vouched()
+	return w.vouched()
 }
 
 // vouched reports whether the program has named the function.

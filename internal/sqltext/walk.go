@@ -1,5 +1,7 @@
 package sqltext
 
+import "strings"
+
 // does is what a part does besides what its kind says.
 type does struct {
 	outside   bool // what a rollback does not undo, and a second run does again
@@ -57,7 +59,6 @@ const (
 type name struct {
 	open   bool // it is what stands before
 	parts  int
-	quoted bool
 	orphan bool // it goes on from what is no name: f(x).g
 	dollar bool // a variable, or a column by its number
 	schema bool // the part before the last is INFORMATION_SCHEMA
@@ -81,7 +82,7 @@ func (r Reader) walk(p part) does {
 	}
 	w.outside = w.outside || w.depth > 0 || w.headed
 	switch p.verb {
-	case verbShow, verbList, verbDescribe:
+	case verbShow, verbDescribe:
 		w.outside = false // they name functions and call none
 	}
 	return w.does
@@ -172,8 +173,14 @@ func (w *walk) notice(t *tok, v verb) {
 	switch p := w.part; {
 	case t.Text[0] == '$' && digits(t.Text, 1) < len(t.Text): // $1 is a column
 		w.variables = true
-	case p.verb == verbDescribe && t.Word("RESULT") && next().Kind != String:
-		w.reaches(1)
+	case p.verb == verbDescribe && t.Word("RESULT"):
+		switch id := next(); {
+		case isID(id), id.Word("LAST_QUERY_ID"): // which speaks for itself
+		case isBind(id):
+			w.bound = true
+		default: // nobody knows
+			w.reaches(beyond)
+		}
 	case p.verb == verbShow && t.Word("VARIABLES"):
 		w.variables = true
 	case p.verb == verbCopy && t.Word("PURGE") && next().Is("="):
@@ -200,21 +207,15 @@ func (w *walk) clause(t *tok) {
 // extend takes a part of a name, or the beginning of a new one.
 func (w *walk) extend(t *tok) {
 	n := &w.name
-	text := t.Text
-	if t.Kind == QuotedName {
-		text = text[1:max(1, len(text)-1)]
-	}
 	if !w.last[0].Is(".") {
-		*n = name{start: t.Start, before: w.last, dollar: text != "" && t.Kind == Word && text[0] == '$'}
+		*n = name{start: t.Start, before: w.last, dollar: t.Text[0] == '$'}
 	} else {
 		if !n.open {
 			*n = name{orphan: true, before: w.last}
 		}
 		n.schema = n.last.Word("INFORMATION_SCHEMA")
-		t.is = 0
 	}
 	n.parts++
-	n.quoted = n.quoted || t.Kind == QuotedName
 	n.last = t.Token
-	n.is = known(text).is
+	n.is = known(strings.Trim(t.Text, `"`)).is
 }
