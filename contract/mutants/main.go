@@ -53,7 +53,8 @@ func main() {
 	dirs := flag.Args()
 	if len(dirs) == 0 {
 		dirs = []string{"internal/verdict", "internal/transcript", "internal/sqltext/fold.go", "internal/sqltext/insert.go",
-			"internal/sqltext/state.go", "internal/sqltext/with.go", "internal/sqltext/words.go"}
+			"internal/sqltext/parts.go", "internal/sqltext/scan.go", "internal/sqltext/state.go",
+			"internal/sqltext/walk.go", "internal/sqltext/with.go", "internal/sqltext/words.go"}
 	}
 	if err := run(dirs, *sample, *seed); err != nil {
 		fmt.Fprintln(os.Stderr, err)

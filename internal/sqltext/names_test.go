@@ -23,6 +23,7 @@ func TestACallIsSeenBehindWhatLooksLikeSomethingElse(t *testing.T) {
 		{"SELECT WITH f(1)", Read, ""},
 		{"SELECT (first(7), last(8), classifier())", Read, ""},
 		{"SELECT * FROM s MATCH_RECOGNIZE (ORDER BY d PATTERN (a) DEFINE a AS p > 1) WHERE classifier() = 'a'", Read, ""},
+		{"SELECT " + strings.Repeat("(", 61) + "ABS((1))(y)" + strings.Repeat(")", 61), Read, ""},
 		{nested(63), Read, "RU"},
 		{nested(64), Read, ""},
 	})

@@ -155,3 +155,15 @@ func TestStepsAreStatementsAndLinks(t *testing.T) {
 		}
 	}
 }
+
+// TestABindMayBeTheIDOfAQuery: then it asks for none of the statements before it.
+func TestABindMayBeTheIDOfAQuery(t *testing.T) {
+	for text, want := range map[string]int{
+		"SELECT * FROM TABLE(RESULT_SCAN(?))": 0, "SELECT * FROM TABLE(RESULT_SCAN(:1))": beyond, "DESC RESULT ?": 0, "DESC RESULT :1": 0, "DESC RESULT $q": beyond,
+		"SELECT * FROM TABLE(RESULT_SCAN(?)), TABLE(RESULT_SCAN(-2))": 2, "SELECT * FROM TABLE(RESULT_SCAN(? || 'a'))": beyond,
+	} {
+		if got := (Reader{}).Read(text).ReachWithIDs(); got != want {
+			t.Errorf("%s: %d, want %d", text, got, want)
+		}
+	}
+}
