@@ -110,7 +110,9 @@ func (c *conn) endOrphans(ctx context.Context, op *operation) (asked bool) {
 	defer c.forget() // the program knows nothing of what is sent here
 	ctx, cancel := context.WithTimeout(ctx, orphanTimeout)
 	defer cancel()
-	ended, err := c.session.endTransactions(ctx, some)
+	ended, err := c.session.endTransactions(ctx, func(session int64) bool {
+		return slices.ContainsFunc(some, func(o orphan) bool { return o.id == session })
+	})
 	for _, of := range ended {
 		c.connector.emit(ctx, Event{Kind: EventTransactionEnded, SessionID: c.session.id(), OldSessionID: of})
 	}
@@ -131,16 +133,16 @@ func (c *conn) endOrphans(ctx context.Context, op *operation) (asked bool) {
 	return true
 }
 
-// endTransactions ends the open transactions of these sessions from another one, and returns
+// endTransactions ends the open transactions of some sessions from another one, and returns
 // whose it has ended. That one of them cannot be ended, because it has ended or is another
 // user's, is no error.
-func (s *session) endTransactions(ctx context.Context, of []orphan) (ended []int64, _ error) {
+func (s *session) endTransactions(ctx context.Context, of func(session int64) bool) (ended []int64, _ error) {
 	open, err := s.own(ctx, func(ctx context.Context, s *session) (any, error) { return transactions(ctx, s.conn) })
 	if err != nil {
 		return nil, err
 	}
 	for _, tx := range open.([]transaction) {
-		if !slices.ContainsFunc(of, func(o orphan) bool { return o.id == tx.session }) {
+		if !of(tx.session) {
 			continue
 		}
 		switch err := s.command(ctx, "SELECT SYSTEM$ABORT_TRANSACTION("+strconv.FormatInt(tx.id, 10)+")"); {
@@ -191,8 +193,8 @@ func transactions(ctx context.Context, in inner.Conn) (open []transaction, _ err
 	return open, errors.Join(err, rows.Close())
 }
 
-// cancelTimeout bounds the cancelling of a statement whose caller has left. gosnowflake
-// cancels a statement in its own session alone; where that has ended, nobody would.
+// cancelTimeout bounds the cancelling of a statement whose caller has left, and each errand.
+// gosnowflake cancels a statement in its own session alone; where that has ended, nobody would.
 const cancelTimeout = 10 * time.Second
 
 // cancel stops a statement that is carried over, in the background, and gives the session
@@ -275,7 +277,7 @@ func (c *Connector) endElsewhere(s *session) {
 		}
 		s.vanished.Store(true)
 		c.emit(context.Background(), Event{Kind: EventTransactionEnded, SessionID: by.id(), OldSessionID: id})
-		_, err := by.endTransactions(ctx, []orphan{{id: id}}) // it can outlive its session
+		_, err := by.endTransactions(ctx, func(session int64) bool { return session == id }) // it can outlive its session
 		return err
 	})
 }

@@ -363,12 +363,12 @@ func (s *session) rollBack() {
 }
 
 // reach has Snowflake answer the session once more before it is logged out, goes on until it
-// does, and reports whether it did: gosnowflake sends a log-out for 5 s and says nothing of its failure, so that
-// a session given up in an outage would stay behind, with its transaction and the locks of
-// that. The answer also has an expired token renewed, which gosnowflake's log-out does not
-// do. The pauses grow to half a minute, an outage being no reason for a storm. That another
-// session was answered behind such a question is enough, as this one may be busy; and so is one
-// that was answered since it was given up, where two questions on end were sent and not
+// does, and reports whether it did: gosnowflake sends a log-out for 5 s and says nothing of its
+// failure, so that a session given up in an outage would stay behind, with its transaction and
+// the locks of that. The answer also has an expired token renewed, which gosnowflake's log-out
+// does not do. The pauses grow to half a minute, an outage being no reason for a storm. That
+// another session was answered behind such a question is enough, as this one may be busy; and so
+// is one that was answered since it was given up, where two questions on end were sent and not
 // answered: in an outage the second is not even sent. It is given up after an hour, when the
 // connector ends, and where asking makes no sense.
 func (s *session) reach(since time.Time) (answered bool) {
