@@ -224,8 +224,8 @@ func (c *Connector) attempt(ctx context.Context, p *gate.Pass) (s *session, agai
 }
 
 // dial opens a session with the credentials of this moment. admitted is called once a login
-// has been taken, before its session is set up.
-func (c *Connector) dial(ctx context.Context, admitted func()) (*session, error) {
+// has been taken, before its session is set up, with its credentials and when it was sent.
+func (c *Connector) dial(ctx context.Context, admitted func(gate.Fingerprint, time.Time)) (*session, error) {
 	if c.inner != nil {
 		return c.knock(ctx, gate.Unknown(), nil, admitted) // nothing is known of its credentials
 	}
@@ -279,7 +279,7 @@ var jwtPauses = []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}
 
 // knock sends one login, as soon as it cannot lock its user out, and notes what came of it.
 // cfg is nil for a connector that was given.
-func (c *Connector) knock(ctx context.Context, n gate.Knock, cfg *gosnowflake.Config, admitted func()) (*session, error) {
+func (c *Connector) knock(ctx context.Context, n gate.Knock, cfg *gosnowflake.Config, admitted func(gate.Fingerprint, time.Time)) (*session, error) {
 	if err := c.suspended(n); err != nil {
 		return nil, err
 	}
@@ -316,9 +316,10 @@ func (c *Connector) knock(ctx context.Context, n gate.Knock, cfg *gosnowflake.Co
 		took = time.Since(begun)
 		c.waits.answered()
 		answered()
+		c.counters.failingLogins.Store(0)
 		c.lockout.Accepted(n)
 		leave()
-		admitted()
+		admitted(n.Key, begun)
 	})
 	answered()
 	if took == 0 {
@@ -331,9 +332,7 @@ func (c *Connector) knock(ctx context.Context, n gate.Knock, cfg *gosnowflake.Co
 		c.tellGuard(attemptOf(n), err, took)
 	}
 	switch {
-	case err == nil, isSetUp(err): // the credentials were right
-		c.counters.failingLogins.Store(0)
-		c.gate.Lift(n.Key)
+	case err == nil, isSetUp(err): // the login was taken
 	case c.stopped.Err() != nil:
 		err = errClosed // Close ended it: that says nothing about Snowflake
 	case c.loginFailed(ctx, begun, err) != ClassTransient:

@@ -204,7 +204,7 @@ func TestEventsComeInTheirOrder(t *testing.T) {
 		var j caseEvents
 		c, err := snowtether.NewConnector(srv.Config(), caseLog(srv.Log()), snowtether.WithAuthCooldown(time.Second), snowtether.WithEventHook(func(e snowtether.Event) {
 			j.hook(e)
-			if e.Kind == snowtether.EventOutageEnded {
+			if e.Kind == snowtether.EventSuspensionEnded {
 				time.Sleep(800 * time.Millisecond)
 			}
 		}))
@@ -233,12 +233,75 @@ func TestEventsComeInTheirOrder(t *testing.T) {
 				t.Errorf("%s of %v comes after %s of %v", e.Kind, e.Time, j.list[i-1].Kind, j.list[i-1].Time)
 			}
 			switch e.Kind {
-			case snowtether.EventLoginSuspended, snowtether.EventSuspensionEnded, snowtether.EventOutageBegan, snowtether.EventOutageEnded:
+			case snowtether.EventLoginSuspended, snowtether.EventSuspensionEnded, snowtether.EventOutageBegan:
 				kinds = append(kinds, e.Kind)
 			}
 		}
-		want := []snowtether.EventKind{snowtether.EventLoginSuspended, snowtether.EventOutageBegan, snowtether.EventOutageEnded, snowtether.EventSuspensionEnded, snowtether.EventLoginSuspended}
+		want := []snowtether.EventKind{snowtether.EventLoginSuspended, snowtether.EventOutageBegan, snowtether.EventSuspensionEnded, snowtether.EventLoginSuspended}
 		if !slices.Equal(kinds, want) {
+			t.Errorf("the hook has seen %v, want %v", kinds, want)
+		}
+	})
+}
+
+// TestRefusalIsNotForgottenByALoginBeforeIt: that one was taken, and its session is still
+// being set up, when Snowflake refuses the next with the same credentials.
+// Before: the first lifted the suspension of the second as soon as it was ready, and said so.
+func TestRefusalIsNotForgottenByALoginBeforeIt(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		var j caseEvents
+		ready, setUps := make(chan struct{}), make(chan struct{}, 4)
+		c, err := snowtether.NewConnector(srv.Config(), caseLog(srv.Log()), snowtether.WithAuthCooldown(time.Minute), snowtether.WithEventHook(j.hook),
+			snowtether.WithAfterConnect(func(context.Context, driver.Conn) error {
+				setUps <- struct{}{}
+				<-ready
+				return nil
+			}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		refused := snowtest.Fault{Code: "390100", Message: "no"}
+		times := caseLoginTimes(srv, refused, snowtest.Fault{}, refused)
+		connect := func() error {
+			conn, err := c.Connect(t.Context())
+			if err == nil {
+				_ = conn.Close()
+			}
+			return err
+		}
+		if err := connect(); number(err) != 390100 {
+			t.Errorf("the first login: %v", err)
+		}
+		time.Sleep(time.Minute)
+		first := make(chan error)
+		go func() { first <- connect() }()
+		<-setUps
+		if err := connect(); number(err) != 390100 {
+			t.Errorf("the login while the other session is set up: %v", err)
+		}
+		close(ready)
+		if err := <-first; err != nil {
+			t.Errorf("the login whose session was set up: %v", err)
+		}
+		if err := connect(); !errors.Is(err, snowtether.ErrLoginSuspended) {
+			t.Errorf("after the refusal: %v, want ErrLoginSuspended", err)
+		}
+		if n := len(times()); n != 3 {
+			t.Errorf("%d logins were sent, want 3", n)
+		}
+		if state := c.Snapshot().Gate.State; state != snowtether.GateSuspended {
+			t.Errorf("the gate is %v, want %v", state, snowtether.GateSuspended)
+		}
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		var kinds []snowtether.EventKind
+		for _, e := range j.list {
+			if e.Kind == snowtether.EventLoginSuspended || e.Kind == snowtether.EventSuspensionEnded {
+				kinds = append(kinds, e.Kind)
+			}
+		}
+		if want := []snowtether.EventKind{snowtether.EventLoginSuspended, snowtether.EventSuspensionEnded, snowtether.EventLoginSuspended}; !slices.Equal(kinds, want) {
 			t.Errorf("the hook has seen %v, want %v", kinds, want)
 		}
 	})

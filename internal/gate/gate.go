@@ -113,9 +113,10 @@ type Gate struct {
 	loss      bool    // sessions were lost, and no login was sent since
 	events    []Event // made known by unlock
 
-	outage  spell // logins fail, and nobody knows for how long
-	pacing  spell // logins succeed, but the sessions do not last
-	refused spell // the last login was refused
+	outage    spell // logins fail, and nobody knows for how long
+	pacing    spell // logins succeed, but the sessions do not last
+	refused   spell // the last login was refused
+	refusedAt time.Time
 }
 
 // unlock queues what happened, unlocks mu, and then makes it known: nobody waits at the gate
@@ -210,9 +211,10 @@ func New(c Config) *Gate {
 
 // A Pass allows one attempt. Its holder calls Leave.
 type Pass struct {
-	gate    *Gate
-	first   bool
-	entered time.Time
+	gate     *Gate
+	first    bool
+	entered  time.Time
+	admitted []func() // make known what that was news of; called by Leave
 }
 
 // Enter waits for a pass. The error is the context's, with the last transient failure if
@@ -303,13 +305,25 @@ func (g *Gate) Last() (time.Time, error) {
 	return g.failedAt, g.failure
 }
 
-// Admitted lets the next caller go first: the server has taken this login, and what the
-// program still does with its session, for however long, holds up nobody. The gate does not
-// open by it, so that of sessions whose set-up fails no more are made at once than it has slots.
-func (p *Pass) Admitted() {
+// Admitted notes that the server has taken a login with these credentials that was sent at
+// the given time: they rest no longer, unless they were refused since. It lets the next
+// caller go first: what the program still does with the session, for however long, holds up
+// nobody. The gate does not open by it, so that of sessions whose set-up fails no more are
+// made at once than it has slots.
+func (p *Pass) Admitted(key Fingerprint, sent time.Time) {
+	g := p.gate
+	g.mu.Lock()
+	if r := g.refusals[key]; r != nil && !sent.Before(r.at) {
+		delete(g.refusals, key)
+	}
+	if !sent.Before(g.refusedAt) {
+		g.end(&g.refused, Accepted)
+	}
+	p.admitted = append(p.admitted, g.queued(context.Background())...)
+	g.mu.Unlock()
 	if p.first {
 		p.first = false
-		<-p.gate.first
+		<-g.first
 	}
 }
 
@@ -321,7 +335,6 @@ func (p *Pass) Leave(o Outcome, err error, after time.Duration) (again bool) {
 	switch o {
 	case Succeeded:
 		g.end(&g.outage, OutageOver)
-		g.end(&g.refused, Accepted)
 		if g.pacing.on() {
 			break // what they open does not last
 		}
@@ -341,7 +354,7 @@ func (p *Pass) Leave(o Outcome, err error, after time.Duration) (again bool) {
 		g.backOff, g.next, g.failure = nil, time.Time{}, nil // it answers
 		g.openUntil = time.Time{}
 	}
-	events := g.queued(context.Background())
+	events := append(p.admitted, g.queued(context.Background())...)
 	g.mu.Unlock()
 	g.slots.Release(1)
 	if p.first {
@@ -445,9 +458,9 @@ var errFruitless = errors.New("sessions end before they can be used")
 
 // A refusal is a login that was refused for good.
 type refusal struct {
-	until time.Time
-	times int
-	err   error
+	at, until time.Time
+	times     int
+	err       error
 }
 
 // MaxCooldown is by how much the cool-down grows at the most: to 8 minutes from
@@ -487,18 +500,10 @@ func (g *Gate) Suspend(key Fingerprint, err error, until time.Time) {
 	if r.until = now.Add(g.Cooldown * time.Duration(min(1<<r.times, MaxCooldown))); r.until.Before(until) {
 		r.until = until
 	}
-	r.times = min(r.times+1, 8)
-	r.err = err
-	begins := g.refused.add(time.Now(), err)
-	g.refused.until = r.until
+	r.at, r.times, r.err = now, min(r.times+1, 8), err
+	begins := g.refused.add(now, err)
+	g.refused.until, g.refusedAt = r.until, now
 	g.events = append(g.events, Event{Kind: Suspended, Count: g.refused.count, Duration: r.until.Sub(now), Err: err, Again: !begins})
-}
-
-// Lift ends the rest of these credentials: they were right.
-func (g *Gate) Lift(key Fingerprint) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	delete(g.refusals, key)
 }
 
 // A Fingerprint tells credentials apart without keeping them: a keyed hash, whose

@@ -140,12 +140,42 @@ func TestRefusedCredentialsRest(t *testing.T) {
 				t.Errorf("it rests for longer than %v", rest)
 			}
 		}
-		g.Lift(old.Key)
-		enter(t, g).Leave(Succeeded, nil, 0)
+		p := enter(t, g)
+		p.Admitted(old.Key, time.Now())
+		p.Leave(Succeeded, nil, 0)
 		if got := seen(); !slices.Equal(got, []Kind{Suspended, Suspended, Suspended, Accepted}) {
 			t.Errorf("it told of %v", got)
 		}
 	})
+}
+
+// TestAcceptedLoginSaysNothingOfALaterRefusal: not of the same credentials, nor of others.
+func TestAcceptedLoginSaysNothingOfALaterRefusal(t *testing.T) {
+	for _, name := range []string{"the same credentials", "others"} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, g *Gate, seen func() []Kind) {
+				mine := g.NewKnock("acct", "u", []string{"mine"}, true)
+				later := mine
+				if name == "others" {
+					later = g.NewKnock("acct", "u", []string{"other"}, true)
+				}
+				p, sent := enter(t, g), time.Now()
+				time.Sleep(time.Second)
+				g.Suspend(later.Key, errors.New("390100"), time.Time{})
+				p.Admitted(mine.Key, sent)
+				p.Leave(Succeeded, nil, 0)
+				if g.Suspended(later.Key) == nil {
+					t.Error("the refused credentials do not rest")
+				}
+				if i := g.Info(time.Now()); i.State != Refusing {
+					t.Errorf("the gate's state is %v", i.State)
+				}
+				if got := seen(); !slices.Equal(got, []Kind{Suspended}) {
+					t.Errorf("it told of %v", got)
+				}
+			})
+		})
+	}
 }
 
 // TestNobodyIsLockedOut: one login with a password that has not proved right, four with one
