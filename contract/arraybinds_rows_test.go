@@ -20,8 +20,8 @@ import (
 // v2.1.0 sends nothing where the upload of a file to Google's store is repeated, because it
 // reads the same buffer again, and then inserts what is there.
 
-// caseUploads is what may befall the upload of a file.
-var caseUploads = map[string]snowtest.Fault{
+// uploads is what may befall the upload of a file.
+var uploads = map[string]snowtest.Fault{
 	"400":        {Status: http.StatusBadRequest},
 	"403":        {Status: http.StatusForbidden},
 	"408":        {Status: http.StatusRequestTimeout},
@@ -32,8 +32,8 @@ var caseUploads = map[string]snowtest.Fault{
 	"lost reply": {Run: true, Drop: true},
 }
 
-// caseUpload puts a fault on the n-th upload from now on.
-func caseUpload(srv *snowtest.Server, n int, f snowtest.Fault) {
+// faultUploads puts a fault on the n-th upload from now on.
+func faultUploads(srv *snowtest.Server, n int, f snowtest.Fault) {
 	seen := 0
 	srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		if r.Kind != snowtest.RequestOther || r.HTTP.Method != http.MethodPut {
@@ -44,18 +44,18 @@ func caseUpload(srv *snowtest.Server, n int, f snowtest.Fault) {
 	})
 }
 
-// caseArrived is how many rows of bound values the INSERTs brought, all together.
-func caseArrived(srv *snowtest.Server) (rows int) {
+// rowsArrived is how many rows of bound values the INSERTs brought, all together.
+func rowsArrived(srv *snowtest.Server) (rows int) {
 	for _, e := range srv.Ledger() {
-		if e.SQL == caseBulk && e.Effects > 0 && len(e.Binds) > 0 {
+		if e.SQL == bulkInsert && e.Effects > 0 && len(e.Binds) > 0 {
 			rows += len(e.Binds[0].Array)
 		}
 	}
 	return rows
 }
 
-// caseTexts are so many texts that 3,000 of them need two files (gosnowflake's are of 10 MB).
-func caseTexts(t *testing.T, n int) any {
+// textsOf are so many texts that 3,000 of them need two files (gosnowflake's are of 10 MB).
+func textsOf(t *testing.T, n int) any {
 	t.Helper()
 	values := make([]string, n)
 	for i := range values {
@@ -72,7 +72,7 @@ func caseTexts(t *testing.T, n int) any {
 // file or several.
 // Before: nil, RowsAffected 0 or 2,095 of 3,000.
 func TestEveryBoundRowArrivesOrTheCallerHears(t *testing.T) {
-	for name, fault := range caseUploads {
+	for name, fault := range uploads {
 		for _, upload := range []struct{ rows, n int }{{100, 1}, {3_000, 1}, {3_000, 2}} {
 			rows := upload.rows
 			for _, prepared := range []bool{false, true} {
@@ -81,15 +81,15 @@ func TestEveryBoundRowArrivesOrTheCallerHears(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%s/file %d of %d rows/prepared %v", name, upload.n, rows, prepared), func(t *testing.T) {
 					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-						db := casePool(t, srv, 1)
-						caseUpload(srv, upload.n, fault)
-						exec := func() (sql.Result, error) { return db.ExecContext(t.Context(), caseBulk, caseTexts(t, rows)) }
+						db := pool(t, srv, 1)
+						faultUploads(srv, upload.n, fault)
+						exec := func() (sql.Result, error) { return db.ExecContext(t.Context(), bulkInsert, textsOf(t, rows)) }
 						if prepared {
-							stmt, err := casePin(t, db).PrepareContext(t.Context(), caseBulk)
+							stmt, err := pin(t, db).PrepareContext(t.Context(), bulkInsert)
 							if err != nil {
 								t.Fatal(err)
 							}
-							exec = func() (sql.Result, error) { return stmt.ExecContext(t.Context(), caseTexts(t, rows)) }
+							exec = func() (sql.Result, error) { return stmt.ExecContext(t.Context(), textsOf(t, rows)) }
 						}
 						res, err := exec()
 						if err != nil {
@@ -98,10 +98,10 @@ func TestEveryBoundRowArrivesOrTheCallerHears(t *testing.T) {
 						if n, err := res.RowsAffected(); err != nil || n != int64(rows) {
 							t.Errorf("%d rows affected, %v", n, err)
 						}
-						if n := caseArrived(srv); n != rows {
+						if n := rowsArrived(srv); n != rows {
 							t.Errorf("%d rows of %d arrived", n, rows)
 						}
-					}, caseThroughAStage)
+					}, throughAStage)
 				})
 			}
 		}
@@ -118,7 +118,7 @@ func TestEveryArrayBindIsUploadedWhole(t *testing.T) {
 	calls := map[string]func(ctx context.Context, db *sql.DB, query string, array any) error{
 		"exec": exec,
 		"query": func(ctx context.Context, db *sql.DB, query string, array any) error {
-			return caseDrain(db.QueryContext(ctx, query, array))
+			return drain(db.QueryContext(ctx, query, array))
 		},
 		"asynchronous": func(ctx context.Context, db *sql.DB, query string, array any) error {
 			res, err := db.ExecContext(gosnowflake.WithAsyncMode(ctx), query, array)
@@ -134,22 +134,22 @@ func TestEveryArrayBindIsUploadedWhole(t *testing.T) {
 			})
 		},
 	}
-	for _, query := range []string{caseBulk, "INSERT OVERWRITE INTO t VALUES (?)", "INSERT INTO t SELECT ?", "UPDATE t SET a = 1 WHERE b = ?"} {
+	for _, query := range []string{bulkInsert, "INSERT OVERWRITE INTO t VALUES (?)", "INSERT INTO t SELECT ?", "UPDATE t SET a = 1 WHERE b = ?"} {
 		for name, call := range calls {
 			t.Run(name+"/"+query, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := casePool(t, srv, 1)
-					caseUpload(srv, 1, snowtest.Fault{Status: http.StatusServiceUnavailable})
-					if err := call(t.Context(), db, query, caseArray(t, 100)); err != nil {
+					db := pool(t, srv, 1)
+					faultUploads(srv, 1, snowtest.Fault{Status: http.StatusServiceUnavailable})
+					if err := call(t.Context(), db, query, arrayOf(t, 100)); err != nil {
 						t.Error(err)
 					}
-					caseSum(t, srv, query, 1, 1)
+					checkRan(t, srv, query, 1, 1)
 					for _, e := range srv.Ledger() {
 						if e.SQL == query && (len(e.Binds) != 1 || len(e.Binds[0].Array) != 100) {
 							t.Error("it ran without all of its values")
 						}
 					}
-				}, caseThroughAStage)
+				}, throughAStage)
 			})
 		}
 	}
@@ -159,7 +159,7 @@ func TestEveryArrayBindIsUploadedWhole(t *testing.T) {
 func TestStoreThatTakesNothingIsToldSo(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		outages := 0
-		db := casePool(t, srv, 1, snowtether.WithEventHook(func(e snowtether.Event) {
+		db := pool(t, srv, 1, snowtether.WithEventHook(func(e snowtether.Event) {
 			if e.Kind == snowtether.EventOutageBegan {
 				outages++
 			}
@@ -167,7 +167,7 @@ func TestStoreThatTakesNothingIsToldSo(t *testing.T) {
 		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Status: http.StatusForbidden}, r.Kind == snowtest.RequestOther && r.HTTP.Method == http.MethodPut
 		})
-		_, err := db.ExecContext(t.Context(), caseBulk, caseArray(t, 100))
+		_, err := db.ExecContext(t.Context(), bulkInsert, arrayOf(t, 100))
 		if err == nil || !strings.Contains(err.Error(), "the object store does not take the bound values; nothing was carried out") {
 			t.Error(err)
 		}
@@ -175,8 +175,8 @@ func TestStoreThatTakesNothingIsToldSo(t *testing.T) {
 		if outages != 0 {
 			t.Errorf("%d outages were told", outages)
 		}
-		caseSum(t, srv, caseBulk, 0, 0)
-	}, caseThroughAStage)
+		checkRan(t, srv, bulkInsert, 0, 0)
+	}, throughAStage)
 }
 
 // TestInsertThatCountsFewerRowsThanBoundIsInDoubt: and says what is known, with its ID.
@@ -190,48 +190,48 @@ func TestInsertThatCountsFewerRowsThanBoundIsInDoubt(t *testing.T) {
 		for _, slow := range []time.Duration{time.Second, 10 * time.Minute} {
 			t.Run(fmt.Sprintf("%s/%s", query, slow), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := casePool(t, srv, 1)
-					slowly(srv, "INSERT", slow, caseCount(snowtest.KindInsert, "inserted", 2095), nil)
-					caseEndAt(srv, time.Minute)
-					_, err := db.ExecContext(t.Context(), query, caseArray(t, 3000))
-					caseDoubt(t, err, false)
-					caseHasID(t, srv, err, query)
+					db := pool(t, srv, 1)
+					slowly(srv, "INSERT", slow, counted(snowtest.KindInsert, "inserted", 2095), nil)
+					abortAt(srv, time.Minute)
+					_, err := db.ExecContext(t.Context(), query, arrayOf(t, 3000))
+					isInDoubt(t, err, false)
+					hasIDOf(t, srv, err, query)
 					if err == nil || !strings.Contains(err.Error(), "2095 of 3000 rows") {
 						t.Errorf("it does not say what is known: %v", err)
 					}
-					caseSum(t, srv, query, 1, 1)
-					caseNextUser(t, srv, db)
+					checkRan(t, srv, query, 1, 1)
+					nextUser(t, srv, db)
 				})
 			})
 		}
 	}
 }
 
-// caseFewer makes the INSERT count fewer rows than it was sent.
-func caseFewer(srv *snowtest.Server, count int64) {
+// fewerRows makes the INSERT count fewer rows than it was sent.
+func fewerRows(srv *snowtest.Server, count int64) {
 	srv.Handle("^INSERT", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
-		return caseCount(snowtest.KindInsert, "inserted", count), nil
+		return counted(snowtest.KindInsert, "inserted", count), nil
 	})
 }
 
 // TestTransactionOfAnInsertThatCountsFewerRowsIsGivenUp: nothing of it lasts.
 func TestTransactionOfAnInsertThatCountsFewerRowsIsGivenUp(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1)
-		caseFewer(srv, 2)
+		db := pool(t, srv, 1)
+		fewerRows(srv, 2)
 		tx, err := db.BeginTx(t.Context(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = tx.ExecContext(t.Context(), caseBulk, caseArray(t, 3))
-		caseLost(t, err, true)
+		_, err = tx.ExecContext(t.Context(), bulkInsert, arrayOf(t, 3))
+		isLost(t, err, true)
 		if err == nil || !strings.Contains(err.Error(), "2 of 3 rows") {
 			t.Errorf("it does not say what is known: %v", err)
 		}
 		if err := tx.Commit(); err == nil {
 			t.Error("it was committed")
 		}
-		caseSum(t, srv, caseBulk, 1, 0)
+		checkRan(t, srv, bulkInsert, 1, 0)
 	})
 }
 
@@ -249,20 +249,20 @@ func TestCountsThatSayNothingOfTheBoundRowsAreNotCompared(t *testing.T) {
 	} {
 		t.Run(query, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1)
+				db := pool(t, srv, 1)
 				srv.Handle(".", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
-					return caseCount(snowtest.KindInsert, "inserted", 2), nil
+					return counted(snowtest.KindInsert, "inserted", 2), nil
 				})
-				if _, err := db.ExecContext(t.Context(), query, caseArray(t, 3)); err != nil {
+				if _, err := db.ExecContext(t.Context(), query, arrayOf(t, 3)); err != nil {
 					t.Error(err)
 				}
 			}, snowtest.AllowRepeats())
 		})
 	}
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1)
+		db := pool(t, srv, 1)
 		for _, value := range []any{[]byte("abc"), "abc", 3, nil} {
-			if _, err := db.ExecContext(t.Context(), caseBulk, value); err != nil {
+			if _, err := db.ExecContext(t.Context(), bulkInsert, value); err != nil {
 				t.Errorf("%T: %v", value, err)
 			}
 		}
@@ -274,7 +274,7 @@ func TestCountsThatSayNothingOfTheBoundRowsAreNotCompared(t *testing.T) {
 func TestNullsThatMayNotBeCountedAreALine(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		var told []snowtether.Event
-		db := casePool(t, srv, 1, snowtether.WithEventHook(func(e snowtether.Event) {
+		db := pool(t, srv, 1, snowtether.WithEventHook(func(e snowtether.Event) {
 			if e.Kind == snowtether.EventRowsUncounted {
 				told = append(told, e)
 			}
@@ -284,8 +284,8 @@ func TestNullsThatMayNotBeCountedAreALine(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		caseFewer(srv, 2)
-		if _, err := db.ExecContext(t.Context(), caseBulk, array); err != nil {
+		fewerRows(srv, 2)
+		if _, err := db.ExecContext(t.Context(), bulkInsert, array); err != nil {
 			t.Error(err)
 		}
 		time.Sleep(time.Second)
@@ -293,49 +293,49 @@ func TestNullsThatMayNotBeCountedAreALine(t *testing.T) {
 			t.Errorf("told %+v", told)
 		}
 		_, err = db.ExecContext(t.Context(), "INSERT INTO t VALUES (?, ?)", array, array)
-		caseDoubt(t, err, false)
+		isInDoubt(t, err, false)
 		for _, count := range []int64{1, 3} { // as many as are NULL, or it is something else
-			caseFewer(srv, count)
-			_, err = db.ExecContext(t.Context(), caseBulk, array)
-			caseDoubt(t, err, false)
+			fewerRows(srv, count)
+			_, err = db.ExecContext(t.Context(), bulkInsert, array)
+			isInDoubt(t, err, false)
 		}
 		inline := []any{1, nil}
 		if array, err = gosnowflake.Array(&inline); err != nil {
 			t.Fatal(err)
 		}
-		caseFewer(srv, 1)
-		_, err = db.ExecContext(t.Context(), caseBulk, array)
-		caseDoubt(t, err, false)
+		fewerRows(srv, 1)
+		_, err = db.ExecContext(t.Context(), bulkInsert, array)
+		isInDoubt(t, err, false)
 	}, snowtest.AllowRepeats(), snowtest.WithSessionParameter("CLIENT_STAGE_ARRAY_BINDING_THRESHOLD", 4))
 }
 
-// caseValuer is a value that a program's own type stands for.
-type caseValuer struct{ value any }
+// valuer is a value that a program's own type stands for.
+type valuer struct{ value any }
 
-func (v caseValuer) Value() (driver.Value, error) { return v.value, nil }
+func (v valuer) Value() (driver.Value, error) { return v.value, nil }
 
 // TestArrayThatWouldLoseValuesIsRefused: gosnowflake leaves out what it knows no type for, so
 // that the values behind it are in other rows, or all of them; nothing is sent.
 // Before: nil and a wrong row, or several.
 func TestArrayThatWouldLoseValuesIsRefused(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1)
+		db := pool(t, srv, 1)
 		for name, value := range map[string]any{
 			"NullInt64": sql.NullInt64{Int64: 1, Valid: true}, "no NullInt64": sql.NullInt64{}, "uint64": uint64(1), "int16": int16(1),
-			"time": time.Now(), "own": caseValuer{int64(1)}, "pointer": new(int), "nil pointer": (*caseValuer)(nil),
+			"time": time.Now(), "own": valuer{int64(1)}, "pointer": new(int), "nil pointer": (*valuer)(nil),
 		} {
 			for _, values := range [][]any{{value}, {1, value, 3}} {
 				array, err := gosnowflake.Array(&values)
 				if err != nil {
 					t.Fatal(err)
 				}
-				err = caseTouch(t, db, "INSERT INTO t VALUES (?, ?)", caseArray(t, len(values)), array)
+				err = execOne(t, db, "INSERT INTO t VALUES (?, ?)", arrayOf(t, len(values)), array)
 				if err == nil || !strings.Contains(err.Error(), "of array bind 2 is a") || strings.Contains(err.Error(), "\n") {
 					t.Errorf("%s in %d: %v", name, len(values), err)
 				}
 			}
 		}
-		if err := caseTouch(t, db, "INSERT INTO t VALUES (?, ?)", caseArray(t, 3), caseArray(t, 2)); err == nil || !strings.Contains(err.Error(), "array bind 2 has 2 values, and those before it have 3") {
+		if err := execOne(t, db, "INSERT INTO t VALUES (?, ?)", arrayOf(t, 3), arrayOf(t, 2)); err == nil || !strings.Contains(err.Error(), "array bind 2 has 2 values, and those before it have 3") {
 			t.Errorf("unequal: %v", err)
 		}
 		if n := len(srv.Ledger()); n != 0 {
@@ -344,7 +344,7 @@ func TestArrayThatWouldLoseValuesIsRefused(t *testing.T) {
 	})
 }
 
-func caseTouch(t *testing.T, db *sql.DB, query string, args ...any) error {
+func execOne(t *testing.T, db *sql.DB, query string, args ...any) error {
 	t.Helper()
 	_, err := db.ExecContext(t.Context(), query, args...)
 	return err
@@ -353,11 +353,11 @@ func caseTouch(t *testing.T, db *sql.DB, query string, args ...any) error {
 // TestArrayOfWhatGosnowflakeKnowsIsSent: every value of it.
 func TestArrayOfWhatGosnowflakeKnowsIsSent(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1)
+		db := pool(t, srv, 1)
 		now := time.Now()
 		for name, make := range map[string]func() (any, error){
 			"any":   func() (any, error) { return gosnowflake.Array([]any{1, int32(1), int64(1), nil}) },
-			"texts": func() (any, error) { return gosnowflake.Array([]any{"a", caseValuer{"b"}, nil}) },
+			"texts": func() (any, error) { return gosnowflake.Array([]any{"a", valuer{"b"}, nil}) },
 			"reals": func() (any, error) { return gosnowflake.Array(&[]any{float32(1), 1.5}) },
 			"bools": func() (any, error) { return gosnowflake.Array(&[]any{true, nil}) },
 			"bytes": func() (any, error) { return gosnowflake.Array(&[]any{[]byte("a")}) },
@@ -370,7 +370,7 @@ func TestArrayOfWhatGosnowflakeKnowsIsSent(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
-			if err := caseTouch(t, db, "INSERT INTO "+name+" VALUES (?)", array); err != nil {
+			if err := execOne(t, db, "INSERT INTO "+name+" VALUES (?)", array); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 		}

@@ -51,7 +51,7 @@ func TestArrayBindThroughAStageIsNotRunAgain(t *testing.T) {
 				}
 				res, err := db.ExecContext(gosnowflake.WithQueryIDChan(t.Context(), ids), bulk, array)
 				if tt.doubt >= 0 {
-					inDoubt(t, srv, bulk, err, tt.doubt)
+					ranInDoubt(t, srv, bulk, err, tt.doubt)
 					return
 				}
 				if err != nil {
@@ -74,28 +74,28 @@ func TestArrayBindThroughAStageIsNotRunAgain(t *testing.T) {
 	}
 }
 
-// caseSteps are the statements of an array bind.
-var caseSteps = []struct {
+// stageSteps are the statements of an array bind.
+var stageSteps = []struct {
 	name  string
 	match func(query string) bool
 }{
 	{"CREATE", func(query string) bool { return strings.HasPrefix(query, "CREATE") }},
 	{"PUT", func(query string) bool { return strings.HasPrefix(query, "PUT") }},
-	{"INSERT", func(query string) bool { return query == caseBulk }},
+	{"INSERT", func(query string) bool { return query == bulkInsert }},
 }
 
-func caseAtStep(srv *snowtest.Server, match func(string) bool, f snowtest.Fault) {
+func atStep(srv *snowtest.Server, match func(string) bool, f snowtest.Fault) {
 	srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		return f, r.Kind == snowtest.RequestQuery && match(r.SQL)
 	})
 }
 
-// caseBulkResult sends the array bind and checks its count, its ID and that it took
+// bulkResult sends the array bind and checks its count, its ID and that it took
 // effect once.
-func caseBulkResult(t *testing.T, srv *snowtest.Server, db caseDB) {
+func bulkResult(t *testing.T, srv *snowtest.Server, db dbtx) {
 	t.Helper()
 	ids := make(chan string, 1)
-	res, err := db.ExecContext(gosnowflake.WithQueryIDChan(t.Context(), ids), caseBulk, caseArray(t, 100))
+	res, err := db.ExecContext(gosnowflake.WithQueryIDChan(t.Context(), ids), bulkInsert, arrayOf(t, 100))
 	if err != nil {
 		t.Error(err)
 		return
@@ -103,10 +103,10 @@ func caseBulkResult(t *testing.T, srv *snowtest.Server, db caseDB) {
 	if n, err := res.RowsAffected(); n != 100 || err != nil {
 		t.Errorf("RowsAffected: %d, %v", n, err)
 	}
-	caseSum(t, srv, caseBulk, 1, 1)
+	checkRan(t, srv, bulkInsert, 1, 1)
 	id := <-ids
 	for _, e := range srv.Ledger() {
-		if e.SQL == caseBulk && (e.QueryID != id || len(e.Binds) != 1 || len(e.Binds[0].Array) != 100) {
+		if e.SQL == bulkInsert && (e.QueryID != id || len(e.Binds) != 1 || len(e.Binds[0].Array) != 100) {
 			t.Errorf("the caller's channel got %q, the INSERT of %d binds has %q", id, len(e.Binds), e.QueryID)
 		}
 	}
@@ -117,11 +117,11 @@ func caseBulkResult(t *testing.T, srv *snowtest.Server, db caseDB) {
 // and its uploads can be repeated.
 // Before: in doubt, or gosnowflake's bare 264003.
 func TestArrayBindWhoseInsertWasNotAcceptedIsRunAgain(t *testing.T) {
-	for _, way := range caseWays {
-		for _, step := range caseSteps {
+	for _, way := range endings {
+		for _, step := range stageSteps {
 			t.Run(way.name+"/"+step.name+"/refused", func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := casePool(t, srv, 1)
+					db := pool(t, srv, 1)
 					srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 						met := r.Kind == snowtest.RequestQuery && step.match(r.SQL)
 						if met {
@@ -129,9 +129,9 @@ func TestArrayBindWhoseInsertWasNotAcceptedIsRunAgain(t *testing.T) {
 						}
 						return snowtest.Fault{}, met
 					})
-					caseBulkResult(t, srv, db)
-					caseNextUser(t, srv, db)
-				}, caseThroughAStage)
+					bulkResult(t, srv, db)
+					nextUser(t, srv, db)
+				}, throughAStage)
 			})
 			for name, fault := range map[string]snowtest.Fault{
 				"then lost": {}, "reply lost": {Run: true, Drop: true}, "503": {Run: true, Status: 503},
@@ -141,12 +141,12 @@ func TestArrayBindWhoseInsertWasNotAcceptedIsRunAgain(t *testing.T) {
 				}
 				t.Run(way.name+"/"+step.name+"/"+name, func(t *testing.T) {
 					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-						db := casePool(t, srv, 1)
+						db := pool(t, srv, 1)
 						fault.After = func() { srv.EndSessions(way.end) }
-						caseAtStep(srv, step.match, fault)
-						caseBulkResult(t, srv, db)
-						caseNextUser(t, srv, db)
-					}, caseThroughAStage)
+						atStep(srv, step.match, fault)
+						bulkResult(t, srv, db)
+						nextUser(t, srv, db)
+					}, throughAStage)
 				})
 			}
 		}
@@ -156,17 +156,17 @@ func TestArrayBindWhoseInsertWasNotAcceptedIsRunAgain(t *testing.T) {
 // TestArrayBindWhosePreparationCannotBeReadIsNotInDoubt: its INSERT was not sent.
 // Before: in doubt.
 func TestArrayBindWhosePreparationCannotBeReadIsNotInDoubt(t *testing.T) {
-	for _, step := range caseSteps[:2] {
+	for _, step := range stageSteps[:2] {
 		for _, body := range []string{"<html>", "", "{", `{"success":false,"code":"403","message":"no"}`} {
 			t.Run(step.name+"/"+body, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := casePool(t, srv, 1)
+					db := pool(t, srv, 1)
 					fault := snowtest.Fault{Run: true, Body: body}
 					if body == "" {
 						fault = snowtest.Fault{Run: true, Status: 403}
 					}
-					caseAtStep(srv, step.match, fault)
-					_, err := db.ExecContext(t.Context(), caseBulk, caseArray(t, 100))
+					atStep(srv, step.match, fault)
+					_, err := db.ExecContext(t.Context(), bulkInsert, arrayOf(t, 100))
 					n := 0
 					if err == nil {
 						n = 1
@@ -174,9 +174,9 @@ func TestArrayBindWhosePreparationCannotBeReadIsNotInDoubt(t *testing.T) {
 					if errors.Is(err, snowtether.ErrInDoubt) || errors.Is(err, driver.ErrBadConn) {
 						t.Errorf("error is %v", err)
 					}
-					caseSum(t, srv, caseBulk, n, n)
-					caseNextUser(t, srv, db)
-				}, caseThroughAStage)
+					checkRan(t, srv, bulkInsert, n, n)
+					nextUser(t, srv, db)
+				}, throughAStage)
 			})
 		}
 	}
@@ -187,11 +187,11 @@ func TestArrayBindWhosePreparationCannotBeReadIsNotInDoubt(t *testing.T) {
 func TestArrayBindThatWasAcceptedIsCarriedOver(t *testing.T) {
 	for _, times := range [][]time.Duration{{time.Minute}, {time.Minute, 4 * time.Minute}} {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-			db := casePool(t, srv, 1)
-			slowly(srv, "^INSERT INTO t", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 100), nil)
-			caseEndAt(srv, times...)
-			caseBulkResult(t, srv, db)
-		}, caseThroughAStage)
+			db := pool(t, srv, 1)
+			slowly(srv, "^INSERT INTO t", 10*time.Minute, counted(snowtest.KindInsert, "inserted", 100), nil)
+			abortAt(srv, times...)
+			bulkResult(t, srv, db)
+		}, throughAStage)
 	}
 }
 
@@ -238,27 +238,27 @@ func TestArrayBindIsCarriedOver(t *testing.T) {
 // TestArrayBindWhoseReplyWasLostIsInDoubt: and no ID of an internal statement is taken
 // for the INSERT's.
 func TestArrayBindWhoseReplyWasLostIsInDoubt(t *testing.T) {
-	for _, way := range caseWays {
+	for _, way := range endings {
 		for name, fault := range map[string]snowtest.Fault{
 			"dropped": {Run: true, Drop: true}, "503": {Run: true, Status: 503}, "cut": {Run: true, Cut: 20},
 		} {
 			t.Run(way.name+"/"+name, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := casePool(t, srv, 1)
+					db := pool(t, srv, 1)
 					fault.After = func() { srv.EndSessions(way.end) }
-					caseOnce(srv, caseBulk, fault)
+					once(srv, bulkInsert, fault)
 					ids := make(chan string, 1)
-					_, err := db.ExecContext(gosnowflake.WithQueryIDChan(t.Context(), ids), caseBulk, caseArray(t, 100))
-					caseDoubt(t, err, false)
-					caseSum(t, srv, caseBulk, 1, 1)
+					_, err := db.ExecContext(gosnowflake.WithQueryIDChan(t.Context(), ids), bulkInsert, arrayOf(t, 100))
+					isInDoubt(t, err, false)
+					checkRan(t, srv, bulkInsert, 1, 1)
 					var se *snowtether.SessionError
 					if errors.As(err, &se) && se.QueryID != "" {
-						caseHasID(t, srv, err, caseBulk)
+						hasIDOf(t, srv, err, bulkInsert)
 					}
 					if id := <-ids; id != "" {
 						t.Errorf("the caller's channel got %q", id)
 					}
-				}, caseThroughAStage)
+				}, throughAStage)
 			})
 		}
 	}
@@ -269,13 +269,13 @@ func TestArrayBindWhoseReplyWasLostIsInDoubt(t *testing.T) {
 // Before: in doubt with the ID of CREATE STAGE.
 func TestIDOfAnInternalStatementIsNeverTheCallers(t *testing.T) {
 	const inProgress = `{"success":true,"code":"333333","data":{"queryId":"01bd0000-ffff-0032-0001-000000000001","getResultUrl":"/queries/01bd0000-ffff-0032-0001-000000000001/result"}}`
-	for _, step := range caseSteps[:2] {
+	for _, step := range stageSteps[:2] {
 		t.Run(step.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1)
-				caseAtStep(srv, step.match, snowtest.Fault{Run: true, Body: inProgress, After: func() { srv.AbortSessions() }})
-				caseBulkResult(t, srv, db)
-			}, caseThroughAStage)
+				db := pool(t, srv, 1)
+				atStep(srv, step.match, snowtest.Fault{Run: true, Body: inProgress, After: func() { srv.AbortSessions() }})
+				bulkResult(t, srv, db)
+			}, throughAStage)
 		})
 	}
 }

@@ -115,12 +115,12 @@ func BenchmarkIdlePings(b *testing.B) {
 			var used time.Duration
 			var pings int64
 			for b.Loop() {
-				before, asked := processorTime(), caseStats(b, db).Pings
+				before, asked := processorTime(), statsOf(b, db).Pings
 				time.Sleep(every)
 				used += processorTime() - before
-				pings += caseStats(b, db).Pings - asked
+				pings += statsOf(b, db).Pings - asked
 			}
-			if s := caseStats(b, db); s.Lost != 0 {
+			if s := statsOf(b, db); s.Lost != 0 {
 				b.Errorf("%d sessions were lost", s.Lost)
 			}
 			b.ReportMetric(0, "ns/op") // of the time between two rounds

@@ -24,11 +24,11 @@ func TestSessionGivenUpIsLoggedOutAfterASecondOutageToo(t *testing.T) {
 	for up := 60; up < 120; up += 2 { // when the first outage ends, in seconds
 		t.Run(fmt.Sprintf("%d s", up), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 2)
-				conn := casePin(t, db)
-				caseExec(t, conn, "BEGIN", caseRow(1))
+				db := pool(t, srv, 2)
+				conn := pin(t, db)
+				mustExec(t, conn, "BEGIN", row(1))
 				srv.Disconnect()
-				if err := caseWithin(t, 10*time.Second, conn, caseRow(2)); err == nil {
+				if err := execWithin(t, 10*time.Second, conn, row(2)); err == nil {
 					t.Error("there was an outage, and no error")
 				}
 				_ = conn.Close()
@@ -58,15 +58,15 @@ func TestSessionThatIsKeptIsNotAskedBeforeItIsClosed(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		cfg := srv.Config()
 		cfg.ServerSessionKeepAlive = true
-		db := caseConnect(t, cfg, 1)
-		conn := casePin(t, db)
+		db := poolOf(t, cfg, 1)
+		conn := pin(t, db)
 		srv.Disconnect()
-		if err := caseWithin(t, 10*time.Second, conn, "SELECT 1"); err == nil {
+		if err := execWithin(t, 10*time.Second, conn, "SELECT 1"); err == nil {
 			t.Error("there was an outage, and no error")
 		}
 		time.Sleep(10 * time.Minute) // until gosnowflake has cancelled it
 		_ = conn.Close()
-		caseClose(t, db)
+		closeInTime(t, db)
 		srv.Reconnect()
 	}, snowtest.AllowOpenSessions())
 }
@@ -86,13 +86,13 @@ func leavingAsync(t *testing.T, conn *sql.Conn, query string) (over func()) {
 // asynchronous statement goes on.
 func TestSessionThatIsClosedHereAloneIsNotAskedBefore(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		var j caseEvents
-		db := casePool(t, srv, 1, snowtether.WithEventHook(j.hook))
-		slowly(srv, "^INSERT INTO t", 2*time.Hour, caseCount(snowtest.KindInsert, "inserted", 1), nil)
+		var j journal
+		db := pool(t, srv, 1, snowtether.WithEventHook(j.hook))
+		slowly(srv, "^INSERT INTO t", 2*time.Hour, counted(snowtest.KindInsert, "inserted", 1), nil)
 		slowly(srv, "^SELECT 7", time.Hour, nil, nil)
-		conn := casePin(t, db)
-		defer leavingAsync(t, conn, caseRow(1))()
-		if err := caseWithin(t, time.Second, conn, "SELECT 7"); !errors.Is(err, context.DeadlineExceeded) {
+		conn := pin(t, db)
+		defer leavingAsync(t, conn, row(1))()
+		if err := execWithin(t, time.Second, conn, "SELECT 7"); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
 		db.SetMaxIdleConns(-1)
@@ -101,8 +101,8 @@ func TestSessionThatIsClosedHereAloneIsNotAskedBefore(t *testing.T) {
 		if n := len(j.of(snowtether.EventLeftOpen)); n != 1 {
 			t.Errorf("a minute later the session is not closed: %d events", n)
 		}
-		caseClose(t, db)
+		closeInTime(t, db)
 		time.Sleep(3 * time.Hour)
-		caseSum(t, srv, caseRow(1), 1, 1)
+		checkRan(t, srv, row(1), 1, 1)
 	}, snowtest.AllowOpenSessions())
 }

@@ -28,7 +28,7 @@ func silences(srv *snowtest.Server, renewal snowtest.Fault) (silenced func() []i
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
-		case r.SQL == caseUpdate && len(ids) < 3:
+		case r.SQL == updateOne && len(ids) < 3:
 			ids = append(ids, r.SessionID)
 			return snowtest.Fault{Run: true, Status: http.StatusForbidden, After: func() { srv.ExpireSessionTokens(r.SessionID) }}, true
 		case r.Kind == snowtest.RequestRenew && slices.Contains(ids, r.SessionID):
@@ -59,11 +59,11 @@ func TestTransactionEndsWithASessionThatCannotBeLoggedOut(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/a lost session's transaction stays for %s", name, stays), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					var ended []snowtether.Event
-					db := casePool(t, srv, 1, caseEnded(&ended))
+					db := pool(t, srv, 1, noteEnded(&ended))
 					silenced := silences(srv, renewal)
 					begun := time.Now()
-					err := snowtether.RunTx(t.Context(), caseBeginner(db), func(tx *sql.Tx) error {
-						update := caseUpdate
+					err := snowtether.RunTx(t.Context(), begin(db), func(tx *sql.Tx) error {
+						update := updateOne
 						if len(silenced()) > 0 {
 							update += " WHERE n = 1"
 						}
@@ -73,8 +73,8 @@ func TestTransactionEndsWithASessionThatCannotBeLoggedOut(t *testing.T) {
 					if took := time.Since(begun); err != nil || took > time.Minute {
 						t.Errorf("took %s: %v", took, err)
 					}
-					caseSum(t, srv, caseUpdate, 1, 0)
-					caseSum(t, srv, caseUpdate+" WHERE n = 1", 1, 1)
+					checkRan(t, srv, updateOne, 1, 0)
+					checkRan(t, srv, updateOne+" WHERE n = 1", 1, 1)
 					time.Sleep(time.Minute)
 					if len(ended) != 1 || !slices.Contains(silenced(), ended[0].OldSessionID) {
 						t.Errorf("sessions %d; ended: %+v", silenced(), ended)
@@ -108,7 +108,7 @@ func TestSessionsAreEndedWhateverBecomesOfOneOfThem(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				var ended []snowtether.Event
-				db := casePool(t, srv, 3, caseEnded(&ended))
+				db := pool(t, srv, 3, noteEnded(&ended))
 				silenced := silences(srv, snowtest.Fault{Run: true, Cut: 20})
 				srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 					if !strings.Contains(r.SQL, "ABORT_SESSION") {
@@ -118,11 +118,11 @@ func TestSessionsAreEndedWhateverBecomesOfOneOfThem(t *testing.T) {
 				})
 				var txs []*sql.Tx
 				for range 3 {
-					txs = append(txs, caseBegin(t, db))
+					txs = append(txs, mustBegin(t, db))
 				}
 				for _, tx := range txs {
-					_, err := tx.ExecContext(t.Context(), caseUpdate)
-					caseLost(t, err, true)
+					_, err := tx.ExecContext(t.Context(), updateOne)
+					isLost(t, err, true)
 					_ = tx.Rollback()
 				}
 				if err := db.PingContext(t.Context()); err != nil {
@@ -149,11 +149,11 @@ func TestNobodyIsAskedToLogInForWhatIsLeftBehind(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		cfg := srv.Config()
 		cfg.Authenticator = gosnowflake.AuthTypeUsernamePasswordMFA
-		db := caseConnect(t, cfg, 1)
+		db := poolOf(t, cfg, 1)
 		silenced := silences(srv, snowtest.Fault{Run: true, Cut: 20})
-		tx := caseBegin(t, db)
-		_, err := tx.ExecContext(t.Context(), caseUpdate)
-		caseLost(t, err, true)
+		tx := mustBegin(t, db)
+		_, err := tx.ExecContext(t.Context(), updateOne)
+		isLost(t, err, true)
 		_ = tx.Rollback()
 		if err := db.PingContext(t.Context()); err != nil {
 			t.Error(err)

@@ -199,16 +199,16 @@ func TestSessionGivenUpInAnOutageIsLoggedOutAfterIt(t *testing.T) {
 	ways := map[string]func(t *testing.T, db *sql.DB, conn *sql.Conn) error{
 		"after a rest": func(t *testing.T, _ *sql.DB, conn *sql.Conn) error {
 			time.Sleep(10 * time.Minute)
-			return caseWithin(t, time.Minute, conn, caseRow(1))
+			return execWithin(t, time.Minute, conn, row(1))
 		},
 		"with a transaction": func(t *testing.T, _ *sql.DB, conn *sql.Conn) error {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			_, err := conn.ExecContext(ctx, caseRow(1))
+			_, err := conn.ExecContext(ctx, row(1))
 			return err
 		},
 		"because it is not kept": func(t *testing.T, db *sql.DB, conn *sql.Conn) error {
-			err := caseWithin(t, time.Minute, conn, caseRow(1))
+			err := execWithin(t, time.Minute, conn, row(1))
 			_ = conn.Close()
 			db.SetMaxIdleConns(-1)
 			return err
@@ -218,10 +218,10 @@ func TestSessionGivenUpInAnOutageIsLoggedOutAfterIt(t *testing.T) {
 		for _, outage := range []time.Duration{2 * time.Minute, 30 * time.Minute} {
 			t.Run(fmt.Sprintf("%s, %v", name, outage), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := casePool(t, srv, 1)
-					conn := casePin(t, db)
+					db := pool(t, srv, 1)
+					conn := pin(t, db)
 					if name == "with a transaction" {
-						caseExec(t, conn, "BEGIN")
+						mustExec(t, conn, "BEGIN")
 					}
 					begun := time.Now()
 					time.AfterFunc(10*time.Minute, srv.Disconnect)

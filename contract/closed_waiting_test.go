@@ -40,8 +40,8 @@ func TestSlowLogOutDelaysNobody(t *testing.T) {
 	})
 }
 
-// caseClose closes the pool, which takes no time for what is in use.
-func caseClose(t *testing.T, db *sql.DB) {
+// closeInTime closes the pool, which takes no time for what is in use.
+func closeInTime(t *testing.T, db *sql.DB) {
 	t.Helper()
 	begun := time.Now()
 	if err := db.Close(); err != nil {
@@ -65,23 +65,23 @@ func TestCloseLetsWorkUnderWayFinish(t *testing.T) {
 			if _, err := tx.ExecContext(t.Context(), "SELECT 2"); err != nil {
 				return err
 			}
-			caseClose(t, db)
+			closeInTime(t, db)
 			time.Sleep(time.Minute)
-			if _, err := tx.ExecContext(t.Context(), caseRow(1)); err != nil {
+			if _, err := tx.ExecContext(t.Context(), row(1)); err != nil {
 				return err
 			}
 			return tx.Commit()
 		},
 		"a statement that is polled": func(t *testing.T, srv *snowtest.Server, db *sql.DB) error {
-			slowly(srv, "^INSERT", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
-			time.AfterFunc(time.Second, func() { caseClose(t, db) })
-			_, err := db.ExecContext(t.Context(), caseRow(1))
+			slowly(srv, "^INSERT", 10*time.Minute, counted(snowtest.KindInsert, "inserted", 1), nil)
+			time.AfterFunc(time.Second, func() { closeInTime(t, db) })
+			_, err := db.ExecContext(t.Context(), row(1))
 			return err
 		},
 		"RunTx": func(t *testing.T, srv *snowtest.Server, db *sql.DB) error {
 			return snowtether.RunTx(t.Context(), func(ctx context.Context) (*sql.Tx, error) { return db.BeginTx(ctx, nil) }, func(tx *sql.Tx) error {
-				caseClose(t, db)
-				_, err := tx.Exec(caseRow(1))
+				closeInTime(t, db)
+				_, err := tx.Exec(row(1))
 				return err
 			})
 		},
@@ -91,9 +91,9 @@ func TestCloseLetsWorkUnderWayFinish(t *testing.T) {
 				return err
 			}
 			defer conn.Close()
-			caseClose(t, db)
+			closeInTime(t, db)
 			srv.ExpireSessionTokens()
-			_, err = conn.ExecContext(t.Context(), caseRow(1))
+			_, err = conn.ExecContext(t.Context(), row(1))
 			return err
 		},
 		"rows": func(t *testing.T, srv *snowtest.Server, db *sql.DB) error {
@@ -108,7 +108,7 @@ func TestCloseLetsWorkUnderWayFinish(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			caseClose(t, db)
+			closeInTime(t, db)
 			n := 0
 			for rows.Next() {
 				n++
@@ -122,12 +122,12 @@ func TestCloseLetsWorkUnderWayFinish(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 3)
+				db := pool(t, srv, 3)
 				if err := work(t, srv, db); err != nil {
 					t.Error(err)
 				}
 				if name != "rows" {
-					caseSum(t, srv, caseRow(1), 1, 1)
+					checkRan(t, srv, row(1), 1, 1)
 				}
 				time.Sleep(time.Second)
 				synctest.Wait()
@@ -171,8 +171,8 @@ func TestCloseReturnsWhenTheServerHangs(t *testing.T) {
 // Before: 3 of 8 statements were left running.
 func TestCloseOvertakesNoCancelling(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 8)
-		slowly(srv, "^INSERT", time.Hour, caseCount(snowtest.KindInsert, "inserted", 1), nil)
+		db := pool(t, srv, 8)
+		slowly(srv, "^INSERT", time.Hour, counted(snowtest.KindInsert, "inserted", 1), nil)
 		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Delay: 2 * time.Second}, r.Kind == snowtest.RequestAbort
 		})
@@ -181,7 +181,7 @@ func TestCloseOvertakesNoCancelling(t *testing.T) {
 		var callers sync.WaitGroup
 		for i := range 8 {
 			callers.Go(func() {
-				if _, err := db.ExecContext(ctx, caseRow(i)); err == nil {
+				if _, err := db.ExecContext(ctx, row(i)); err == nil {
 					t.Error("it succeeded")
 				}
 			})
@@ -192,7 +192,7 @@ func TestCloseOvertakesNoCancelling(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		for i := range 8 {
-			caseSum(t, srv, caseRow(i), 1, 0)
+			checkRan(t, srv, row(i), 1, 0)
 		}
 		for _, e := range srv.Ledger() {
 			if e.State == snowtest.Running {
@@ -211,9 +211,9 @@ func TestCloseOvertakesNoCancelling(t *testing.T) {
 // (SetMaxIdleConns, a maximum life), and the log-out went out while it ran.
 func TestLogOutWaitsForAsynchronousStatements(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		var j caseEvents
-		db := casePool(t, srv, 1, snowtether.WithEventHook(j.hook))
-		slowly(srv, "^INSERT", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
+		var j journal
+		db := pool(t, srv, 1, snowtether.WithEventHook(j.hook))
+		slowly(srv, "^INSERT", 10*time.Minute, counted(snowtest.KindInsert, "inserted", 1), nil)
 		var running, early atomic.Bool
 		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind == snowtest.RequestLogout && running.Load() {
@@ -221,7 +221,7 @@ func TestLogOutWaitsForAsynchronousStatements(t *testing.T) {
 			}
 			return snowtest.Fault{}, false
 		})
-		res, err := db.ExecContext(gosnowflake.WithAsyncMode(t.Context()), caseRow(1))
+		res, err := db.ExecContext(gosnowflake.WithAsyncMode(t.Context()), row(1))
 		if err != nil {
 			t.Fatal(err)
 		}

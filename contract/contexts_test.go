@@ -123,7 +123,7 @@ func TestRollbackNeverOutlastsItsCaller(t *testing.T) {
 	}
 	t.Run("defer", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-			db := casePool(t, srv, 8)
+			db := pool(t, srv, 8)
 			var callers sync.WaitGroup
 			for i := range 40 {
 				callers.Go(func() {
@@ -139,7 +139,7 @@ func TestRollbackNeverOutlastsItsCaller(t *testing.T) {
 						if i == 0 {
 							hang(srv)
 						}
-						_, _ = tx.ExecContext(ctx, caseRow(i))
+						_, _ = tx.ExecContext(ctx, row(i))
 					}()
 					if d := time.Since(begun); d > deadline {
 						t.Errorf("came back after %v", d)
@@ -152,7 +152,7 @@ func TestRollbackNeverOutlastsItsCaller(t *testing.T) {
 	})
 	t.Run("RunTx", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-			db := casePool(t, srv, 1)
+			db := pool(t, srv, 1)
 			begun := time.Now()
 			ctx, cancel := context.WithTimeout(context.Background(), deadline)
 			defer cancel()
@@ -167,7 +167,7 @@ func TestRollbackNeverOutlastsItsCaller(t *testing.T) {
 			}()
 			_ = snowtether.RunTx(ctx, func(ctx context.Context) (*sql.Tx, error) { return db.BeginTx(ctx, nil) }, func(tx *sql.Tx) error {
 				hang(srv)
-				_, _ = tx.ExecContext(ctx, caseRow(1))
+				_, _ = tx.ExecContext(ctx, row(1))
 				panic("mine")
 			})
 		}, snowtest.AllowOpenSessions())
@@ -190,15 +190,15 @@ func TestStatementIsCancelledWhateverBecameOfItsSession(t *testing.T) {
 		"carried over":                                {time.Minute, 10 * time.Minute, 0},
 		"session ended at the moment the caller left": {time.Minute, time.Minute, 0},
 	} {
-		for _, use := range caseUses {
+		for _, use := range forms {
 			t.Run(name+"/"+use.name, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := casePool(t, srv, 1)
-					slowly(srv, "^UPDATE", time.Hour, caseCount(snowtest.KindUpdate, "updated", 1), nil)
+					db := pool(t, srv, 1)
+					slowly(srv, "^UPDATE", time.Hour, counted(snowtest.KindUpdate, "updated", 1), nil)
 					time.AfterFunc(test.ends, func() {
 						srv.AbortSessions()
 						if test.down > 0 {
-							on := caseNoLogins(srv)
+							on := noLogins(srv)
 							time.AfterFunc(test.down, func() { on.Store(false) })
 						}
 					})
@@ -217,7 +217,7 @@ func TestStatementIsCancelledWhateverBecameOfItsSession(t *testing.T) {
 							t.Errorf("it has state %v", e.State)
 						}
 					}
-					caseSum(t, srv, query, 1, 0)
+					checkRan(t, srv, query, 1, 0)
 				})
 			})
 		}
@@ -229,8 +229,8 @@ func TestStatementIsCancelledWhateverBecameOfItsSession(t *testing.T) {
 func TestAsynchronousStatementsOfTheSessionAreNotCancelledWithIt(t *testing.T) {
 	const query = "UPDATE t SET n = 1"
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		conn := casePin(t, casePool(t, srv, 1))
-		slowly(srv, "^UPDATE|^DELETE", 30*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
+		conn := pin(t, pool(t, srv, 1))
+		slowly(srv, "^UPDATE|^DELETE", 30*time.Minute, counted(snowtest.KindUpdate, "updated", 1), nil)
 		res, err := conn.ExecContext(gosnowflake.WithAsyncMode(t.Context()), "DELETE FROM t")
 		if err != nil {
 			t.Fatal(err)
@@ -242,7 +242,7 @@ func TestAsynchronousStatementsOfTheSessionAreNotCancelledWithIt(t *testing.T) {
 			t.Errorf("error is %v", err)
 		}
 		time.Sleep(time.Hour)
-		caseSum(t, srv, "DELETE FROM t", 1, 1)
+		checkRan(t, srv, "DELETE FROM t", 1, 1)
 		_, _ = res.RowsAffected() // gosnowflake's goroutine waits for somebody to ask
 	})
 }

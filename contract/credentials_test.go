@@ -95,7 +95,7 @@ func TestTokenSourceThatHangsOnceIsAskedAgain(t *testing.T) {
 		var asked atomic.Int64
 		hang := make(chan struct{})
 		defer close(hang)
-		c, err := snowtether.NewConnector(cfg, caseLog(srv.Log()), snowtether.WithTokenSource(caseTokens(func() (*oauth2.Token, error) {
+		c, err := snowtether.NewConnector(cfg, logTo(srv.Log()), snowtether.WithTokenSource(tokenFunc(func() (*oauth2.Token, error) {
 			if asked.Add(1) == 1 {
 				<-hang
 			}

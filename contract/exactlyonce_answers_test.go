@@ -19,8 +19,8 @@ import (
 // Exactly once (docs/guarantees.md): only Snowflake's own error about this statement is passed on
 // as its answer. A gateway's code is none; what gosnowflake refuses by itself is its own error.
 
-// caseLocals are calls that gosnowflake refuses by itself: nothing is sent.
-var caseLocals = map[string]func(ctx context.Context, t *testing.T, conn *sql.Conn) error{
+// localFailures are calls that gosnowflake refuses by itself: nothing is sent.
+var localFailures = map[string]func(ctx context.Context, t *testing.T, conn *sql.Conn) error{
 	"isolation level": func(ctx context.Context, _ *testing.T, conn *sql.Conn) error {
 		_, err := conn.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelSerializable})
 		return err
@@ -30,17 +30,17 @@ var caseLocals = map[string]func(ctx context.Context, t *testing.T, conn *sql.Co
 		return err
 	},
 	"bad bind": func(ctx context.Context, _ *testing.T, conn *sql.Conn) error {
-		_, err := conn.ExecContext(ctx, caseBulk, gosnowflake.DataTypeBinary, time.Now())
+		_, err := conn.ExecContext(ctx, bulkInsert, gosnowflake.DataTypeBinary, time.Now())
 		return err
 	},
 	"bad bind of a query": func(ctx context.Context, _ *testing.T, conn *sql.Conn) error {
-		return caseDrain(conn.QueryContext(ctx, "SELECT db.s.f(?)", gosnowflake.DataTypeBinary, time.Now()))
+		return drain(conn.QueryContext(ctx, "SELECT db.s.f(?)", gosnowflake.DataTypeBinary, time.Now()))
 	},
 	"bad bind of a prepared statement": func(ctx context.Context, _ *testing.T, conn *sql.Conn) error {
-		return caseUses[2].run(ctx, conn, caseBulk, gosnowflake.DataTypeBinary, time.Now())
+		return forms[2].run(ctx, conn, bulkInsert, gosnowflake.DataTypeBinary, time.Now())
 	},
 	"arrays of several lengths": func(ctx context.Context, t *testing.T, conn *sql.Conn) error {
-		_, err := conn.ExecContext(ctx, "INSERT INTO t VALUES (?, ?)", caseArray(t, 100), caseArray(t, 99))
+		_, err := conn.ExecContext(ctx, "INSERT INTO t VALUES (?, ?)", arrayOf(t, 100), arrayOf(t, 99))
 		return err
 	},
 }
@@ -48,11 +48,11 @@ var caseLocals = map[string]func(ctx context.Context, t *testing.T, conn *sql.Co
 // TestWhatGosnowflakeRefusesByItselfIsItsOwnError: no login, no doubt, no second try,
 // whether the session lives or not; and the connection works on.
 func TestWhatGosnowflakeRefusesByItselfIsItsOwnError(t *testing.T) {
-	for name, run := range caseLocals {
+	for name, run := range localFailures {
 		for _, dead := range []bool{false, true} {
 			t.Run(map[bool]string{false: "alive/", true: "dead/"}[dead]+name, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					conn := casePin(t, casePool(t, srv, 1))
+					conn := pin(t, pool(t, srv, 1))
 					if dead {
 						srv.AbortSessions()
 					}
@@ -64,9 +64,9 @@ func TestWhatGosnowflakeRefusesByItselfIsItsOwnError(t *testing.T) {
 					if n, m := srv.Stats().Logins, len(srv.Ledger()); n != 1 || m != 0 {
 						t.Errorf("%d logins, %d statements", n, m)
 					}
-					caseExec(t, conn, caseRow(1))
-					caseSum(t, srv, caseRow(1), 1, 1)
-				}, caseThroughAStage)
+					mustExec(t, conn, row(1))
+					checkRan(t, srv, row(1), 1, 1)
+				}, throughAStage)
 			})
 		}
 	}
@@ -75,15 +75,15 @@ func TestWhatGosnowflakeRefusesByItselfIsItsOwnError(t *testing.T) {
 // TestWhatGosnowflakeRefusesByItselfEndsNoTransaction: what was written lasts.
 func TestWhatGosnowflakeRefusesByItselfEndsNoTransaction(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		tx := caseBegin(t, casePool(t, srv, 1))
-		caseExec(t, tx, caseRow(1))
-		if _, err := tx.ExecContext(t.Context(), caseBulk, gosnowflake.DataTypeBinary, time.Now()); err == nil || snowtether.Classify(err) != snowtether.ClassStatement {
+		tx := mustBegin(t, pool(t, srv, 1))
+		mustExec(t, tx, row(1))
+		if _, err := tx.ExecContext(t.Context(), bulkInsert, gosnowflake.DataTypeBinary, time.Now()); err == nil || snowtether.Classify(err) != snowtether.ClassStatement {
 			t.Errorf("error is %v", err)
 		}
 		if err := tx.Commit(); err != nil {
 			t.Error(err)
 		}
-		caseSum(t, srv, caseRow(1), 1, 1)
+		checkRan(t, srv, row(1), 1, 1)
 	})
 }
 
@@ -99,27 +99,27 @@ func TestFileThatCannotBeReadIsTheStatementsOwnError(t *testing.T) {
 	})
 }
 
-// caseForeign are codes without a query ID: a gateway's, or an answer to the poll.
-var caseForeign = []string{"403", "500", "000709", "000605", "000604", "002003", "390144", "-1", "0", "99", "x"}
+// foreignCodes are codes without a query ID: a gateway's, or an answer to the poll.
+var foreignCodes = []string{"403", "500", "000709", "000605", "000604", "002003", "390144", "-1", "0", "99", "x"}
 
 // TestForeignAnswerToAPollIsNoAnswerToTheStatement: it was accepted, and it runs.
 // Before: "did not run", although it ran.
 func TestForeignAnswerToAPollIsNoAnswerToTheStatement(t *testing.T) {
-	for _, code := range caseForeign {
-		for _, use := range caseUses {
+	for _, code := range foreignCodes {
+		for _, use := range forms {
 			t.Run(use.name+"/"+code, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := casePool(t, srv, 1)
-					slowly(srv, "^INSERT", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
+					db := pool(t, srv, 1)
+					slowly(srv, "^INSERT", 10*time.Minute, counted(snowtest.KindInsert, "inserted", 1), nil)
 					srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
-						return snowtest.Fault{Body: caseRefusal(code)}, r.Kind == snowtest.RequestResult
+						return snowtest.Fault{Body: refusalBody(code)}, r.Kind == snowtest.RequestResult
 					})
-					if err := use.run(t.Context(), db, caseRow(1)); err != nil {
-						caseDoubt(t, err, false)
-						caseHasID(t, srv, err, caseRow(1))
+					if err := use.run(t.Context(), db, row(1)); err != nil {
+						isInDoubt(t, err, false)
+						hasIDOf(t, srv, err, row(1))
 					}
 					time.Sleep(time.Hour)
-					caseSum(t, srv, caseRow(1), 1, 1)
+					checkRan(t, srv, row(1), 1, 1)
 				})
 			})
 		}
@@ -130,27 +130,27 @@ func TestForeignAnswerToAPollIsNoAnswerToTheStatement(t *testing.T) {
 // or nothing of the transaction lasts.
 // Before: "did not run", although it ran, and a COMMIT made it last.
 func TestForeignAnswerToAPollInATransactionIsNoAnswerEither(t *testing.T) {
-	for _, code := range caseForeign {
+	for _, code := range foreignCodes {
 		t.Run(code, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1)
-				slowly(srv, "^INSERT INTO t", 2*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
+				db := pool(t, srv, 1)
+				slowly(srv, "^INSERT INTO t", 2*time.Minute, counted(snowtest.KindInsert, "inserted", 1), nil)
 				srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
-					return snowtest.Fault{Body: caseRefusal(code)}, r.Kind == snowtest.RequestResult
+					return snowtest.Fault{Body: refusalBody(code)}, r.Kind == snowtest.RequestResult
 				})
-				tx, effects := caseBegin(t, db), 0
-				if _, err := tx.ExecContext(t.Context(), caseRow(1)); err == nil {
+				tx, effects := mustBegin(t, db), 0
+				if _, err := tx.ExecContext(t.Context(), row(1)); err == nil {
 					effects = 1
 					if err := tx.Commit(); err != nil {
 						t.Error(err)
 					}
 				} else {
-					caseLost(t, err, true)
-					caseLost(t, tx.Commit(), true)
+					isLost(t, err, true)
+					isLost(t, tx.Commit(), true)
 				}
 				time.Sleep(time.Hour)
-				caseSum(t, srv, caseRow(1), 1, effects)
-				caseNextUser(t, srv, db)
+				checkRan(t, srv, row(1), 1, effects)
+				nextUser(t, srv, db)
 			})
 		})
 	}
@@ -158,16 +158,16 @@ func TestForeignAnswerToAPollInATransactionIsNoAnswerEither(t *testing.T) {
 
 // TestSnowflakesOwnAnswerToAPollIsTheStatements: it brings the query ID.
 func TestSnowflakesOwnAnswerToAPollIsTheStatements(t *testing.T) {
-	for _, use := range caseUses {
+	for _, use := range forms {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-			db := casePool(t, srv, 1)
+			db := pool(t, srv, 1)
 			slowly(srv, "^INSERT", 10*time.Minute, nil, &snowtest.Error{Code: "100072", SQLState: "22000", Message: "NULL result in a non-nullable column"})
-			err := use.run(t.Context(), db, caseRow(1))
+			err := use.run(t.Context(), db, row(1))
 			var se *gosnowflake.SnowflakeError
 			if !errors.As(err, &se) || se.Number != 100072 || snowtether.Classify(err) != snowtether.ClassStatement {
 				t.Errorf("%s: error is %v", use.name, err)
 			}
-			caseSum(t, srv, caseRow(1), 1, 0)
+			checkRan(t, srv, row(1), 1, 0)
 		})
 	}
 }
@@ -176,25 +176,25 @@ func TestSnowflakesOwnAnswerToAPollIsTheStatements(t *testing.T) {
 // Before: "did not run", although all ran.
 func TestForeignAnswerForTheResultOfOneOfManyStatements(t *testing.T) {
 	const both = "INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)"
-	for _, code := range caseForeign {
-		for _, use := range caseUses {
+	for _, code := range foreignCodes {
+		for _, use := range forms {
 			for _, nth := range []int{1, 2} {
 				t.Run(fmt.Sprintf("%s/%s/%d", use.name, code, nth), func(t *testing.T) {
 					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-						db, n := casePool(t, srv, 1), 0
+						db, n := pool(t, srv, 1), 0
 						srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 							if r.Kind == snowtest.RequestResult {
 								n++
 							}
-							return snowtest.Fault{Body: caseRefusal(code)}, r.Kind == snowtest.RequestResult && n == nth
+							return snowtest.Fault{Body: refusalBody(code)}, r.Kind == snowtest.RequestResult && n == nth
 						})
 						err := use.run(gosnowflake.WithMultiStatement(t.Context(), 2), db, both)
 						if err != nil {
-							caseDoubt(t, err, false)
-							caseHasID(t, srv, err, both)
+							isInDoubt(t, err, false)
+							hasIDOf(t, srv, err, both)
 						}
-						caseSum(t, srv, caseRow(1), 1, 1)
-						caseSum(t, srv, caseRow(2), 1, 1)
+						checkRan(t, srv, row(1), 1, 1)
+						checkRan(t, srv, row(2), 1, 1)
 					})
 				})
 			}
@@ -206,15 +206,15 @@ func TestForeignAnswerForTheResultOfOneOfManyStatements(t *testing.T) {
 // SQLState, which makes it no answer of Snowflake's.
 func TestGatewaysRefusalOfAnAcceptedStatementIsInDoubt(t *testing.T) {
 	for _, status := range []int{400, 403, 404, 405, 409, 413, 302, 304} {
-		for _, body := range []string{"", "<html>no</html>", caseRefusal("000603")} {
-			for _, use := range caseUses {
+		for _, body := range []string{"", "<html>no</html>", refusalBody("000603")} {
+			for _, use := range forms {
 				t.Run(fmt.Sprintf("%s/%d/%s", use.name, status, body), func(t *testing.T) {
 					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-						db := casePool(t, srv, 1)
-						caseOnce(srv, caseRow(1), snowtest.Fault{Run: true, Status: status, Body: body})
-						caseDoubt(t, use.run(t.Context(), db, caseRow(1)), false)
-						caseSum(t, srv, caseRow(1), 1, 1)
-						caseNextUser(t, srv, db)
+						db := pool(t, srv, 1)
+						once(srv, row(1), snowtest.Fault{Run: true, Status: status, Body: body})
+						isInDoubt(t, use.run(t.Context(), db, row(1)), false)
+						checkRan(t, srv, row(1), 1, 1)
+						nextUser(t, srv, db)
 					})
 				})
 			}
@@ -225,18 +225,18 @@ func TestGatewaysRefusalOfAnAcceptedStatementIsInDoubt(t *testing.T) {
 // TestForeignReplyToAnAcceptedStatementIsInDoubt: JSON of another's, or none.
 func TestForeignReplyToAnAcceptedStatementIsInDoubt(t *testing.T) {
 	bodies := []string{"<html>", "[]", `""`, `{"success":false}`, `{"success":false,"code":"","message":null,"data":{}}`}
-	for _, code := range caseForeign {
-		bodies = append(bodies, caseRefusal(code))
+	for _, code := range foreignCodes {
+		bodies = append(bodies, refusalBody(code))
 	}
 	for _, body := range bodies {
-		for _, use := range caseUses {
+		for _, use := range forms {
 			t.Run(use.name+"/"+body, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := casePool(t, srv, 1)
-					caseOnce(srv, caseRow(1), snowtest.Fault{Run: true, Body: body})
-					caseDoubt(t, use.run(t.Context(), db, caseRow(1)), false)
-					caseSum(t, srv, caseRow(1), 1, 1)
-					caseNextUser(t, srv, db)
+					db := pool(t, srv, 1)
+					once(srv, row(1), snowtest.Fault{Run: true, Body: body})
+					isInDoubt(t, use.run(t.Context(), db, row(1)), false)
+					checkRan(t, srv, row(1), 1, 1)
+					nextUser(t, srv, db)
 				})
 			})
 		}
@@ -267,7 +267,7 @@ func TestOddRefusalAfterAcceptanceIsNotTheStatementsOwnError(t *testing.T) {
 					return f, r.Kind == snowtest.RequestQuery && r.RetryCount > 0
 				})
 				_, err := db.ExecContext(t.Context(), insert)
-				inDoubt(t, srv, insert, err, 1)
+				ranInDoubt(t, srv, insert, err, 1)
 			})
 		})
 	}
@@ -275,16 +275,16 @@ func TestOddRefusalAfterAcceptanceIsNotTheStatementsOwnError(t *testing.T) {
 
 // TestSnowflakesOwnReplyWithoutAQueryIDIsTheStatements: its SQLState says that it is one.
 func TestSnowflakesOwnReplyWithoutAQueryIDIsTheStatements(t *testing.T) {
-	for _, use := range caseUses {
+	for _, use := range forms {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-			db := casePool(t, srv, 1)
+			db := pool(t, srv, 1)
 			const body = `{"success":false,"code":"001003","message":"SQL compilation error","data":{"sqlState":"42000"}}`
-			caseOnce(srv, caseRow(1), snowtest.Fault{Body: body})
-			err := use.run(context.WithoutCancel(t.Context()), db, caseRow(1))
+			once(srv, row(1), snowtest.Fault{Body: body})
+			err := use.run(context.WithoutCancel(t.Context()), db, row(1))
 			if snowtether.Classify(err) != snowtether.ClassStatement {
 				t.Errorf("%s: error is %v", use.name, err)
 			}
-			caseSum(t, srv, caseRow(1), 0, 0)
+			checkRan(t, srv, row(1), 0, 0)
 		})
 	}
 }
@@ -305,7 +305,7 @@ func TestStatusOfAGatewayIsInDoubt(t *testing.T) {
 					w.WriteHeader(status)
 				})
 				_, err := db.ExecContext(t.Context(), insert)
-				inDoubt(t, srv, insert, err, 1)
+				ranInDoubt(t, srv, insert, err, 1)
 				if status < 400 {
 					return
 				}

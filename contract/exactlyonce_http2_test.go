@@ -247,7 +247,7 @@ func (p *proxy) answer(ctx context.Context, id uint32, s *stream, framer *http2.
 func TestStreamThatAProxyGivesBackIsNotRunTwice(t *testing.T) {
 	for _, back := range givenBacks {
 		for _, gone := range []bool{false, true} {
-			for _, use := range caseUses {
+			for _, use := range forms {
 				t.Run(fmt.Sprintf("%s/session gone %v/%s", back.name, gone, use.name), func(t *testing.T) {
 					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						var mu sync.Mutex
@@ -256,7 +256,7 @@ func TestStreamThatAProxyGivesBackIsNotRunTwice(t *testing.T) {
 							meets: func(query string) *givenBack {
 								mu.Lock()
 								defer mu.Unlock()
-								if given || !caseIs(query, caseRow(1)) {
+								if given || !isSQL(query, row(1)) {
 									return nil
 								}
 								given = true
@@ -268,21 +268,21 @@ func TestStreamThatAProxyGivesBackIsNotRunTwice(t *testing.T) {
 								}
 							},
 						}
-						db := caseConnect(t, behindProxy(t, srv, p), 1)
+						db := poolOf(t, behindProxy(t, srv, p), 1)
 						n := 1
-						if err := use.run(t.Context(), db, caseRow(1)); gone {
+						if err := use.run(t.Context(), db, row(1)); gone {
 							if n = 0; back.passed {
 								n = 1
 							}
-							caseDoubt(t, err, false)
+							isInDoubt(t, err, false)
 						} else if err != nil {
 							t.Error(err)
 						}
-						caseSum(t, srv, caseRow(1), n, n)
+						checkRan(t, srv, row(1), n, n)
 						if !given {
 							t.Error("no stream was given back")
 						}
-						caseNextUser(t, srv, db)
+						nextUser(t, srv, db)
 					})
 				})
 			}

@@ -39,108 +39,108 @@ func TestWrappedGosnowflakeIsAsSafe(t *testing.T) {
 		}
 		once(srv, row(3), snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
 		_, err = db.ExecContext(t.Context(), row(3))
-		inDoubt(t, srv, row(3), err, 1)
+		ranInDoubt(t, srv, row(3), err, 1)
 		if err := db.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
-// caseTracer is an inner driver around gosnowflake, as those for tracing are: it adds to
+// tracedConnector is an inner driver around gosnowflake, as those for tracing are: it adds to
 // each context and hides all that database/sql does not know.
-type caseTracer struct{ driver.Connector }
+type tracedConnector struct{ driver.Connector }
 
-func (c caseTracer) Connect(ctx context.Context) (driver.Conn, error) {
-	inner, err := c.Connector.Connect(caseTrace(ctx))
+func (c tracedConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	inner, err := c.Connector.Connect(withSpan(ctx))
 	if err != nil {
 		return nil, err
 	}
-	return caseTracedConn{inner}, nil
+	return tracedConn{inner}, nil
 }
 
-type caseSpan struct{}
+type spanKey struct{}
 
-func caseTrace(ctx context.Context) context.Context {
-	return context.WithValue(ctx, caseSpan{}, "span")
+func withSpan(ctx context.Context) context.Context {
+	return context.WithValue(ctx, spanKey{}, "span")
 }
 
-type caseTracedConn struct{ driver.Conn }
+type tracedConn struct{ driver.Conn }
 
-func (c caseTracedConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	return c.Conn.(driver.ExecerContext).ExecContext(caseTrace(ctx), query, args)
+func (c tracedConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	return c.Conn.(driver.ExecerContext).ExecContext(withSpan(ctx), query, args)
 }
 
-func (c caseTracedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	return c.Conn.(driver.QueryerContext).QueryContext(caseTrace(ctx), query, args)
+func (c tracedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	return c.Conn.(driver.QueryerContext).QueryContext(withSpan(ctx), query, args)
 }
 
-func (c caseTracedConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
-	return c.Conn.(driver.ConnBeginTx).BeginTx(caseTrace(ctx), opts)
+func (c tracedConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	return c.Conn.(driver.ConnBeginTx).BeginTx(withSpan(ctx), opts)
 }
 
-func (c caseTracedConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	stmt, err := c.Conn.(driver.ConnPrepareContext).PrepareContext(caseTrace(ctx), query)
+func (c tracedConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	stmt, err := c.Conn.(driver.ConnPrepareContext).PrepareContext(withSpan(ctx), query)
 	if err != nil {
 		return nil, err
 	}
-	return caseTracedStmt{stmt}, nil
+	return tracedStmt{stmt}, nil
 }
 
-func (c caseTracedConn) Ping(ctx context.Context) error {
-	return c.Conn.(driver.Pinger).Ping(caseTrace(ctx))
+func (c tracedConn) Ping(ctx context.Context) error {
+	return c.Conn.(driver.Pinger).Ping(withSpan(ctx))
 }
 
-func (c caseTracedConn) CheckNamedValue(nv *driver.NamedValue) error {
+func (c tracedConn) CheckNamedValue(nv *driver.NamedValue) error {
 	return c.Conn.(driver.NamedValueChecker).CheckNamedValue(nv)
 }
 
-type caseTracedStmt struct{ driver.Stmt }
+type tracedStmt struct{ driver.Stmt }
 
-func (s caseTracedStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
-	return s.Stmt.(driver.StmtExecContext).ExecContext(caseTrace(ctx), args)
+func (s tracedStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	return s.Stmt.(driver.StmtExecContext).ExecContext(withSpan(ctx), args)
 }
 
-func (s caseTracedStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
-	return s.Stmt.(driver.StmtQueryContext).QueryContext(caseTrace(ctx), args)
+func (s tracedStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	return s.Stmt.(driver.StmtQueryContext).QueryContext(withSpan(ctx), args)
 }
 
-// caseInners are the ways in which gosnowflake stands under a pool.
-var caseInners = []struct {
+// inners are the ways in which gosnowflake stands under a pool.
+var inners = []struct {
 	name string
 	open func(t *testing.T, cfg *gosnowflake.Config) driver.Connector
 }{
 	{"NewConnector", func(t *testing.T, cfg *gosnowflake.Config) driver.Connector {
-		c, err := snowtether.NewConnector(cfg, caseLog(io.Discard))
+		c, err := snowtether.NewConnector(cfg, logTo(io.Discard))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return c
 	}},
 	{"WrapConnector", func(t *testing.T, cfg *gosnowflake.Config) driver.Connector {
-		return caseWrap(t, gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg))
+		return wrapped(t, gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg))
 	}},
 	{"WrapConnector around a tracer", func(t *testing.T, cfg *gosnowflake.Config) driver.Connector {
-		return caseWrap(t, caseTracer{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg)})
+		return wrapped(t, tracedConnector{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg)})
 	}},
 }
 
 // TestProofIsAsGoodThroughAnInnerDriver: a refusal is a refusal, and a lost reply a doubt.
 func TestProofIsAsGoodThroughAnInnerDriver(t *testing.T) {
-	for _, inner := range caseInners {
-		for _, way := range caseWays {
-			for _, use := range caseUses {
+	for _, inner := range inners {
+		for _, way := range endings {
+			for _, use := range forms {
 				t.Run(inner.name+"/"+way.name+"/"+use.name, func(t *testing.T) {
 					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						db := testpool.OpenConnector(t, inner.open(t, srv.Config()), 1)
 						srv.EndSessions(way.end)
-						if err := use.run(t.Context(), db, caseRow(1)); err != nil {
+						if err := use.run(t.Context(), db, row(1)); err != nil {
 							t.Errorf("refused: %v", err)
 						}
-						caseSum(t, srv, caseRow(1), 1, 1)
-						caseOnce(srv, caseRow(2), snowtest.Fault{Run: true, Drop: true, After: func() { srv.EndSessions(way.end) }})
-						caseDoubt(t, use.run(t.Context(), db, caseRow(2)), false)
-						caseSum(t, srv, caseRow(2), 1, 1)
-						caseNextUser(t, srv, db)
+						checkRan(t, srv, row(1), 1, 1)
+						once(srv, row(2), snowtest.Fault{Run: true, Drop: true, After: func() { srv.EndSessions(way.end) }})
+						isInDoubt(t, use.run(t.Context(), db, row(2)), false)
+						checkRan(t, srv, row(2), 1, 1)
+						nextUser(t, srv, db)
 					}, snowtest.AllowOpenSessions())
 				})
 			}
@@ -150,28 +150,28 @@ func TestProofIsAsGoodThroughAnInnerDriver(t *testing.T) {
 
 // TestTransactionsAreAsSafeThroughAnInnerDriver: COMMIT finds none, or no session.
 func TestTransactionsAreAsSafeThroughAnInnerDriver(t *testing.T) {
-	for _, inner := range caseInners {
+	for _, inner := range inners {
 		t.Run(inner.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				db := testpool.OpenConnector(t, inner.open(t, srv.Config()), 1)
-				tx := caseBegin(t, db)
-				caseExec(t, tx, caseRow(1))
+				tx := mustBegin(t, db)
+				mustExec(t, tx, row(1))
 				srv.AbortTransactions()
-				caseDoubt(t, tx.Commit(), true)
-				tx = caseBegin(t, db)
-				caseExec(t, tx, caseRow(2))
+				isInDoubt(t, tx.Commit(), true)
+				tx = mustBegin(t, db)
+				mustExec(t, tx, row(2))
 				srv.AbortSessions()
-				caseLost(t, tx.Commit(), true)
-				err := snowtether.RunTx(t.Context(), caseBeginner(db), func(tx *sql.Tx) error {
-					caseExec(t, tx, caseRow(3))
+				isLost(t, tx.Commit(), true)
+				err := snowtether.RunTx(t.Context(), begin(db), func(tx *sql.Tx) error {
+					mustExec(t, tx, row(3))
 					return nil
 				})
 				if err != nil {
 					t.Error(err)
 				}
-				caseSum(t, srv, caseRow(1), 1, 0)
-				caseSum(t, srv, caseRow(2), 1, 0)
-				caseSum(t, srv, caseRow(3), 1, 1)
+				checkRan(t, srv, row(1), 1, 0)
+				checkRan(t, srv, row(2), 1, 0)
+				checkRan(t, srv, row(3), 1, 1)
 			}, snowtest.AllowOpenSessions())
 		})
 	}
@@ -239,7 +239,7 @@ func TestBadConnectionOfTheInnerDriverIsALostSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = tx.ExecContext(t.Context(), insert)
-	lostInTx(t, err)
+	isLost(t, err, true)
 	if err := tx.Rollback(); err != nil {
 		t.Errorf("Rollback: %v", err)
 	}
@@ -275,7 +275,7 @@ func TestWrappedReadThatFailsOnTheNetworkIsNotTriedAgain(t *testing.T) {
 // what it expects.
 func TestMockIsAskedNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inner := &caseExpecting{}
+		inner := &expecting{}
 		c, err := snowtether.WrapConnector(inner)
 		if err != nil {
 			t.Fatal(err)
@@ -294,15 +294,15 @@ func TestMockIsAskedNothing(t *testing.T) {
 	})
 }
 
-// caseExpecting is a mock that writes down what it is asked.
-type caseExpecting struct{ got []string }
+// expecting is a mock that writes down what it is asked.
+type expecting struct{ got []string }
 
-func (e *caseExpecting) Connect(context.Context) (driver.Conn, error) { return e, nil }
-func (e *caseExpecting) Driver() driver.Driver                        { return nil }
-func (e *caseExpecting) Prepare(string) (driver.Stmt, error)          { return nil, errors.New("no") }
-func (e *caseExpecting) Close() error                                 { return nil }
-func (e *caseExpecting) Begin() (driver.Tx, error)                    { return nil, errors.New("no") }
-func (e *caseExpecting) ExecContext(_ context.Context, query string, _ []driver.NamedValue) (driver.Result, error) {
+func (e *expecting) Connect(context.Context) (driver.Conn, error) { return e, nil }
+func (e *expecting) Driver() driver.Driver                        { return nil }
+func (e *expecting) Prepare(string) (driver.Stmt, error)          { return nil, errors.New("no") }
+func (e *expecting) Close() error                                 { return nil }
+func (e *expecting) Begin() (driver.Tx, error)                    { return nil, errors.New("no") }
+func (e *expecting) ExecContext(_ context.Context, query string, _ []driver.NamedValue) (driver.Result, error) {
 	e.got = append(e.got, query)
 	return driver.ResultNoRows, nil
 }

@@ -21,8 +21,8 @@ import (
 // it is run again, and when nothing is proven: after a renewal of somebody else's, too late, or where
 // a transport or an inner driver hides the statement's traffic.
 
-// caseAt does something when the nth request for this SQL arrives, and lets it go on.
-func caseAt(srv *snowtest.Server, query string, do ...func()) {
+// atRequest does something when the nth request for this SQL arrives, and lets it go on.
+func atRequest(srv *snowtest.Server, query string, do ...func()) {
 	n := 0
 	srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		if r.Kind == snowtest.RequestQuery && r.SQL == query && n < len(do) {
@@ -39,19 +39,19 @@ func caseAt(srv *snowtest.Server, query string, do ...func()) {
 // and then the session was gone.
 // Before: in doubt.
 func TestStatementRefusedAfterItsOwnRenewalIsRunAgain(t *testing.T) {
-	for _, way := range caseWays {
+	for _, way := range endings {
 		for renewals := range 3 {
-			for _, use := range caseUses {
+			for _, use := range forms {
 				t.Run(fmt.Sprintf("%s/%d renewals/%s", way.name, renewals, use.name), func(t *testing.T) {
 					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-						db := casePool(t, srv, 1)
+						db := pool(t, srv, 1)
 						expire := func() { srv.ExpireSessionTokens() }
 						do := []func(){expire, expire, expire}[:renewals]
-						caseAt(srv, caseRow(1), append(do, func() { srv.EndSessions(way.end) })...)
-						if err := use.run(t.Context(), db, caseRow(1)); err != nil {
+						atRequest(srv, row(1), append(do, func() { srv.EndSessions(way.end) })...)
+						if err := use.run(t.Context(), db, row(1)); err != nil {
 							t.Error(err)
 						}
-						caseSum(t, srv, caseRow(1), 1, 1)
+						checkRan(t, srv, row(1), 1, 1)
 						if n := srv.Stats().Logins; n != 2 {
 							t.Errorf("%d logins", n)
 						}
@@ -70,10 +70,10 @@ func TestStatementWhoseRenewalDoesNotGetThroughIsRunAgain(t *testing.T) {
 		"dropped": {Drop: true}, "503": {Status: 503}, "403": {Status: 403}, "HTML": {Body: "<html>"},
 		"renewed, reply lost": {Run: true, Drop: true}, "390112 again": {Code: "390112"}, "390400": {Code: "390400"},
 	} {
-		for _, use := range caseUses[:3] {
+		for _, use := range forms[:3] {
 			t.Run(name+"/"+use.name, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := casePool(t, srv, 1)
+					db := pool(t, srv, 1)
 					srv.ExpireSessionTokens()
 					healed := time.Now().Add(5 * time.Minute)
 					srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
@@ -81,10 +81,10 @@ func TestStatementWhoseRenewalDoesNotGetThroughIsRunAgain(t *testing.T) {
 					})
 					ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 					defer cancel()
-					if err := use.run(ctx, db, caseRow(1)); err != nil {
+					if err := use.run(ctx, db, row(1)); err != nil {
 						t.Error(err)
 					}
-					caseSum(t, srv, caseRow(1), 1, 1)
+					checkRan(t, srv, row(1), 1, 1)
 				})
 			})
 		}
@@ -98,11 +98,11 @@ func TestRenewalAfterAStatementMayHaveRunProvesNothing(t *testing.T) {
 		"dropped": {Run: true, Drop: true}, "503": {Run: true, Status: 503}, "429": {Run: true, Status: 429},
 		"cut in the middle": {Run: true, Cut: 30}, "cut at once": {Run: true, Cut: 1}, "half a JSON": {Run: true, Body: `{"data":{`},
 	} {
-		for _, way := range caseWays {
+		for _, way := range endings {
 			for _, renewed := range []bool{false, true} { // in between, for the repetition
 				t.Run(fmt.Sprintf("%s/%s/renewed %v", name, way.name, renewed), func(t *testing.T) {
 					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-						db := casePool(t, srv, 1)
+						db := pool(t, srv, 1)
 						lost.After = func() {
 							if renewed {
 								srv.ExpireSessionTokens()
@@ -110,14 +110,14 @@ func TestRenewalAfterAStatementMayHaveRunProvesNothing(t *testing.T) {
 								srv.EndSessions(way.end)
 							}
 						}
-						caseOnce(srv, caseRow(1), lost)
+						once(srv, row(1), lost)
 						if renewed {
-							caseAt(srv, caseRow(1), nil, func() { srv.EndSessions(way.end) })
+							atRequest(srv, row(1), nil, func() { srv.EndSessions(way.end) })
 						}
-						_, err := db.ExecContext(t.Context(), caseRow(1))
-						caseDoubt(t, err, false)
-						caseSum(t, srv, caseRow(1), 1, 1)
-						caseNextUser(t, srv, db)
+						_, err := db.ExecContext(t.Context(), row(1))
+						isInDoubt(t, err, false)
+						checkRan(t, srv, row(1), 1, 1)
+						nextUser(t, srv, db)
 					})
 				})
 			}
@@ -128,10 +128,10 @@ func TestRenewalAfterAStatementMayHaveRunProvesNothing(t *testing.T) {
 // TestHeartbeatsRenewalBetweenTwoTriesProvesNothing: the first try ran, the heartbeat had
 // the token renewed, and the second try was refused.
 func TestHeartbeatsRenewalBetweenTwoTriesProvesNothing(t *testing.T) {
-	for _, way := range caseWays {
+	for _, way := range endings {
 		t.Run(way.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1, snowtether.WithHeartbeat(15*time.Minute))
+				db := pool(t, srv, 1, snowtether.WithHeartbeat(15*time.Minute))
 				time.Sleep(10 * time.Minute)
 				first := snowtest.Fault{Run: true, Status: 503}
 				first.After = func() {
@@ -143,19 +143,19 @@ func TestHeartbeatsRenewalBetweenTwoTriesProvesNothing(t *testing.T) {
 						time.Sleep(time.Second)
 					}
 				}
-				caseOnce(srv, caseRow(1), first)
+				once(srv, row(1), first)
 				sent := 0
 				srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
-					if r.SQL == caseRow(1) {
+					if r.SQL == row(1) {
 						if sent++; sent == 2 { // the retry has the old token; what follows, the new one
 							srv.EndSessions(way.end)
 						}
 					}
 					return snowtest.Fault{}, false
 				})
-				_, err := db.ExecContext(t.Context(), caseRow(1))
-				caseDoubt(t, err, false)
-				caseSum(t, srv, caseRow(1), 1, 1)
+				_, err := db.ExecContext(t.Context(), row(1))
+				isInDoubt(t, err, false)
+				checkRan(t, srv, row(1), 1, 1)
 				if srv.Stats().Renewals == 0 {
 					t.Error("nothing was renewed")
 				}
@@ -183,7 +183,7 @@ func TestRenewalByTheHeartbeatIsNoProof(t *testing.T) {
 				return snowtest.Fault{Status: 503}, true
 			})
 			_, err := db.ExecContext(t.Context(), insert)
-			inDoubt(t, srv, insert, err, 1)
+			ranInDoubt(t, srv, insert, err, 1)
 		})
 	}
 }
@@ -191,24 +191,24 @@ func TestRenewalByTheHeartbeatIsNoProof(t *testing.T) {
 // TestRefusalThatTookLongProvesNothing: a server may hold a statement while it runs.
 // Before: the INSERT was run again.
 func TestRefusalThatTookLongProvesNothing(t *testing.T) {
-	for _, way := range caseWays {
+	for _, way := range endings {
 		for took, again := range map[time.Duration]bool{4 * time.Second: false, time.Minute: false, 2 * time.Second: true, 0: true} {
-			for _, use := range caseUses {
+			for _, use := range forms {
 				t.Run(fmt.Sprintf("%s/%v/%s", way.name, took, use.name), func(t *testing.T) {
 					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-						db := casePool(t, srv, 1)
+						db := pool(t, srv, 1)
 						srv.EndSessions(way.end)
-						caseOnce(srv, caseRow(1), snowtest.Fault{Delay: took})
-						err := use.run(t.Context(), db, caseRow(1))
+						once(srv, row(1), snowtest.Fault{Delay: took})
+						err := use.run(t.Context(), db, row(1))
 						if !again {
-							caseDoubt(t, err, false)
-							caseSum(t, srv, caseRow(1), 0, 0)
+							isInDoubt(t, err, false)
+							checkRan(t, srv, row(1), 0, 0)
 						} else if err != nil {
 							t.Error(err)
 						} else {
-							caseSum(t, srv, caseRow(1), 1, 1)
+							checkRan(t, srv, row(1), 1, 1)
 						}
-						caseNextUser(t, srv, db)
+						nextUser(t, srv, db)
 					})
 				})
 			}
@@ -219,17 +219,17 @@ func TestRefusalThatTookLongProvesNothing(t *testing.T) {
 // TestExpiryThatTookLongProvesNothing: the statement was held, then its token had expired,
 // and the renewal or the repetition was refused.
 func TestExpiryThatTookLongProvesNothing(t *testing.T) {
-	for _, way := range caseWays {
+	for _, way := range endings {
 		t.Run(way.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1)
+				db := pool(t, srv, 1)
 				srv.ExpireSessionTokens()
-				caseAt(srv, caseRow(1), nil, func() { srv.EndSessions(way.end) })
-				caseOnce(srv, caseRow(1), snowtest.Fault{Delay: 10 * time.Second})
-				_, err := db.ExecContext(t.Context(), caseRow(1))
-				caseDoubt(t, err, false)
-				caseSum(t, srv, caseRow(1), 0, 0)
-				caseNextUser(t, srv, db)
+				atRequest(srv, row(1), nil, func() { srv.EndSessions(way.end) })
+				once(srv, row(1), snowtest.Fault{Delay: 10 * time.Second})
+				_, err := db.ExecContext(t.Context(), row(1))
+				isInDoubt(t, err, false)
+				checkRan(t, srv, row(1), 0, 0)
+				nextUser(t, srv, db)
 			})
 		})
 	}
@@ -237,11 +237,11 @@ func TestExpiryThatTookLongProvesNothing(t *testing.T) {
 
 // TestSlowRefusalOfAReadCostsNothing: it is run again either way.
 func TestSlowRefusalOfAReadCostsNothing(t *testing.T) {
-	for _, way := range caseWays {
+	for _, way := range endings {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-			db := casePool(t, srv, 1)
+			db := pool(t, srv, 1)
 			srv.EndSessions(way.end)
-			caseOnce(srv, "SELECT 7", snowtest.Fault{Delay: time.Minute})
+			once(srv, "SELECT 7", snowtest.Fault{Delay: time.Minute})
 			var n int
 			if err := db.QueryRowContext(t.Context(), "SELECT 7").Scan(&n); err != nil || n != 7 {
 				t.Errorf("%s: %d, %v", way.name, n, err)
@@ -262,58 +262,58 @@ func TestHiddenTrafficIsNoProof(t *testing.T) {
 			}
 			once(srv, insert, snowtest.Fault{Run: true, Drop: true, After: func() { srv.EndSessions(way.End) }})
 			_, err := db.ExecContext(t.Context(), insert)
-			inDoubt(t, srv, insert, err, 1)
+			ranInDoubt(t, srv, insert, err, 1)
 		})
 	}
 }
 
-// caseOld is a wrapper from before contexts: it shows the login, and no statement.
-type caseOld struct{ driver.Connector }
+// oldDriver is a wrapper from before contexts: it shows the login, and no statement.
+type oldDriver struct{ driver.Connector }
 
-func (o caseOld) Connect(ctx context.Context) (driver.Conn, error) {
+func (o oldDriver) Connect(ctx context.Context) (driver.Conn, error) {
 	c, err := o.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return caseOldConn{c}, nil
+	return oldConn{c}, nil
 }
 
 type (
-	caseOldConn struct{ c driver.Conn }
-	caseOldStmt struct{ s driver.Stmt }
+	oldConn struct{ c driver.Conn }
+	oldStmt struct{ s driver.Stmt }
 )
 
-func (c caseOldConn) Prepare(query string) (driver.Stmt, error) {
+func (c oldConn) Prepare(query string) (driver.Stmt, error) {
 	s, err := c.c.Prepare(query)
 	if err != nil {
 		return nil, err
 	}
-	return caseOldStmt{s}, nil
+	return oldStmt{s}, nil
 }
 
-func (c caseOldConn) Close() error { return c.c.Close() }
+func (c oldConn) Close() error { return c.c.Close() }
 
 //lint:ignore SA1019 it is old
-func (c caseOldConn) Begin() (driver.Tx, error) { return c.c.Begin() }
+func (c oldConn) Begin() (driver.Tx, error) { return c.c.Begin() }
 
-func (s caseOldStmt) Close() error { return s.s.Close() }
+func (s oldStmt) Close() error { return s.s.Close() }
 
-func (s caseOldStmt) NumInput() int { return s.s.NumInput() }
+func (s oldStmt) NumInput() int { return s.s.NumInput() }
 
-func (s caseOldStmt) Exec(args []driver.Value) (driver.Result, error) {
+func (s oldStmt) Exec(args []driver.Value) (driver.Result, error) {
 	//lint:ignore SA1019 it is old
 	return s.s.Exec(args)
 }
 
-func (s caseOldStmt) Query(args []driver.Value) (driver.Rows, error) {
+func (s oldStmt) Query(args []driver.Value) (driver.Rows, error) {
 	//lint:ignore SA1019 it is old
 	return s.s.Query(args)
 }
 
-// caseAlone is one that logs in with a context of its own, too.
-type caseAlone struct{ driver.Connector }
+// loneConnector is one that logs in with a context of its own, too.
+type loneConnector struct{ driver.Connector }
 
-func (a caseAlone) Connect(context.Context) (driver.Conn, error) {
+func (a loneConnector) Connect(context.Context) (driver.Conn, error) {
 	return a.Connector.Connect(context.Background())
 }
 
@@ -321,25 +321,25 @@ func (a caseAlone) Connect(context.Context) (driver.Conn, error) {
 // the statements: what is not seen is not proven.
 func TestStatementHiddenByAWrapperIsInDoubt(t *testing.T) {
 	for name, wrap := range map[string]func(driver.Connector) driver.Connector{
-		"without contexts":  func(c driver.Connector) driver.Connector { return caseOld{c} },
-		"detached contexts": func(c driver.Connector) driver.Connector { return caseDetached{c} },
-		"detached login":    func(c driver.Connector) driver.Connector { return caseDetached{caseAlone{c}} },
+		"without contexts":  func(c driver.Connector) driver.Connector { return oldDriver{c} },
+		"detached contexts": func(c driver.Connector) driver.Connector { return detachedConnector{c} },
+		"detached login":    func(c driver.Connector) driver.Connector { return detachedConnector{loneConnector{c}} },
 	} {
 		for _, lost := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s/session lost %v", name, lost), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					c, err := snowtether.WrapConnector(wrap(gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())), caseLog(srv.Log()))
+					c, err := snowtether.WrapConnector(wrap(gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())), logTo(srv.Log()))
 					if err != nil {
 						t.Fatal(err)
 					}
 					db := testpool.OpenConnector(t, c, 1)
 					if lost {
-						caseLose(srv, caseRow(1))
+						runAndLose(srv, row(1))
 					} else {
-						caseOnce(srv, caseRow(1), snowtest.Fault{Run: true, Body: "<html>"})
+						once(srv, row(1), snowtest.Fault{Run: true, Body: "<html>"})
 					}
-					_, err = db.ExecContext(t.Context(), caseRow(1))
-					if n := srv.Effects(caseRow(1)); n > 1 {
+					_, err = db.ExecContext(t.Context(), row(1))
+					if n := srv.Effects(row(1)); n > 1 {
 						t.Errorf("took effect %d times: %v", n, err)
 					} else if !errors.Is(err, snowtether.ErrInDoubt) {
 						t.Errorf("took effect %d times, and the error is not in doubt: %v", n, err)
@@ -380,8 +380,8 @@ func TestAcceptedStatementBehindAVeilIsInDoubtAtOnce(t *testing.T) {
 		endAt(srv, ways[1].End, time.Minute)
 		begun := time.Now()
 		_, err = db.ExecContext(t.Context(), insert)
-		inDoubt(t, srv, insert, err, 1)
-		withID(t, err)
+		ranInDoubt(t, srv, insert, err, 1)
+		hasID(t, err)
 		if took := time.Since(begun); took > 2*time.Minute {
 			t.Errorf("told after %v", took)
 		}
@@ -392,18 +392,18 @@ func TestAcceptedStatementBehindAVeilIsInDoubtAtOnce(t *testing.T) {
 	})
 }
 
-// caseLate is an inner driver whose statement takes its time whatever its caller does, and
+// lateSpan is an inner driver whose statement takes its time whatever its caller does, and
 // whose result, as an asynchronous one of gosnowflake's, waits for somebody to ask for it.
-type caseLate struct{ asked chan struct{} }
+type lateSpan struct{ asked chan struct{} }
 
-func (d caseLate) Connect(context.Context) (driver.Conn, error) { return d, nil }
-func (d caseLate) Driver() driver.Driver                        { return nil }
-func (d caseLate) Prepare(string) (driver.Stmt, error)          { return nil, errors.New("no") }
-func (d caseLate) Close() error                                 { return nil }
-func (d caseLate) Begin() (driver.Tx, error)                    { return nil, errors.New("no") }
-func (d caseLate) LastInsertId() (int64, error)                 { return 0, nil }
-func (d caseLate) RowsAffected() (int64, error)                 { close(d.asked); return 0, nil }
-func (d caseLate) ExecContext(context.Context, string, []driver.NamedValue) (driver.Result, error) {
+func (d lateSpan) Connect(context.Context) (driver.Conn, error) { return d, nil }
+func (d lateSpan) Driver() driver.Driver                        { return nil }
+func (d lateSpan) Prepare(string) (driver.Stmt, error)          { return nil, errors.New("no") }
+func (d lateSpan) Close() error                                 { return nil }
+func (d lateSpan) Begin() (driver.Tx, error)                    { return nil, errors.New("no") }
+func (d lateSpan) LastInsertId() (int64, error)                 { return 0, nil }
+func (d lateSpan) RowsAffected() (int64, error)                 { close(d.asked); return 0, nil }
+func (d lateSpan) ExecContext(context.Context, string, []driver.NamedValue) (driver.Result, error) {
 	time.Sleep(time.Minute)
 	return d, nil
 }
@@ -412,7 +412,7 @@ func (d caseLate) ExecContext(context.Context, string, []driver.NamedValue) (dri
 // ever.
 func TestResultThatNobodyTakesIsTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inner := caseLate{make(chan struct{})}
+		inner := lateSpan{make(chan struct{})}
 		c, err := snowtether.WrapConnector(inner)
 		if err != nil {
 			t.Fatal(err)
@@ -421,7 +421,7 @@ func TestResultThatNobodyTakesIsTaken(t *testing.T) {
 		defer db.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := db.ExecContext(ctx, caseRow(1)); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := db.ExecContext(ctx, row(1)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatal(err)
 		}
 		<-inner.asked

@@ -41,7 +41,7 @@ func TestStatementWithLostReplyIsNotRunAgain(t *testing.T) {
 					fault.After = func() { srv.EndSessions(way.End) }
 					once(srv, insert, fault)
 					_, err := db.ExecContext(t.Context(), insert)
-					inDoubt(t, srv, insert, err, 1)
+					ranInDoubt(t, srv, insert, err, 1)
 					if _, err := db.ExecContext(t.Context(), "INSERT INTO t VALUES (2)"); err != nil {
 						t.Errorf("the next statement: %v", err)
 					}
@@ -133,7 +133,7 @@ func TestFailedCancellingSaysNothingOfTheStatement(t *testing.T) {
 					tt.first(w, r)
 				})
 				_, err := db.ExecContext(t.Context(), insert)
-				inDoubt(t, srv, insert, err, 1)
+				ranInDoubt(t, srv, insert, err, 1)
 				f.behaves()
 			})
 		})
@@ -180,30 +180,30 @@ func TestAsynchronousStatementIsNotRunAgain(t *testing.T) {
 // own Result or Rows, as text inside 266001, and can be about the session alone.
 // Before: Classify said statement for a 401 and session_lost, "did not run", for 390114.
 func TestAsynchronousStatementThatWasAcceptedIsInDoubt(t *testing.T) {
-	for _, way := range caseWays[3:] { // those that come as 266001
-		for name, run := range map[string]func(ctx context.Context, db caseDB) error{
-			"exec": func(ctx context.Context, db caseDB) error {
-				res, err := db.ExecContext(ctx, caseRow(1))
+	for _, way := range endings[3:] { // those that come as 266001
+		for name, run := range map[string]func(ctx context.Context, db dbtx) error{
+			"exec": func(ctx context.Context, db dbtx) error {
+				res, err := db.ExecContext(ctx, row(1))
 				if err != nil {
 					return err
 				}
 				_, err = res.RowsAffected()
 				return err
 			},
-			"query": func(ctx context.Context, db caseDB) error { return caseDrain(db.QueryContext(ctx, caseRow(1))) },
+			"query": func(ctx context.Context, db dbtx) error { return drain(db.QueryContext(ctx, row(1))) },
 		} {
 			t.Run(way.name+"/"+name, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := casePool(t, srv, 1)
-					slowly(srv, "^INSERT INTO t", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
+					db := pool(t, srv, 1)
+					slowly(srv, "^INSERT INTO t", 10*time.Minute, counted(snowtest.KindInsert, "inserted", 1), nil)
 					time.AfterFunc(time.Minute, func() { srv.EndSessions(way.end) })
 					err := run(gosnowflake.WithAsyncMode(t.Context()), db)
 					if class := snowtether.Classify(err); class != snowtether.ClassInDoubt {
 						t.Errorf("Classify(%v) is %q", err, class)
 					}
 					time.Sleep(time.Hour)
-					caseSum(t, srv, caseRow(1), 1, 1)
-					caseNextUser(t, srv, db)
+					checkRan(t, srv, row(1), 1, 1)
+					nextUser(t, srv, db)
 				}, snowtest.AllowOpenSessions())
 			})
 		}
@@ -218,9 +218,9 @@ func TestAsynchronousStatementWithAnUnreadableResultIsInDoubt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1)
+				db := pool(t, srv, 1)
 				srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) { return fault, r.Kind == snowtest.RequestResult })
-				res, err := db.ExecContext(gosnowflake.WithAsyncMode(t.Context()), caseRow(1))
+				res, err := db.ExecContext(gosnowflake.WithAsyncMode(t.Context()), row(1))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -229,7 +229,7 @@ func TestAsynchronousStatementWithAnUnreadableResultIsInDoubt(t *testing.T) {
 					t.Errorf("Classify(%v) is %q", err, class)
 				}
 				time.Sleep(time.Minute) // the statement runs beside the question
-				caseSum(t, srv, caseRow(1), 1, 1)
+				checkRan(t, srv, row(1), 1, 1)
 			}, snowtest.AllowOpenSessions())
 		})
 	}
@@ -238,9 +238,9 @@ func TestAsynchronousStatementWithAnUnreadableResultIsInDoubt(t *testing.T) {
 // TestAsynchronousStatementThatFailsHasItsOwnError: with the server's code and no 266001.
 func TestAsynchronousStatementThatFailsHasItsOwnError(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1)
+		db := pool(t, srv, 1)
 		slowly(srv, "^INSERT", time.Minute, nil, &snowtest.Error{Code: "100072", SQLState: "22000", Message: "NULL result"})
-		res, err := db.ExecContext(gosnowflake.WithAsyncMode(t.Context()), caseRow(1))
+		res, err := db.ExecContext(gosnowflake.WithAsyncMode(t.Context()), row(1))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -265,7 +265,7 @@ func TestCallersOwnTraceIsKept(t *testing.T) {
 		}
 		once(srv, row(2), snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
 		_, err := db.ExecContext(ctx, row(2))
-		inDoubt(t, srv, row(2), err, 1)
+		ranInDoubt(t, srv, row(2), err, 1)
 	})
 }
 

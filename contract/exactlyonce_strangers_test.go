@@ -24,23 +24,23 @@ import (
 // Exactly once (docs/guarantees.md): inner drivers that speak HTTP and are no gosnowflake that is
 // known. What is seen of their statements cannot be read, so nothing is ever run again.
 
-// A caseStranger is an inner driver for another database, over HTTP. What it answers to the
+// A strangeDriver is an inner driver for another database, over HTTP. What it answers to the
 // next statement is broken; what was sent has run all the same.
-type caseStranger struct {
+type strangeDriver struct {
 	client *http.Client
 	mu     sync.Mutex
 	ran    []string
 	broken error
 }
 
-func (d *caseStranger) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
+func (d *strangeDriver) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 	text, _ := io.ReadAll(r.Body)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.ran = append(d.ran, string(text))
 }
 
-func (d *caseStranger) send(ctx context.Context, text string) (driver.Result, error) {
+func (d *strangeDriver) send(ctx context.Context, text string) (driver.Result, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://elsewhere/", strings.NewReader(text))
 	if err != nil {
 		return nil, err
@@ -57,7 +57,7 @@ func (d *caseStranger) send(ctx context.Context, text string) (driver.Result, er
 	return driver.ResultNoRows, err
 }
 
-func (d *caseStranger) runs(text string) (n int) {
+func (d *strangeDriver) runs(text string) (n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, one := range d.ran {
@@ -68,39 +68,39 @@ func (d *caseStranger) runs(text string) (n int) {
 	return n
 }
 
-func (d *caseStranger) Connect(ctx context.Context) (driver.Conn, error) {
+func (d *strangeDriver) Connect(ctx context.Context) (driver.Conn, error) {
 	_, err := d.send(ctx, "login")
-	return caseStrangerConn{d}, err
+	return strangeConn{d}, err
 }
 
-func (d *caseStranger) Driver() driver.Driver { return nil }
+func (d *strangeDriver) Driver() driver.Driver { return nil }
 
-type caseStrangerConn struct{ d *caseStranger }
+type strangeConn struct{ d *strangeDriver }
 
-func (c caseStrangerConn) ExecContext(ctx context.Context, query string, _ []driver.NamedValue) (driver.Result, error) {
+func (c strangeConn) ExecContext(ctx context.Context, query string, _ []driver.NamedValue) (driver.Result, error) {
 	return c.d.send(ctx, query)
 }
 
-func (c caseStrangerConn) BeginTx(ctx context.Context, _ driver.TxOptions) (driver.Tx, error) {
+func (c strangeConn) BeginTx(ctx context.Context, _ driver.TxOptions) (driver.Tx, error) {
 	_, err := c.d.send(ctx, "BEGIN")
 	return c, err
 }
 
-func (c caseStrangerConn) end(text string) error {
+func (c strangeConn) end(text string) error {
 	_, err := c.d.send(context.Background(), text)
 	return err
 }
 
-func (c caseStrangerConn) Commit() error                       { return c.end("COMMIT") }
-func (c caseStrangerConn) Rollback() error                     { return c.end("ROLLBACK") }
-func (c caseStrangerConn) Prepare(string) (driver.Stmt, error) { return nil, errors.New("no") }
-func (c caseStrangerConn) Begin() (driver.Tx, error)           { return nil, errors.New("no") }
-func (c caseStrangerConn) Close() error                        { return nil }
+func (c strangeConn) Commit() error                       { return c.end("COMMIT") }
+func (c strangeConn) Rollback() error                     { return c.end("ROLLBACK") }
+func (c strangeConn) Prepare(string) (driver.Stmt, error) { return nil, errors.New("no") }
+func (c strangeConn) Begin() (driver.Tx, error)           { return nil, errors.New("no") }
+func (c strangeConn) Close() error                        { return nil }
 
-// caseBesides opens a pool on a stranger.
-func caseBesides(t *testing.T) (*caseStranger, *sql.DB) {
+// besides opens a pool on a stranger.
+func besides(t *testing.T) (*strangeDriver, *sql.DB) {
 	t.Helper()
-	d := new(caseStranger)
+	d := new(strangeDriver)
 	pipes := newPipes()
 	srv := &http.Server{Handler: d}
 	go func() { _ = srv.Serve(pipes) }()
@@ -109,7 +109,7 @@ func caseBesides(t *testing.T) (*caseStranger, *sql.DB) {
 		d.client.CloseIdleConnections()
 		_ = srv.Close()
 	})
-	return d, testpool.OpenConnector(t, caseWrap(t, d), 1)
+	return d, testpool.OpenConnector(t, wrapped(t, d), 1)
 }
 
 // TestNothingOfAnUnknownDriverIsRunAgain: by its word its session was gone, or its network
@@ -121,10 +121,10 @@ func TestNothingOfAnUnknownDriverIsRunAgain(t *testing.T) {
 		"network":        io.ErrUnexpectedEOF,
 		"timeout":        context.DeadlineExceeded,
 	} {
-		for _, text := range []string{caseRow(1), "SELECT 1"} {
+		for _, text := range []string{row(1), "SELECT 1"} {
 			t.Run(name+"/"+text, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					d, db := caseBesides(t)
+					d, db := besides(t)
 					d.broken = broken
 					begun := time.Now()
 					_, err := db.ExecContext(t.Context(), text)
@@ -134,7 +134,7 @@ func TestNothingOfAnUnknownDriverIsRunAgain(t *testing.T) {
 					if took := time.Since(begun); took > time.Minute {
 						t.Errorf("that was said after %v", took)
 					}
-					if _, err = db.ExecContext(t.Context(), caseRow(2)); err != nil {
+					if _, err = db.ExecContext(t.Context(), row(2)); err != nil {
 						t.Errorf("the next statement: %v", err)
 					}
 				})
@@ -148,9 +148,9 @@ func TestCommitOfAnUnknownDriverIsInDoubt(t *testing.T) {
 	for name, broken := range map[string]error{"bad connection": driver.ErrBadConn, "its own": errors.New("no such luck")} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d, db := caseBesides(t)
-				tx := caseBegin(t, db)
-				if _, err := tx.ExecContext(t.Context(), caseRow(1)); err != nil {
+				d, db := besides(t)
+				tx := mustBegin(t, db)
+				if _, err := tx.ExecContext(t.Context(), row(1)); err != nil {
 					t.Fatal(err)
 				}
 				d.broken = broken
@@ -165,8 +165,8 @@ func TestCommitOfAnUnknownDriverIsInDoubt(t *testing.T) {
 // TestErrorOfAnUnknownDriverIsItsOwn: where it is no loss.
 func TestErrorOfAnUnknownDriverIsItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, db := caseBesides(t)
-		for _, text := range []string{caseRow(1), "SELECT 1"} {
+		d, db := besides(t)
+		for _, text := range []string{row(1), "SELECT 1"} {
 			own := errors.New("no such table")
 			d.broken = own
 			if _, err := db.ExecContext(t.Context(), text); err != own || d.runs(text) != 1 { // it is passed on as it is
@@ -176,38 +176,38 @@ func TestErrorOfAnUnknownDriverIsItsOwn(t *testing.T) {
 	})
 }
 
-// A caseCopy is gosnowflake under another name, such as a version that is not known yet:
+// A copyingConnector is gosnowflake under another name, such as a version that is not known yet:
 // its keys and its errors are of types that nobody has seen. Inside it is gosnowflake v2,
 // of which nothing can be found.
-type caseCopy struct{ driver.Connector }
+type copyingConnector struct{ driver.Connector }
 
-func (c caseCopy) Connect(ctx context.Context) (driver.Conn, error) {
-	conn, err := c.Connector.Connect(caseKeyless{ctx})
+func (c copyingConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.Connector.Connect(keylessContext{ctx})
 	if err != nil {
 		return nil, errors.New(err.Error())
 	}
-	return caseCopyConn{exec: conn.(driver.ExecerContext).ExecContext, caseFull: nil}, nil
+	return copyingConn{exec: conn.(driver.ExecerContext).ExecContext, full: nil}, nil
 }
 
-type caseCopyConn struct {
-	caseFull
+type copyingConn struct {
+	full
 	exec func(context.Context, string, []driver.NamedValue) (driver.Result, error)
 }
 
-func (c caseCopyConn) Close() error { return nil }
+func (c copyingConn) Close() error { return nil }
 
-func (c caseCopyConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	res, err := c.exec(caseKeyless{ctx}, query, args)
+func (c copyingConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	res, err := c.exec(keylessContext{ctx}, query, args)
 	if err != nil {
 		err = errors.New(err.Error())
 	}
 	return res, err
 }
 
-// caseKeyless does not pass on what gosnowflake looks up.
-type caseKeyless struct{ context.Context }
+// keylessContext does not pass on what gosnowflake looks up.
+type keylessContext struct{ context.Context }
 
-func (k caseKeyless) Value(key any) any {
+func (k keylessContext) Value(key any) any {
 	if strings.Contains(reflect.TypeOf(key).PkgPath(), "gosnowflake") {
 		return nil
 	}
@@ -220,10 +220,10 @@ func TestNothingOfAnUnknownGosnowflakeIsRunAgain(t *testing.T) {
 	for name, strike := range map[string]func(srv *snowtest.Server, text string){
 		"session gone": func(srv *snowtest.Server, _ string) { srv.AbortSessions() },
 		"lost after": func(srv *snowtest.Server, text string) {
-			caseOnce(srv, text, snowtest.Fault{Run: true, Body: "<html>"})
+			once(srv, text, snowtest.Fault{Run: true, Body: "<html>"})
 		},
 		"403 after": func(srv *snowtest.Server, text string) {
-			caseOnce(srv, text, snowtest.Fault{Run: true, Status: http.StatusForbidden})
+			once(srv, text, snowtest.Fault{Run: true, Status: http.StatusForbidden})
 		},
 		"its own error": func(srv *snowtest.Server, text string) {
 			srv.Handle("^"+text[:6], func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
@@ -231,14 +231,14 @@ func TestNothingOfAnUnknownGosnowflakeIsRunAgain(t *testing.T) {
 			})
 		},
 	} {
-		for _, text := range []string{caseRow(1), "SELECT 1"} {
+		for _, text := range []string{row(1), "SELECT 1"} {
 			t.Run(name+"/"+text, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					inner := caseCopy{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())}
-					db := sql.OpenDB(caseWrap(t, inner))
+					inner := copyingConnector{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())}
+					db := sql.OpenDB(wrapped(t, inner))
 					defer db.Close()
 					db.SetMaxOpenConns(1)
-					caseExec(t, db, "SELECT 2")
+					mustExec(t, db, "SELECT 2")
 					strike(srv, text)
 					begun := time.Now()
 					_, err := db.ExecContext(t.Context(), text)
@@ -255,11 +255,11 @@ func TestNothingOfAnUnknownGosnowflakeIsRunAgain(t *testing.T) {
 // on. The statement ran, and, taken for described, it was sent again.
 func TestDescribedStatementThatIsRunAllTheSame(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		inner := caseDetached{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())}
-		db := testpool.OpenConnector(t, caseWrap(t, inner), 1)
-		caseOnce(srv, caseRow(1), snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
-		_, err := db.ExecContext(gosnowflake.WithDescribeOnly(t.Context()), caseRow(1))
-		caseDoubt(t, err, false)
-		caseSum(t, srv, caseRow(1), 1, 1)
+		inner := detachedConnector{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())}
+		db := testpool.OpenConnector(t, wrapped(t, inner), 1)
+		once(srv, row(1), snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
+		_, err := db.ExecContext(gosnowflake.WithDescribeOnly(t.Context()), row(1))
+		isInDoubt(t, err, false)
+		checkRan(t, srv, row(1), 1, 1)
 	}, snowtest.AllowOpenSessions())
 }

@@ -26,10 +26,10 @@ import (
 // Exactly once (docs/guarantees.md): the proof through what stands between a program and
 // Snowflake: gateways, redirects, slow lines, repetitions of net/http's own, HTTP/2, TLS, proxies.
 
-// caseGateway puts a gateway in front of the server and returns a configuration that goes
+// behindGateway puts a gateway in front of the server and returns a configuration that goes
 // through it. http2 speaks that on the client's side. The handler gets the statement's SQL
 // and what passes its request on.
-func caseGateway(t *testing.T, srv *snowtest.Server, http2 bool, handle func(w http.ResponseWriter, r *http.Request, query string, next http.Handler)) *gosnowflake.Config {
+func behindGateway(t *testing.T, srv *snowtest.Server, http2 bool, handle func(w http.ResponseWriter, r *http.Request, query string, next http.Handler)) *gosnowflake.Config {
 	t.Helper()
 	cfg := srv.Config()
 	next := &httputil.ReverseProxy{
@@ -68,41 +68,41 @@ func caseGateway(t *testing.T, srv *snowtest.Server, http2 bool, handle func(w h
 	return cfg
 }
 
-// casePass passes every request on.
-func casePass(w http.ResponseWriter, r *http.Request, _ string, next http.Handler) {
+// passOn passes every request on.
+func passOn(w http.ResponseWriter, r *http.Request, _ string, next http.Handler) {
 	next.ServeHTTP(w, r)
 }
 
 // TestProofIsAsGoodOverHTTP2: where the names of headers are in lower case.
 func TestProofIsAsGoodOverHTTP2(t *testing.T) {
-	for _, way := range caseWays {
-		for _, use := range caseUses {
+	for _, way := range endings {
+		for _, use := range forms {
 			t.Run(way.name+"/"+use.name, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := caseConnect(t, caseGateway(t, srv, true, casePass), 1)
-					caseProof(t, srv, way.end, func(query string) error { return use.run(t.Context(), db, query) })
-					caseNextUser(t, srv, db)
+					db := poolOf(t, behindGateway(t, srv, true, passOn), 1)
+					checkProof(t, srv, way.end, func(query string) error { return use.run(t.Context(), db, query) })
+					nextUser(t, srv, db)
 				})
 			})
 		}
 	}
 }
 
-// caseProof runs one statement that is refused, one that is polled while its session ends,
+// checkProof runs one statement that is refused, one that is polled while its session ends,
 // and one whose reply is lost.
-func caseProof(t *testing.T, srv *snowtest.Server, end snowtest.Refusal, run func(query string) error) {
+func checkProof(t *testing.T, srv *snowtest.Server, end snowtest.Refusal, run func(query string) error) {
 	t.Helper()
 	srv.EndSessions(end)
-	if err := run(caseRow(1)); err != nil {
+	if err := run(row(1)); err != nil {
 		t.Errorf("refused: %v", err)
 	}
-	caseSum(t, srv, caseRow(1), 1, 1)
-	caseOnce(srv, caseRow(2), snowtest.Fault{Run: true, Status: 503, After: func() { srv.EndSessions(end) }})
-	caseDoubt(t, run(caseRow(2)), false)
-	caseSum(t, srv, caseRow(2), 1, 1)
+	checkRan(t, srv, row(1), 1, 1)
+	once(srv, row(2), snowtest.Fault{Run: true, Status: 503, After: func() { srv.EndSessions(end) }})
+	isInDoubt(t, run(row(2)), false)
+	checkRan(t, srv, row(2), 1, 1)
 }
 
-func caseIs(query, text string) bool { return strings.Contains(query, `"sqlText":"`+text+`"`) }
+func isSQL(query, text string) bool { return strings.Contains(query, `"sqlText":"`+text+`"`) }
 
 // TestEarlyBytesAreNoAnswer: a 1xx or the headers of a reply come at once; what the
 // statement waits for is the rest.
@@ -124,8 +124,8 @@ func TestEarlyBytesAreNoAnswer(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/http2 %v", name, http2), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					var once sync.Once
-					cfg := caseGateway(t, srv, http2, func(w http.ResponseWriter, r *http.Request, query string, next http.Handler) {
-						if caseIs(query, caseRow(1)) {
+					cfg := behindGateway(t, srv, http2, func(w http.ResponseWriter, r *http.Request, query string, next http.Handler) {
+						if isSQL(query, row(1)) {
 							once.Do(func() {
 								srv.AbortSessions()
 								early(w)
@@ -134,21 +134,21 @@ func TestEarlyBytesAreNoAnswer(t *testing.T) {
 						}
 						next.ServeHTTP(w, r)
 					})
-					db := caseConnect(t, cfg, 1)
-					_, err := db.ExecContext(t.Context(), caseRow(1))
-					caseDoubt(t, err, false)
-					caseSum(t, srv, caseRow(1), 0, 0)
-					caseNextUser(t, srv, db)
+					db := poolOf(t, cfg, 1)
+					_, err := db.ExecContext(t.Context(), row(1))
+					isInDoubt(t, err, false)
+					checkRan(t, srv, row(1), 0, 0)
+					nextUser(t, srv, db)
 				})
 			})
 		}
 	}
 }
 
-// caseSlowLine is a connection that takes a while for what it sends.
-type caseSlowLine struct{ net.Conn }
+// slowLine is a connection that takes a while for what it sends.
+type slowLine struct{ net.Conn }
 
-func (c caseSlowLine) Write(b []byte) (int, error) {
+func (c slowLine) Write(b []byte) (int, error) {
 	time.Sleep(time.Duration(len(b)) * time.Microsecond) // a megabyte a second
 	return c.Conn.Write(b)
 }
@@ -167,13 +167,13 @@ func TestLargeStatementOnASlowLineIsNotSlow(t *testing.T) {
 				dial := cfg.Transporter.(*http.Transport).DialContext
 				transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 					conn, err := dial(ctx, network, address)
-					return caseSlowLine{conn}, err
+					return slowLine{conn}, err
 				}}
 				t.Cleanup(transport.CloseIdleConnections)
 				cfg.Transporter = transport
-				db := caseConnect(t, cfg, 1)
+				db := poolOf(t, cfg, 1)
 				srv.AbortSessions()
-				caseOnce(srv, query, snowtest.Fault{Delay: took})
+				once(srv, query, snowtest.Fault{Delay: took})
 				begun := time.Now()
 				_, err := db.ExecContext(t.Context(), query)
 				if sent := time.Since(begun) - took; sent < time.Duration(seconds)*time.Second {
@@ -184,7 +184,7 @@ func TestLargeStatementOnASlowLineIsNotSlow(t *testing.T) {
 						t.Error(err)
 					}
 				} else {
-					caseDoubt(t, err, false)
+					isInDoubt(t, err, false)
 				}
 				if n := srv.Accepted(query); n != map[bool]int{true: 1, false: 0}[again] {
 					t.Errorf("accepted %d times", n)
@@ -202,12 +202,12 @@ func TestRedirectToAnotherHostProvesNothing(t *testing.T) {
 			t.Run(fmt.Sprintf("%d/ran %v", status, ran), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					var once sync.Once
-					cfg := caseGateway(t, srv, false, func(w http.ResponseWriter, r *http.Request, query string, next http.Handler) {
+					cfg := behindGateway(t, srv, false, func(w http.ResponseWriter, r *http.Request, query string, next http.Handler) {
 						redirected := false
-						if caseIs(query, caseRow(1)) && !strings.HasPrefix(r.Host, "other") {
+						if isSQL(query, row(1)) && !strings.HasPrefix(r.Host, "other") {
 							once.Do(func() {
 								if ran {
-									next.ServeHTTP(caseNowhere{http.Header{}}, r)
+									next.ServeHTTP(nowhere{http.Header{}}, r)
 								}
 								srv.AbortSessions()
 								http.Redirect(w, r, "http://other.test"+r.URL.RequestURI(), status)
@@ -215,55 +215,48 @@ func TestRedirectToAnotherHostProvesNothing(t *testing.T) {
 							})
 						}
 						if !redirected && strings.HasPrefix(r.Host, "other") {
-							_, _ = io.WriteString(w, caseRefusal("390111"))
+							_, _ = io.WriteString(w, refusalBody("390111"))
 						} else if !redirected {
 							next.ServeHTTP(w, r)
 						}
 					})
-					db := caseConnect(t, cfg, 1)
-					_, err := db.ExecContext(t.Context(), caseRow(1))
-					caseDoubt(t, err, false)
+					db := poolOf(t, cfg, 1)
+					_, err := db.ExecContext(t.Context(), row(1))
+					isInDoubt(t, err, false)
 					n := map[bool]int{false: 0, true: 1}[ran]
-					caseSum(t, srv, caseRow(1), n, n)
-					caseNextUser(t, srv, db)
+					checkRan(t, srv, row(1), n, n)
+					nextUser(t, srv, db)
 				})
 			})
 		}
 	}
 }
 
-// caseNowhere takes a reply that nobody gets.
-type caseNowhere struct{ header http.Header }
-
-func (n caseNowhere) Header() http.Header         { return n.header }
-func (n caseNowhere) Write(b []byte) (int, error) { return len(b), nil }
-func (n caseNowhere) WriteHeader(int)             {}
-
 // TestRedirectIsFollowed: on the same host, and the statement is run once.
 func TestRedirectIsFollowed(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		cfg := caseGateway(t, srv, false, func(w http.ResponseWriter, r *http.Request, query string, next http.Handler) {
+		cfg := behindGateway(t, srv, false, func(w http.ResponseWriter, r *http.Request, query string, next http.Handler) {
 			if query != "" && !strings.Contains(r.URL.RawQuery, "again=1") {
 				http.Redirect(w, r, r.URL.RequestURI()+"&again=1", http.StatusTemporaryRedirect)
 				return
 			}
 			next.ServeHTTP(w, r)
 		})
-		db := caseConnect(t, cfg, 1)
+		db := poolOf(t, cfg, 1)
 		for i := range 3 {
-			caseExec(t, db, caseRow(i))
-			caseSum(t, srv, caseRow(i), 1, 1)
+			mustExec(t, db, row(i))
+			checkRan(t, srv, row(i), 1, 1)
 		}
 	})
 }
 
-// caseBroken is a connection on which nothing can be written once its idle time is over.
-type caseBroken struct {
+// brokenBody is a connection on which nothing can be written once its idle time is over.
+type brokenBody struct {
 	net.Conn
 	broken *bool
 }
 
-func (c caseBroken) Write(b []byte) (int, error) {
+func (c brokenBody) Write(b []byte) (int, error) {
 	if *c.broken {
 		*c.broken = false
 		return 0, net.ErrClosed
@@ -275,40 +268,40 @@ func (c caseBroken) Write(b []byte) (int, error) {
 // wrote on another.
 func TestRequestThatNetHTTPRepeatsIsNotRunTwice(t *testing.T) {
 	for _, gone := range []bool{false, true} {
-		for _, use := range caseUses {
+		for _, use := range forms {
 			t.Run(fmt.Sprintf("%s/session gone %v", use.name, gone), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					cfg, broken := srv.Config(), false
 					dial := cfg.Transporter.(*http.Transport).DialContext
 					transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 						conn, err := dial(ctx, network, address)
-						return caseBroken{conn, &broken}, err
+						return brokenBody{conn, &broken}, err
 					}}
 					t.Cleanup(transport.CloseIdleConnections)
 					cfg.Transporter = transport
-					db := caseConnect(t, cfg, 1)
+					db := poolOf(t, cfg, 1)
 					if gone {
 						srv.AbortSessions()
 					}
 					broken = true
-					if err := use.run(t.Context(), db, caseRow(1)); err == nil {
-						caseSum(t, srv, caseRow(1), 1, 1)
+					if err := use.run(t.Context(), db, row(1)); err == nil {
+						checkRan(t, srv, row(1), 1, 1)
 					} else {
-						caseDoubt(t, err, false)
-						caseSum(t, srv, caseRow(1), 0, 0)
+						isInDoubt(t, err, false)
+						checkRan(t, srv, row(1), 0, 0)
 					}
-					if !gone && srv.Accepted(caseRow(1)) != 1 {
+					if !gone && srv.Accepted(row(1)) != 1 {
 						t.Error("it was not run, although its session lives")
 					}
-					caseNextUser(t, srv, db)
+					nextUser(t, srv, db)
 				})
 			})
 		}
 	}
 }
 
-// caseConnectProxy is a proxy that knows CONNECT alone, as those of companies are.
-func caseConnectProxy(t *testing.T) *url.URL {
+// connectProxy is a proxy that knows CONNECT alone, as those of companies are.
+func connectProxy(t *testing.T) *url.URL {
 	t.Helper()
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodConnect {
@@ -341,8 +334,8 @@ func caseConnectProxy(t *testing.T) *url.URL {
 	return at
 }
 
-// caseTLS puts TLS in front of the server, with HTTP/2 or without, and a proxy before it.
-func caseTLS(t *testing.T, srv *snowtest.Server, http2, proxied bool) *gosnowflake.Config {
+// tlsConfig puts TLS in front of the server, with HTTP/2 or without, and a proxy before it.
+func tlsConfig(t *testing.T, srv *snowtest.Server, http2, proxied bool) *gosnowflake.Config {
 	t.Helper()
 	behind, err := url.Parse(srv.URL())
 	if err != nil {
@@ -358,7 +351,7 @@ func caseTLS(t *testing.T, srv *snowtest.Server, http2, proxied bool) *gosnowfla
 	t.Cleanup(front.Close)
 	transport := front.Client().Transport.(*http.Transport).Clone()
 	if proxied {
-		transport.Proxy = http.ProxyURL(caseConnectProxy(t))
+		transport.Proxy = http.ProxyURL(connectProxy(t))
 	}
 	t.Cleanup(transport.CloseIdleConnections)
 	host, port, err := net.SplitHostPort(front.Listener.Addr().String())
@@ -378,16 +371,16 @@ func TestProofIsAsGoodThroughTLSAndProxies(t *testing.T) {
 	for name, how := range map[string]struct{ http2, proxied bool }{
 		"TLS": {false, false}, "HTTP/2": {true, false}, "proxy": {false, true}, "HTTP/2 through a proxy": {true, true},
 	} {
-		for _, way := range caseWays[2:] {
+		for _, way := range endings[2:] {
 			t.Run(name+"/"+way.name, func(t *testing.T) {
 				t.Parallel()
 				srv := snowtest.New(t)
-				db := caseConnect(t, caseTLS(t, srv, how.http2, how.proxied), 1)
-				caseProof(t, srv, way.end, func(query string) error {
+				db := poolOf(t, tlsConfig(t, srv, how.http2, how.proxied), 1)
+				checkProof(t, srv, way.end, func(query string) error {
 					_, err := db.ExecContext(t.Context(), query)
 					return err
 				})
-				caseNextUser(t, srv, db)
+				nextUser(t, srv, db)
 			})
 		}
 	}
@@ -418,7 +411,7 @@ func TestHTTP2ProvesAsMuch(t *testing.T) {
 					panic(http.ErrAbortHandler)
 				})
 				_, err := db.ExecContext(t.Context(), insert)
-				inDoubt(t, srv, insert, err, 1)
+				ranInDoubt(t, srv, insert, err, 1)
 			})
 		})
 	}

@@ -25,18 +25,20 @@ import (
 // The program's own functions (docs/guarantees.md): where two of them meet, or one of them and a
 // caller who has no time, or Close.
 
-// caseErrors is a log handler for lines at Error alone.
-type caseErrors struct{ caseHandler }
+// errorHandler is a log handler for lines at Error alone.
+type errorHandler struct{ logHandler }
 
-func (caseErrors) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelError }
+func (errorHandler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= slog.LevelError
+}
 
 // TestBackOffThatFailsWhereItCannotBeLoggedHarmsNobody: the line about it is the log
 // handler's business like any other.
 // Before: a handler that blocked held up all logins for ever, one that panicked ended the
 // process.
 func TestBackOffThatFailsWhereItCannotBeLoggedHarmsNobody(t *testing.T) {
-	for misdeed, do := range caseMisdeeds {
-		for name, handler := range map[string]slog.Handler{"every line": caseHandler{do}, "lines at Error": caseErrors{caseHandler{do}}} {
+	for misdeed, do := range misdeeds {
+		for name, handler := range map[string]slog.Handler{"every line": logHandler{do}, "lines at Error": errorHandler{logHandler{do}}} {
 			t.Run(misdeed+" at "+name, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					defer time.Sleep(24 * time.Hour) // for what blocks
@@ -46,7 +48,7 @@ func TestBackOffThatFailsWhereItCannotBeLoggedHarmsNobody(t *testing.T) {
 						t.Fatal(err)
 					}
 					defer c.Close()
-					end := caseNoLogins(srv)
+					end := noLogins(srv)
 					time.AfterFunc(3*time.Second, func() { end.Store(false) })
 					for range 2 {
 						begun := time.Now()
@@ -73,8 +75,8 @@ func TestLogHandlerKeepsNoEventFromTheHook(t *testing.T) {
 	for misdeed, do := range map[string]func(){"panics": func() { panic("s3cret") }, "ends its goroutine": runtime.Goexit} {
 		t.Run(misdeed, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				var j caseEvents
-				db := caseConnect(t, srv.Config(), 3, snowtether.WithEventHook(j.hook), snowtether.WithLogger(slog.New(caseHandler{do})))
+				var j journal
+				db := poolOf(t, srv.Config(), 3, snowtether.WithEventHook(j.hook), snowtether.WithLogger(slog.New(logHandler{do})))
 				if err := db.PingContext(t.Context()); err != nil {
 					t.Fatal(err)
 				}
@@ -89,18 +91,18 @@ func TestLogHandlerKeepsNoEventFromTheHook(t *testing.T) {
 // TestCallerWithADeadlineWaitsForNoFunction: each is slow, but not so slow that it is given up.
 // Before: a caller with 100 ms waited for up to a second for each event.
 func TestCallerWithADeadlineWaitsForNoFunction(t *testing.T) {
-	for name := range caseFunctions(nil, nil) {
+	for name := range misbehaving(nil, nil) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				var slow atomic.Bool
-				db := caseConnect(t, srv.Config(), 1, caseFunctions(srv, func() {
+				db := poolOf(t, srv.Config(), 1, misbehaving(srv, func() {
 					if slow.Load() {
 						time.Sleep(900 * time.Millisecond)
 					}
 				})[name]...)
 				slow.Store(true)
 				srv.AbortSessions()
-				end := caseNoLogins(srv)
+				end := noLogins(srv)
 				defer end.Store(false)
 				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 				defer cancel()
@@ -126,14 +128,14 @@ func TestCloseEndsLoginsThatWaitForAFunction(t *testing.T) {
 			time.Sleep(time.Hour)
 			return nil
 		}),
-		"token source": snowtether.WithTokenSource(caseTokens(func() (*oauth2.Token, error) {
+		"token source": snowtether.WithTokenSource(tokenFunc(func() (*oauth2.Token, error) {
 			time.Sleep(time.Hour)
 			return nil, context.Canceled
 		})),
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				c, err := snowtether.NewConnector(srv.Config(), caseLog(srv.Log()), opt)
+				c, err := snowtether.NewConnector(srv.Config(), logTo(srv.Log()), opt)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -174,7 +176,7 @@ func TestCloseInAHookDoesNotWaitForItself(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				var db *sql.DB
 				closed := make(chan struct{})
-				c, err := snowtether.NewConnector(srv.Config(), caseLog(srv.Log()), opt(func() {
+				c, err := snowtether.NewConnector(srv.Config(), logTo(srv.Log()), opt(func() {
 					begun := time.Now()
 					err := db.Close()
 					if took := time.Since(begun); err != nil || took > time.Second {
@@ -201,8 +203,8 @@ func TestCloseInAHookDoesNotWaitForItself(t *testing.T) {
 // Before: the last word about the credential was "accepted", 0.8 s after it was refused.
 func TestEventsComeInTheirOrder(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		var j caseEvents
-		c, err := snowtether.NewConnector(srv.Config(), caseLog(srv.Log()), snowtether.WithAuthCooldown(time.Second), snowtether.WithEventHook(func(e snowtether.Event) {
+		var j journal
+		c, err := snowtether.NewConnector(srv.Config(), logTo(srv.Log()), snowtether.WithAuthCooldown(time.Second), snowtether.WithEventHook(func(e snowtether.Event) {
 			j.hook(e)
 			if e.Kind == snowtether.EventSuspensionEnded {
 				time.Sleep(800 * time.Millisecond)
@@ -212,7 +214,7 @@ func TestEventsComeInTheirOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		caseLoginTimes(srv, snowtest.Fault{Code: "390100", Message: "no"}, snowtest.Fault{Status: 503}, snowtest.Fault{}, snowtest.Fault{Code: "390100", Message: "no"})
+		loginTimes(srv, snowtest.Fault{Code: "390100", Message: "no"}, snowtest.Fault{Status: 503}, snowtest.Fault{}, snowtest.Fault{Code: "390100", Message: "no"})
 		_, _ = c.Connect(t.Context())
 		time.Sleep(2 * time.Second)
 		var callers sync.WaitGroup
@@ -225,12 +227,11 @@ func TestEventsComeInTheirOrder(t *testing.T) {
 		}
 		callers.Wait()
 		time.Sleep(2 * time.Second)
-		j.mu.Lock()
-		defer j.mu.Unlock()
 		var kinds []snowtether.EventKind
-		for i, e := range j.list {
-			if i > 0 && e.Time.Before(j.list[i-1].Time) {
-				t.Errorf("%s of %v comes after %s of %v", e.Kind, e.Time, j.list[i-1].Kind, j.list[i-1].Time)
+		heard := j.heard()
+		for i, e := range heard {
+			if i > 0 && e.Time.Before(heard[i-1].Time) {
+				t.Errorf("%s of %v comes after %s of %v", e.Kind, e.Time, heard[i-1].Kind, heard[i-1].Time)
 			}
 			switch e.Kind {
 			case snowtether.EventLoginSuspended, snowtether.EventSuspensionEnded, snowtether.EventOutageBegan:
@@ -249,9 +250,9 @@ func TestEventsComeInTheirOrder(t *testing.T) {
 // Before: the first lifted the suspension of the second as soon as it was ready, and said so.
 func TestRefusalIsNotForgottenByALoginBeforeIt(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		var j caseEvents
+		var j journal
 		ready, setUps := make(chan struct{}), make(chan struct{}, 4)
-		c, err := snowtether.NewConnector(srv.Config(), caseLog(srv.Log()), snowtether.WithAuthCooldown(time.Minute), snowtether.WithEventHook(j.hook),
+		c, err := snowtether.NewConnector(srv.Config(), logTo(srv.Log()), snowtether.WithAuthCooldown(time.Minute), snowtether.WithEventHook(j.hook),
 			snowtether.WithAfterConnect(func(context.Context, driver.Conn) error {
 				setUps <- struct{}{}
 				<-ready
@@ -262,7 +263,7 @@ func TestRefusalIsNotForgottenByALoginBeforeIt(t *testing.T) {
 		}
 		defer c.Close()
 		refused := snowtest.Fault{Code: "390100", Message: "no"}
-		times := caseLoginTimes(srv, refused, snowtest.Fault{}, refused)
+		times := loginTimes(srv, refused, snowtest.Fault{}, refused)
 		connect := func() error {
 			conn, err := c.Connect(t.Context())
 			if err == nil {
@@ -293,10 +294,8 @@ func TestRefusalIsNotForgottenByALoginBeforeIt(t *testing.T) {
 		if state := c.Snapshot().Gate.State; state != snowtether.GateSuspended {
 			t.Errorf("the gate is %v, want %v", state, snowtether.GateSuspended)
 		}
-		j.mu.Lock()
-		defer j.mu.Unlock()
 		var kinds []snowtether.EventKind
-		for _, e := range j.list {
+		for _, e := range j.heard() {
 			if e.Kind == snowtether.EventLoginSuspended || e.Kind == snowtether.EventSuspensionEnded {
 				kinds = append(kinds, e.Kind)
 			}

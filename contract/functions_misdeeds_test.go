@@ -26,34 +26,34 @@ import (
 // The program's own functions (docs/guarantees.md): whatever one of them does, it harms nobody
 // else, and it may look at its connector and use other pools.
 
-// caseMisdeeds are what a function may do in place of what it is for.
-var caseMisdeeds = map[string]func(){
+// misdeeds are what a function may do in place of what it is for.
+var misdeeds = map[string]func(){
 	"panics":                func() { panic("s3cret") },
 	"panics with nil error": func() { panic(error(nil)) },
 	"ends its goroutine":    func() { runtime.Goexit() },
 	"blocks for an hour":    func() { time.Sleep(time.Hour) },
 }
 
-// caseBackOff is a back-off of a program's.
-type caseBackOff func() time.Duration
+// backOff is a back-off of a program's.
+type backOff func() time.Duration
 
-func (f caseBackOff) NextBackOff() time.Duration { return f() }
-func (f caseBackOff) Reset()                     {}
+func (f backOff) NextBackOff() time.Duration { return f() }
+func (f backOff) Reset()                     {}
 
-// caseFunctions are the functions that a program hands over, each with what it does first.
-func caseFunctions(srv *snowtest.Server, do func()) map[string][]snowtether.Option {
-	log := caseLog(io.Discard)
+// misbehaving are the functions that a program hands over, each with what it does first.
+func misbehaving(srv *snowtest.Server, do func()) map[string][]snowtether.Option {
+	log := logTo(io.Discard)
 	return map[string][]snowtether.Option{
 		"back-off": {log, snowtether.WithBackOff(func() backoff.BackOff {
-			return caseBackOff(func() time.Duration { do(); return time.Second })
+			return backOff(func() time.Duration { do(); return time.Second })
 		})},
 		"maker of back-offs": {log, snowtether.WithBackOff(func() backoff.BackOff {
 			do()
 			return backoff.NewConstantBackOff(time.Second)
 		})},
 		"event hook":  {log, snowtether.WithEventHook(func(snowtether.Event) { do() })},
-		"log handler": {snowtether.WithLogger(slog.New(caseHandler{do}))},
-		"token source": {log, snowtether.WithTokenSource(caseTokens(func() (*oauth2.Token, error) {
+		"log handler": {snowtether.WithLogger(slog.New(logHandler{do}))},
+		"token source": {log, snowtether.WithTokenSource(tokenFunc(func() (*oauth2.Token, error) {
 			do()
 			return &oauth2.Token{AccessToken: srv.Token()}, nil
 		}))},
@@ -66,22 +66,22 @@ func caseFunctions(srv *snowtest.Server, do func()) map[string][]snowtether.Opti
 // sessions are lost; then each caller is served. Before: a panic in a back-off or a log
 // handler ended the process, runtime.Goexit in an event hook all logins.
 func TestFunctionThatMisbehavesHarmsNobodyElse(t *testing.T) {
-	for misdeed, do := range caseMisdeeds {
-		for name := range caseFunctions(nil, nil) {
+	for misdeed, do := range misdeeds {
+		for name := range misbehaving(nil, nil) {
 			for _, on := range []int64{1, 2, 5} {
 				t.Run(name+" "+misdeed, func(t *testing.T) {
 					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						var armed atomic.Bool
 						var n atomic.Int64
-						opts := caseFunctions(srv, func() {
+						opts := misbehaving(srv, func() {
 							if armed.Load() && n.Add(1) == on {
 								do()
 							}
 						})[name]
 						cfg := srv.Config()
-						db := caseConnect(t, cfg, 8, opts...)
+						db := poolOf(t, cfg, 8, opts...)
 						srv.AbortSessions()
-						end := caseNoLogins(srv)
+						end := noLogins(srv)
 						time.AfterFunc(20*time.Second, func() { end.Store(false) })
 						armed.Store(true)
 						var wg sync.WaitGroup
@@ -89,14 +89,14 @@ func TestFunctionThatMisbehavesHarmsNobodyElse(t *testing.T) {
 						begun := time.Now()
 						for i := range 16 {
 							wg.Go(func() {
-								if _, err := db.ExecContext(t.Context(), caseRow(i)); err != nil {
+								if _, err := db.ExecContext(t.Context(), row(i)); err != nil {
 									failed.Add(1)
 									if strings.Contains(err.Error(), "s3cret") {
 										t.Error(err)
 									}
 									return
 								}
-								caseSum(t, srv, caseRow(i), 1, 1)
+								checkRan(t, srv, row(i), 1, 1)
 							})
 						}
 						wg.Wait()
@@ -109,7 +109,7 @@ func TestFunctionThatMisbehavesHarmsNobodyElse(t *testing.T) {
 							t.Errorf("the last came back after %v", took)
 						}
 						for i := range 8 {
-							if _, err := db.ExecContext(t.Context(), caseRow(100+i)); err != nil {
+							if _, err := db.ExecContext(t.Context(), row(100+i)); err != nil {
 								t.Errorf("afterwards: %v", err)
 							}
 						}
@@ -124,12 +124,12 @@ func TestFunctionThatMisbehavesHarmsNobodyElse(t *testing.T) {
 // TestFunctionsMayLookAtTheirConnector: no lock is held. Before: a back-off that asked for a
 // Snapshot stopped the pool for ever.
 func TestFunctionsMayLookAtTheirConnector(t *testing.T) {
-	for name := range caseFunctions(nil, nil) {
+	for name := range misbehaving(nil, nil) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				var c *snowtether.Connector
 				var looked atomic.Int64
-				opts := caseFunctions(srv, func() {
+				opts := misbehaving(srv, func() {
 					if c != nil {
 						c.Snapshot()
 						c.Stats()
@@ -143,10 +143,10 @@ func TestFunctionsMayLookAtTheirConnector(t *testing.T) {
 				}
 				db := testpool.OpenConnector(t, c, 4)
 				srv.AbortSessions()
-				end := caseNoLogins(srv)
+				end := noLogins(srv)
 				time.AfterFunc(20*time.Second, func() { end.Store(false) })
 				for i := range 8 {
-					if _, err := db.ExecContext(t.Context(), caseRow(i)); err != nil {
+					if _, err := db.ExecContext(t.Context(), row(i)); err != nil {
 						t.Error(err)
 					}
 				}
@@ -161,13 +161,13 @@ func TestFunctionsMayLookAtTheirConnector(t *testing.T) {
 // TestFunctionThatUsesItsOwnPoolIsToldAtOnce: where it needs a login, each would wait for the
 // other. Before: its deadline.
 func TestFunctionThatUsesItsOwnPoolIsToldAtOnce(t *testing.T) {
-	for name := range caseFunctions(nil, nil) {
+	for name := range misbehaving(nil, nil) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				var db *sql.DB
 				var n atomic.Int64
 				var told atomic.Pointer[error]
-				opts := caseFunctions(srv, func() {
+				opts := misbehaving(srv, func() {
 					if db == nil || n.Add(1) != 1 {
 						return
 					}
@@ -191,7 +191,7 @@ func TestFunctionThatUsesItsOwnPoolIsToldAtOnce(t *testing.T) {
 				pool := sql.OpenDB(c)
 				defer pool.Close()
 				db = pool
-				end := caseNoLogins(srv) // for the back-off's sake
+				end := noLogins(srv) // for the back-off's sake
 				time.AfterFunc(3*time.Second, func() { end.Store(false) })
 				for range 2 {
 					if err := pool.PingContext(t.Context()); err != nil {
@@ -214,12 +214,12 @@ func TestFunctionThatUsesItsOwnPoolIsToldAtOnce(t *testing.T) {
 
 // TestHookMayUseAnotherPool: also another of this driver's.
 func TestHookMayUseAnotherPool(t *testing.T) {
-	for name := range caseFunctions(nil, nil) {
+	for name := range misbehaving(nil, nil) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				other := casePool(t, srv, 1)
+				other := pool(t, srv, 1)
 				var n atomic.Int64
-				opts := caseFunctions(srv, func() {
+				opts := misbehaving(srv, func() {
 					if n.Add(1) == 1 {
 						srv.AbortSessions()
 						if err := other.Ping(); err != nil {
@@ -227,7 +227,7 @@ func TestHookMayUseAnotherPool(t *testing.T) {
 						}
 					}
 				})[name]
-				db := caseConnect(t, srv.Config(), 1, opts...)
+				db := poolOf(t, srv.Config(), 1, opts...)
 				if err := db.PingContext(t.Context()); err != nil {
 					t.Error(err)
 				}
@@ -240,7 +240,7 @@ func TestHookMayUseAnotherPool(t *testing.T) {
 func TestHookThatEndsItsGoroutineEndsNothingElse(t *testing.T) {
 	srv := snowtest.New(t) // no bubble: what is left behind would be a deadlock in it
 	var n atomic.Int32
-	c, err := snowtether.NewConnector(srv.Config(), caseLog(io.Discard), snowtether.WithAfterConnect(func(context.Context, driver.Conn) error {
+	c, err := snowtether.NewConnector(srv.Config(), logTo(io.Discard), snowtether.WithAfterConnect(func(context.Context, driver.Conn) error {
 		if n.Add(1) == 1 {
 			runtime.Goexit()
 		}
@@ -277,19 +277,19 @@ func TestPanicOfTheHookDoesNoHarm(t *testing.T) {
 // An accessor is a program's own gosnowflake.TokenAccessor, which knows whether it
 // is locked.
 type accessor struct {
-	caseStore
+	tokenStore
 	locked atomic.Bool
 }
 
 func (a *accessor) Lock() error {
-	err := a.caseStore.Lock()
+	err := a.tokenStore.Lock()
 	a.locked.Store(true)
 	return err
 }
 
 func (a *accessor) Unlock() {
 	a.locked.Store(false)
-	a.caseStore.Unlock()
+	a.tokenStore.Unlock()
 }
 
 // TestHookOfARenewalHoldsNobodyUp: it is called when the next one may begin.

@@ -136,8 +136,8 @@ func TestCallersQueryIDChannelGetsItsID(t *testing.T) {
 			<-done
 			return err
 		}, func(srv *snowtest.Server, err error) {
-			withID(t, err)
-			inDoubt(t, srv, insert, err, 1)
+			hasID(t, err)
+			ranInDoubt(t, srv, insert, err, 1)
 			if id != srv.Ledger()[0].QueryID {
 				t.Errorf("the channel got %q", id)
 			}

@@ -263,24 +263,24 @@ func TestSuspectWrappedConnectionIsPinged(t *testing.T) {
 	})
 }
 
-// caseGuarded is an inner driver that notices when one connection is used by two.
-type caseGuarded struct {
+// guardedConnector is an inner driver that notices when one connection is used by two.
+type guardedConnector struct {
 	dead  atomic.Bool
 	races *atomic.Int32
 }
 
-func (d *caseGuarded) Connect(context.Context) (driver.Conn, error) {
-	return &caseGuardedConn{d: d}, nil
+func (d *guardedConnector) Connect(context.Context) (driver.Conn, error) {
+	return &guardedConn{d: d}, nil
 }
 
-func (d *caseGuarded) Driver() driver.Driver { return nil }
+func (d *guardedConnector) Driver() driver.Driver { return nil }
 
-type caseGuardedConn struct {
-	d    *caseGuarded
+type guardedConn struct {
+	d    *guardedConnector
 	busy atomic.Int32
 }
 
-func (c *caseGuardedConn) use() func() {
+func (c *guardedConn) use() func() {
 	if c.busy.Add(1) > 1 {
 		c.d.races.Add(1)
 	}
@@ -288,22 +288,22 @@ func (c *caseGuardedConn) use() func() {
 	return func() { c.busy.Add(-1) }
 }
 
-func (c *caseGuardedConn) Prepare(string) (driver.Stmt, error) {
+func (c *guardedConn) Prepare(string) (driver.Stmt, error) {
 	defer c.use()()
-	return &caseGuardedStmt{c}, nil
+	return &guardedStmt{c}, nil
 }
 
-func (c *caseGuardedConn) Close() error { defer c.use()(); return nil }
+func (c *guardedConn) Close() error { defer c.use()(); return nil }
 
-func (c *caseGuardedConn) Begin() (driver.Tx, error) { return nil, errors.New("no") }
+func (c *guardedConn) Begin() (driver.Tx, error) { return nil, errors.New("no") }
 
-type caseGuardedStmt struct{ c *caseGuardedConn }
+type guardedStmt struct{ c *guardedConn }
 
-func (s *caseGuardedStmt) Close() error { defer s.c.use()(); return nil }
+func (s *guardedStmt) Close() error { defer s.c.use()(); return nil }
 
-func (s *caseGuardedStmt) NumInput() int { return -1 }
+func (s *guardedStmt) NumInput() int { return -1 }
 
-func (s *caseGuardedStmt) Exec([]driver.Value) (driver.Result, error) {
+func (s *guardedStmt) Exec([]driver.Value) (driver.Result, error) {
 	defer s.c.use()()
 	if s.c.d.dead.CompareAndSwap(true, false) {
 		return nil, driver.ErrBadConn
@@ -311,20 +311,20 @@ func (s *caseGuardedStmt) Exec([]driver.Value) (driver.Result, error) {
 	return driver.ResultNoRows, nil
 }
 
-func (s *caseGuardedStmt) Query([]driver.Value) (driver.Rows, error) { return nil, fmt.Errorf("no") }
+func (s *guardedStmt) Query([]driver.Value) (driver.Rows, error) { return nil, fmt.Errorf("no") }
 
 // TestInnerConnectionIsOneGoroutinesAtATime: database/sql promises a driver that a
 // connection is used by one goroutine at a time.
 func TestInnerConnectionIsOneGoroutinesAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inner := &caseGuarded{races: new(atomic.Int32)}
+		inner := &guardedConnector{races: new(atomic.Int32)}
 		c, err := snowtether.WrapConnector(inner)
 		if err != nil {
 			t.Fatal(err)
 		}
 		db := sql.OpenDB(c)
 		defer db.Close()
-		conn := casePin(t, db)
+		conn := pin(t, db)
 		stmt, err := conn.PrepareContext(t.Context(), "SELECT 1")
 		if err != nil {
 			t.Fatal(err)

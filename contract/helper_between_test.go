@@ -99,16 +99,16 @@ func (h hiding) RoundTrip(r *http.Request) (*http.Response, error) {
 	return h.RoundTripper.RoundTrip(r.WithContext(context.Background()))
 }
 
-func caseWrap(t *testing.T, inner driver.Connector) driver.Connector {
+func wrapped(t *testing.T, inner driver.Connector) driver.Connector {
 	t.Helper()
-	c, err := snowtether.WrapConnector(inner, caseLog(io.Discard))
+	c, err := snowtether.WrapConnector(inner, logTo(io.Discard))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
 }
 
-type caseFull interface {
+type full interface {
 	driver.Conn
 	driver.ConnPrepareContext
 	driver.ConnBeginTx
@@ -118,50 +118,50 @@ type caseFull interface {
 	driver.NamedValueChecker
 }
 
-// caseDetached is a wrapper that sends statements with a context of its own.
-type caseDetached struct{ driver.Connector }
+// detachedConnector is a wrapper that sends statements with a context of its own.
+type detachedConnector struct{ driver.Connector }
 
-func (d caseDetached) Connect(ctx context.Context) (driver.Conn, error) {
+func (d detachedConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	c, err := d.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return caseDetachedConn{c.(caseFull)}, nil
+	return detachedConn{c.(full)}, nil
 }
 
-type caseDetachedConn struct{ caseFull }
+type detachedConn struct{ full }
 
-func (c caseDetachedConn) ExecContext(_ context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	return c.caseFull.ExecContext(context.Background(), query, args)
+func (c detachedConn) ExecContext(_ context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	return c.full.ExecContext(context.Background(), query, args)
 }
 
-// caseVeiled passes the context of an Exec on, and not that of a query.
-type caseVeiled struct{ driver.Connector }
+// veiledConnector passes the context of an Exec on, and not that of a query.
+type veiledConnector struct{ driver.Connector }
 
-func (v caseVeiled) Connect(ctx context.Context) (driver.Conn, error) {
+func (v veiledConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	c, err := v.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return caseVeiledConn{c.(caseFull), c.(gosnowflake.SnowflakeConnection)}, nil
+	return veiledConn{c.(full), c.(gosnowflake.SnowflakeConnection)}, nil
 }
 
-type caseVeiledConn struct {
-	caseFull
+type veiledConn struct {
+	full
 	gosnowflake.SnowflakeConnection
 }
 
-func (c caseVeiledConn) QueryContext(_ context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	return c.caseFull.QueryContext(context.Background(), query, args)
+func (c veiledConn) QueryContext(_ context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	return c.full.QueryContext(context.Background(), query, args)
 }
 
-// caseTokens is a token source.
-type caseTokens func() (*oauth2.Token, error)
+// tokenFunc is a token source.
+type tokenFunc func() (*oauth2.Token, error)
 
-func (f caseTokens) Token() (*oauth2.Token, error) { return f() }
+func (f tokenFunc) Token() (*oauth2.Token, error) { return f() }
 
-// caseStore is one: it holds the tokens that it was told last.
-type caseStore struct {
+// tokenStore is one: it holds the tokens that it was told last.
+type tokenStore struct {
 	lock sync.Mutex
 
 	mu            sync.Mutex
@@ -169,27 +169,27 @@ type caseStore struct {
 	id            int64
 }
 
-func (s *caseStore) GetTokens() (token, master string, id int64) {
+func (s *tokenStore) GetTokens() (token, master string, id int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.token, s.master, s.id
 }
 
-func (s *caseStore) SetTokens(token, master string, id int64) {
+func (s *tokenStore) SetTokens(token, master string, id int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.token, s.master, s.id = token, master, id
 }
 
-func (s *caseStore) Lock() error { s.lock.Lock(); return nil }
-func (s *caseStore) Unlock()     { s.lock.Unlock() }
+func (s *tokenStore) Lock() error { s.lock.Lock(); return nil }
+func (s *tokenStore) Unlock()     { s.lock.Unlock() }
 
-// caseShared runs f with a pool of n connections, all of them one session that somebody
+// sharingPools runs f with a pool of n connections, all of them one session that somebody
 // else has logged in.
-func caseShared(t *testing.T, n int, f func(t *testing.T, srv *snowtest.Server, db *sql.DB)) {
+func sharingPools(t *testing.T, n int, f func(t *testing.T, srv *snowtest.Server, db *sql.DB)) {
 	t.Helper()
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		store := &caseStore{}
+		store := &tokenStore{}
 		cfg := srv.Config()
 		cfg.TokenAccessor = store
 		owner := sql.OpenDB(gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *cfg))
@@ -199,14 +199,14 @@ func caseShared(t *testing.T, n int, f func(t *testing.T, srv *snowtest.Server, 
 		}
 		shared := srv.Config()
 		shared.TokenAccessor, shared.Authenticator = store, gosnowflake.AuthTypeTokenAccessor
-		f(t, srv, caseConnect(t, shared, n))
+		f(t, srv, poolOf(t, shared, n))
 	})
 }
 
 // A front stands between a pool and a server that behaves, and may answer in its
 // place.
 type front struct {
-	*casePipes
+	*pipeListener
 	answer atomic.Pointer[http.HandlerFunc] // nil: behaves
 	behind *httputil.ReverseProxy
 }
@@ -247,14 +247,14 @@ func (f *front) rewrites(change func(body string) string) {
 	}
 }
 
-// casePipes is a listener in memory.
-type casePipes struct {
+// pipeListener is a listener in memory.
+type pipeListener struct {
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
 }
 
-func (l *casePipes) Accept() (net.Conn, error) {
+func (l *pipeListener) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.conns:
 		return c, nil
@@ -263,10 +263,10 @@ func (l *casePipes) Accept() (net.Conn, error) {
 	}
 }
 
-func (l *casePipes) Close() error   { l.once.Do(func() { close(l.closed) }); return nil }
-func (l *casePipes) Addr() net.Addr { return &net.IPAddr{IP: net.IPv4(127, 0, 0, 1)} }
+func (l *pipeListener) Close() error   { l.once.Do(func() { close(l.closed) }); return nil }
+func (l *pipeListener) Addr() net.Addr { return &net.IPAddr{IP: net.IPv4(127, 0, 0, 1)} }
 
-func (l *casePipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+func (l *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	client, server := net.Pipe()
 	select {
 	case l.conns <- server:
@@ -290,7 +290,7 @@ func (n nowhere) WriteHeader(int)             {}
 func inFront(t *testing.T, srv *snowtest.Server, protocols ...*http.Protocols) (*front, *gosnowflake.Config) {
 	t.Helper()
 	cfg := srv.Config()
-	f := &front{casePipes: newPipes()}
+	f := &front{pipeListener: newPipes()}
 	f.behind = &httputil.ReverseProxy{
 		Transport: cfg.Transporter, ErrorLog: log.New(io.Discard, "", 0),
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -346,10 +346,10 @@ func redirect(to string, status int) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to, status) }
 }
 
-func caseRefusal(code string) string {
+func refusalBody(code string) string {
 	return fmt.Sprintf(`{"success":false,"code":%q,"message":"no","data":null}`, code)
 }
 
-func newPipes() *casePipes {
-	return &casePipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+func newPipes() *pipeListener {
+	return &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 }

@@ -36,16 +36,16 @@ func endAt(srv *snowtest.Server, how snowtest.Refusal, times ...time.Duration) {
 	}
 }
 
-// caseEndAt ends all sessions of the moment at these times from now.
-func caseEndAt(srv *snowtest.Server, times ...time.Duration) {
+// abortAt ends all sessions of the moment at these times from now.
+func abortAt(srv *snowtest.Server, times ...time.Duration) {
 	for _, d := range times {
 		time.AfterFunc(d, func() { srv.AbortSessions() })
 	}
 }
 
-// caseLose carries the statement out, loses its reply, and then the session.
-func caseLose(srv *snowtest.Server, query string) {
-	caseOnce(srv, query, snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
+// runAndLose carries the statement out, loses its reply, and then the session.
+func runAndLose(srv *snowtest.Server, query string) {
+	once(srv, query, snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
 }
 
 // onceAt answers the next request of a kind with the fault.
@@ -116,8 +116,8 @@ func outage(srv *snowtest.Server, d time.Duration, f snowtest.Fault) *[]time.Dur
 
 var unavailable = snowtest.Fault{Status: 503}
 
-// caseNoLogins makes each login fail, until it is told otherwise.
-func caseNoLogins(srv *snowtest.Server) *atomic.Bool {
+// noLogins makes each login fail, until it is told otherwise.
+func noLogins(srv *snowtest.Server) *atomic.Bool {
 	on := new(atomic.Bool)
 	on.Store(true)
 	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
@@ -126,8 +126,8 @@ func caseNoLogins(srv *snowtest.Server) *atomic.Bool {
 	return on
 }
 
-// caseOutage answers everything with 503 for so long, from now on.
-func caseOutage(srv *snowtest.Server, d time.Duration) {
+// allUnavailable answers everything with 503 for so long, from now on.
+func allUnavailable(srv *snowtest.Server, d time.Duration) {
 	begun := time.Now()
 	srv.FaultAlways(func(*snowtest.Request) (snowtest.Fault, bool) {
 		if time.Since(begun) > d {
@@ -144,8 +144,8 @@ func cut(srv *snowtest.Server) {
 	synctest.Wait()
 }
 
-// caseGuess is a server's own count of refusals, and whether it would have locked the user.
-type caseGuess struct {
+// refusals is a server's own count of refusals, and whether it would have locked the user.
+type refusals struct {
 	mu      sync.Mutex
 	row     map[string]int
 	sent    map[string]int
@@ -153,7 +153,7 @@ type caseGuess struct {
 	locked  map[string]bool
 }
 
-func (g *caseGuess) check(t *testing.T, user string, most int) {
+func (g *refusals) check(t *testing.T, user string, most int) {
 	t.Helper()
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -164,8 +164,8 @@ func (g *caseGuess) check(t *testing.T, user string, most int) {
 }
 
 // handle refuses the logins for which wrong says so, and takes its time about each.
-func caseRefuse(srv *snowtest.Server, took time.Duration, wrong func(user string, n int) string) *caseGuess {
-	g := &caseGuess{row: map[string]int{}, sent: map[string]int{}, refused: map[string]int{}, locked: map[string]bool{}}
+func refuseLogins(srv *snowtest.Server, took time.Duration, wrong func(user string, n int) string) *refusals {
+	g := &refusals{row: map[string]int{}, sent: map[string]int{}, refused: map[string]int{}, locked: map[string]bool{}}
 	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		if r.Kind != snowtest.RequestLogin {
 			return snowtest.Fault{}, false

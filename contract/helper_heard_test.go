@@ -366,57 +366,16 @@ func happen(t *testing.T, i int, check func(srv *snowtest.Server, c *snowtether.
 	}, snowtest.WithDetachedTransactions(time.Hour))
 }
 
-// caseBuffer is a log that is safe for concurrent use.
-type caseBuffer struct {
-	mu  sync.Mutex
-	buf strings.Builder
-}
+// logHandler is a log handler of a program's.
+type logHandler struct{ do func() }
 
-func (b *caseBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
+func (h logHandler) Enabled(context.Context, slog.Level) bool      { return true }
+func (h logHandler) Handle(_ context.Context, r slog.Record) error { h.do(); return nil }
+func (h logHandler) WithAttrs([]slog.Attr) slog.Handler            { return h }
+func (h logHandler) WithGroup(string) slog.Handler                 { return h }
 
-func (b *caseBuffer) count(text string) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return strings.Count(b.buf.String(), text)
-}
-
-// caseEvents are the events of one connector.
-type caseEvents struct {
-	mu   sync.Mutex
-	list []snowtether.Event
-}
-
-func (j *caseEvents) hook(e snowtether.Event) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.list = append(j.list, e)
-}
-
-func (j *caseEvents) of(kind snowtether.EventKind) (of []snowtether.Event) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for _, e := range j.list {
-		if e.Kind == kind {
-			of = append(of, e)
-		}
-	}
-	return of
-}
-
-// caseHandler is a log handler of a program's.
-type caseHandler struct{ do func() }
-
-func (h caseHandler) Enabled(context.Context, slog.Level) bool      { return true }
-func (h caseHandler) Handle(_ context.Context, r slog.Record) error { h.do(); return nil }
-func (h caseHandler) WithAttrs([]slog.Attr) slog.Handler            { return h }
-func (h caseHandler) WithGroup(string) slog.Handler                 { return h }
-
-// caseLoginTimes notes when each login arrives, and answers the first ones with the faults.
-func caseLoginTimes(srv *snowtest.Server, faults ...snowtest.Fault) func() []time.Duration {
+// loginTimes notes when each login arrives, and answers the first ones with the faults.
+func loginTimes(srv *snowtest.Server, faults ...snowtest.Fault) func() []time.Duration {
 	var mu sync.Mutex
 	var at []time.Duration
 	begun := time.Now()

@@ -37,8 +37,8 @@ func once(srv *snowtest.Server, sql string, f snowtest.Fault) {
 	})
 }
 
-// inDoubt checks the error of a statement that ran, or may have.
-func inDoubt(t *testing.T, srv *snowtest.Server, sql string, err error, accepted int) {
+// ranInDoubt checks the error of a statement that ran, or may have.
+func ranInDoubt(t *testing.T, srv *snowtest.Server, sql string, err error, accepted int) {
 	t.Helper()
 	var se *snowtether.SessionError
 	switch {
@@ -61,8 +61,8 @@ func inDoubt(t *testing.T, srv *snowtest.Server, sql string, err error, accepted
 	}
 }
 
-// withID checks that the error carries a query ID.
-func withID(t *testing.T, err error) {
+// hasID checks that the error carries a query ID.
+func hasID(t *testing.T, err error) {
 	t.Helper()
 	var se *snowtether.SessionError
 	if !errors.As(err, &se) || se.QueryID == "" {
@@ -112,9 +112,7 @@ func clear(t *testing.T, srv *snowtest.Server, err error) {
 	}
 }
 
-func caseRow(i int) string { return fmt.Sprintf("INSERT INTO t VALUES (%d)", i) }
-
-func caseExec(t *testing.T, db caseDB, queries ...string) {
+func mustExec(t *testing.T, db dbtx, queries ...string) {
 	t.Helper()
 	for _, query := range queries {
 		if _, err := db.ExecContext(t.Context(), query); err != nil {
@@ -123,27 +121,16 @@ func caseExec(t *testing.T, db caseDB, queries ...string) {
 	}
 }
 
-// caseSum checks how often a statement was accepted and took effect.
-func caseSum(t *testing.T, srv *snowtest.Server, query string, accepted, effects int) {
+// checkRan checks how often a statement was accepted and took effect.
+func checkRan(t *testing.T, srv *snowtest.Server, query string, accepted, effects int) {
 	t.Helper()
 	if a, e := srv.Accepted(query), srv.Effects(query); a != accepted || e != effects {
 		t.Errorf("%s: accepted %d times, took effect %d times; want %d and %d", query, a, e, accepted, effects)
 	}
 }
 
-func caseCount(kind snowtest.Kind, what string, n int64) *snowtest.Result {
-	return snowtest.Count(kind, []string{"number of rows " + what}, []int64{n})
-}
-
-// caseOnce answers the next request for this SQL with the fault.
-func caseOnce(srv *snowtest.Server, query string, f snowtest.Fault) {
-	srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
-		return f, r.Kind == snowtest.RequestQuery && r.SQL == query
-	})
-}
-
-// caseDoubt checks the error of a statement that ran or may have, and returns it.
-func caseDoubt(t *testing.T, err error, inTx bool) *snowtether.SessionError {
+// isInDoubt checks the error of a statement that ran or may have, and returns it.
+func isInDoubt(t *testing.T, err error, inTx bool) *snowtether.SessionError {
 	t.Helper()
 	var se *snowtether.SessionError
 	switch {
@@ -158,8 +145,8 @@ func caseDoubt(t *testing.T, err error, inTx bool) *snowtether.SessionError {
 	return se
 }
 
-// caseLost checks the error of a statement that did not run, or of which nothing lasts.
-func caseLost(t *testing.T, err error, inTx bool) {
+// isLost checks the error of a statement that did not run, or of which nothing lasts.
+func isLost(t *testing.T, err error, inTx bool) {
 	t.Helper()
 	var se *snowtether.SessionError
 	switch {
@@ -172,8 +159,8 @@ func caseLost(t *testing.T, err error, inTx bool) {
 	}
 }
 
-// caseHasID checks that the error names the statement by the server's query ID.
-func caseHasID(t *testing.T, srv *snowtest.Server, err error, query string) {
+// hasIDOf checks that the error names the statement by the server's query ID.
+func hasIDOf(t *testing.T, srv *snowtest.Server, err error, query string) {
 	t.Helper()
 	var se *snowtether.SessionError
 	if !errors.As(err, &se) {
@@ -188,25 +175,25 @@ func caseHasID(t *testing.T, srv *snowtest.Server, err error, query string) {
 	t.Errorf("query ID %q is not that of %q: %v", se.QueryID, query, err)
 }
 
-// caseNextUser writes a row as the next user of the pool, and checks that it lasts.
-func caseNextUser(t *testing.T, srv *snowtest.Server, db *sql.DB) {
+// nextUser writes a row as the next user of the pool, and checks that it lasts.
+func nextUser(t *testing.T, srv *snowtest.Server, db *sql.DB) {
 	t.Helper()
 	const query = "INSERT INTO next_user VALUES (1)"
 	if _, err := db.ExecContext(t.Context(), query); err != nil {
 		t.Errorf("the next user: %v", err)
 	}
-	caseSum(t, srv, query, 1, 1)
+	checkRan(t, srv, query, 1, 1)
 }
 
-func caseResult(kind snowtest.Kind) *snowtest.Result {
+func usualResult(kind snowtest.Kind) *snowtest.Result {
 	if kind.IsDML() {
-		return caseCount(kind, "changed", 1)
+		return counted(kind, "changed", 1)
 	}
 	return snowtest.Rows([]string{"N"}, []any{1})
 }
 
-// caseOutside are such statements, and the kind of each.
-var caseOutside = map[string]snowtest.Kind{
+// outsideSQL are such statements, and the kind of each.
+var outsideSQL = map[string]snowtest.Kind{
 	"SELECT db.s.f(7)":                                  snowtest.KindSelect,
 	"SELECT my_udf(1)":                                  snowtest.KindSelect,
 	"SELECT n, s.f /* of s */ (n) FROM t":               snowtest.KindSelect,
@@ -238,8 +225,8 @@ var caseOutside = map[string]snowtest.Kind{
 	"WITH p AS PROCEDURE () RETURNS INT LANGUAGE SQL AS 'RETURN 1' CALL p()": snowtest.KindSelect,
 }
 
-// caseHarmless are everyday statements that only read.
-var caseHarmless = []string{
+// harmlessSQL are everyday statements that only read.
+var harmlessSQL = []string{
 	"SELECT 1",
 	"SELECT COUNT(*), SUM(a), MAX(db.s.t.a) FROM db.s.t WHERE a IN (1, 2)",
 	"SELECT UPPER(s), COALESCE(a, 0), IFF(a > 0, 'x(1)', 'y') FROM t",
@@ -258,24 +245,24 @@ var caseHarmless = []string{
 	"DESCRIBE TABLE db.s.t",
 }
 
-// caseHarmlessPools open a pool for which f and db.s.g are harmless.
-var caseHarmlessPools = map[string]func(t *testing.T, srv *snowtest.Server) *sql.DB{
+// harmlessPools open a pool for which f and db.s.g are harmless.
+var harmlessPools = map[string]func(t *testing.T, srv *snowtest.Server) *sql.DB{
 	"option": func(t *testing.T, srv *snowtest.Server) *sql.DB {
-		return casePool(t, srv, 1, snowtether.WithHarmlessFunctions("f", "db.s.g"))
+		return pool(t, srv, 1, snowtether.WithHarmlessFunctions("f", "db.s.g"))
 	},
 	"options add up": func(t *testing.T, srv *snowtest.Server) *sql.DB {
-		return casePool(t, srv, 1, snowtether.WithHarmlessFunctions("f"), snowtether.WithHarmlessFunctions("DB.S.G"))
+		return pool(t, srv, 1, snowtether.WithHarmlessFunctions("f"), snowtether.WithHarmlessFunctions("DB.S.G"))
 	},
 }
 
-// caseCalls counts how often a statement that acts outside of Snowflake has acted.
-type caseCalls struct {
+// actions counts how often a statement that acts outside of Snowflake has acted.
+type actions struct {
 	mu sync.Mutex
 	n  int
 }
 
 // handle answers the statements that match with a result, and counts them.
-func (c *caseCalls) handle(srv *snowtest.Server, pattern string, res *snowtest.Result) {
+func (c *actions) handle(srv *snowtest.Server, pattern string, res *snowtest.Result) {
 	srv.Handle(pattern, func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -284,7 +271,7 @@ func (c *caseCalls) handle(srv *snowtest.Server, pattern string, res *snowtest.R
 	})
 }
 
-func (c *caseCalls) want(t *testing.T, n int) {
+func (c *actions) want(t *testing.T, n int) {
 	t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -293,8 +280,8 @@ func (c *caseCalls) want(t *testing.T, n int) {
 	}
 }
 
-// caseMarks are contexts that change the statement which they are meant for.
-var caseMarks = []struct {
+// marks are contexts that change the statement which they are meant for.
+var marks = []struct {
 	name string
 	mark func(context.Context) context.Context
 }{
@@ -309,8 +296,8 @@ var caseMarks = []struct {
 	}},
 }
 
-// caseUnmarked checks that no two statements of a session have one request ID.
-func caseUnmarked(t *testing.T, srv *snowtest.Server) {
+// checkRequestIDs checks that no two statements of a session have one request ID.
+func checkRequestIDs(t *testing.T, srv *snowtest.Server) {
 	t.Helper()
 	seen := map[string]string{}
 	for _, e := range srv.Ledger() {
@@ -322,14 +309,14 @@ func caseUnmarked(t *testing.T, srv *snowtest.Server) {
 	}
 }
 
-var caseStates = []string{
+var stateSQL = []string{
 	"USE SCHEMA s", "USE ROLE r", "use warehouse w", "ALTER SESSION SET TIMEZONE = 'UTC'", "SET x = 1",
 	"CREATE TEMPORARY TABLE t (n INT)", "create or replace temp table t (n int)", "CREATE SCHEMA s", "CALL p()",
 	"EXECUTE IMMEDIATE 'USE SCHEMA s'", "SELECT 1 ->> USE SCHEMA s",
 }
 
-// caseSettings are what a program sets, and the word for its kind.
-var caseSettings = []struct{ set, kind string }{
+// sessionSettings are what a program sets, and the word for its kind.
+var sessionSettings = []struct{ set, kind string }{
 	{"USE ROLE secret_value", "role"},
 	{"USE SCHEMA secret_value", "schema"},
 	{"USE DATABASE secret_value", "database"},
@@ -339,12 +326,12 @@ var caseSettings = []struct{ set, kind string }{
 	{"CREATE TEMPORARY TABLE secret_value (a INT)", "temporary"},
 }
 
-const caseBulk = "INSERT INTO t VALUES (?)"
+const bulkInsert = "INSERT INTO t VALUES (?)"
 
-// caseThroughAStage makes array binds of ten values and more go through a stage.
-var caseThroughAStage = snowtest.WithSessionParameter("CLIENT_STAGE_ARRAY_BINDING_THRESHOLD", 10)
+// throughAStage makes array binds of ten values and more go through a stage.
+var throughAStage = snowtest.WithSessionParameter("CLIENT_STAGE_ARRAY_BINDING_THRESHOLD", 10)
 
-func caseArray(t *testing.T, n int) any {
+func arrayOf(t *testing.T, n int) any {
 	t.Helper()
 	values := make([]int, n)
 	for i := range values {

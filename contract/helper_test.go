@@ -56,29 +56,23 @@ func connect(t testing.TB, cfg *gosnowflake.Config, opts ...snowtether.Option) (
 	return testpool.Lazy(t, c), c
 }
 
-// casePool opens a pool of n connections, each with a session to lose.
-func casePool(t *testing.T, srv *snowtest.Server, n int, opts ...snowtether.Option) *sql.DB {
+func poolOf(t *testing.T, cfg *gosnowflake.Config, n int, opts ...snowtether.Option) *sql.DB {
 	t.Helper()
-	return caseConnect(t, srv.Config(), n, append([]snowtether.Option{caseLog(srv.Log())}, opts...)...)
-}
-
-func caseConnect(t *testing.T, cfg *gosnowflake.Config, n int, opts ...snowtether.Option) *sql.DB {
-	t.Helper()
-	c, err := snowtether.NewConnector(cfg, append([]snowtether.Option{caseLog(io.Discard)}, opts...)...)
+	c, err := snowtether.NewConnector(cfg, append([]snowtether.Option{logTo(io.Discard)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return testpool.OpenConnector(t, c, n)
 }
 
-func caseLog(w io.Writer) snowtether.Option {
-	return snowtether.WithLogger(slog.New(slog.NewTextHandler(w, nil)))
+func logTo(w io.Writer) snowtether.Option {
+	return snowtether.WithLogger(newLogger(w))
 }
 
-// caseBare is a connection of somebody who has no database/sql, and how it executes.
-func caseBare(t *testing.T, srv *snowtest.Server) (conn driver.Conn, exec func(query string) error) {
+// bareConn is a connection of somebody who has no database/sql, and how it executes.
+func bareConn(t *testing.T, srv *snowtest.Server) (conn driver.Conn, exec func(query string) error) {
 	t.Helper()
-	c, err := snowtether.NewConnector(srv.Config(), caseLog(srv.Log()))
+	c, err := snowtether.NewConnector(srv.Config(), logTo(srv.Log()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,8 +87,8 @@ func caseBare(t *testing.T, srv *snowtest.Server) (conn driver.Conn, exec func(q
 	}
 }
 
-// casePin takes one connection out of the pool.
-func casePin(t *testing.T, db *sql.DB) *sql.Conn {
+// pin takes one connection out of the pool.
+func pin(t *testing.T, db *sql.DB) *sql.Conn {
 	t.Helper()
 	conn, err := db.Conn(t.Context())
 	if err != nil {
@@ -161,26 +155,26 @@ func mustPing(t *testing.T, db *sql.DB) {
 	}
 }
 
-// caseDB is what a pool, a pinned connection and a transaction have in common.
-type caseDB interface {
+// dbtx is what a pool, a pinned connection and a transaction have in common.
+type dbtx interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 }
 
-// caseUses are the ways in which a statement is sent.
-var caseUses = []struct {
+// forms are the ways in which a statement is sent.
+var forms = []struct {
 	name string
-	run  func(ctx context.Context, db caseDB, query string, args ...any) error
+	run  func(ctx context.Context, db dbtx, query string, args ...any) error
 }{
-	{"exec", func(ctx context.Context, db caseDB, query string, args ...any) error {
+	{"exec", func(ctx context.Context, db dbtx, query string, args ...any) error {
 		_, err := db.ExecContext(ctx, query, args...)
 		return err
 	}},
-	{"query", func(ctx context.Context, db caseDB, query string, args ...any) error {
-		return caseDrain(db.QueryContext(ctx, query, args...))
+	{"query", func(ctx context.Context, db dbtx, query string, args ...any) error {
+		return drain(db.QueryContext(ctx, query, args...))
 	}},
-	{"prepared exec", func(ctx context.Context, db caseDB, query string, args ...any) error {
+	{"prepared exec", func(ctx context.Context, db dbtx, query string, args ...any) error {
 		stmt, err := db.PrepareContext(ctx, query)
 		if err != nil {
 			return err
@@ -188,17 +182,17 @@ var caseUses = []struct {
 		_, err = stmt.ExecContext(ctx, args...)
 		return errors.Join(err, stmt.Close())
 	}},
-	{"prepared query", func(ctx context.Context, db caseDB, query string, args ...any) error {
+	{"prepared query", func(ctx context.Context, db dbtx, query string, args ...any) error {
 		stmt, err := db.PrepareContext(ctx, query)
 		if err != nil {
 			return err
 		}
-		return errors.Join(caseDrain(stmt.QueryContext(ctx, args...)), stmt.Close())
+		return errors.Join(drain(stmt.QueryContext(ctx, args...)), stmt.Close())
 	}},
 }
 
-// caseWays are the ways in which a session ends.
-var caseWays = []struct {
+// endings are the ways in which a session ends.
+var endings = []struct {
 	name string
 	end  snowtest.Refusal
 }{
@@ -209,7 +203,7 @@ var caseWays = []struct {
 	{"HTTP 401", snowtest.Refusal{Status: 401}},
 }
 
-func caseDrain(rows *sql.Rows, err error) error {
+func drain(rows *sql.Rows, err error) error {
 	if err != nil {
 		return err
 	}
@@ -218,7 +212,7 @@ func caseDrain(rows *sql.Rows, err error) error {
 	return errors.Join(rows.Err(), rows.Close())
 }
 
-func caseWithin(t *testing.T, d time.Duration, conn caseDB, query string) error {
+func execWithin(t *testing.T, d time.Duration, conn dbtx, query string) error {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
 	_, err := conn.ExecContext(ctx, query)
@@ -232,8 +226,8 @@ func within(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
-// caseCrowd makes n callers use the pool at once, again and again.
-func caseCrowd(t *testing.T, n, times int, pause time.Duration, use func(ctx context.Context) error) {
+// inCrowd makes n callers use the pool at once, again and again.
+func inCrowd(t *testing.T, n, times int, pause time.Duration, use func(ctx context.Context) error) {
 	t.Helper()
 	var wg sync.WaitGroup
 	for range n {

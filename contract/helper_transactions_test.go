@@ -3,13 +3,11 @@ package contract_test
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/snowtether/snowtether"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -17,17 +15,6 @@ import (
 
 func begin(db *sql.DB) func(context.Context) (*sql.Tx, error) {
 	return func(ctx context.Context) (*sql.Tx, error) { return db.BeginTx(ctx, nil) }
-}
-
-func lostInTx(t *testing.T, err error) {
-	t.Helper()
-	var se *snowtether.SessionError
-	switch {
-	case !errors.As(err, &se) || !se.InTx || !errors.Is(err, snowtether.ErrSessionLost):
-		t.Errorf("error is %v, want one that Is ErrSessionLost and says InTx", err)
-	case errors.Is(err, driver.ErrBadConn), errors.Is(err, snowtether.ErrInDoubt):
-		t.Errorf("%v Is driver.ErrBadConn or ErrInDoubt", err)
-	}
 }
 
 // fiveWriters writes five rows as the next users of the pool and checks how many
@@ -52,8 +39,8 @@ func fiveWriters(t *testing.T, srv *snowtest.Server, db *sql.DB, ours bool) {
 	}
 }
 
-// caseBegin begins a transaction, which is rolled back in the end if it is still open.
-func caseBegin(t *testing.T, db interface {
+// mustBegin begins a transaction, which is rolled back in the end if it is still open.
+func mustBegin(t *testing.T, db interface {
 	BeginTx(context.Context, *sql.TxOptions) (*sql.Tx, error)
 }) *sql.Tx {
 	t.Helper()
@@ -65,16 +52,12 @@ func caseBegin(t *testing.T, db interface {
 	return tx
 }
 
-func caseBeginner(db *sql.DB) func(context.Context) (*sql.Tx, error) {
-	return func(ctx context.Context) (*sql.Tx, error) { return db.BeginTx(ctx, nil) }
-}
-
-// caseLinks answers chains with what their last link, of this kind, would answer.
-func caseLinks(srv *snowtest.Server, kind snowtest.Kind) {
+// handleChains answers chains with what their last link, of this kind, would answer.
+func handleChains(srv *snowtest.Server, kind snowtest.Kind) {
 	srv.Handle("->>", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
 		switch {
 		case kind.IsDML():
-			return caseCount(kind, "changed", 1), nil
+			return counted(kind, "changed", 1), nil
 		case kind == snowtest.KindSelect:
 			return snowtest.Rows([]string{"N"}, []any{1}), nil
 		}
@@ -83,15 +66,15 @@ func caseLinks(srv *snowtest.Server, kind snowtest.Kind) {
 }
 
 const (
-	caseUpdate = "UPDATE t SET n = n + 1"
-	caseShow   = "SHOW TRANSACTIONS"
+	updateOne        = "UPDATE t SET n = n + 1"
+	showTransactions = "SHOW TRANSACTIONS"
 )
 
-// caseUpdates begins a transaction, changes t and commits, and returns how long it took.
-func caseUpdates(t *testing.T, db *sql.DB, update string) time.Duration {
+// updateInTx begins a transaction, changes t and commits, and returns how long it took.
+func updateInTx(t *testing.T, db *sql.DB, update string) time.Duration {
 	t.Helper()
 	begun := time.Now()
-	tx := caseBegin(t, db)
+	tx := mustBegin(t, db)
 	_, err := tx.ExecContext(t.Context(), update)
 	if err = errors.Join(err, tx.Commit()); err != nil {
 		t.Error(err)
@@ -99,21 +82,21 @@ func caseUpdates(t *testing.T, db *sql.DB, update string) time.Duration {
 	return time.Since(begun)
 }
 
-// caseStays keeps the transaction of a vanished session open for as long as users saw.
-var caseStays = snowtest.WithDetachedTransactions(5 * time.Minute)
+// keptAsSeen keeps the transaction of a vanished session open for as long as users saw.
+var keptAsSeen = snowtest.WithDetachedTransactions(5 * time.Minute)
 
-// caseAsked counts what the driver has sent by itself about transactions.
-func caseAsked(srv *snowtest.Server) (n int) {
+// timesAsked counts what the driver has sent by itself about transactions.
+func timesAsked(srv *snowtest.Server) (n int) {
 	for _, e := range srv.Ledger() {
-		if e.SQL == caseShow || strings.Contains(e.SQL, "ABORT_TRANSACTION") {
+		if e.SQL == showTransactions || strings.Contains(e.SQL, "ABORT_TRANSACTION") {
 			n++
 		}
 	}
 	return n
 }
 
-// caseSession is the session of a transaction.
-func caseSession(t *testing.T, tx *sql.Tx) (id int64) {
+// sessionOf is the session of a transaction.
+func sessionOf(t *testing.T, tx *sql.Tx) (id int64) {
 	t.Helper()
 	if err := tx.QueryRowContext(t.Context(), "SELECT CURRENT_SESSION()").Scan(&id); err != nil {
 		t.Fatal(err)
@@ -121,22 +104,22 @@ func caseSession(t *testing.T, tx *sql.Tx) (id int64) {
 	return id
 }
 
-// caseOrphan leaves a transaction behind that has changed t.
-func caseOrphan(t *testing.T, srv *snowtest.Server, db *sql.DB, update string) (session int64) {
+// orphan leaves a transaction behind that has changed t.
+func orphan(t *testing.T, srv *snowtest.Server, db *sql.DB, update string) (session int64) {
 	t.Helper()
-	tx := caseBegin(t, db)
+	tx := mustBegin(t, db)
 	if _, err := tx.ExecContext(t.Context(), update); err != nil {
 		t.Fatal(err)
 	}
-	session = caseSession(t, tx)
+	session = sessionOf(t, tx)
 	srv.AbortSessions(session)
 	_, err := tx.ExecContext(t.Context(), "INSERT INTO t VALUES (0)")
-	caseLost(t, err, true)
+	isLost(t, err, true)
 	if err := tx.Rollback(); err != nil {
 		t.Error(err)
 	}
 	return session
 }
 
-// caseSoon is how long a transaction may take that is blocked by nothing.
-const caseSoon = 10 * time.Second
+// soonEnough is how long a transaction may take that is blocked by nothing.
+const soonEnough = 10 * time.Second

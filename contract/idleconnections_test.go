@@ -18,9 +18,9 @@ import (
 // because a load balancer may have dropped its network connections. That Snowflake cannot be
 // reached then is no answer, and costs the caller nothing.
 
-// caseDropped makes the first request of each session's own connection, from now on, meet
+// dropConnections makes the first request of each session's own connection, from now on, meet
 // a network connection that is gone: it is reset, and nothing arrives.
-func caseDropped(srv *snowtest.Server) {
+func dropConnections(srv *snowtest.Server) {
 	var mu sync.Mutex
 	met := map[int64]bool{}
 	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
@@ -39,29 +39,29 @@ func caseDropped(srv *snowtest.Server) {
 // doubt, although it was never accepted.
 func TestFirstStatementOfTheMorningIsNotInDoubt(t *testing.T) {
 	ways := map[string]func(*snowtest.Server){"alive": func(*snowtest.Server) {}}
-	for _, way := range caseWays {
+	for _, way := range endings {
 		ways[way.name] = func(srv *snowtest.Server) { srv.EndSessions(way.end) }
 	}
 	for name, end := range ways {
 		for _, idle := range []time.Duration{4 * time.Minute, 25 * time.Minute, 9 * time.Hour} {
 			for _, pinned := range []bool{false, true} {
-				for _, use := range caseUses {
+				for _, use := range forms {
 					t.Run(fmt.Sprintf("%s after %v, pinned %v, %s", name, idle, pinned, use.name), func(t *testing.T) {
 						inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-							db := casePool(t, srv, 2)
-							on := caseDB(db)
+							db := pool(t, srv, 2)
+							on := dbtx(db)
 							if pinned {
-								on = casePin(t, db)
+								on = pin(t, db)
 							}
-							caseExec(t, on, caseRow(0))
+							mustExec(t, on, row(0))
 							time.Sleep(idle)
 							end(srv)
-							caseDropped(srv)
+							dropConnections(srv)
 							for i := range 3 {
-								if err := use.run(t.Context(), on, caseRow(1+i)); err != nil {
+								if err := use.run(t.Context(), on, row(1+i)); err != nil {
 									t.Errorf("statement %d: %v", i, err)
 								}
-								caseSum(t, srv, caseRow(1+i), 1, 1)
+								checkRan(t, srv, row(1+i), 1, 1)
 							}
 						})
 					})
@@ -75,18 +75,18 @@ func TestFirstStatementOfTheMorningIsNotInDoubt(t *testing.T) {
 // rested with its session alive goes on.
 func TestFirstTransactionOfTheMorningRuns(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1)
+		db := pool(t, srv, 1)
 		for i, pause := range []time.Duration{0, 10 * time.Minute} {
 			time.Sleep(10 * time.Minute)
 			logins := srv.Stats().Logins
-			caseDropped(srv)
-			tx := caseBegin(t, db)
+			dropConnections(srv)
+			tx := mustBegin(t, db)
 			for j := range 2 {
 				time.Sleep(pause)
 				if pause > 0 {
-					caseDropped(srv)
+					dropConnections(srv)
 				}
-				caseExec(t, tx, caseRow(10*i+j))
+				mustExec(t, tx, row(10*i+j))
 			}
 			if err := tx.Commit(); err != nil {
 				t.Error(err)
@@ -94,7 +94,7 @@ func TestFirstTransactionOfTheMorningRuns(t *testing.T) {
 			if n := srv.Stats().Logins - logins; n != 0 {
 				t.Errorf("%d logins", n)
 			}
-			caseSum(t, srv, caseRow(10*i), 1, 1)
+			checkRan(t, srv, row(10*i), 1, 1)
 		}
 	})
 }
@@ -103,14 +103,14 @@ func TestFirstTransactionOfTheMorningRuns(t *testing.T) {
 // another, not at all.
 func TestStatementOfARestedSessionIsAskedAboutOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1)
+		db := pool(t, srv, 1)
 		requests := func(f func()) int {
 			before := srv.Stats().Requests[snowtest.RequestQuery]
 			f()
 			return srv.Stats().Requests[snowtest.RequestQuery] - before
 		}
-		write := func() { caseExec(t, db, "INSERT INTO t VALUES (1)") }
-		read := func() { caseExec(t, db, "SELECT a FROM t") }
+		write := func() { mustExec(t, db, "INSERT INTO t VALUES (1)") }
+		read := func() { mustExec(t, db, "SELECT a FROM t") }
 		if n := requests(write); n != 1 {
 			t.Errorf("%d requests for a write at once", n)
 		}
@@ -132,17 +132,17 @@ func TestStatementOfARestedSessionIsAskedAboutOnce(t *testing.T) {
 // program's own statements there, also after a rest.
 func TestRestIsNoAnswerToTheProgramsQuestions(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		conn := casePin(t, casePool(t, srv, 1))
-		caseExec(t, conn, "INSERT INTO t VALUES (1)")
+		conn := pin(t, pool(t, srv, 1))
+		mustExec(t, conn, "INSERT INTO t VALUES (1)")
 		time.Sleep(10 * time.Minute)
-		caseExec(t, conn, "INSERT INTO log SELECT LAST_QUERY_ID()")
+		mustExec(t, conn, "INSERT INTO log SELECT LAST_QUERY_ID()")
 	})
 }
 
 // TestDeadlineCountsWhileARestedSessionIsAsked.
 func TestDeadlineCountsWhileARestedSessionIsAsked(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1)
+		db := pool(t, srv, 1)
 		time.Sleep(10 * time.Minute)
 		var over atomic.Bool
 		srv.FaultAlways(func(*snowtest.Request) (snowtest.Fault, bool) {
@@ -166,17 +166,17 @@ func TestOutageAfterARestLosesNoTransaction(t *testing.T) {
 	for _, outage := range []time.Duration{10 * time.Second, 30 * time.Second, time.Minute} {
 		t.Run(outage.String(), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1)
-				tx := caseBegin(t, db)
-				caseExec(t, tx, caseRow(1))
+				db := pool(t, srv, 1)
+				tx := mustBegin(t, db)
+				mustExec(t, tx, row(1))
 				time.Sleep(4 * time.Minute)
-				caseOutage(srv, outage)
-				caseExec(t, tx, caseRow(2))
+				allUnavailable(srv, outage)
+				mustExec(t, tx, row(2))
 				if err := tx.Commit(); err != nil {
 					t.Error(err)
 				}
-				caseSum(t, srv, caseRow(1), 1, 1)
-				caseSum(t, srv, caseRow(2), 1, 1)
+				checkRan(t, srv, row(1), 1, 1)
+				checkRan(t, srv, row(2), 1, 1)
 			})
 		})
 	}
@@ -185,16 +185,16 @@ func TestOutageAfterARestLosesNoTransaction(t *testing.T) {
 // TestOutageAfterARestLosesNoState: of whatever kind, on a pinned connection.
 // Before: ErrSessionLost, although the session lived.
 func TestOutageAfterARestLosesNoState(t *testing.T) {
-	for _, s := range caseSettings {
+	for _, s := range sessionSettings {
 		t.Run(s.kind, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1)
-				conn := casePin(t, db)
-				caseExec(t, conn, s.set)
+				db := pool(t, srv, 1)
+				conn := pin(t, db)
+				mustExec(t, conn, s.set)
 				time.Sleep(4 * time.Minute)
-				caseOutage(srv, 30*time.Second)
-				caseExec(t, conn, caseRow(1))
-				caseSum(t, srv, caseRow(1), 1, 1)
+				allUnavailable(srv, 30*time.Second)
+				mustExec(t, conn, row(1))
+				checkRan(t, srv, row(1), 1, 1)
 				if n := srv.Stats().Logins; n != 1 {
 					t.Errorf("%d logins", n)
 				}
@@ -207,17 +207,17 @@ func TestOutageAfterARestLosesNoState(t *testing.T) {
 // Before: each was given up, and as many logins were sent as the outage ended.
 func TestOutageAfterARestCostsNoSessions(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		var j caseEvents
-		db := casePool(t, srv, 8, snowtether.WithEventHook(j.hook))
+		var j journal
+		db := pool(t, srv, 8, snowtether.WithEventHook(j.hook))
 		time.Sleep(4 * time.Minute)
-		caseOutage(srv, 30*time.Second)
+		allUnavailable(srv, 30*time.Second)
 		var wg sync.WaitGroup
 		for i := range 8 {
 			wg.Go(func() {
-				if _, err := db.ExecContext(t.Context(), caseRow(i)); err != nil {
+				if _, err := db.ExecContext(t.Context(), row(i)); err != nil {
 					t.Error(err)
 				}
-				caseSum(t, srv, caseRow(i), 1, 1)
+				checkRan(t, srv, row(i), 1, 1)
 			})
 		}
 		wg.Wait()
@@ -230,18 +230,18 @@ func TestOutageAfterARestCostsNoSessions(t *testing.T) {
 // TestOutageInASharedSessionLosesNoTransaction: it is waited out, also after a rest.
 // Before: the transaction was given up, and the next user's row ended in it.
 func TestOutageInASharedSessionLosesNoTransaction(t *testing.T) {
-	caseShared(t, 1, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
-		tx := caseBegin(t, db)
-		caseExec(t, tx, caseRow(1))
+	sharingPools(t, 1, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
+		tx := mustBegin(t, db)
+		mustExec(t, tx, row(1))
 		time.Sleep(4 * time.Minute)
-		caseOutage(srv, 30*time.Second)
-		caseExec(t, tx, caseRow(2))
+		allUnavailable(srv, 30*time.Second)
+		mustExec(t, tx, row(2))
 		if err := tx.Commit(); err != nil {
 			t.Error(err)
 		}
-		caseSum(t, srv, caseRow(1), 1, 1)
-		caseSum(t, srv, caseRow(2), 1, 1)
-		caseNextUser(t, srv, db)
+		checkRan(t, srv, row(1), 1, 1)
+		checkRan(t, srv, row(2), 1, 1)
+		nextUser(t, srv, db)
 	})
 }
 

@@ -36,7 +36,7 @@ func TestDoubtNamesTheRequestThatTheCallerNamed(t *testing.T) {
 		once(srv, insert, snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
 		id := gosnowflake.NewUUID()
 		_, err := db.ExecContext(gosnowflake.WithRequestID(t.Context(), id), insert)
-		inDoubt(t, srv, insert, err, 1)
+		ranInDoubt(t, srv, insert, err, 1)
 		var se *snowtether.SessionError
 		if !errors.As(err, &se) || se.RequestID != id.String() || srv.Ledger()[0].RequestID != id.String() {
 			t.Errorf("request %q, the ledger has %q: %v", se.RequestID, srv.Ledger()[0].RequestID, err)
@@ -53,7 +53,7 @@ func TestDoubtSaysWhatToLookFor(t *testing.T) {
 		db, _ := connect(t, srv.Config(), snowtether.WithEventHook(j.hook), snowtether.WithLogger(slog.New(&j)))
 		once(srv, insert, snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
 		_, err := db.ExecContext(t.Context(), insert)
-		inDoubt(t, srv, insert, err, 1)
+		ranInDoubt(t, srv, insert, err, 1)
 		var se *snowtether.SessionError
 		if !errors.As(err, &se) || se.RequestID == "" || se.RequestID != srv.Ledger()[0].RequestID {
 			t.Errorf("request %q, the ledger has %q", se.RequestID, srv.Ledger()[0].RequestID)
@@ -99,7 +99,7 @@ func TestPinnedConnectionLivesOnAfterADoubt(t *testing.T) {
 		}
 		once(srv, insert, snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
 		_, err = conn.ExecContext(t.Context(), insert)
-		inDoubt(t, srv, insert, err, 1)
+		ranInDoubt(t, srv, insert, err, 1)
 		if _, err := conn.ExecContext(t.Context(), row(2)); err != nil {
 			t.Errorf("the next statement: %v", err)
 		}
@@ -423,6 +423,6 @@ func TestBombIsGarbage(t *testing.T) {
 		}
 		f.misbehaves("/query-request", true, once)
 		_, err := db.ExecContext(t.Context(), insert)
-		inDoubt(t, srv, insert, err, 1)
+		ranInDoubt(t, srv, insert, err, 1)
 	})
 }

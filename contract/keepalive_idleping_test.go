@@ -309,8 +309,8 @@ func TestPoolReplacesNoSessionInUse(t *testing.T) {
 		srv.AbortSessions()
 		time.Sleep(2 * every)
 		_, err = exec(t.Context(), row(2), nil)
-		lostInTx(t, err)
-		lostInTx(t, tx.Commit())
+		isLost(t, err, true)
+		isLost(t, tx.Commit(), true)
 		if n := srv.Effects(row(1)) + srv.Effects(row(2)); n != 0 {
 			t.Errorf("%d rows of the transaction last", n)
 		}

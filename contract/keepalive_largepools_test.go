@@ -16,14 +16,14 @@ import (
 // Keep-alive (docs/guarantees.md): the idle pings of large pools, and pings that meet a server in
 // trouble.
 
-// caseIdlePing is for the shortest session policy, casePolicy, without a heartbeat.
+// pinged is for the shortest session policy, shortestPolicy, without a heartbeat.
 var (
-	caseIdlePing = []snowtether.Option{snowtether.WithIdlePing(4 * time.Minute), snowtether.WithKeepAlive(false)}
-	casePolicy   = snowtest.WithIdleTimeout(5 * time.Minute)
+	pinged         = []snowtether.Option{snowtether.WithIdlePing(4 * time.Minute), snowtether.WithKeepAlive(false)}
+	shortestPolicy = snowtest.WithIdleTimeout(5 * time.Minute)
 )
 
-// caseTrip makes each request of the kinds take a while.
-func caseTrip(srv *snowtest.Server, d time.Duration, kinds ...snowtest.RequestKind) {
+// slowRequests makes each request of the kinds take a while.
+func slowRequests(srv *snowtest.Server, d time.Duration, kinds ...snowtest.RequestKind) {
 	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		for _, kind := range kinds {
 			if r.Kind == kind {
@@ -34,7 +34,7 @@ func caseTrip(srv *snowtest.Server, d time.Duration, kinds ...snowtest.RequestKi
 	})
 }
 
-func caseStats(t testing.TB, db *sql.DB) snowtether.Stats {
+func statsOf(t testing.TB, db *sql.DB) snowtether.Stats {
 	t.Helper()
 	c, err := snowtether.ConnectorOf(db)
 	if err != nil {
@@ -55,19 +55,19 @@ func TestIdlePingKeepsALargePool(t *testing.T) {
 		idle = 15 * time.Minute
 	}
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		var log caseBuffer
-		db := casePool(t, srv, n, append(caseIdlePing, caseLog(&log))...)
-		caseTrip(srv, 200*time.Millisecond, snowtest.RequestQuery, snowtest.RequestRenew)
+		var log lines
+		db := pool(t, srv, n, append(pinged, logTo(&log))...)
+		slowRequests(srv, 200*time.Millisecond, snowtest.RequestQuery, snowtest.RequestRenew)
 		time.Sleep(idle / 2)
 		srv.ExpireSessionTokens() // so that each ping is three requests
 		time.Sleep(idle / 2)
-		if alive, s := len(srv.Sessions()), caseStats(t, db); alive != n || s.Lost != 0 || s.Logins != int64(n) {
+		if alive, s := len(srv.Sessions()), statsOf(t, db); alive != n || s.Lost != 0 || s.Logins != int64(n) {
 			t.Errorf("%d of %d sessions are alive, %d were lost, %d logins", alive, n, s.Lost, s.Logins)
 		}
-		if n := log.count("event=pings_late"); n != 0 {
+		if n := log.Count("event=pings_late"); n != 0 {
 			t.Errorf("%d lines say that pings are late", n)
 		}
-	}, casePolicy)
+	}, shortestPolicy)
 }
 
 // TestDeadSessionsStarveNoPings: a third of the pool dies, and logins take so long that
@@ -75,29 +75,29 @@ func TestIdlePingKeepsALargePool(t *testing.T) {
 func TestDeadSessionsStarveNoPings(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		const n, dead, logins = 48, 16, 2
-		db := casePool(t, srv, n, append(caseIdlePing, snowtether.WithMaxLogins(logins))...)
-		caseTrip(srv, 50*time.Second, snowtest.RequestLogin)
+		db := pool(t, srv, n, append(pinged, snowtether.WithMaxLogins(logins))...)
+		slowRequests(srv, 50*time.Second, snowtest.RequestLogin)
 		for _, s := range srv.Sessions()[:dead] {
 			srv.AbortSessions(s.ID)
 		}
 		time.Sleep(15 * time.Minute) // 16 logins of 50 s, two at a time, take 6:40
-		if alive, s := len(srv.Sessions()), caseStats(t, db); alive != n || s.Lost != dead || s.Reconnects != dead {
+		if alive, s := len(srv.Sessions()), statsOf(t, db); alive != n || s.Lost != dead || s.Reconnects != dead {
 			t.Errorf("%d of %d sessions are alive, %d were lost, %d replaced; want %d", alive, n, s.Lost, s.Reconnects, dead)
 		}
-	}, casePolicy)
+	}, shortestPolicy)
 }
 
 // TestKeeperReplacesDeadSessionsSideBySide: as many at a time as logins may be under way.
 func TestKeeperReplacesDeadSessionsSideBySide(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		const n, logins = 33, 4
-		db := casePool(t, srv, n, append(caseIdlePing, snowtether.WithMaxLogins(logins))...)
-		caseExec(t, db, caseRow(1)) // sessions of which none is ever used are paced
-		caseTrip(srv, 30*time.Second, snowtest.RequestLogin)
+		db := pool(t, srv, n, append(pinged, snowtether.WithMaxLogins(logins))...)
+		mustExec(t, db, row(1)) // sessions of which none is ever used are paced
+		slowRequests(srv, 30*time.Second, snowtest.RequestLogin)
 		srv.AbortSessions()
 		// The first is asked within 4 minutes. One login goes first, then four at a time.
 		time.Sleep(4*time.Minute + 9*30*time.Second + time.Second)
-		if alive, s := len(srv.Sessions()), caseStats(t, db); alive != n || s.Reconnects != n {
+		if alive, s := len(srv.Sessions()), statsOf(t, db); alive != n || s.Reconnects != n {
 			t.Errorf("%d of %d sessions are alive, %d were replaced", alive, n, s.Reconnects)
 		}
 	})
@@ -108,19 +108,19 @@ func TestKeeperReplacesDeadSessionsSideBySide(t *testing.T) {
 func TestKeeperSaysWhenItCannotKeepUp(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		const n = 400 // of 15 s each, 16 at a time, take 6:15
-		var log caseBuffer
-		db := casePool(t, srv, n, append(caseIdlePing, caseLog(&log))...)
-		caseTrip(srv, 15*time.Second, snowtest.RequestQuery)
+		var log lines
+		db := pool(t, srv, n, append(pinged, logTo(&log))...)
+		slowRequests(srv, 15*time.Second, snowtest.RequestQuery)
 		time.Sleep(time.Hour)
-		if late, over := log.count("level=WARN"), log.count("event=pings_in_time"); late != 1 || log.count("event=pings_late") != 1 || over != 0 {
+		if late, over := log.Count("level=WARN"), log.Count("event=pings_in_time"); late != 1 || log.Count("event=pings_late") != 1 || over != 0 {
 			t.Errorf("%d warnings and %d ends of them, want one and none", late, over)
 		}
-		if n := log.count(fmt.Sprint("sessions=", n)); n != 1 {
+		if n := log.Count(fmt.Sprint("sessions=", n)); n != 1 {
 			t.Error("the warning does not say how many sessions lie idle")
 		}
 		db.SetMaxIdleConns(16)
 		time.Sleep(30 * time.Minute)
-		if late, over := log.count("event=pings_late"), log.count("event=pings_in_time"); late != 1 || over != 1 {
+		if late, over := log.Count("event=pings_late"), log.Count("event=pings_in_time"); late != 1 || over != 1 {
 			t.Errorf("%d warnings and %d ends of them, want one each", late, over)
 		}
 	})
@@ -129,9 +129,9 @@ func TestKeeperSaysWhenItCannotKeepUp(t *testing.T) {
 // TestOutageIsNoLatePing: nor is a server that is slow for a moment.
 func TestOutageIsNoLatePing(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		var log caseBuffer
-		casePool(t, srv, 200, append(caseIdlePing, caseLog(&log))...)
-		caseTrip(srv, 200*time.Millisecond, snowtest.RequestQuery)
+		var log lines
+		pool(t, srv, 200, append(pinged, logTo(&log))...)
+		slowRequests(srv, 200*time.Millisecond, snowtest.RequestQuery)
 		for _, outage := range []time.Duration{time.Minute, 5 * time.Minute, 40 * time.Minute} {
 			time.Sleep(10 * time.Minute)
 			srv.Disconnect()
@@ -139,7 +139,7 @@ func TestOutageIsNoLatePing(t *testing.T) {
 			srv.Reconnect()
 			time.Sleep(10 * time.Minute)
 		}
-		if n := log.count("event=pings_late"); n != 0 {
+		if n := log.Count("event=pings_late"); n != 0 {
 			t.Errorf("%d lines say that pings are late", n)
 		}
 	})

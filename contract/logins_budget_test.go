@@ -48,8 +48,8 @@ func TestConnectBudgetBoundsACallerWithoutDeadline(t *testing.T) {
 func TestCallerWithoutDeadlineWaitsForTheBudgetOnce(t *testing.T) {
 	const budget = time.Minute
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1, snowtether.WithConnectBudget(budget))
-		caseExec(t, db, "SELECT 1")
+		db := pool(t, srv, 1, snowtether.WithConnectBudget(budget))
+		mustExec(t, db, "SELECT 1")
 		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			switch {
 			case r.Kind == snowtest.RequestLogin:
@@ -67,8 +67,8 @@ func TestCallerWithoutDeadlineWaitsForTheBudgetOnce(t *testing.T) {
 	})
 }
 
-// caseBudget checks the error of a call whose caller had no deadline.
-func caseBudget(t *testing.T, err error, waited, most time.Duration) {
+// checkBudget checks the error of a call whose caller had no deadline.
+func checkBudget(t *testing.T, err error, waited, most time.Duration) {
 	t.Helper()
 	switch {
 	case err == nil:
@@ -93,19 +93,19 @@ func TestCallWaitsForOneBudgetHoweverManySessionsHaveEnded(t *testing.T) {
 		for _, n := range []int{1, 4} {
 			t.Run(fmt.Sprintf("%d sessions, idle for %v", n, idle), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := casePool(t, srv, n)
+					db := pool(t, srv, n)
 					srv.AbortSessions()
 					time.Sleep(idle)
-					caseNoLogins(srv)
-					for _, use := range caseUses {
+					noLogins(srv)
+					for _, use := range forms {
 						begun := time.Now()
-						caseBudget(t, use.run(context.Background(), db, caseRow(1)), time.Since(begun), 150*time.Second)
+						checkBudget(t, use.run(context.Background(), db, row(1)), time.Since(begun), 150*time.Second)
 					}
 					begun := time.Now()
 					_, err := db.BeginTx(context.Background(), nil)
-					caseBudget(t, err, time.Since(begun), 150*time.Second)
+					checkBudget(t, err, time.Since(begun), 150*time.Second)
 					begun = time.Now()
-					caseBudget(t, db.PingContext(context.Background()), time.Since(begun), 150*time.Second)
+					checkBudget(t, db.PingContext(context.Background()), time.Since(begun), 150*time.Second)
 				}, snowtest.AllowOpenSessions())
 			})
 		}
@@ -117,18 +117,18 @@ func TestCallWaitsForOneBudgetHoweverManySessionsHaveEnded(t *testing.T) {
 func TestQuestionWithoutAnAnswerIsNotWaitedFor(t *testing.T) {
 	const budget = time.Minute
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 2, snowtether.WithConnectBudget(budget))
-		one, two := casePin(t, db), casePin(t, db)
-		caseExec(t, one, "SELECT 2")
-		caseExec(t, two, "SELECT 2")
+		db := pool(t, srv, 2, snowtether.WithConnectBudget(budget))
+		one, two := pin(t, db), pin(t, db)
+		mustExec(t, one, "SELECT 2")
+		mustExec(t, two, "SELECT 2")
 		_ = two.Close()
 		srv.AbortSessions(srv.Sessions()[0].ID)
-		caseExec(t, one, "SELECT 3") // which may or may not be the one
+		mustExec(t, one, "SELECT 3") // which may or may not be the one
 		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Delay: 24 * time.Hour}, r.Kind == snowtest.RequestQuery && r.SQL == "SELECT 1"
 		})
 		begun := time.Now()
-		err := caseDrain(db.QueryContext(context.Background(), "SELECT 4"))
+		err := drain(db.QueryContext(context.Background(), "SELECT 4"))
 		if d := time.Since(begun); d > 2*budget {
 			t.Errorf("waited %v for a question that the driver asks by itself: %v", d, err)
 		}
@@ -142,10 +142,10 @@ func TestQuestionWithoutAnAnswerIsNotWaitedFor(t *testing.T) {
 func TestCallWaitsForOneBudgetFromItsLoginOn(t *testing.T) {
 	for name, call := range map[string]func(ctx context.Context, db *sql.DB) error{
 		"exec": func(ctx context.Context, db *sql.DB) error {
-			_, err := db.ExecContext(ctx, caseRow(1))
+			_, err := db.ExecContext(ctx, row(1))
 			return err
 		},
-		"query": func(ctx context.Context, db *sql.DB) error { return caseDrain(db.QueryContext(ctx, "SELECT 1")) },
+		"query": func(ctx context.Context, db *sql.DB) error { return drain(db.QueryContext(ctx, "SELECT 1")) },
 		"begin": func(ctx context.Context, db *sql.DB) error {
 			_, err := db.BeginTx(ctx, nil)
 			return err
@@ -154,7 +154,7 @@ func TestCallWaitsForOneBudgetFromItsLoginOn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1)
+				db := pool(t, srv, 1)
 				db.SetMaxIdleConns(0) // the call logs in
 				time.Sleep(time.Minute)
 				begun := time.Now()
@@ -185,14 +185,14 @@ func TestCallWaitsForOneBudgetFromItsLoginOn(t *testing.T) {
 // Before: 42 minutes for 20 callers on 8 connections.
 func TestCrowdWaitsForOneBudget(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 8)
+		db := pool(t, srv, 8)
 		srv.AbortSessions()
-		outage := caseNoLogins(srv)
+		outage := noLogins(srv)
 		begun := time.Now()
 		var callers sync.WaitGroup
 		for i := range 20 {
 			callers.Go(func() {
-				if _, err := db.ExecContext(context.Background(), caseRow(i)); err == nil {
+				if _, err := db.ExecContext(context.Background(), row(i)); err == nil {
 					t.Error("it succeeded")
 				}
 			})
@@ -203,7 +203,7 @@ func TestCrowdWaitsForOneBudget(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		time.AfterFunc(time.Minute, func() { outage.Store(false) })
-		if _, err := db.ExecContext(context.Background(), caseRow(100)); err != nil {
+		if _, err := db.ExecContext(context.Background(), row(100)); err != nil {
 			t.Errorf("a new caller: %v", err)
 		}
 	}, snowtest.AllowOpenSessions())
@@ -218,22 +218,22 @@ func TestPatienceIsRenewedWhenAnOutageIsOver(t *testing.T) {
 		},
 		"the session ends and logins fail": func(srv *snowtest.Server) func() {
 			srv.AbortSessions()
-			on := caseNoLogins(srv)
+			on := noLogins(srv)
 			return func() { on.Store(false) }
 		},
 	} {
-		for _, use := range caseUses {
+		for _, use := range forms {
 			t.Run(name+"/"+use.name, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					conn := casePin(t, casePool(t, srv, 1, snowtether.WithConnectBudget(10*time.Minute)))
-					slowly(srv, "^UPDATE", 6*time.Hour, caseCount(snowtest.KindUpdate, "updated", 1), nil)
+					conn := pin(t, pool(t, srv, 1, snowtether.WithConnectBudget(10*time.Minute)))
+					slowly(srv, "^UPDATE", 6*time.Hour, counted(snowtest.KindUpdate, "updated", 1), nil)
 					for _, at := range []time.Duration{time.Hour, 3 * time.Hour, 5 * time.Hour} {
 						time.AfterFunc(at, func() { time.AfterFunc(5*time.Minute, outage(srv)) })
 					}
 					if err := use.run(context.Background(), conn, "UPDATE t SET n = 1"); err != nil {
 						t.Error(err)
 					}
-					caseSum(t, srv, "UPDATE t SET n = 1", 1, 1)
+					checkRan(t, srv, "UPDATE t SET n = 1", 1, 1)
 				}, snowtest.AllowOpenSessions())
 			})
 		}
@@ -258,7 +258,7 @@ func TestWrongHostIsToldSoon(t *testing.T) {
 						t.Cleanup(cancel)
 						return ctx
 					}
-					var log caseBuffer
+					var log lines
 					var wrong atomic.Bool
 					wrong.Store(true)
 					cfg := srv.Config()
@@ -271,7 +271,7 @@ func TestWrongHostIsToldSoon(t *testing.T) {
 						return right(ctx, network, address)
 					}
 					cfg.Transporter = transport
-					c, err := snowtether.NewConnector(cfg, caseLog(&log))
+					c, err := snowtether.NewConnector(cfg, logTo(&log))
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -291,7 +291,7 @@ func TestWrongHostIsToldSoon(t *testing.T) {
 						})
 					}
 					callers.Wait()
-					if log.count("outage_began") != 1 || log.count("for=20s") != 1 {
+					if log.Count("outage_began") != 1 || log.Count("for=20s") != 1 {
 						t.Error("the log does not say for how long it tries")
 					}
 					wrong.Store(false)
@@ -336,12 +336,12 @@ func TestHangingLoginIsBounded(t *testing.T) {
 // waited for, or is renewed when Snowflake was reached.
 func TestRunningSpendsNoPatience(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1, snowtether.WithResume(false))
+		db := pool(t, srv, 1, snowtether.WithResume(false))
 		slowly(srv, "FROM big", 4*time.Minute, snowtest.Rows([]string{"N"}, []any{1}), nil)
 		srv.AbortSessions()
-		caseEndAt(srv, 3*time.Minute)
+		abortAt(srv, 3*time.Minute)
 		begun := time.Now()
-		if err := caseDrain(db.QueryContext(context.Background(), "SELECT n FROM big")); err != nil {
+		if err := drain(db.QueryContext(context.Background(), "SELECT n FROM big")); err != nil {
 			t.Errorf("after %v and %d logins: %v", time.Since(begun), srv.Stats().Logins, err)
 		}
 	})

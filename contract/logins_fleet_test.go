@@ -235,7 +235,7 @@ func TestSlowLoginOfLongAgoDelaysNobody(t *testing.T) {
 					srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 						return snowtest.Fault{Delay: 50 * time.Second}, r.Kind == snowtest.RequestLogin
 					})
-					db := casePool(t, srv, 1)
+					db := pool(t, srv, 1)
 					for begun := time.Now(); time.Since(begun) < ago; time.Sleep(20 * time.Minute) {
 						if err := db.PingContext(t.Context()); err != nil {
 							t.Fatal(err)

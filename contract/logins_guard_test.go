@@ -24,8 +24,8 @@ import (
 // the server that turns it away, is heeded, and a guard that misbehaves holds logins up for no longer
 // than its bound.
 
-// caseGuard is a login guard that keeps what it hears. before may be nil.
-type caseGuard struct {
+// countingGuard is a login guard that keeps what it hears. before may be nil.
+type countingGuard struct {
 	before func(ctx context.Context, n int) (time.Duration, error)
 
 	mu       sync.Mutex
@@ -34,7 +34,7 @@ type caseGuard struct {
 	outcomes []snowtether.LoginOutcome
 }
 
-func (g *caseGuard) Before(ctx context.Context, login snowtether.LoginAttempt) (time.Duration, error) {
+func (g *countingGuard) Before(ctx context.Context, login snowtether.LoginAttempt) (time.Duration, error) {
 	g.mu.Lock()
 	g.asked = append(g.asked, login)
 	n, before := len(g.asked), g.before
@@ -45,7 +45,7 @@ func (g *caseGuard) Before(ctx context.Context, login snowtether.LoginAttempt) (
 	return before(ctx, n)
 }
 
-func (g *caseGuard) After(_ context.Context, login snowtether.LoginAttempt, outcome snowtether.LoginOutcome) {
+func (g *countingGuard) After(_ context.Context, login snowtether.LoginAttempt, outcome snowtether.LoginOutcome) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.told = append(g.told, login)
@@ -53,23 +53,23 @@ func (g *caseGuard) After(_ context.Context, login snowtether.LoginAttempt, outc
 }
 
 // calls says how often the guard was asked and told.
-func (g *caseGuard) calls() (asked, told int) {
+func (g *countingGuard) calls() (asked, told int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return len(g.asked), len(g.told)
 }
 
 // heard is what it was told.
-func (g *caseGuard) heard() []snowtether.LoginOutcome {
+func (g *countingGuard) heard() []snowtether.LoginOutcome {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return slices.Clone(g.outcomes)
 }
 
-// caseWithGuard opens a pool of n connections with this guard, and no session yet.
-func caseWithGuard(t *testing.T, cfg *gosnowflake.Config, n int, guard snowtether.LoginGuard, opts ...snowtether.Option) *sql.DB {
+// withGuard opens a pool of n connections with this guard, and no session yet.
+func withGuard(t *testing.T, cfg *gosnowflake.Config, n int, guard snowtether.LoginGuard, opts ...snowtether.Option) *sql.DB {
 	t.Helper()
-	opts = append([]snowtether.Option{caseLog(&caseBuffer{}), snowtether.WithLoginGuard(guard)}, opts...)
+	opts = append([]snowtether.Option{logTo(&lines{}), snowtether.WithLoginGuard(guard)}, opts...)
 	c, err := snowtether.NewConnector(cfg, opts...)
 	if err != nil {
 		t.Fatal(err)
@@ -95,11 +95,11 @@ func TestGuardIsAskedBeforeEachLoginAndToldAfter(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				g := &caseGuard{}
-				db := caseWithGuard(t, srv.Config(), 1, g)
+				g := &countingGuard{}
+				db := withGuard(t, srv.Config(), 1, g)
 				fault := tt.fault
 				fault.Delay = 300 * time.Millisecond
-				times := caseLoginTimes(srv, fault)
+				times := loginTimes(srv, fault)
 				err := db.PingContext(t.Context())
 				if (err == nil) != (tt.class == "") {
 					t.Errorf("the caller got %v", err)
@@ -118,9 +118,9 @@ func TestGuardIsAskedBeforeEachLoginAndToldAfter(t *testing.T) {
 	}
 	t.Run("out of order", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-			g := &caseGuard{}
-			db := caseWithGuard(t, srv.Config(), 1, g)
-			caseLoginTimes(srv, snowtest.Fault{Status: 503}, snowtest.Fault{Drop: true})
+			g := &countingGuard{}
+			db := withGuard(t, srv.Config(), 1, g)
+			loginTimes(srv, snowtest.Fault{Status: 503}, snowtest.Fault{Drop: true})
 			if err := db.PingContext(t.Context()); err != nil {
 				t.Error(err)
 			}
@@ -136,13 +136,13 @@ func TestGuardIsAskedBeforeEachLoginAndToldAfter(t *testing.T) {
 	})
 	t.Run("side by side", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-			g := &caseGuard{}
-			db := caseWithGuard(t, srv.Config(), 16, g)
+			g := &countingGuard{}
+			db := withGuard(t, srv.Config(), 16, g)
 			if err := snowtether.Warm(t.Context(), db, 16); err != nil {
 				t.Fatal(err)
 			}
 			srv.AbortSessions()
-			caseCrowd(t, 16, 1, 0, db.PingContext)
+			inCrowd(t, 16, 1, 0, db.PingContext)
 			time.Sleep(time.Second)
 			if asked, told := g.calls(); asked != srv.Stats().Logins || told != srv.Stats().Logins {
 				t.Errorf("asked %d times and told %d times of %d logins", asked, told, srv.Stats().Logins)
@@ -154,11 +154,11 @@ func TestGuardIsAskedBeforeEachLoginAndToldAfter(t *testing.T) {
 // TestGuardsWaitIsHonoured: no login before it has passed, and then it is asked again.
 func TestGuardsWaitIsHonoured(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		g := &caseGuard{before: func(_ context.Context, n int) (time.Duration, error) {
+		g := &countingGuard{before: func(_ context.Context, n int) (time.Duration, error) {
 			return []time.Duration{0, 5 * time.Second, 7 * time.Second, 0}[n], nil
 		}}
-		db := caseWithGuard(t, srv.Config(), 1, g)
-		times := caseLoginTimes(srv)
+		db := withGuard(t, srv.Config(), 1, g)
+		times := loginTimes(srv)
 		if err := db.PingContext(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -174,7 +174,7 @@ func TestGuardsWaitIsHonoured(t *testing.T) {
 // TestCallerLeavesAGuardThatMakesItWait: at its deadline, and Close does not wait either.
 func TestCallerLeavesAGuardThatMakesItWait(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := caseWithGuard(t, srv.Config(), 1, &caseGuard{before: func(context.Context, int) (time.Duration, error) { return time.Hour, nil }})
+		db := withGuard(t, srv.Config(), 1, &countingGuard{before: func(context.Context, int) (time.Duration, error) { return time.Hour, nil }})
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		begun := time.Now()
@@ -195,11 +195,11 @@ func TestCallerLeavesAGuardThatMakesItWait(t *testing.T) {
 // rests.
 func TestGuardMaySuspendACredential(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		g := &caseGuard{before: func(context.Context, int) (time.Duration, error) {
+		g := &countingGuard{before: func(context.Context, int) (time.Duration, error) {
 			return 0, fmt.Errorf("refused elsewhere: %w", snowtether.ErrLoginSuspended)
 		}}
-		db := caseWithGuard(t, srv.Config(), 1, g)
-		times := caseLoginTimes(srv)
+		db := withGuard(t, srv.Config(), 1, g)
+		times := loginTimes(srv)
 		for range 3 {
 			err := db.PingContext(t.Context())
 			var se *snowtether.SessionError
@@ -244,8 +244,8 @@ func TestGuardThatMisbehavesHoldsLoginsUpForItsBound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				log := &caseBuffer{}
-				db := caseWithGuard(t, srv.Config(), 8, &caseGuard{before: tt.before}, caseLog(log))
+				log := &lines{}
+				db := withGuard(t, srv.Config(), 8, &countingGuard{before: tt.before}, logTo(log))
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 				defer cancel()
 				begun := time.Now()
@@ -255,8 +255,8 @@ func TestGuardThatMisbehavesHoldsLoginsUpForItsBound(t *testing.T) {
 				if took := time.Since(begun); took < tt.bound || took > tt.bound+100*time.Millisecond {
 					t.Errorf("the logins took %v, want %v", took, tt.bound)
 				}
-				if n := log.count("level=WARN"); n != 1 || log.count("guard_failed") != 1 {
-					t.Errorf("%d lines at Warn:\n%s", n, log.buf.String())
+				if n := log.Count("level=WARN"); n != 1 || log.Count("guard_failed") != 1 {
+					t.Errorf("%d lines at Warn:\n%s", n, log.String())
 				}
 			})
 		})
@@ -266,7 +266,7 @@ func TestGuardThatMisbehavesHoldsLoginsUpForItsBound(t *testing.T) {
 // TestGuardThatMisbehavesAfterALoginHarmsNothing: nobody waits for it.
 func TestGuardThatMisbehavesAfterALoginHarmsNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := caseWithGuard(t, srv.Config(), 8, caseDeafGuard{})
+		db := withGuard(t, srv.Config(), 8, deafGuard{})
 		begun := time.Now()
 		if err := snowtether.Warm(t.Context(), db, 8); err != nil || time.Since(begun) > 100*time.Millisecond {
 			t.Errorf("the logins took %v: %v", time.Since(begun), err)
@@ -274,13 +274,13 @@ func TestGuardThatMisbehavesAfterALoginHarmsNothing(t *testing.T) {
 	})
 }
 
-// caseDeafGuard is not to be told anything.
-type caseDeafGuard struct{}
+// deafGuard is not to be told anything.
+type deafGuard struct{}
 
-func (caseDeafGuard) Before(context.Context, snowtether.LoginAttempt) (time.Duration, error) {
+func (deafGuard) Before(context.Context, snowtether.LoginAttempt) (time.Duration, error) {
 	return 0, nil
 }
-func (caseDeafGuard) After(ctx context.Context, _ snowtether.LoginAttempt, _ snowtether.LoginOutcome) {
+func (deafGuard) After(ctx context.Context, _ snowtether.LoginAttempt, _ snowtether.LoginOutcome) {
 	<-ctx.Done()
 	panic("too late")
 }
@@ -290,8 +290,8 @@ func (caseDeafGuard) After(ctx context.Context, _ snowtether.LoginAttempt, _ sno
 // Before: each caller left as its login was sent, and each session was thrown away.
 func TestGuardThatAlwaysSaysWaitStopsNobody(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := caseWithGuard(t, srv.Config(), 5, &caseGuard{before: func(context.Context, int) (time.Duration, error) { return time.Hour, nil }})
-		caseCrowd(t, 5, 1, 0, func(context.Context) error {
+		db := withGuard(t, srv.Config(), 5, &countingGuard{before: func(context.Context, int) (time.Duration, error) { return time.Hour, nil }})
+		inCrowd(t, 5, 1, 0, func(context.Context) error {
 			_, err := db.ExecContext(context.Background(), "SELECT 1")
 			if err != nil {
 				t.Error(err)
@@ -311,8 +311,8 @@ func TestFingerprintStandsForTheCredential(t *testing.T) {
 		print := func(key []byte, change func(*gosnowflake.Config)) string {
 			cfg := srv.Config()
 			change(cfg)
-			g := &caseGuard{}
-			_ = caseWithGuard(t, cfg, 1, g).PingContext(t.Context()) // some are refused
+			g := &countingGuard{}
+			_ = withGuard(t, cfg, 1, g).PingContext(t.Context()) // some are refused
 			time.Sleep(time.Second)
 			if asked, told := g.calls(); asked != 1 || told != 1 {
 				t.Fatalf("asked %d times, told %d times", asked, told)
@@ -375,9 +375,9 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 						word = time.Now().Add(20 * time.Second).UTC().Format(http.TimeFormat)
 					}
 					cfg := srv.Config()
-					cfg.Transporter = caseTripper{cfg.Transporter}
-					times := caseLoginTimes(srv, snowtest.Fault{Status: status, Header: http.Header{"Retry-After": {word}}})
-					db := caseWithGuard(t, cfg, 8, &caseGuard{})
+					cfg.Transporter = tripper{cfg.Transporter}
+					times := loginTimes(srv, snowtest.Fault{Status: status, Header: http.Header{"Retry-After": {word}}})
+					db := withGuard(t, cfg, 8, &countingGuard{})
 					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 					defer cancel()
 					if err := snowtether.Warm(ctx, db, 8); err != nil {
@@ -393,5 +393,5 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	}
 }
 
-// caseTripper is a program's own transport.
-type caseTripper struct{ http.RoundTripper }
+// tripper is a program's own transport.
+type tripper struct{ http.RoundTripper }

@@ -24,11 +24,11 @@ import (
 // Logins (docs/guarantees.md): a login that fails before Snowflake could refuse anything, where
 // the credential comes from or on the way to the server, is no refusal, and is tried again.
 
-// caseStep is the longest pause between two logins after a few seconds of failures.
-const caseStep = 12 * time.Second
+// longestStep is the longest pause between two logins after a few seconds of failures.
+const longestStep = 12 * time.Second
 
-// caseHiccup checks a login that fails for some seconds for a reason that passes.
-func caseHiccup(t *testing.T, c *snowtether.Connector, lasts time.Duration) {
+// checkHiccup checks a login that fails for some seconds for a reason that passes.
+func checkHiccup(t *testing.T, c *snowtether.Connector, lasts time.Duration) {
 	t.Helper()
 	begun := time.Now()
 	conn, err := c.Connect(t.Context())
@@ -36,12 +36,12 @@ func caseHiccup(t *testing.T, c *snowtether.Connector, lasts time.Duration) {
 		t.Fatalf("after %v: %v", time.Since(begun), err)
 	}
 	defer conn.Close()
-	if took := time.Since(begun); took > lasts+caseStep {
+	if took := time.Since(begun); took > lasts+longestStep {
 		t.Errorf("it took %v, and the hiccup %v", took, lasts)
 	}
 }
 
-func caseRetrieve(status int) error {
+func retrieveError(status int) error {
 	return &oauth2.RetrieveError{Response: &http.Response{StatusCode: status, Status: fmt.Sprint(status)}}
 }
 
@@ -55,8 +55,8 @@ func (e awsError) HTTPStatusCode() int { return int(e) }
 // pass by themselves; 400 and 401 do not. Before: one 503 failed the call.
 func TestProvidersHiccupIsTriedAgain(t *testing.T) {
 	for _, wrap := range []func(int) error{
-		caseRetrieve,
-		func(status int) error { return fmt.Errorf("asking the provider: %w", caseRetrieve(status)) },
+		retrieveError,
+		func(status int) error { return fmt.Errorf("asking the provider: %w", retrieveError(status)) },
 		func(status int) error { return awsError(status) },
 	} {
 		for status, passes := range map[int]bool{500: true, 502: true, 503: true, 504: true, 429: true, 408: true, 400: false, 401: false, 403: false} {
@@ -65,7 +65,7 @@ func TestProvidersHiccupIsTriedAgain(t *testing.T) {
 					begun, asked := time.Now(), 0
 					cfg := srv.Config()
 					cfg.Authenticator = gosnowflake.AuthTypeOAuth
-					c, err := snowtether.NewConnector(cfg, snowtether.WithTokenSource(caseTokens(func() (*oauth2.Token, error) {
+					c, err := snowtether.NewConnector(cfg, snowtether.WithTokenSource(tokenFunc(func() (*oauth2.Token, error) {
 						if asked++; time.Since(begun) < 3*time.Second {
 							return nil, wrap(status)
 						}
@@ -76,7 +76,7 @@ func TestProvidersHiccupIsTriedAgain(t *testing.T) {
 					}
 					defer c.Close()
 					if passes {
-						caseHiccup(t, c, 3*time.Second)
+						checkHiccup(t, c, 3*time.Second)
 						return
 					}
 					if _, err := c.Connect(t.Context()); snowtether.Classify(err) != snowtether.ClassPermanent || asked != 1 || time.Since(begun) != 0 {
@@ -88,20 +88,20 @@ func TestProvidersHiccupIsTriedAgain(t *testing.T) {
 	}
 }
 
-// caseRoute is a transport that answers some requests itself.
-type caseRoute struct {
+// route is a transport that answers some requests itself.
+type route struct {
 	http.RoundTripper
 	answer func(*http.Request) (*http.Response, error)
 }
 
-func (r caseRoute) RoundTrip(req *http.Request) (*http.Response, error) {
+func (r route) RoundTrip(req *http.Request) (*http.Response, error) {
 	if res, err := r.answer(req); res != nil || err != nil {
 		return res, err
 	}
 	return r.RoundTripper.RoundTrip(req)
 }
 
-func caseAnswer(req *http.Request, status int, body string) *http.Response {
+func httpAnswer(req *http.Request, status int, body string) *http.Response {
 	return &http.Response{StatusCode: status, Status: fmt.Sprint(status), Request: req, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body))}
 }
 
@@ -123,17 +123,17 @@ func TestHiccupOfGosnowflakesOwnFlowIsTriedAgain(t *testing.T) {
 					begun := time.Now()
 					cfg := srv.Config()
 					set(cfg)
-					cfg.Transporter = caseRoute{cfg.Transporter, func(req *http.Request) (*http.Response, error) {
+					cfg.Transporter = route{cfg.Transporter, func(req *http.Request) (*http.Response, error) {
 						switch {
 						case strings.HasPrefix(req.URL.Host, "127.0.0.1"):
 							return nil, nil
 						case time.Since(begun) < 3*time.Second:
-							return caseAnswer(req, status, `{"error":"x"}`), nil
+							return httpAnswer(req, status, `{"error":"x"}`), nil
 						case name == "client credentials":
-							return caseAnswer(req, 200, `{"access_token":"`+srv.Token()+`","token_type":"bearer","expires_in":600}`), nil
+							return httpAnswer(req, 200, `{"access_token":"`+srv.Token()+`","token_type":"bearer","expires_in":600}`), nil
 						}
 						// a JWT with the subject and issuer that gosnowflake looks for
-						return caseAnswer(req, 200, "eyJhbGciOiJub25lIn0.eyJzdWIiOiJzIiwiaXNzIjoiaSJ9."), nil
+						return httpAnswer(req, 200, "eyJhbGciOiJub25lIn0.eyJzdWIiOiJzIiwiaXNzIjoiaSJ9."), nil
 					}}
 					c, err := snowtether.NewConnector(cfg)
 					if err != nil {
@@ -146,7 +146,7 @@ func TestHiccupOfGosnowflakesOwnFlowIsTriedAgain(t *testing.T) {
 						}
 						return
 					}
-					caseHiccup(t, c, 3*time.Second)
+					checkHiccup(t, c, 3*time.Second)
 				}, snowtest.WithToken(func(string) error { return nil }))
 			})
 		}
@@ -173,7 +173,7 @@ func TestTokenFileThatIsBeingWrittenIsWaitedFor(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		caseHiccup(t, c, 2*time.Second)
+		checkHiccup(t, c, 2*time.Second)
 		if n := srv.Stats().LoginFailures; n != 0 {
 			t.Errorf("%d logins were refused", n)
 		}
@@ -215,7 +215,7 @@ func TestClocksThatDifferForSecondsCostSeconds(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		caseHiccup(t, c, 3*time.Second)
+		checkHiccup(t, c, 3*time.Second)
 	}, snowtest.WithToken(func(string) error {
 		if time.Since(begun) < 3*time.Second {
 			return &snowtest.Error{Code: "390144", SQLState: "08001", Message: "JWT token is invalid."}
@@ -271,7 +271,7 @@ func TestCertificateWhoseStateIsNotKnownIsTriedAgain(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				begun := time.Now()
 				cfg := srv.Config()
-				cfg.Transporter = caseRoute{cfg.Transporter, func(req *http.Request) (*http.Response, error) {
+				cfg.Transporter = route{cfg.Transporter, func(req *http.Request) (*http.Response, error) {
 					switch {
 					case time.Since(begun) > 3*time.Second:
 						return nil, nil
@@ -285,7 +285,7 @@ func TestCertificateWhoseStateIsNotKnownIsTriedAgain(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer c.Close()
-				caseHiccup(t, c, 3*time.Second)
+				checkHiccup(t, c, 3*time.Second)
 			})
 		})
 	}

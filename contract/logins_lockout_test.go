@@ -26,15 +26,15 @@ func TestPasswordChangedDuringAWaveLocksNobodyOut(t *testing.T) {
 		for _, good := range []int{0, 1, 10, 63} {
 			t.Run(fmt.Sprintf("%d at once, changed after %d", logins, good), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := casePool(t, srv, 64, snowtether.WithMaxLogins(logins))
-					g := caseRefuse(srv, 100*time.Millisecond, func(_ string, n int) string {
+					db := pool(t, srv, 64, snowtether.WithMaxLogins(logins))
+					g := refuseLogins(srv, 100*time.Millisecond, func(_ string, n int) string {
 						if n > good {
 							return "390100"
 						}
 						return ""
 					})
 					srv.AbortSessions()
-					caseCrowd(t, 64, 3, time.Second, db.PingContext)
+					inCrowd(t, 64, 3, time.Second, db.PingContext)
 					most := 4
 					if good == 0 {
 						most = 1 // it went first
@@ -52,7 +52,7 @@ func TestWrongUserInAPoolOfTwoIsRefusedOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		var mu sync.Mutex
 		n := 0
-		db := casePool(t, srv, 16, snowtether.WithBeforeConnect(func(_ context.Context, cfg *gosnowflake.Config) error {
+		db := pool(t, srv, 16, snowtether.WithBeforeConnect(func(_ context.Context, cfg *gosnowflake.Config) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if n++; n > 16 && n%2 == 0 {
@@ -60,14 +60,14 @@ func TestWrongUserInAPoolOfTwoIsRefusedOnce(t *testing.T) {
 			}
 			return nil
 		}))
-		g := caseRefuse(srv, 100*time.Millisecond, func(user string, _ int) string {
+		g := refuseLogins(srv, 100*time.Millisecond, func(user string, _ int) string {
 			if user == "other" {
 				return "390100"
 			}
 			return ""
 		})
 		srv.AbortSessions()
-		caseCrowd(t, 16, 2, 0, db.PingContext)
+		inCrowd(t, 16, 2, 0, db.PingContext)
 		g.check(t, "other", 1)
 	})
 }
@@ -93,7 +93,7 @@ func TestFreshPasscodeMakesNoNewCredential(t *testing.T) {
 						t.Fatal(err)
 					}
 					defer c.Close()
-					g := caseRefuse(srv, 0, func(string, int) string { return "390100" })
+					g := refuseLogins(srv, 0, func(string, int) string { return "390100" })
 					for range 50 {
 						_, _ = c.Connect(t.Context())
 						time.Sleep(10 * time.Second)
@@ -107,7 +107,7 @@ func TestFreshPasscodeMakesNoNewCredential(t *testing.T) {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			cfg, n := srv.Config(), 0
 			cfg.Authenticator = gosnowflake.AuthTypeOAuth
-			c, err := snowtether.NewConnector(cfg, snowtether.WithTokenSource(caseTokens(func() (*oauth2.Token, error) {
+			c, err := snowtether.NewConnector(cfg, snowtether.WithTokenSource(tokenFunc(func() (*oauth2.Token, error) {
 				n++
 				return &oauth2.Token{AccessToken: fmt.Sprint("t0ken-", n), Expiry: time.Now().Add(50 * time.Second)}, nil
 			})))
@@ -115,7 +115,7 @@ func TestFreshPasscodeMakesNoNewCredential(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			g := caseRefuse(srv, 0, func(string, int) string { return "390303" })
+			g := refuseLogins(srv, 0, func(string, int) string { return "390303" })
 			for range 50 {
 				_, _ = c.Connect(t.Context())
 				time.Sleep(10 * time.Second)
@@ -144,7 +144,7 @@ func TestLockedOutCredentialIsSentAfterTheLockOut(t *testing.T) {
 		}
 		defer c.Close()
 		begun := time.Now()
-		g := caseRefuse(srv, 0, func(string, int) string {
+		g := refuseLogins(srv, 0, func(string, int) string {
 			if right {
 				return ""
 			}
@@ -180,13 +180,13 @@ func TestTokenRefusedInAWaveIsReplaced(t *testing.T) {
 		cfg, n := srv.Config(), 0
 		cfg.Authenticator = gosnowflake.AuthTypeOAuth
 		var mu sync.Mutex
-		db := caseConnect(t, cfg, 32, snowtether.WithTokenSource(caseTokens(func() (*oauth2.Token, error) {
+		db := poolOf(t, cfg, 32, snowtether.WithTokenSource(tokenFunc(func() (*oauth2.Token, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			n++
 			return &oauth2.Token{AccessToken: srv.Token(), TokenType: fmt.Sprint(n)}, nil
 		})))
-		g := caseRefuse(srv, 50*time.Millisecond, func(_ string, n int) string {
+		g := refuseLogins(srv, 50*time.Millisecond, func(_ string, n int) string {
 			if n > 4 && n <= 12 { // eight at once
 				return "390303"
 			}
@@ -194,7 +194,7 @@ func TestTokenRefusedInAWaveIsReplaced(t *testing.T) {
 		})
 		srv.AbortSessions()
 		failed := 0
-		caseCrowd(t, 32, 1, 0, func(ctx context.Context) error {
+		inCrowd(t, 32, 1, 0, func(ctx context.Context) error {
 			err := db.PingContext(ctx)
 			mu.Lock()
 			defer mu.Unlock()
@@ -224,7 +224,7 @@ func TestPersonMayConsentAfterARefusal(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		g := caseRefuse(srv, time.Second, func(_ string, n int) string {
+		g := refuseLogins(srv, time.Second, func(_ string, n int) string {
 			if n == 1 {
 				return "394507"
 			}

@@ -108,7 +108,7 @@ func TestUnknownCodePoisonsNoPool(t *testing.T) {
 		for _, kind := range []snowtest.RequestKind{snowtest.RequestLogin, snowtest.RequestRenew} {
 			t.Run(fmt.Sprintf("%s at a %v", code, kind), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := casePool(t, srv, 2)
+					db := pool(t, srv, 2)
 					var on atomic.Bool
 					on.Store(true)
 					srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
@@ -134,11 +134,11 @@ func TestUnknownCodePoisonsNoPool(t *testing.T) {
 					time.Sleep(time.Minute)
 					for i := range 4 {
 						ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-						if _, err := db.ExecContext(ctx, caseRow(10+i)); err != nil {
+						if _, err := db.ExecContext(ctx, row(10+i)); err != nil {
 							t.Errorf("a minute later: %v", err)
 						}
 						cancel()
-						caseSum(t, srv, caseRow(10+i), 1, 1)
+						checkRan(t, srv, row(10+i), 1, 1)
 					}
 				})
 			})
@@ -153,19 +153,19 @@ func TestWrappedConnectorLocksNobodyOut(t *testing.T) {
 	for good, crowd := range []struct{ callers, times int }{{1, 800}, {32, 1}} {
 		t.Run(fmt.Sprintf("%d callers", crowd.callers), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				c, err := snowtether.WrapConnector(gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config()), caseLog(srv.Log()), snowtether.WithMaxLogins(64))
+				c, err := snowtether.WrapConnector(gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config()), logTo(srv.Log()), snowtether.WithMaxLogins(64))
 				if err != nil {
 					t.Fatal(err)
 				}
 				db := testpool.OpenConnector(t, c, 32)
-				g := caseRefuse(srv, 50*time.Millisecond, func(_ string, n int) string {
+				g := refuseLogins(srv, 50*time.Millisecond, func(_ string, n int) string {
 					if n > good {
 						return "390100"
 					}
 					return ""
 				})
 				srv.AbortSessions()
-				caseCrowd(t, crowd.callers, crowd.times, time.Second, db.PingContext)
+				inCrowd(t, crowd.callers, crowd.times, time.Second, db.PingContext)
 				g.check(t, srv.User(), 4)
 			})
 		})
@@ -186,7 +186,7 @@ func TestUserHasOneCountOfRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				n := 0
-				c, err := snowtether.NewConnector(srv.Config(), caseLog(srv.Log()), snowtether.WithAuthCooldown(0), snowtether.WithBeforeConnect(func(_ context.Context, cfg *gosnowflake.Config) error {
+				c, err := snowtether.NewConnector(srv.Config(), logTo(srv.Log()), snowtether.WithAuthCooldown(0), snowtether.WithBeforeConnect(func(_ context.Context, cfg *gosnowflake.Config) error {
 					cfg.Password = "wrong"
 					if n++; n%2 == 0 {
 						other(cfg)
@@ -197,7 +197,7 @@ func TestUserHasOneCountOfRefusals(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer c.Close()
-				g := caseRefuse(srv, 0, func(string, int) string { return "390100" })
+				g := refuseLogins(srv, 0, func(string, int) string { return "390100" })
 				for range 20 {
 					_, _ = c.Connect(t.Context())
 					time.Sleep(10 * time.Second)
@@ -216,8 +216,8 @@ func TestUserHasOneCountOfRefusals(t *testing.T) {
 	}
 }
 
-// casePushes are the logins that ask a person for consent, each answered with the fault.
-func casePushes(srv *snowtest.Server, f snowtest.Fault) *atomic.Int64 {
+// pushes are the logins that ask a person for consent, each answered with the fault.
+func pushes(srv *snowtest.Server, f snowtest.Fault) *atomic.Int64 {
 	asked := new(atomic.Int64)
 	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		if r.Kind != snowtest.RequestLogin {
@@ -242,12 +242,12 @@ func TestPersonIsAskedOnce(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				cfg := srv.Config()
 				cfg.Authenticator = gosnowflake.AuthTypeUsernamePasswordMFA
-				c, err := snowtether.NewConnector(cfg, caseLog(srv.Log()))
+				c, err := snowtether.NewConnector(cfg, logTo(srv.Log()))
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer c.Close()
-				asked := casePushes(srv, f)
+				asked := pushes(srv, f)
 				for n := range int64(2) {
 					if _, err := c.Connect(t.Context()); err == nil {
 						t.Error("a login that was not answered succeeded")
@@ -268,14 +268,14 @@ func TestKeeperAsksNobody(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		cfg := srv.Config()
 		cfg.Authenticator = gosnowflake.AuthTypeUsernamePasswordMFA
-		db := caseConnect(t, cfg, 8, snowtether.WithIdlePing(time.Minute))
-		asked := casePushes(srv, snowtest.Fault{Delay: 5 * time.Second})
+		db := poolOf(t, cfg, 8, snowtether.WithIdlePing(time.Minute))
+		asked := pushes(srv, snowtest.Fault{Delay: 5 * time.Second})
 		srv.AbortSessions()
 		time.Sleep(8 * time.Hour)
 		if n := asked.Load(); n != 0 {
 			t.Errorf("asked %d times in a night in which nobody used the pool", n)
 		}
-		caseExec(t, db, caseRow(1))
+		mustExec(t, db, row(1))
 		if n := asked.Load(); n != 1 {
 			t.Errorf("asked %d times for the first statement of the morning", n)
 		}

@@ -30,7 +30,7 @@ func TestSetUpHoldsNoOtherLoginUp(t *testing.T) {
 					cfg.Token = srv.Token()
 				}
 				begun := time.Now()
-				caseConnect(t, cfg, 64, snowtether.WithMaxLogins(64), snowtether.WithAfterConnect(func(context.Context, driver.Conn) error {
+				poolOf(t, cfg, 64, snowtether.WithMaxLogins(64), snowtether.WithAfterConnect(func(context.Context, driver.Conn) error {
 					time.Sleep(5 * time.Second)
 					return nil
 				}))

@@ -235,7 +235,7 @@ func TestUnseenFailureIsInDoubt(t *testing.T) {
 			return snowtest.Fault{Run: true, Drop: true}, true
 		})
 		_, err := db.ExecContext(t.Context(), insert)
-		inDoubt(t, srv, insert, err, 1)
+		ranInDoubt(t, srv, insert, err, 1)
 	})
 }
 

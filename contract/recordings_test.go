@@ -26,9 +26,9 @@ import (
 // This file plays the exchanges that gosnowflake ships as recordings for its own tests
 // (test_data/wiremock) against the driver, over a real listener. Their delays are left out.
 
-// caseMapping is one recorded exchange, in WireMock's format, as far as the recordings that
+// mapping is one recorded exchange, in WireMock's format, as far as the recordings that
 // are played need it.
-type caseMapping struct {
+type mapping struct {
 	ScenarioName          string
 	RequiredScenarioState string
 	NewScenarioState      string
@@ -38,8 +38,8 @@ type caseMapping struct {
 		URLPath         string `json:"urlPath"`
 		URLPattern      string `json:"urlPattern"`
 		URLPathPattern  string `json:"urlPathPattern"`
-		Headers         map[string]caseMatch
-		QueryParameters map[string]caseMatch
+		Headers         map[string]recordedMatch
+		QueryParameters map[string]recordedMatch
 		BodyPatterns    []struct {
 			EqualToJSON any `json:"equalToJson"`
 		}
@@ -52,9 +52,9 @@ type caseMapping struct {
 	}
 }
 
-func (m *caseMapping) fits(r *http.Request, body any) bool {
+func (m *mapping) fits(r *http.Request, body any) bool {
 	q := &m.Request
-	if q.Method != "" && q.Method != r.Method || !caseFits(q.URLPathPattern, r.URL.Path) || !caseFits(q.URLPattern, r.URL.RequestURI()) ||
+	if q.Method != "" && q.Method != r.Method || !fitsText(q.URLPathPattern, r.URL.Path) || !fitsText(q.URLPattern, r.URL.RequestURI()) ||
 		q.URLPath != "" && q.URLPath != r.URL.Path || q.URL != "" && q.URL != r.URL.RequestURI() {
 		return false
 	}
@@ -69,48 +69,48 @@ func (m *caseMapping) fits(r *http.Request, body any) bool {
 		}
 	}
 	for _, pattern := range q.BodyPatterns {
-		if pattern.EqualToJSON != nil && !caseHolds(body, pattern.EqualToJSON) {
+		if pattern.EqualToJSON != nil && !holdsPattern(body, pattern.EqualToJSON) {
 			return false
 		}
 	}
 	return true
 }
 
-type caseMatch struct{ EqualTo, Matches, Contains string }
+type recordedMatch struct{ EqualTo, Matches, Contains string }
 
-func (m caseMatch) fits(value string) bool {
-	return (m.EqualTo == "" || value == m.EqualTo) && strings.Contains(value, m.Contains) && caseFits(m.Matches, value)
+func (m recordedMatch) fits(value string) bool {
+	return (m.EqualTo == "" || value == m.EqualTo) && strings.Contains(value, m.Contains) && fitsText(m.Matches, value)
 }
 
-// caseFits matches the whole of a text; no pattern matches any.
-func caseFits(pattern, text string) bool {
+// fitsText matches the whole of a text; no pattern matches any.
+func fitsText(pattern, text string) bool {
 	return pattern == "" || regexp.MustCompile("^(?:"+pattern+")$").MatchString(text)
 }
 
-// caseHolds reports whether a value has all that the pattern has.
-func caseHolds(value, pattern any) bool {
+// holdsPattern reports whether a value has all that the pattern has.
+func holdsPattern(value, pattern any) bool {
 	want, ok := pattern.(map[string]any)
 	if !ok {
 		return fmt.Sprint(value) == fmt.Sprint(pattern)
 	}
 	have, ok := value.(map[string]any)
 	for key, w := range want {
-		if v, has := have[key]; !ok || !has || !caseHolds(v, w) {
+		if v, has := have[key]; !ok || !has || !holdsPattern(v, w) {
 			return false
 		}
 	}
 	return true
 }
 
-// casePlayer answers requests from recordings.
-type casePlayer struct {
+// player answers requests from recordings.
+type player struct {
 	mu    sync.Mutex
-	list  []caseMapping
+	list  []mapping
 	state map[string]string
 	seen  []string // what was asked
 }
 
-func (p *casePlayer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (p *player) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seen = append(p.seen, r.Method+" "+r.URL.Path)
@@ -142,7 +142,7 @@ func (p *casePlayer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.NotFound(w, r)
 }
 
-func (p *casePlayer) asked(path string) (n int) {
+func (p *player) asked(path string) (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.seen {
@@ -153,17 +153,17 @@ func (p *casePlayer) asked(path string) (n int) {
 	return n
 }
 
-// caseRecordings starts a server that plays these files. What none of them answers it
+// playRecordings starts a server that plays these files. What none of them answers it
 // answers with 404.
-func caseRecordings(t *testing.T, files ...string) (*casePlayer, *gosnowflake.Config) {
+func playRecordings(t *testing.T, files ...string) (*player, *gosnowflake.Config) {
 	t.Helper()
-	p := &casePlayer{state: map[string]string{}}
+	p := &player{state: map[string]string{}}
 	for _, file := range files {
 		text, err := recorded.Read(t.Context(), file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var read struct{ Mappings []caseMapping }
+		var read struct{ Mappings []mapping }
 		if err := json.Unmarshal(text, &read); err != nil || len(read.Mappings) == 0 {
 			t.Fatalf("%s: %d exchanges, %v", file, len(read.Mappings), err)
 		}
@@ -185,9 +185,9 @@ func caseRecordings(t *testing.T, files ...string) (*casePlayer, *gosnowflake.Co
 	}
 }
 
-func caseRecorded(t *testing.T, cfg *gosnowflake.Config, opts ...snowtether.Option) *sql.DB {
+func recordedPool(t *testing.T, cfg *gosnowflake.Config, opts ...snowtether.Option) *sql.DB {
 	t.Helper()
-	c, err := snowtether.NewConnector(cfg, append([]snowtether.Option{caseLog(t.Output()), snowtether.WithConnectBudget(2 * time.Second)}, opts...)...)
+	c, err := snowtether.NewConnector(cfg, append([]snowtether.Option{logTo(t.Output()), snowtether.WithConnectBudget(2 * time.Second)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,8 +197,8 @@ func caseRecorded(t *testing.T, cfg *gosnowflake.Config, opts ...snowtether.Opti
 }
 
 const (
-	caseLogin = "/session/v1/login-request"
-	caseQuery = "/queries/v1/query-request"
+	loginPath = "/session/v1/login-request"
+	queryPath = "/queries/v1/query-request"
 )
 
 // TestRecordedLoginAndQueryWork: also where a query is redirected and repeated.
@@ -208,8 +208,8 @@ func TestRecordedLoginAndQueryWork(t *testing.T) {
 		{"retry/redirection_retry_workflow.json", "close_session.json"},
 	} {
 		t.Run(files[0], func(t *testing.T) {
-			p, cfg := caseRecordings(t, files...)
-			db := caseRecorded(t, cfg)
+			p, cfg := playRecordings(t, files...)
+			db := recordedPool(t, cfg)
 			var one int
 			if err := db.QueryRowContext(t.Context(), "SELECT 1").Scan(&one); err != nil || one != 1 {
 				t.Errorf("%d, %v", one, err)
@@ -217,7 +217,7 @@ func TestRecordedLoginAndQueryWork(t *testing.T) {
 			if err := db.Close(); err != nil {
 				t.Error(err)
 			}
-			if p.asked(caseLogin) != 1 || p.asked("/session") != 1 {
+			if p.asked(loginPath) != 1 || p.asked("/session") != 1 {
 				t.Errorf("asked for %v", p.seen)
 			}
 		})
@@ -237,9 +237,9 @@ func TestRecordedRefusalsAreSentOnce(t *testing.T) {
 		}},
 	} {
 		t.Run(file, func(t *testing.T) {
-			p, cfg := caseRecordings(t, file)
+			p, cfg := playRecordings(t, file)
 			want.change(cfg)
-			db := caseRecorded(t, cfg)
+			db := recordedPool(t, cfg)
 			err := db.PingContext(t.Context())
 			var own *gosnowflake.SnowflakeError
 			if !errors.As(err, &own) || own.Number != want.code {
@@ -248,17 +248,17 @@ func TestRecordedRefusalsAreSentOnce(t *testing.T) {
 			if err := db.PingContext(t.Context()); !errors.Is(err, snowtether.ErrLoginSuspended) {
 				t.Errorf("the second: %v", err)
 			}
-			if n := p.asked(caseLogin); n != 1 {
+			if n := p.asked(loginPath); n != 1 {
 				t.Errorf("%d logins", n)
 			}
 		})
 	}
 }
 
-// caseTwoTokens is a token source that gives out one after the other.
-type caseTwoTokens []string
+// twoTokens is a token source that gives out one after the other.
+type twoTokens []string
 
-func (c *caseTwoTokens) Token() (*oauth2.Token, error) {
+func (c *twoTokens) Token() (*oauth2.Token, error) {
 	token := (*c)[0]
 	*c = (*c)[1:]
 	return &oauth2.Token{AccessToken: token, Expiry: time.Now().Add(30 * time.Second)}, nil
@@ -266,9 +266,9 @@ func (c *caseTwoTokens) Token() (*oauth2.Token, error) {
 
 // TestRecordedFreshTokenIsUsed: the token source is asked again for the second session.
 func TestRecordedFreshTokenIsUsed(t *testing.T) {
-	p, cfg := caseRecordings(t, "auth/pat/reading_fresh_token.json", "select1.json", "close_session.json")
+	p, cfg := playRecordings(t, "auth/pat/reading_fresh_token.json", "select1.json", "close_session.json")
 	cfg.Authenticator, cfg.Password = gosnowflake.AuthTypePat, ""
-	db := caseRecorded(t, cfg, snowtether.WithTokenSource(&caseTwoTokens{"some PAT", "some PAT 2"}))
+	db := recordedPool(t, cfg, snowtether.WithTokenSource(&twoTokens{"some PAT", "some PAT 2"}))
 	for range 2 {
 		conn, err := db.Conn(t.Context())
 		if err != nil {
@@ -276,15 +276,15 @@ func TestRecordedFreshTokenIsUsed(t *testing.T) {
 		}
 		defer func() { _ = conn.Close() }()
 	}
-	if n := p.asked(caseLogin); n != 2 {
+	if n := p.asked(loginPath); n != 2 {
 		t.Errorf("%d logins", n)
 	}
 }
 
 // TestRecordedAsynchronousQueryIsAccepted: its ID is known at once, and nothing is sent again.
 func TestRecordedAsynchronousQueryIsAccepted(t *testing.T) {
-	p, cfg := caseRecordings(t, "auth/password/successful_flow.json", "query/long_running_query.json", "close_session.json")
-	db := caseRecorded(t, cfg)
+	p, cfg := playRecordings(t, "auth/password/successful_flow.json", "query/long_running_query.json", "close_session.json")
+	db := recordedPool(t, cfg)
 	ids := make(chan string, 1)
 	ctx, cancel := context.WithCancel(gosnowflake.WithQueryIDChan(gosnowflake.WithAsyncMode(t.Context()), ids))
 	defer cancel()
@@ -294,7 +294,7 @@ func TestRecordedAsynchronousQueryIsAccepted(t *testing.T) {
 	if id := <-ids; id != "01bfd516-0009-ae23-0000-4c390101d1aa" {
 		t.Errorf("the ID is %s", id)
 	}
-	if n := p.asked(caseQuery); n != 1 {
+	if n := p.asked(queryPath); n != 1 {
 		t.Errorf("%d requests", n)
 	}
 }
@@ -304,9 +304,9 @@ func TestRecordedResultsAreFetchedByTheirID(t *testing.T) {
 	const id = "01bfd516-0009-ae23-0000-4c390101d1aa"
 	for status, ends := range map[string]string{"": "1 5050 2 5100 ", "_error": "failed", "_malformed": "failed"} {
 		t.Run(status, func(t *testing.T) {
-			_, cfg := caseRecordings(t, "auth/password/successful_flow.json", "query/query_execution.json",
+			_, cfg := playRecordings(t, "auth/password/successful_flow.json", "query/query_execution.json",
 				"query/query_monitoring"+status+".json", "close_session.json")
-			db := caseRecorded(t, cfg)
+			db := recordedPool(t, cfg)
 			got := ""
 			rows, err := db.QueryContext(gosnowflake.WithFetchResultByID(t.Context(), id), "")
 			if err == nil {

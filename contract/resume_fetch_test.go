@@ -60,7 +60,7 @@ func TestOnlyAQueryFetchesByID(t *testing.T) {
 		db := pool(t, srv, 1)
 		once(srv, insert, snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
 		_, err := db.ExecContext(gosnowflake.WithFetchResultByID(t.Context(), "01b2c3d4-0000-0000-0000-000000000000"), insert)
-		inDoubt(t, srv, insert, err, 1)
+		ranInDoubt(t, srv, insert, err, 1)
 	})
 }
 
@@ -69,14 +69,14 @@ func TestOnlyAQueryFetchesByID(t *testing.T) {
 func TestFetchRunsNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		const update = "UPDATE t SET n = n + 1"
-		inner := caseVeiled{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())}
-		db := testpool.OpenConnector(t, caseWrap(t, inner), 1)
-		slowly(srv, "^UPDATE", 2*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
-		caseEndAt(srv, time.Minute)
+		inner := veiledConnector{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())}
+		db := testpool.OpenConnector(t, wrapped(t, inner), 1)
+		slowly(srv, "^UPDATE", 2*time.Minute, counted(snowtest.KindUpdate, "updated", 1), nil)
+		abortAt(srv, time.Minute)
 		_, err := db.ExecContext(t.Context(), update)
-		caseDoubt(t, err, false)
+		isInDoubt(t, err, false)
 		time.Sleep(time.Hour)
-		caseSum(t, srv, update, 1, 1)
+		checkRan(t, srv, update, 1, 1)
 	})
 }
 
@@ -186,8 +186,8 @@ func TestArrowStreamIsCarriedOver(t *testing.T) {
 	})
 }
 
-// caseStream reads an Arrow stream to its end and tells how long its parts are.
-func caseStream(ctx context.Context, conn *sql.Conn, query string) (text string, _ error) {
+// readStream reads an Arrow stream to its end and tells how long its parts are.
+func readStream(ctx context.Context, conn *sql.Conn, query string) (text string, _ error) {
 	return text, conn.Raw(func(dc any) error {
 		loader, err := dc.(interface {
 			QueryArrowStream(context.Context, string, ...driver.NamedValue) (gosnowflake.ArrowStreamLoader, error)
@@ -221,12 +221,12 @@ func TestArrowStreamIsRunAgainWhereThatIsTheSame(t *testing.T) {
 	for _, query := range []string{"SELECT n FROM t ORDER BY n", "WITH x AS (SELECT n, n FROM t) SELECT * FROM x ORDER BY 1 DESC"} {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			slowly(srv, " FROM t", 10*time.Minute, snowtest.Rows([]string{"N"}, []any{7}, []any{8}), nil)
-			conn := casePin(t, casePool(t, srv, 1))
-			caseEndAt(srv, time.Minute)
-			if _, err := caseStream(t.Context(), conn, query); err != nil {
+			conn := pin(t, pool(t, srv, 1))
+			abortAt(srv, time.Minute)
+			if _, err := readStream(t.Context(), conn, query); err != nil {
 				t.Errorf("%s: %v", query, err)
 			}
-			caseSum(t, srv, query, 2, 2)
+			checkRan(t, srv, query, 2, 2)
 			if n := len(srv.Ledger()); n != 2 {
 				t.Errorf("%s: %d statements were run", query, n)
 			}
@@ -241,13 +241,13 @@ func TestArrowStreamThatCannotBeRunAgainIsInDoubt(t *testing.T) {
 	for _, query := range []string{"SELECT db.s.f(n) FROM t ORDER BY n", "CALL p()", "SELECT * FROM TABLE(f(1))"} {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			slowly(srv, ".", 10*time.Minute, snowtest.Rows([]string{"N"}, []any{7}, []any{8}), nil)
-			conn := casePin(t, casePool(t, srv, 1))
-			caseEndAt(srv, time.Minute)
-			_, err := caseStream(t.Context(), conn, query)
-			caseDoubt(t, err, false)
-			caseHasID(t, srv, err, query)
+			conn := pin(t, pool(t, srv, 1))
+			abortAt(srv, time.Minute)
+			_, err := readStream(t.Context(), conn, query)
+			isInDoubt(t, err, false)
+			hasIDOf(t, srv, err, query)
 			time.Sleep(time.Hour)
-			caseSum(t, srv, query, 1, 1)
+			checkRan(t, srv, query, 1, 1)
 			if n := len(srv.Ledger()); n != 1 {
 				t.Errorf("%s: %d statements were run", query, n)
 			}

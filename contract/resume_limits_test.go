@@ -53,8 +53,8 @@ func TestCallersContextBoundsTheResume(t *testing.T) {
 // is the waiting, in the end.
 func TestCarryingOverToSessionsThatDoNotLastEnds(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		conn := casePin(t, casePool(t, srv, 1))
-		slowly(srv, "^UPDATE", 2*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
+		conn := pin(t, pool(t, srv, 1))
+		slowly(srv, "^UPDATE", 2*time.Minute, counted(snowtest.KindUpdate, "updated", 1), nil)
 		var bad atomic.Bool
 		var logins atomic.Int32
 		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
@@ -69,7 +69,7 @@ func TestCarryingOverToSessionsThatDoNotLastEnds(t *testing.T) {
 		time.AfterFunc(time.Minute, func() { bad.Store(true) })
 		begun := time.Now()
 		_, err := conn.ExecContext(context.Background(), "UPDATE t SET n = 1")
-		caseDoubt(t, err, false)
+		isInDoubt(t, err, false)
 		if d, n := time.Since(begun), logins.Load(); d > 10*time.Minute || n > 50 {
 			t.Errorf("it took %v and %d logins: %v", d, n, err)
 		}
@@ -83,9 +83,9 @@ func TestSilenceDuringACarryOverIsBounded(t *testing.T) {
 	for _, kind := range []snowtest.RequestKind{snowtest.RequestMonitor, snowtest.RequestResult} {
 		t.Run(kind.String(), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				conn := casePin(t, casePool(t, srv, 1))
-				slowly(srv, "^UPDATE", 10*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
-				caseEndAt(srv, time.Minute)
+				conn := pin(t, pool(t, srv, 1))
+				slowly(srv, "^UPDATE", 10*time.Minute, counted(snowtest.KindUpdate, "updated", 1), nil)
+				abortAt(srv, time.Minute)
 				begun := time.Now()
 				srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 					return snowtest.Fault{Delay: 48 * time.Hour}, r.Kind == kind && time.Since(begun) > 2*time.Minute
@@ -94,7 +94,7 @@ func TestSilenceDuringACarryOverIsBounded(t *testing.T) {
 				if d := time.Since(begun); d > 30*time.Minute {
 					t.Errorf("waited %v: %v", d, err)
 				}
-				caseDoubt(t, err, false)
+				isInDoubt(t, err, false)
 			}, snowtest.AllowOpenSessions())
 		})
 	}
@@ -104,9 +104,9 @@ func TestSilenceDuringACarryOverIsBounded(t *testing.T) {
 // answered is asked again: nothing is cancelled.
 func TestResultThatIsNotAnsweredIsAskedForAgain(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		conn := casePin(t, casePool(t, srv, 1))
-		slowly(srv, "^UPDATE", 10*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
-		caseEndAt(srv, time.Minute)
+		conn := pin(t, pool(t, srv, 1))
+		slowly(srv, "^UPDATE", 10*time.Minute, counted(snowtest.KindUpdate, "updated", 1), nil)
+		abortAt(srv, time.Minute)
 		begun, left := time.Now(), 2
 		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			if r.Kind != snowtest.RequestResult || time.Since(begun) < 2*time.Minute || left == 0 {
@@ -140,8 +140,8 @@ func TestResumeOfWhatCannotBeFetchedIsInDoubt(t *testing.T) {
 		})
 		begun := time.Now()
 		_, err := db.ExecContext(t.Context(), insert)
-		inDoubt(t, srv, insert, err, 1)
-		withID(t, err)
+		ranInDoubt(t, srv, insert, err, 1)
+		hasID(t, err)
 		if took := time.Since(begun); took > 10*time.Minute {
 			t.Errorf("waited %v", took)
 		}
@@ -157,8 +157,8 @@ func TestResumeThatCannotLogInIsInDoubt(t *testing.T) {
 		endAt(srv, ways[1].End, time.Minute)
 		onceAt(srv, snowtest.RequestLogin, snowtest.Fault{Code: "390100", Message: "Incorrect username or password was specified."})
 		_, err := db.ExecContext(t.Context(), insert)
-		inDoubt(t, srv, insert, err, 1)
-		withID(t, err)
+		ranInDoubt(t, srv, insert, err, 1)
+		hasID(t, err)
 		if !strings.Contains(err.Error(), "390100") {
 			t.Errorf("the refusal is not in the error: %v", err)
 		}
@@ -174,8 +174,8 @@ func TestAcceptedStatementIsNotRunAgain(t *testing.T) {
 				_, err := db.ExecContext(ctx, insert)
 				return err
 			}, func(srv *snowtest.Server, err error) {
-				withID(t, err)
-				inDoubt(t, srv, insert, err, 1)
+				hasID(t, err)
+				ranInDoubt(t, srv, insert, err, 1)
 			})
 		})
 	}
@@ -184,8 +184,8 @@ func TestAcceptedStatementIsNotRunAgain(t *testing.T) {
 			_, err := db.ExecContext(ctx, insert)
 			return err
 		}, func(srv *snowtest.Server, err error) {
-			withID(t, err)
-			inDoubt(t, srv, insert, err, 1)
+			hasID(t, err)
+			ranInDoubt(t, srv, insert, err, 1)
 		})
 	})
 }
@@ -224,7 +224,7 @@ func TestPutSaysWhichFilesArrivedOrThatItDoesNotKnow(t *testing.T) {
 			for _, dies := range []bool{false, true} {
 				t.Run(fmt.Sprintf("request %d/%s/dies %v", at, name, dies), func(t *testing.T) {
 					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-						db := casePool(t, srv, 1)
+						db := pool(t, srv, 1)
 						n, arrived := 0, 0
 						srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 							upload := r.Kind == snowtest.RequestOther && r.HTTP.Method == http.MethodPut
@@ -242,7 +242,7 @@ func TestPutSaysWhichFilesArrivedOrThatItDoesNotKnow(t *testing.T) {
 							}
 							return f, true
 						})
-						listed, err := casePut(t, db, "PUT 'file://"+dir+"/*.csv' @~/x PARALLEL=1 OVERWRITE=TRUE")
+						listed, err := put(t, db, "PUT 'file://"+dir+"/*.csv' @~/x PARALLEL=1 OVERWRITE=TRUE")
 						switch {
 						case err == nil && listed != files:
 							t.Errorf("%d of %d files are listed as uploaded, and no error", listed, files)
@@ -256,8 +256,8 @@ func TestPutSaysWhichFilesArrivedOrThatItDoesNotKnow(t *testing.T) {
 	}
 }
 
-// casePut carries a PUT out and counts the files that its result lists as uploaded.
-func casePut(t *testing.T, db caseDB, query string) (uploaded int, _ error) {
+// put carries a PUT out and counts the files that its result lists as uploaded.
+func put(t *testing.T, db dbtx, query string) (uploaded int, _ error) {
 	t.Helper()
 	rows, err := db.QueryContext(t.Context(), query)
 	if err != nil {
@@ -296,7 +296,7 @@ func TestTransactionIsNotCarriedOver(t *testing.T) {
 		}
 		onceAt(srv, snowtest.RequestResult, snowtest.Fault{Body: "<html>", After: func() { srv.AbortSessions() }})
 		_, err = tx.ExecContext(t.Context(), insert)
-		lostInTx(t, err)
+		isLost(t, err, true)
 		if err := tx.Commit(); err == nil {
 			t.Error("COMMIT succeeded on another session")
 		}

@@ -91,16 +91,16 @@ func TestAcceptedStatementIsCarriedOver(t *testing.T) {
 // TestProcedureIsCarriedOver: it takes ten minutes, and its session is aborted at three.
 func TestProcedureIsCarriedOver(t *testing.T) {
 	for _, query := range []string{"CALL p(1)", "BEGIN LET n := f(7); RETURN n; END", "DECLARE n INT; BEGIN RETURN 1; END", "EXECUTE IMMEDIATE 'SELECT 1'"} {
-		for _, use := range caseUses {
+		for _, use := range forms {
 			t.Run(use.name+"/"+query, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := casePool(t, srv, 1)
+					db := pool(t, srv, 1)
 					slowly(srv, ".", 10*time.Minute, snowtest.Rows([]string{"P"}, []any{"7"}), nil)
-					caseEndAt(srv, 3*time.Minute)
+					abortAt(srv, 3*time.Minute)
 					if err := use.run(t.Context(), db, query); err != nil {
 						t.Error(err)
 					}
-					caseSum(t, srv, query, 1, 1)
+					checkRan(t, srv, query, 1, 1)
 				})
 			})
 		}
@@ -110,13 +110,13 @@ func TestProcedureIsCarriedOver(t *testing.T) {
 // TestProcedureThatWasCarriedOverMayHaveChangedItsSession: what follows is told, once.
 func TestProcedureThatWasCarriedOverMayHaveChangedItsSession(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		conn := casePin(t, casePool(t, srv, 1))
+		conn := pin(t, pool(t, srv, 1))
 		slowly(srv, "^CALL", 10*time.Minute, snowtest.Rows([]string{"P"}, []any{"7"}), nil)
-		caseEndAt(srv, 3*time.Minute)
-		caseExec(t, conn, "CALL p(1)")
-		_, err := conn.ExecContext(t.Context(), caseRow(1))
-		caseLost(t, err, false)
-		caseSum(t, srv, caseRow(1), 0, 0)
+		abortAt(srv, 3*time.Minute)
+		mustExec(t, conn, "CALL p(1)")
+		_, err := conn.ExecContext(t.Context(), row(1))
+		isLost(t, err, false)
+		checkRan(t, srv, row(1), 0, 0)
 		if snowtether.Classify(err) != snowtether.ClassSessionLost {
 			t.Errorf("Classify says %q", snowtether.Classify(err))
 		}
@@ -157,8 +157,8 @@ func TestRowsAffectedOfACarriedOverStatement(t *testing.T) {
 	}
 }
 
-// caseTwice runs f as it is, and with a statement that is carried over.
-func caseTwice(t *testing.T, opts []snowtest.Option, f func(t *testing.T, srv *snowtest.Server, d time.Duration) string) {
+// alsoResumed runs f as it is, and with a statement that is carried over.
+func alsoResumed(t *testing.T, opts []snowtest.Option, f func(t *testing.T, srv *snowtest.Server, d time.Duration) string) {
 	t.Helper()
 	var got [2]string
 	for i, d := range []time.Duration{time.Second, 10 * time.Minute} {
@@ -202,11 +202,11 @@ func TestRowsAffectedAreAsDirectly(t *testing.T) {
 	} {
 		for _, prepared := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/prepared %v", query, prepared), func(t *testing.T) {
-				caseTwice(t, nil, func(t *testing.T, srv *snowtest.Server, d time.Duration) string {
-					db := casePool(t, srv, 1)
+				alsoResumed(t, nil, func(t *testing.T, srv *snowtest.Server, d time.Duration) string {
+					db := pool(t, srv, 1)
 					slowly(srv, ".", d, res, nil)
-					caseEndAt(srv, time.Minute)
-					out, err := caseResultOf(t, db, query, prepared)
+					abortAt(srv, time.Minute)
+					out, err := resultOf(t, db, query, prepared)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -221,7 +221,7 @@ func TestRowsAffectedAreAsDirectly(t *testing.T) {
 	}
 }
 
-func caseResultOf(t *testing.T, db *sql.DB, query string, prepared bool) (sql.Result, error) {
+func resultOf(t *testing.T, db *sql.DB, query string, prepared bool) (sql.Result, error) {
 	t.Helper()
 	if !prepared {
 		return db.ExecContext(t.Context(), query)
@@ -246,17 +246,17 @@ func TestLocalTimesAreThoseOfTheSession(t *testing.T) {
 		} {
 			t.Run(format+"/"+name, func(t *testing.T) {
 				opts := []snowtest.Option{snowtest.WithSessionParameter("GO_QUERY_RESULT_FORMAT", format), snowtest.WithSessionParameter("TIMEZONE", "Europe/Berlin")}
-				caseTwice(t, opts, func(t *testing.T, srv *snowtest.Server, d time.Duration) string {
-					conn := casePin(t, casePool(t, srv, 1))
-					caseExec(t, conn, set...)
+				alsoResumed(t, opts, func(t *testing.T, srv *snowtest.Server, d time.Duration) string {
+					conn := pin(t, pool(t, srv, 1))
+					mustExec(t, conn, set...)
 					column := snowtest.Column{Name: "AT", Type: "timestamp_ltz", Scale: 9}
 					slowly(srv, "^SELECT at", d, &snowtest.Result{Kind: snowtest.KindSelect, Columns: []snowtest.Column{column}, Rows: [][]*string{{&at}}}, nil)
-					caseEndAt(srv, time.Minute)
+					abortAt(srv, time.Minute)
 					var got time.Time
 					if err := conn.QueryRowContext(t.Context(), "SELECT at FROM t").Scan(&got); err != nil {
 						t.Fatal(err)
 					}
-					caseSum(t, srv, "SELECT at FROM t", 1, 1)
+					checkRan(t, srv, "SELECT at FROM t", 1, 1)
 					return got.String()
 				})
 			})
@@ -327,13 +327,13 @@ func TestCarriedOverResultHasItsQueryID(t *testing.T) {
 // TestStatementWithARequestIDIsCarriedOverWithoutIt: the fetch has its own.
 func TestStatementWithARequestIDIsCarriedOverWithoutIt(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1)
-		slowly(srv, "^INSERT", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
-		caseEndAt(srv, time.Minute, 5*time.Minute)
-		if _, err := db.ExecContext(caseMarks[0].mark(t.Context()), caseRow(1)); err != nil {
+		db := pool(t, srv, 1)
+		slowly(srv, "^INSERT", 10*time.Minute, counted(snowtest.KindInsert, "inserted", 1), nil)
+		abortAt(srv, time.Minute, 5*time.Minute)
+		if _, err := db.ExecContext(marks[0].mark(t.Context()), row(1)); err != nil {
 			t.Error(err)
 		}
-		caseSum(t, srv, caseRow(1), 1, 1)
-		caseUnmarked(t, srv)
+		checkRan(t, srv, row(1), 1, 1)
+		checkRequestIDs(t, srv)
 	})
 }

@@ -24,8 +24,8 @@ import (
 // statement goes on, and asking for the result keeps it attached. One that failed gives its own
 // code, text and query ID, also where the end of a session cancels what it runs.
 
-// caseStatus makes the server give a statement this status from a moment on, for a while.
-func caseStatus(srv *snowtest.Server, from, until time.Duration, status map[string]any) {
+// reportStatus makes the server give a statement this status from a moment on, for a while.
+func reportStatus(srv *snowtest.Server, from, until time.Duration, status map[string]any) {
 	begun := time.Now()
 	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 		at := time.Since(begun)
@@ -49,8 +49,8 @@ func caseStatus(srv *snowtest.Server, from, until time.Duration, status map[stri
 	})
 }
 
-// caseNotFinal are answers that do not say that a statement has ended.
-var caseNotFinal = []map[string]any{
+// notFinal are answers that do not say that a statement has ended.
+var notFinal = []map[string]any{
 	{"status": "RESTARTED"},
 	{"status": "RESTARTED", "errorMessage": "the warehouse was resized"},
 	{"status": "DISCONNECTED"},
@@ -71,10 +71,10 @@ var caseNotFinal = []map[string]any{
 // Before: RESTARTED was nil at once, also where it failed later; DISCONNECTED and an error
 // code "0" were the statement's own error, although it ran on and took effect.
 func TestStatusThatIsNotFinalIsWaitedFor(t *testing.T) {
-	for _, status := range caseNotFinal {
+	for _, status := range notFinal {
 		for _, fails := range []bool{false, true} {
-			for _, use := range caseUses {
-				if testpool.Quick() && fails != (use.name == caseUses[0].name) {
+			for _, use := range forms {
+				if testpool.Quick() && fails != (use.name == forms[0].name) {
 					continue
 				}
 				t.Run(fmt.Sprintf("%v/fails %v/%s", status, fails, use.name), func(t *testing.T) {
@@ -83,18 +83,18 @@ func TestStatusThatIsNotFinalIsWaitedFor(t *testing.T) {
 						if fails {
 							own = &snowtest.Error{Code: "100072", SQLState: "22000", Message: "NULL result"}
 						}
-						db := casePool(t, srv, 1)
-						slowly(srv, "^INSERT", time.Hour, caseCount(snowtest.KindInsert, "inserted", 3), own)
-						caseEndAt(srv, time.Minute)
-						caseStatus(srv, 0, 40*time.Minute, status)
+						db := pool(t, srv, 1)
+						slowly(srv, "^INSERT", time.Hour, counted(snowtest.KindInsert, "inserted", 3), own)
+						abortAt(srv, time.Minute)
+						reportStatus(srv, 0, 40*time.Minute, status)
 						begun := time.Now()
-						err := use.run(t.Context(), db, caseRow(1))
+						err := use.run(t.Context(), db, row(1))
 						var se *gosnowflake.SnowflakeError
 						if fails && (!errors.As(err, &se) || se.Number != 100072 || errors.Is(err, snowtether.ErrInDoubt)) || !fails && err != nil {
 							t.Errorf("after %v: %v", time.Since(begun), err)
 						}
 						time.Sleep(2 * time.Hour)
-						caseSum(t, srv, caseRow(1), 1, map[bool]int{false: 1, true: 0}[fails])
+						checkRan(t, srv, row(1), 1, map[bool]int{false: 1, true: 0}[fails])
 					})
 				})
 			}
@@ -105,14 +105,14 @@ func TestStatusThatIsNotFinalIsWaitedFor(t *testing.T) {
 // TestRowsAffectedSurviveAStatusThatIsNotFinal: they come with the result.
 // Before: RESTARTED lost them.
 func TestRowsAffectedSurviveAStatusThatIsNotFinal(t *testing.T) {
-	for _, status := range caseNotFinal {
+	for _, status := range notFinal {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1)
-				slowly(srv, "^INSERT", time.Hour, caseCount(snowtest.KindInsert, "inserted", 3), nil)
-				caseEndAt(srv, time.Minute)
-				caseStatus(srv, 20*time.Minute, 40*time.Minute, status)
-				res, err := db.ExecContext(t.Context(), caseRow(1))
+				db := pool(t, srv, 1)
+				slowly(srv, "^INSERT", time.Hour, counted(snowtest.KindInsert, "inserted", 3), nil)
+				abortAt(srv, time.Minute)
+				reportStatus(srv, 20*time.Minute, 40*time.Minute, status)
+				res, err := db.ExecContext(t.Context(), row(1))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -131,15 +131,15 @@ func TestRowsAffectedSurviveAStatusThatIsNotFinal(t *testing.T) {
 func TestErrorCodeZeroIsNoError(t *testing.T) {
 	for _, code := range []string{"0", "000000"} {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-			db := casePool(t, srv, 1)
-			slowly(srv, "^INSERT", time.Hour, caseCount(snowtest.KindInsert, "inserted", 3), nil)
-			caseEndAt(srv, time.Minute)
+			db := pool(t, srv, 1)
+			slowly(srv, "^INSERT", time.Hour, counted(snowtest.KindInsert, "inserted", 3), nil)
+			abortAt(srv, time.Minute)
 			end := time.Now().Add(time.Hour).UnixMilli()
-			caseStatus(srv, time.Hour, 48*time.Hour, map[string]any{"status": "SUCCESS", "errorCode": code, "endTime": end})
-			res, err := db.ExecContext(t.Context(), caseRow(1))
+			reportStatus(srv, time.Hour, 48*time.Hour, map[string]any{"status": "SUCCESS", "errorCode": code, "endTime": end})
+			res, err := db.ExecContext(t.Context(), row(1))
 			if err != nil {
-				caseDoubt(t, err, false)
-				caseHasID(t, srv, err, caseRow(1))
+				isInDoubt(t, err, false)
+				hasIDOf(t, srv, err, row(1))
 				return
 			}
 			if n, err := res.RowsAffected(); n != 3 || err != nil {
@@ -164,10 +164,10 @@ func TestWaitingOnSilenceIsBounded(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1)
-				slowly(srv, "^INSERT", 48*time.Hour, caseCount(snowtest.KindInsert, "inserted", 3), nil)
-				caseEndAt(srv, time.Minute)
-				caseStatus(srv, 0, 48*time.Hour, status)
+				db := pool(t, srv, 1)
+				slowly(srv, "^INSERT", 48*time.Hour, counted(snowtest.KindInsert, "inserted", 3), nil)
+				abortAt(srv, time.Minute)
+				reportStatus(srv, 0, 48*time.Hour, status)
 				var asked atomic.Int64
 				srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
 					result := r.Kind == snowtest.RequestResult
@@ -178,14 +178,14 @@ func TestWaitingOnSilenceIsBounded(t *testing.T) {
 				})
 				ctx, cancel := context.WithTimeout(t.Context(), 25*time.Hour)
 				defer cancel()
-				_, err := db.ExecContext(ctx, caseRow(1))
+				_, err := db.ExecContext(ctx, row(1))
 				if n, most := asked.Load(), int64(12*time.Hour/(4*time.Second)); n > most {
 					t.Errorf("the result was asked for %d times in 12 h; want at most %d", n, most)
 				}
-				caseDoubt(t, err, false)
-				caseHasID(t, srv, err, caseRow(1))
+				isInDoubt(t, err, false)
+				hasIDOf(t, srv, err, row(1))
 				time.Sleep(72 * time.Hour)
-				if n := srv.Accepted(caseRow(1)); n != 1 {
+				if n := srv.Accepted(row(1)); n != 1 {
 					t.Errorf("accepted %d times", n)
 				}
 			})
@@ -197,18 +197,18 @@ func TestWaitingOnSilenceIsBounded(t *testing.T) {
 // keep it so, requests for its result do.
 // Before: Snowflake aborted it 5 minutes after its session had ended.
 func TestStatementStaysAttachedWhileItsOutcomeIsWaitedFor(t *testing.T) {
-	for _, query := range []string{caseRow(1), "UPDATE t SET n = 1", "CALL p()", "CREATE TABLE x AS SELECT 1"} {
+	for _, query := range []string{row(1), "UPDATE t SET n = 1", "CALL p()", "CREATE TABLE x AS SELECT 1"} {
 		for _, times := range [][]time.Duration{{time.Minute}, {time.Minute, 8 * time.Minute, 20 * time.Minute}} {
 			t.Run(fmt.Sprintf("%s/%d sessions", query, len(times)), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := casePool(t, srv, 1)
+					db := pool(t, srv, 1)
 					slowly(srv, "^(INSERT|UPDATE|CALL|CREATE)", 30*time.Minute, nil, nil)
-					caseEndAt(srv, times...)
+					abortAt(srv, times...)
 					if _, err := db.ExecContext(t.Context(), query); err != nil {
 						t.Error(err)
 					}
 					time.Sleep(time.Hour)
-					caseSum(t, srv, query, 1, 1)
+					checkRan(t, srv, query, 1, 1)
 				}, snowtest.WithSessionParameter("ABORT_DETACHED_QUERY", true))
 			})
 		}
@@ -346,8 +346,8 @@ func TestOutcomeThatCannotBeReadIsInDoubt(t *testing.T) {
 		slowly(srv, "^INSERT", time.Hour, snowtest.Rows([]string{"number of rows inserted"}, []any{"many"}), nil)
 		endAt(srv, ways[1].End, time.Minute)
 		_, err := db.ExecContext(t.Context(), insert)
-		inDoubt(t, srv, insert, err, 1)
-		withID(t, err)
+		ranInDoubt(t, srv, insert, err, 1)
+		hasID(t, err)
 	})
 }
 
@@ -368,7 +368,7 @@ func TestStatementOfASessionThatEndsHasItsOwnOutcome(t *testing.T) {
 					opts = append(opts, snowtest.WithCancelOnEnd())
 				}
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := casePool(t, srv, 1)
+					db := pool(t, srv, 1)
 					slowly(srv, "INSERT", 10*time.Minute, nil, nil)
 					time.AfterFunc(2*time.Minute, func() { end(srv) })
 					_, err := db.ExecContext(t.Context(), insert)
@@ -376,18 +376,18 @@ func TestStatementOfASessionThatEndsHasItsOwnOutcome(t *testing.T) {
 						if err != nil {
 							t.Error(err)
 						}
-						caseSum(t, srv, insert, 1, 1)
+						checkRan(t, srv, insert, 1, 1)
 						return
 					}
-					caseCancelled(t, err)
-					caseSum(t, srv, insert, 1, 0)
+					checkCancelled(t, err)
+					checkRan(t, srv, insert, 1, 0)
 				}, opts...)
 			})
 		}
 	}
 }
 
-func caseCancelled(t *testing.T, err error) {
+func checkCancelled(t *testing.T, err error) {
 	t.Helper()
 	var own *gosnowflake.SnowflakeError
 	if !errors.As(err, &own) || own.Number != 604 || errors.Is(err, snowtether.ErrInDoubt) || errors.Is(err, snowtether.ErrSessionLost) {
@@ -399,16 +399,16 @@ func caseCancelled(t *testing.T, err error) {
 // answer, so RunTx does not repeat it, and the pool goes on.
 func TestTransactionOfACancelledStatementLeavesNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1)
+		db := pool(t, srv, 1)
 		slowly(srv, "INSERT", 10*time.Minute, nil, nil)
 		time.AfterFunc(2*time.Minute, func() { srv.AbortSessions() })
 		err := snowtether.RunTx(t.Context(), func(ctx context.Context) (*sql.Tx, error) { return db.BeginTx(ctx, nil) }, func(tx *sql.Tx) error {
-			_, err := tx.ExecContext(t.Context(), caseRow(1))
+			_, err := tx.ExecContext(t.Context(), row(1))
 			return err
 		})
-		caseCancelled(t, err)
-		caseSum(t, srv, caseRow(1), 1, 0)
-		caseExec(t, db, caseRow(2))
+		checkCancelled(t, err)
+		checkRan(t, srv, row(1), 1, 0)
+		mustExec(t, db, row(2))
 	}, snowtest.WithCancelOnEnd())
 }
 
@@ -416,17 +416,17 @@ func TestTransactionOfACancelledStatementLeavesNothing(t *testing.T) {
 // is told so, and those after it cost no login; and when the user is enabled the pool goes on.
 func TestStatementsOfADisabledUserEnd(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1)
+		db := pool(t, srv, 1)
 		slowly(srv, "INSERT", 10*time.Minute, nil, nil)
 		time.AfterFunc(2*time.Minute, srv.DisableUser)
-		_, err := db.ExecContext(t.Context(), caseRow(1))
-		caseCancelled(t, err)
-		caseSum(t, srv, caseRow(1), 1, 0)
+		_, err := db.ExecContext(t.Context(), row(1))
+		checkCancelled(t, err)
+		checkRan(t, srv, row(1), 1, 0)
 		begun := time.Now()
-		if _, err := db.ExecContext(t.Context(), caseRow(2)); err == nil || !strings.Contains(err.Error(), "User access disabled") {
+		if _, err := db.ExecContext(t.Context(), row(2)); err == nil || !strings.Contains(err.Error(), "User access disabled") {
 			t.Errorf("the next statement: %v", err)
 		}
-		if _, err := db.ExecContext(t.Context(), caseRow(2)); !errors.Is(err, snowtether.ErrLoginSuspended) {
+		if _, err := db.ExecContext(t.Context(), row(2)); !errors.Is(err, snowtether.ErrLoginSuspended) {
 			t.Errorf("the one after it: %v", err)
 		}
 		if d := time.Since(begun); d > 10*time.Second || srv.Stats().LoginFailures != 1 {
@@ -434,6 +434,6 @@ func TestStatementsOfADisabledUserEnd(t *testing.T) {
 		}
 		srv.EnableUser()
 		time.Sleep(10 * time.Minute)
-		caseExec(t, db, caseRow(3))
+		mustExec(t, db, row(3))
 	})
 }

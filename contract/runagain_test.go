@@ -53,7 +53,7 @@ func TestPlainReadWithLostReplyIsRunAgain(t *testing.T) {
 					}
 					return
 				}
-				inDoubt(t, srv, sql, err, 1)
+				ranInDoubt(t, srv, sql, err, 1)
 			})
 		})
 	}
@@ -150,22 +150,22 @@ func TestWhatActsOutsideIsInDoubtOutsideATransaction(t *testing.T) {
 		"EXPLAIN SELECT 1; DELETE FROM u":                                 snowtest.KindDelete,
 		"SELECT 1 INTO :n":                                                snowtest.KindSelect,
 	}
-	for query, kind := range caseOutside {
+	for query, kind := range outsideSQL {
 		more[query] = kind
 	}
 	for query, kind := range more {
-		for _, use := range caseUses {
+		for _, use := range forms {
 			t.Run(use.name+"/"+query, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					var calls caseCalls
-					calls.handle(srv, regexp.QuoteMeta(query), caseResult(kind))
-					db := casePool(t, srv, 1)
-					caseLose(srv, query)
-					caseDoubt(t, use.run(t.Context(), db, query), false)
+					var calls actions
+					calls.handle(srv, regexp.QuoteMeta(query), usualResult(kind))
+					db := pool(t, srv, 1)
+					runAndLose(srv, query)
+					isInDoubt(t, use.run(t.Context(), db, query), false)
 					if n := srv.Accepted(query); n != 1 {
 						t.Errorf("accepted %d times", n)
 					}
-					caseNextUser(t, srv, db)
+					nextUser(t, srv, db)
 				}, snowtest.WithSessionParameter("MULTI_STATEMENT_COUNT", 0))
 			})
 		}
@@ -175,12 +175,12 @@ func TestWhatActsOutsideIsInDoubtOutsideATransaction(t *testing.T) {
 // TestHarmlessReadWithLostReplyIsRunAgain: ordinary SQL does not suffer.
 // Before: the number of a sequence was in doubt, and so was a table of INFORMATION_SCHEMA.
 func TestHarmlessReadWithLostReplyIsRunAgain(t *testing.T) {
-	for _, query := range caseHarmless {
-		for _, use := range caseUses {
+	for _, query := range harmlessSQL {
+		for _, use := range forms {
 			t.Run(use.name+"/"+query, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := casePool(t, srv, 1)
-					caseLose(srv, query)
+					db := pool(t, srv, 1)
+					runAndLose(srv, query)
 					if err := use.run(t.Context(), db, query); err != nil {
 						t.Error(err)
 					}
@@ -195,14 +195,14 @@ func TestHarmlessReadWithLostReplyIsRunAgain(t *testing.T) {
 
 // TestFunctionsOfItsOwnMakeNoStatementInDoubtThatDidNotRun: a refusal is a proof for all.
 func TestFunctionsOfItsOwnMakeNoStatementInDoubtThatDidNotRun(t *testing.T) {
-	for query, kind := range caseOutside {
-		for _, way := range caseWays {
+	for query, kind := range outsideSQL {
+		for _, way := range endings {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				var calls caseCalls
-				calls.handle(srv, regexp.QuoteMeta(query), caseResult(kind))
-				db := casePool(t, srv, 1)
+				var calls actions
+				calls.handle(srv, regexp.QuoteMeta(query), usualResult(kind))
+				db := pool(t, srv, 1)
 				srv.EndSessions(way.end)
-				if err := caseDrain(db.QueryContext(t.Context(), query)); err != nil {
+				if err := drain(db.QueryContext(t.Context(), query)); err != nil {
 					t.Errorf("%s, %s: %v", way.name, query, err)
 				}
 				calls.want(t, 1)
@@ -211,14 +211,14 @@ func TestFunctionsOfItsOwnMakeNoStatementInDoubtThatDidNotRun(t *testing.T) {
 	}
 }
 
-// caseNamed are statements that call nothing but functions which are harmless, or named
-// f and db.s.g; caseUnnamed call others too.
+// namedSQL are statements that call nothing but functions which are harmless, or named
+// f and db.s.g; unnamedSQL call others too.
 var (
-	caseNamed = []string{
+	namedSQL = []string{
 		"SELECT f(1)", "SELECT F (1), UPPER('x') FROM t", "SELECT db.s.g(1)", "select DB.S.G(f(n)) from t",
 		"SELECT * FROM TABLE(db.s.g(1))", "WITH x AS (SELECT f(1) AS n) SELECT n FROM x", "SHOW TABLES ->> SELECT f(\"name\") FROM $1",
 	}
-	caseUnnamed = []string{
+	unnamedSQL = []string{
 		"SELECT g(1)", "SELECT s.g(1)", "SELECT other.s.g(1)", "SELECT db.s.f(1)", "SELECT f(h(1))", "SELECT \"f\"(1)",
 		"SELECT f!g(1)", "SELECT IDENTIFIER('f')(1)", "SELECT f(1), SYSTEM$WAIT(1)", "SELECT f(1) ->> CALL f(1)",
 	}
@@ -228,24 +228,24 @@ var (
 // and of any other one is in doubt.
 // Before: there was no way to say so.
 func TestNamedFunctionsAreHarmless(t *testing.T) {
-	for name, open := range caseHarmlessPools {
-		for _, query := range append(caseNamed, caseUnnamed...) {
-			for _, use := range caseUses {
+	for name, open := range harmlessPools {
+		for _, query := range append(namedSQL, unnamedSQL...) {
+			for _, use := range forms {
 				t.Run(name+"/"+use.name+"/"+query, func(t *testing.T) {
 					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-						var calls caseCalls
+						var calls actions
 						calls.handle(srv, regexp.QuoteMeta(query), snowtest.Rows([]string{"N"}, []any{1}))
 						db := open(t, srv)
-						caseLose(srv, query)
+						runAndLose(srv, query)
 						err := use.run(t.Context(), db, query)
-						if caseContains(caseNamed, query) {
+						if containsSQL(namedSQL, query) {
 							if err != nil {
 								t.Error(err)
 							}
 							calls.want(t, 2)
 							return
 						}
-						caseDoubt(t, err, false)
+						isInDoubt(t, err, false)
 						calls.want(t, 1)
 					}, snowtest.AllowRepeats())
 				})
@@ -254,7 +254,7 @@ func TestNamedFunctionsAreHarmless(t *testing.T) {
 	}
 }
 
-func caseContains(list []string, query string) bool {
+func containsSQL(list []string, query string) bool {
 	for _, q := range list {
 		if q == query {
 			return true
@@ -280,13 +280,13 @@ func TestHarmlessFunctionsOfADSN(t *testing.T) {
 		if err := db.PingContext(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		caseLose(srv, query)
-		err := caseDrain(db.QueryContext(t.Context(), query))
+		runAndLose(srv, query)
+		err := drain(db.QueryContext(t.Context(), query))
 		if harmless && err != nil {
 			t.Errorf("%s: %v", query, err)
 		}
 		if !harmless {
-			caseDoubt(t, err, false)
+			isInDoubt(t, err, false)
 		}
 	}
 }

@@ -31,7 +31,7 @@ func TestReadBeforeAChangeOfItsSessionIsNotRunAgain(t *testing.T) {
 	} {
 		t.Run(query, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1)
+				db := pool(t, srv, 1)
 				n := 0
 				srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 					if r.Kind == snowtest.RequestQuery && r.SQL == query {
@@ -40,7 +40,7 @@ func TestReadBeforeAChangeOfItsSessionIsNotRunAgain(t *testing.T) {
 					}
 					return snowtest.Fault{}, false
 				})
-				err := caseDrain(db.QueryContext(gosnowflake.WithMultiStatement(t.Context(), 2), query))
+				err := drain(db.QueryContext(gosnowflake.WithMultiStatement(t.Context(), 2), query))
 				if a := srv.Accepted(query); err == nil && a != 1 {
 					t.Errorf("ran %d times, and nil: the second run reads what the first has changed", a)
 				}
@@ -55,8 +55,8 @@ func TestChangeOfTheSessionIsRunAgainOnANewOne(t *testing.T) {
 	for _, query := range []string{"USE ROLE other", "ALTER SESSION SET TIMEZONE = 'UTC'", "SET x = 1", "CREATE TEMPORARY TABLE IF NOT EXISTS x (n INT)"} {
 		t.Run(query, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				conn := casePin(t, casePool(t, srv, 1))
-				caseLose(srv, query)
+				conn := pin(t, pool(t, srv, 1))
+				runAndLose(srv, query)
 				if _, err := conn.ExecContext(t.Context(), query); err != nil {
 					t.Errorf("%v", err)
 				}
@@ -68,41 +68,41 @@ func TestChangeOfTheSessionIsRunAgainOnANewOne(t *testing.T) {
 // TestFetchByIDChangesNothing: a fetch runs nothing, and so changes no session.
 func TestFetchByIDChangesNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		conn := casePin(t, casePool(t, srv, 1))
-		caseExec(t, conn, "SELECT 5")
+		conn := pin(t, pool(t, srv, 1))
+		mustExec(t, conn, "SELECT 5")
 		id := srv.Ledger()[len(srv.Ledger())-1].QueryID
-		if err := caseDrain(conn.QueryContext(gosnowflake.WithFetchResultByID(t.Context(), id), "CALL p()")); err != nil {
+		if err := drain(conn.QueryContext(gosnowflake.WithFetchResultByID(t.Context(), id), "CALL p()")); err != nil {
 			t.Fatal(err)
 		}
 		srv.AbortSessions()
-		if err := caseDrain(conn.QueryContext(t.Context(), "SELECT 6")); err != nil {
+		if err := drain(conn.QueryContext(t.Context(), "SELECT 6")); err != nil {
 			t.Errorf("nothing was lost: %v", err)
 		}
 	})
 }
 
-// caseCounted counts the calls that are in an inner connection at a time.
+// countedConn counts the calls that are in an inner connection at a time.
 
-type caseCountedConnector struct {
+type countedConnector struct {
 	driver.Connector
 	most *atomic.Int32
 }
 
-func (c caseCountedConnector) Connect(ctx context.Context) (driver.Conn, error) {
+func (c countedConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	inner, err := c.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &caseCounted{Conn: inner, most: c.most}, nil
+	return &countedConn{Conn: inner, most: c.most}, nil
 }
 
-type caseCounted struct {
+type countedConn struct {
 	driver.Conn
 	now  atomic.Int32
 	most *atomic.Int32
 }
 
-func (c *caseCounted) enter() func() {
+func (c *countedConn) enter() func() {
 	n := c.now.Add(1)
 	if n > c.most.Load() {
 		c.most.Store(n)
@@ -110,7 +110,7 @@ func (c *caseCounted) enter() func() {
 	return func() { c.now.Add(-1) }
 }
 
-func (c *caseCounted) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+func (c *countedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	defer c.enter()()
 	rows, err := c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args)
 	if err != nil && ctx.Err() != nil {
@@ -119,12 +119,12 @@ func (c *caseCounted) QueryContext(ctx context.Context, query string, args []dri
 	return rows, err
 }
 
-func (c *caseCounted) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+func (c *countedConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	defer c.enter()()
 	return c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
 }
 
-func (c *caseCounted) Ping(ctx context.Context) error {
+func (c *countedConn) Ping(ctx context.Context) error {
 	defer c.enter()()
 	return c.Conn.(driver.Pinger).Ping(ctx)
 }
@@ -137,16 +137,16 @@ func (c *caseCounted) Ping(ctx context.Context) error {
 func TestFetchThatIsLeftBehindIsLeftAlone(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		var most atomic.Int32
-		inner := caseCountedConnector{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config()), &most}
-		db := testpool.OpenConnector(t, caseWrap(t, inner), 1)
-		caseExec(t, db, "SELECT 7")
+		inner := countedConnector{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config()), &most}
+		db := testpool.OpenConnector(t, wrapped(t, inner), 1)
+		mustExec(t, db, "SELECT 7")
 		id := srv.Ledger()[0].QueryID
 		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Delay: time.Minute}, r.Kind == snowtest.RequestResult || r.Kind == snowtest.RequestMonitor
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		err := caseDrain(db.QueryContext(gosnowflake.WithFetchResultByID(ctx, id), "SELECT 7"))
+		err := drain(db.QueryContext(gosnowflake.WithFetchResultByID(ctx, id), "SELECT 7"))
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Logf("fetch: %v", err)
 		}
@@ -160,14 +160,14 @@ func TestFetchThatIsLeftBehindIsLeftAlone(t *testing.T) {
 // TestDescribedStatementChangesNothing: what is only described has changed nothing.
 func TestDescribedStatementChangesNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1)
-		conn := casePin(t, db)
-		caseExec(t, conn, "BEGIN", caseRow(1))
+		db := pool(t, srv, 1)
+		conn := pin(t, db)
+		mustExec(t, conn, "BEGIN", row(1))
 		if _, err := conn.ExecContext(gosnowflake.WithDescribeOnly(t.Context()), "ROLLBACK"); err != nil {
 			t.Fatal(err)
 		}
 		_ = conn.Close()
-		caseNextUser(t, srv, db)
+		nextUser(t, srv, db)
 	})
 }
 
@@ -176,8 +176,8 @@ func TestDescribedStatementChangesNothing(t *testing.T) {
 func TestCallerOfAChangeThatWasLostHearsOfItsEnd(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		const query = "USE ROLE other"
-		conn := casePin(t, casePool(t, srv, 1))
-		caseLose(srv, query)
+		conn := pin(t, pool(t, srv, 1))
+		runAndLose(srv, query)
 		ids := make(chan string, 1)
 		_, err := conn.ExecContext(gosnowflake.WithQueryIDChan(t.Context(), ids), query)
 		select {
@@ -192,7 +192,7 @@ func TestCallerOfAChangeThatWasLostHearsOfItsEnd(t *testing.T) {
 // of its own has changed nothing.
 func TestRefusedChangeOfTheSessionIsNone(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		conn := casePin(t, casePool(t, srv, 1))
+		conn := pin(t, pool(t, srv, 1))
 		srv.Handle("^USE ROLE nope", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
 			return nil, &snowtest.Error{Code: "002003", SQLState: "02000", Message: "Role 'NOPE' does not exist or not authorized."}
 		})
@@ -213,9 +213,9 @@ func TestRefusedChangeOfTheSessionIsNone(t *testing.T) {
 // (c.mine has LossVariables) can be lost; asking for a variable is no state by itself.
 func TestVariableThatEverySessionHasIsNotLost(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1, snowtether.WithSessionInit("SET tenant = 5"))
+		db := pool(t, srv, 1, snowtether.WithSessionInit("SET tenant = 5"))
 		srv.AbortSessions()
-		if err := caseDrain(db.QueryContext(t.Context(), "SELECT n FROM t WHERE tenant = $tenant")); err != nil {
+		if err := drain(db.QueryContext(t.Context(), "SELECT n FROM t WHERE tenant = $tenant")); err != nil {
 			t.Error(err)
 		}
 		srv.AbortSessions()
@@ -232,16 +232,16 @@ func TestVariableThatEverySessionHasIsNotLost(t *testing.T) {
 func TestChannelOfAStatementThatIsNotSentIsClosed(t *testing.T) {
 	for _, sent := range []bool{true, false} {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-			conn := casePin(t, casePool(t, srv, 1))
-			caseExec(t, conn, "BEGIN", caseRow(1))
+			conn := pin(t, pool(t, srv, 1))
+			mustExec(t, conn, "BEGIN", row(1))
 			srv.AbortSessions()
 			if !sent {
-				_, err := conn.ExecContext(t.Context(), caseRow(2))
-				caseLost(t, err, true)
+				_, err := conn.ExecContext(t.Context(), row(2))
+				isLost(t, err, true)
 			}
 			ch := make(chan string, 1)
-			_, err := conn.ExecContext(gosnowflake.WithQueryIDChan(t.Context(), ch), caseRow(3))
-			caseLost(t, err, true)
+			_, err := conn.ExecContext(gosnowflake.WithQueryIDChan(t.Context(), ch), row(3))
+			isLost(t, err, true)
 			select {
 			case id, open := <-ch:
 				t.Logf("sent %v: %q, %v", sent, id, open)
@@ -255,10 +255,10 @@ func TestChannelOfAStatementThatIsNotSentIsClosed(t *testing.T) {
 // TestTemporaryTableThatIsGoneIsMadeAgain: nothing of it has lasted.
 func TestTemporaryTableThatIsGoneIsMadeAgain(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		conn := casePin(t, casePool(t, srv, 1))
+		conn := pin(t, pool(t, srv, 1))
 		const query = "CREATE TEMPORARY TABLE stage (n INT)"
-		caseLose(srv, query)
-		caseExec(t, conn, query)
+		runAndLose(srv, query)
+		mustExec(t, conn, query)
 	}, snowtest.AllowRepeats())
 }
 

@@ -20,24 +20,24 @@ import (
 // TestLossOfSettingsIsSeen: on a pooled and on a pinned connection alike, one line at Warn
 // and one event name the kinds of what was lost, and no value.
 func TestLossOfSettingsIsSeen(t *testing.T) {
-	for _, s := range caseSettings {
+	for _, s := range sessionSettings {
 		for _, pinned := range []bool{false, true} {
-			for _, way := range caseWays {
+			for _, way := range endings {
 				t.Run(fmt.Sprintf("%s, pinned %v, %s", s.kind, pinned, way.name), func(t *testing.T) {
 					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-						var log caseBuffer
-						var j caseEvents
-						db := casePool(t, srv, 1, caseLog(&log), snowtether.WithEventHook(j.hook))
-						use := caseDB(db)
+						var log lines
+						var j journal
+						db := pool(t, srv, 1, logTo(&log), snowtether.WithEventHook(j.hook))
+						use := dbtx(db)
 						if pinned {
-							use = casePin(t, db)
+							use = pin(t, db)
 						}
-						caseExec(t, use, s.set)
+						mustExec(t, use, s.set)
 						srv.EndSessions(way.end)
-						_, err := use.ExecContext(t.Context(), caseRow(1))
+						_, err := use.ExecContext(t.Context(), row(1))
 						if pinned {
-							caseLost(t, err, false)
-							_, err = use.ExecContext(t.Context(), caseRow(1))
+							isLost(t, err, false)
+							_, err = use.ExecContext(t.Context(), row(1))
 						}
 						if err != nil {
 							t.Error(err)
@@ -46,8 +46,8 @@ func TestLossOfSettingsIsSeen(t *testing.T) {
 						if len(lost) != 1 || !strings.Contains(lost[0].State, s.kind) {
 							t.Errorf("events: %+v", lost)
 						}
-						if log.count("event=state_lost") != 1 || log.count("level=WARN") != 1 || log.count("secret_value") != 0 {
-							t.Errorf("the log:\n%s", log.buf.String())
+						if log.Count("event=state_lost") != 1 || log.Count("level=WARN") != 1 || log.Count("secret_value") != 0 {
+							t.Errorf("the log:\n%s", log.String())
 						}
 					})
 				})
@@ -64,7 +64,7 @@ func TestErrorOnLossLetsNothingRunWithoutTheSettings(t *testing.T) {
 		"idle for longer than the master token lives": func(*snowtest.Server, *sql.DB) { time.Sleep(5 * time.Hour) },
 		"found by the keeper":                         func(srv *snowtest.Server, _ *sql.DB) { srv.AbortSessions(); time.Sleep(10 * time.Minute) },
 		"with a statement in doubt": func(srv *snowtest.Server, db *sql.DB) {
-			caseLose(srv, "INSERT INTO other VALUES (1)")
+			runAndLose(srv, "INSERT INTO other VALUES (1)")
 			_, _ = db.Exec("INSERT INTO other VALUES (1)")
 		},
 		"while its holder asks for nothing": func(srv *snowtest.Server, db *sql.DB) {
@@ -76,24 +76,24 @@ func TestErrorOnLossLetsNothingRunWithoutTheSettings(t *testing.T) {
 		},
 		"in an outage": func(srv *snowtest.Server, db *sql.DB) {
 			srv.AbortSessions()
-			end := caseNoLogins(srv)
+			end := noLogins(srv)
 			_, _ = db.Exec("INSERT INTO other VALUES (1)")
 			end.Store(false)
 		},
 	}
-	for _, way := range caseWays {
+	for _, way := range endings {
 		ends[way.name] = func(srv *snowtest.Server, _ *sql.DB) { srv.EndSessions(way.end) }
 	}
 	for name, end := range ends {
-		for _, s := range caseSettings {
+		for _, s := range sessionSettings {
 			t.Run(name+" "+s.kind, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					opts := []snowtether.Option{snowtether.WithChangedSession(snowtether.ErrorOnLoss), snowtether.WithKeepAlive(false)}
 					if strings.Contains(name, "keeper") {
 						opts = append(opts, snowtether.WithIdlePing(4*time.Minute))
 					}
-					db := casePool(t, srv, 1, opts...)
-					caseExec(t, db, s.set)
+					db := pool(t, srv, 1, opts...)
+					mustExec(t, db, s.set)
 					end(srv, db)
 					_, err := db.ExecContext(t.Context(), row)
 					if name == "in an outage" {
@@ -103,15 +103,15 @@ func TestErrorOnLossLetsNothingRunWithoutTheSettings(t *testing.T) {
 						}
 						return
 					}
-					caseLost(t, err, false)
-					caseSum(t, srv, row, 0, 0)
+					isLost(t, err, false)
+					checkRan(t, srv, row, 0, 0)
 					if !strings.Contains(err.Error(), s.kind) {
 						t.Errorf("it does not say what was lost: %v", err)
 					}
 					if _, err := db.ExecContext(t.Context(), row); err != nil {
 						t.Errorf("it is said twice: %v", err)
 					}
-					caseSum(t, srv, row, 1, 1)
+					checkRan(t, srv, row, 1, 1)
 				})
 			})
 		}
@@ -136,14 +136,14 @@ func TestErrorOnLossTellsWhoeverComesNext(t *testing.T) {
 			})
 		},
 	}
-	for _, use := range caseUses {
+	for _, use := range forms {
 		next[use.name] = func(ctx context.Context, db *sql.DB) error { return use.run(ctx, db, "SELECT a FROM t") }
 	}
 	for name, run := range next {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1, snowtether.WithChangedSession(snowtether.ErrorOnLoss))
-				caseExec(t, db, "USE SCHEMA s")
+				db := pool(t, srv, 1, snowtether.WithChangedSession(snowtether.ErrorOnLoss))
+				mustExec(t, db, "USE SCHEMA s")
 				srv.AbortSessions()
 				if err := run(t.Context(), db); !errors.Is(err, snowtether.ErrSessionLost) || !strings.Contains(err.Error(), "schema") {
 					t.Errorf("error is %v", err)
@@ -159,36 +159,36 @@ func TestErrorOnLossTellsWhoeverComesNext(t *testing.T) {
 // TestErrorOnLossIsQuietWhereNothingWasSet: then sessions are replaced as ever.
 func TestErrorOnLossIsQuietWhereNothingWasSet(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 4, snowtether.WithChangedSession(snowtether.ErrorOnLoss))
+		db := pool(t, srv, 4, snowtether.WithChangedSession(snowtether.ErrorOnLoss))
 		for i := range 8 {
 			srv.AbortSessions()
-			if _, err := db.ExecContext(t.Context(), caseRow(i)); err != nil {
+			if _, err := db.ExecContext(t.Context(), row(i)); err != nil {
 				t.Error(err)
 			}
-			caseSum(t, srv, caseRow(i), 1, 1)
+			checkRan(t, srv, row(i), 1, 1)
 		}
 	})
 }
 
-// caseRelies opens a pool of one connection whose program has set a schema.
-func caseRelies(t *testing.T, srv *snowtest.Server, opts ...snowtether.Option) *sql.DB {
+// relyingPool opens a pool of one connection whose program has set a schema.
+func relyingPool(t *testing.T, srv *snowtest.Server, opts ...snowtether.Option) *sql.DB {
 	t.Helper()
-	db := casePool(t, srv, 1, append(opts, snowtether.WithChangedSession(snowtether.ErrorOnLoss))...)
-	caseExec(t, db, "USE SCHEMA s")
+	db := pool(t, srv, 1, append(opts, snowtether.WithChangedSession(snowtether.ErrorOnLoss))...)
+	mustExec(t, db, "USE SCHEMA s")
 	return db
 }
 
-// caseToldOnce checks that use is told of the loss before it runs, and not again after that.
-func caseToldOnce(t *testing.T, srv *snowtest.Server, use func() error) {
+// toldOnce checks that use is told of the loss before it runs, and not again after that.
+func toldOnce(t *testing.T, srv *snowtest.Server, use func() error) {
 	t.Helper()
 	if err := use(); !errors.Is(err, snowtether.ErrSessionLost) || !strings.Contains(err.Error(), "schema") {
 		t.Errorf("error is %v, want one that Is ErrSessionLost and names the schema", err)
 	}
-	caseSum(t, srv, caseRow(1), 0, 0)
+	checkRan(t, srv, row(1), 0, 0)
 	if err := use(); err != nil {
 		t.Errorf("it is said twice: %v", err)
 	}
-	caseSum(t, srv, caseRow(1), 1, 1)
+	checkRan(t, srv, row(1), 1, 1)
 }
 
 // TestRunTxTellsOfALoss: it repeats what its own transaction has set, and nothing else,
@@ -204,7 +204,7 @@ func TestRunTxTellsOfALoss(t *testing.T) {
 			time.Sleep(10 * time.Minute)
 		}},
 		"went with a closed connection": {before: func(srv *snowtest.Server, db *sql.DB) {
-			caseLose(srv, "INSERT INTO other VALUES (1)")
+			runAndLose(srv, "INSERT INTO other VALUES (1)")
 			_, _ = db.Exec("INSERT INTO other VALUES (1)") // in doubt
 		}},
 		"inside":              {inside: func(srv *snowtest.Server, _ *sql.DB) { srv.AbortSessions() }},
@@ -212,17 +212,17 @@ func TestRunTxTellsOfALoss(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := caseRelies(t, srv, snowtether.WithIdlePing(time.Minute))
+				db := relyingPool(t, srv, snowtether.WithIdlePing(time.Minute))
 				if lose.before != nil {
 					lose.before(srv, db)
 				}
-				caseToldOnce(t, srv, func() error {
+				toldOnce(t, srv, func() error {
 					return snowtether.RunTx(t.Context(), func(ctx context.Context) (*sql.Tx, error) { return db.BeginTx(ctx, nil) }, func(tx *sql.Tx) error {
 						if inside := lose.inside; inside != nil {
 							lose.inside = nil
 							inside(srv, db)
 						}
-						_, err := tx.ExecContext(t.Context(), caseRow(1))
+						_, err := tx.ExecContext(t.Context(), row(1))
 						return err
 					})
 				})
@@ -236,9 +236,9 @@ func TestRunTxTellsOfALoss(t *testing.T) {
 // Before: the next user's INSERT ran in another session, in the default schema.
 func TestLossThroughAConnectionTheDriverClosesIsTold(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, srv *snowtest.Server, db *sql.DB){
-		"BEGIN as a statement": func(t *testing.T, _ *snowtest.Server, db *sql.DB) { caseExec(t, db, "BEGIN") },
+		"BEGIN as a statement": func(t *testing.T, _ *snowtest.Server, db *sql.DB) { mustExec(t, db, "BEGIN") },
 		"AUTOCOMMIT off": func(t *testing.T, _ *snowtest.Server, db *sql.DB) {
-			caseExec(t, db, "ALTER SESSION SET AUTOCOMMIT = FALSE", "INSERT INTO other VALUES (1)")
+			mustExec(t, db, "ALTER SESSION SET AUTOCOMMIT = FALSE", "INSERT INTO other VALUES (1)")
 		},
 		"busy cancelling": func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
 			slowly(srv, "SELECT slow", time.Hour, &snowtest.Result{}, nil)
@@ -247,17 +247,17 @@ func TestLossThroughAConnectionTheDriverClosesIsTold(t *testing.T) {
 			})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			if err := caseDrain(db.QueryContext(ctx, "SELECT slow")); err == nil {
+			if err := drain(db.QueryContext(ctx, "SELECT slow")); err == nil {
 				t.Error("the query that was to be cancelled succeeded")
 			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := caseRelies(t, srv)
+				db := relyingPool(t, srv)
 				spoil(t, srv, db)
-				caseToldOnce(t, srv, func() error {
-					_, err := db.ExecContext(t.Context(), caseRow(1))
+				toldOnce(t, srv, func() error {
+					_, err := db.ExecContext(t.Context(), row(1))
 					return err
 				})
 			})
@@ -270,11 +270,11 @@ func TestLossThroughAConnectionTheDriverClosesIsTold(t *testing.T) {
 // Before: ErrSessionLost, although the session and its schema were there.
 func TestErrorOnLossRaisesNoFalseAlarm(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := caseRelies(t, srv)
+		db := relyingPool(t, srv)
 		time.Sleep(4 * time.Minute)
-		caseOutage(srv, 30*time.Second)
-		caseExec(t, db, caseRow(1))
-		caseSum(t, srv, caseRow(1), 1, 1)
+		allUnavailable(srv, 30*time.Second)
+		mustExec(t, db, row(1))
+		checkRan(t, srv, row(1), 1, 1)
 		if n := srv.Stats().Logins; n != 1 {
 			t.Errorf("%d logins", n)
 		}

@@ -59,8 +59,8 @@ func TestSessionStateIsNotLostUnaware(t *testing.T) {
 	}
 }
 
-// caseFirst are the ways in which a caller first hears that the session is gone.
-var caseFirst = []struct {
+// firstStatements are the ways in which a caller first hears that the session is gone.
+var firstStatements = []struct {
 	name string
 	run  func(ctx context.Context, srv *snowtest.Server, conn *sql.Conn) error
 }{
@@ -78,20 +78,20 @@ var caseFirst = []struct {
 	}},
 	{"write", func(ctx context.Context, srv *snowtest.Server, conn *sql.Conn) error {
 		srv.AbortSessions()
-		_, err := conn.ExecContext(ctx, caseRow(1))
+		_, err := conn.ExecContext(ctx, row(1))
 		return err
 	}},
 	{"read", func(ctx context.Context, srv *snowtest.Server, conn *sql.Conn) error {
 		srv.AbortSessions()
-		return caseDrain(conn.QueryContext(ctx, "SELECT n FROM t"))
+		return drain(conn.QueryContext(ctx, "SELECT n FROM t"))
 	}},
 	{"read whose reply is lost", func(ctx context.Context, srv *snowtest.Server, conn *sql.Conn) error {
-		caseLose(srv, "SELECT n FROM t")
-		return caseDrain(conn.QueryContext(ctx, "SELECT n FROM t"))
+		runAndLose(srv, "SELECT n FROM t")
+		return drain(conn.QueryContext(ctx, "SELECT n FROM t"))
 	}},
 	{"prepared read whose reply is lost", func(ctx context.Context, srv *snowtest.Server, conn *sql.Conn) error {
-		caseLose(srv, "SELECT n FROM t")
-		return caseUses[3].run(ctx, conn, "SELECT n FROM t")
+		runAndLose(srv, "SELECT n FROM t")
+		return forms[3].run(ctx, conn, "SELECT n FROM t")
 	}},
 }
 
@@ -100,22 +100,22 @@ var caseFirst = []struct {
 // Before: BeginTx, Ping and reads were refused or read another schema's t, and the pinned
 // connection was closed.
 func TestLossOfAPinnedSessionsStateIsToldOnce(t *testing.T) {
-	for _, state := range caseStates {
-		for _, first := range caseFirst {
+	for _, state := range stateSQL {
+		for _, first := range firstStatements {
 			t.Run(first.name+"/"+state, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					conn := casePin(t, casePool(t, srv, 1))
-					caseExec(t, conn, state)
+					conn := pin(t, pool(t, srv, 1))
+					mustExec(t, conn, state)
 					old := srv.Ledger()[0].SessionID
-					caseLost(t, first.run(t.Context(), srv, conn), false)
+					isLost(t, first.run(t.Context(), srv, conn), false)
 					for _, e := range srv.Ledger() {
 						if e.SessionID != old && e.Kind == snowtest.KindSelect && e.SQL != "SELECT 1" {
 							t.Errorf("%s was run in another session", e.SQL)
 						}
 					}
-					caseSum(t, srv, caseRow(1), 0, 0)
-					caseExec(t, conn, caseRow(2))
-					caseSum(t, srv, caseRow(2), 1, 1)
+					checkRan(t, srv, row(1), 0, 0)
+					mustExec(t, conn, row(2))
+					checkRan(t, srv, row(2), 1, 1)
 				})
 			})
 		}
@@ -125,18 +125,18 @@ func TestLossOfAPinnedSessionsStateIsToldOnce(t *testing.T) {
 // TestLossOfAPinnedSessionsStateIsToldAfterACarryOver: the outcome is handed out first.
 // Before: the next statement closed the pinned connection.
 func TestLossOfAPinnedSessionsStateIsToldAfterACarryOver(t *testing.T) {
-	for _, state := range caseStates {
-		for _, first := range caseFirst[:4] {
+	for _, state := range stateSQL {
+		for _, first := range firstStatements[:4] {
 			t.Run(first.name+"/"+state, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					conn := casePin(t, casePool(t, srv, 1))
-					caseExec(t, conn, state)
-					slowly(srv, "^INSERT INTO u", 10*time.Minute, caseCount(snowtest.KindInsert, "inserted", 1), nil)
-					caseEndAt(srv, time.Minute)
-					caseExec(t, conn, "INSERT INTO u VALUES (1)")
-					caseLost(t, first.run(t.Context(), srv, conn), false)
-					caseSum(t, srv, "INSERT INTO u VALUES (1)", 1, 1)
-					caseSum(t, srv, caseRow(1), 0, 0)
+					conn := pin(t, pool(t, srv, 1))
+					mustExec(t, conn, state)
+					slowly(srv, "^INSERT INTO u", 10*time.Minute, counted(snowtest.KindInsert, "inserted", 1), nil)
+					abortAt(srv, time.Minute)
+					mustExec(t, conn, "INSERT INTO u VALUES (1)")
+					isLost(t, first.run(t.Context(), srv, conn), false)
+					checkRan(t, srv, "INSERT INTO u VALUES (1)", 1, 1)
+					checkRan(t, srv, row(1), 0, 0)
 				})
 			})
 		}
@@ -147,19 +147,19 @@ func TestLossOfAPinnedSessionsStateIsToldAfterACarryOver(t *testing.T) {
 // the log says once that something went.
 // Before: nobody was told.
 func TestStateOfAnEarlierUserIsNotTheNextUsers(t *testing.T) {
-	for _, state := range caseStates {
-		for _, use := range caseUses {
+	for _, state := range stateSQL {
+		for _, use := range forms {
 			t.Run(use.name+"/"+state, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					var log caseBuffer
-					db := caseConnect(t, srv.Config(), 1, caseLog(&log))
-					caseExec(t, db, state)
+					var log lines
+					db := poolOf(t, srv.Config(), 1, logTo(&log))
+					mustExec(t, db, state)
 					srv.AbortSessions()
-					if err := use.run(t.Context(), db, caseRow(1)); err != nil {
+					if err := use.run(t.Context(), db, row(1)); err != nil {
 						t.Error(err)
 					}
-					caseSum(t, srv, caseRow(1), 1, 1)
-					if n := log.count("level=WARN"); n != 1 {
+					checkRan(t, srv, row(1), 1, 1)
+					if n := log.Count("level=WARN"); n != 1 {
 						t.Errorf("%d warnings in the log", n)
 					}
 				})
@@ -196,7 +196,7 @@ func TestChangedSessionIsKeptOrDiscarded(t *testing.T) {
 	}
 }
 
-var caseAsks = []string{
+var askingSQL = []string{
 	"SELECT * FROM TABLE(RESULT_SCAN(-1))",
 	"SELECT * FROM TABLE(RESULT_SCAN())",
 	"select n from table(result_scan(last_query_id()))",
@@ -213,22 +213,22 @@ var caseAsks = []string{
 // before it, or was left behind by a statement that was carried over.
 // Before: another session's rows and nil, but where LAST_QUERY_ID found its session dead.
 func TestQuestionForWhatAnotherSessionRanIsRefused(t *testing.T) {
-	for _, query := range caseAsks {
-		for _, use := range caseUses {
+	for _, query := range askingSQL {
+		for _, use := range forms {
 			t.Run("at the question/"+use.name+"/"+query, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					conn := casePin(t, casePool(t, srv, 1))
-					caseExec(t, conn, "SELECT 7")
+					conn := pin(t, pool(t, srv, 1))
+					mustExec(t, conn, "SELECT 7")
 					srv.AbortSessions()
-					caseLost(t, use.run(t.Context(), conn, query), false)
-					caseSum(t, srv, query, 0, 0)
+					isLost(t, use.run(t.Context(), conn, query), false)
+					checkRan(t, srv, query, 0, 0)
 				})
 			})
 			t.Run("with a lost reply/"+use.name+"/"+query, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					conn := casePin(t, casePool(t, srv, 1))
-					caseExec(t, conn, "SELECT 7")
-					caseLose(srv, query)
+					conn := pin(t, pool(t, srv, 1))
+					mustExec(t, conn, "SELECT 7")
+					runAndLose(srv, query)
 					if err := use.run(t.Context(), conn, query); err == nil {
 						t.Error("answered from another session")
 					}
@@ -239,12 +239,12 @@ func TestQuestionForWhatAnotherSessionRanIsRefused(t *testing.T) {
 			})
 			t.Run("after a carry-over/"+use.name+"/"+query, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					conn := casePin(t, casePool(t, srv, 1))
-					slowly(srv, "^UPDATE", 10*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
-					caseEndAt(srv, time.Minute)
-					caseExec(t, conn, "UPDATE t SET n = 1")
-					caseLost(t, use.run(t.Context(), conn, query), false)
-					caseSum(t, srv, query, 0, 0)
+					conn := pin(t, pool(t, srv, 1))
+					slowly(srv, "^UPDATE", 10*time.Minute, counted(snowtest.KindUpdate, "updated", 1), nil)
+					abortAt(srv, time.Minute)
+					mustExec(t, conn, "UPDATE t SET n = 1")
+					isLost(t, use.run(t.Context(), conn, query), false)
+					checkRan(t, srv, query, 0, 0)
 				})
 			})
 		}
@@ -263,23 +263,23 @@ func TestQuestionIsAnsweredOnceItIsAboutTheNewSession(t *testing.T) {
 		for _, refused := range []bool{true, false} { // before the session is replaced
 			t.Run(fmt.Sprintf("refused first %v/%s", refused, query), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					conn := casePin(t, casePool(t, srv, 1))
-					caseExec(t, conn, "SELECT 7", "SELECT 7")
+					conn := pin(t, pool(t, srv, 1))
+					mustExec(t, conn, "SELECT 7", "SELECT 7")
 					srv.AbortSessions()
 					if refused {
-						caseLost(t, caseDrain(conn.QueryContext(t.Context(), query)), false)
+						isLost(t, drain(conn.QueryContext(t.Context(), query)), false)
 					}
 					for i := range needs {
-						caseExec(t, conn, "SELECT 8")
-						if err := caseDrain(conn.QueryContext(t.Context(), query)); i+1 == needs {
+						mustExec(t, conn, "SELECT 8")
+						if err := drain(conn.QueryContext(t.Context(), query)); i+1 == needs {
 							if err != nil {
 								t.Errorf("after %d statements: %v", i+1, err)
 							}
 						} else {
-							caseLost(t, err, false)
+							isLost(t, err, false)
 						}
 					}
-					caseSum(t, srv, query, 1, 1)
+					checkRan(t, srv, query, 1, 1)
 				})
 			})
 		}
@@ -289,8 +289,8 @@ func TestQuestionIsAnsweredOnceItIsAboutTheNewSession(t *testing.T) {
 // TestResultOfANamedStatementIsReadFromAnySession: a literal ID asks no session.
 func TestResultOfANamedStatementIsReadFromAnySession(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		conn := casePin(t, casePool(t, srv, 1))
-		caseExec(t, conn, "SELECT 7")
+		conn := pin(t, pool(t, srv, 1))
+		mustExec(t, conn, "SELECT 7")
 		query := fmt.Sprintf("SELECT * FROM TABLE(RESULT_SCAN('%s'))", srv.Ledger()[0].QueryID)
 		for range 2 {
 			srv.AbortSessions()
@@ -306,8 +306,8 @@ func TestResultOfANamedStatementIsReadFromAnySession(t *testing.T) {
 // session is no statement of the program's.
 func TestQuestionOfTheDriversIsNotTheProgramsLast(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		conn := casePin(t, casePool(t, srv, 1))
-		caseExec(t, conn, caseRow(1))
+		conn := pin(t, pool(t, srv, 1))
+		mustExec(t, conn, row(1))
 		id := srv.Ledger()[len(srv.Ledger())-1].QueryID
 		probes := 0
 		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
@@ -317,12 +317,12 @@ func TestQuestionOfTheDriversIsNotTheProgramsLast(t *testing.T) {
 			return snowtest.Fault{}, false
 		})
 		srv.ExpireSessionTokens()
-		err := caseDrain(conn.QueryContext(gosnowflake.WithFetchResultByID(t.Context(), id), ""))
+		err := drain(conn.QueryContext(gosnowflake.WithFetchResultByID(t.Context(), id), ""))
 		t.Logf("fetch: %v, questions: %d", err, probes)
 		if probes == 0 {
 			t.Fatal("no question was asked")
 		}
-		if err := caseDrain(conn.QueryContext(t.Context(), "SELECT LAST_QUERY_ID()")); err == nil {
+		if err := drain(conn.QueryContext(t.Context(), "SELECT LAST_QUERY_ID()")); err == nil {
 			t.Error("answered, although the last statement of the session is the driver's own")
 		}
 	})
@@ -336,14 +336,14 @@ func TestQuestionOfTheDriversIsNotTheProgramsLast(t *testing.T) {
 func TestReadThatWasSentTwiceIsTwoStatements(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		const query = "SELECT * FROM TABLE(RESULT_SCAN(LAST_QUERY_ID(-2)))"
-		conn := casePin(t, casePool(t, srv, 1))
-		caseExec(t, conn, "SELECT 6", "SHOW TABLES")
-		caseOnce(srv, "SELECT 7", snowtest.Fault{Run: true, Body: "<html>"})
-		caseExec(t, conn, "SELECT 7")
+		conn := pin(t, pool(t, srv, 1))
+		mustExec(t, conn, "SELECT 6", "SHOW TABLES")
+		once(srv, "SELECT 7", snowtest.Fault{Run: true, Body: "<html>"})
+		mustExec(t, conn, "SELECT 7")
 		if n := srv.Accepted("SELECT 7"); n != 2 {
 			t.Fatalf("the read was accepted %d times", n)
 		}
-		err := caseDrain(conn.QueryContext(t.Context(), query))
+		err := drain(conn.QueryContext(t.Context(), query))
 		if l := srv.Ledger(); err == nil && l[len(l)-3].SQL != "SHOW TABLES" {
 			t.Errorf("the statement before the last was SHOW TABLES; the session was asked for the rows of %s", l[len(l)-3].SQL)
 		}
@@ -361,17 +361,17 @@ func TestQuestionByItsIDIsNoneToTheSession(t *testing.T) {
 	for _, query := range []string{"SELECT * FROM TABLE(RESULT_SCAN(?))", "SELECT * FROM TABLE(VALIDATE(t, JOB_ID => '" + id + "'))"} {
 		t.Run(query, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1)
+				db := pool(t, srv, 1)
 				srv.AbortSessions()
-				caseExec(t, db, "SELECT 7") // replaces the session
+				mustExec(t, db, "SELECT 7") // replaces the session
 				var args []any
 				if query[len(query)-3] == '?' {
 					args = []any{id}
 				}
 				n := 0
 				for range 5 {
-					caseExec(t, db, "SELECT 8")
-					if err := caseDrain(db.QueryContext(t.Context(), query, args...)); err != nil {
+					mustExec(t, db, "SELECT 8")
+					if err := drain(db.QueryContext(t.Context(), query, args...)); err != nil {
 						n++
 						t.Log(err)
 					}

@@ -26,7 +26,7 @@ import (
 func TestAutocommitIsOffHoweverItIsSpelt(t *testing.T) {
 	for _, spelling := range []any{false, "false", "FALSE", "off", "OFF", "Off", "0"} {
 		for _, from := range []string{"Config", "server"} {
-			for _, use := range caseUses {
+			for _, use := range forms {
 				t.Run(fmt.Sprintf("%s/%T %v/%s", from, spelling, spelling, use.name), func(t *testing.T) {
 					var opts []snowtest.Option
 					if from == "server" {
@@ -37,14 +37,14 @@ func TestAutocommitIsOffHoweverItIsSpelt(t *testing.T) {
 						if text := fmt.Sprint(spelling); from == "Config" {
 							cfg.Params["autocommit"] = &text
 						}
-						conn := casePin(t, caseConnect(t, cfg, 1))
-						if err := use.run(t.Context(), conn, caseRow(1)); err != nil {
+						conn := pin(t, poolOf(t, cfg, 1))
+						if err := use.run(t.Context(), conn, row(1)); err != nil {
 							t.Fatal(err)
 						}
 						srv.AbortSessions()
-						caseLost(t, use.run(t.Context(), conn, "SELECT 1"), true)
-						caseLost(t, use.run(t.Context(), conn, "COMMIT"), true)
-						caseSum(t, srv, caseRow(1), 1, 0)
+						isLost(t, use.run(t.Context(), conn, "SELECT 1"), true)
+						isLost(t, use.run(t.Context(), conn, "COMMIT"), true)
+						checkRan(t, srv, row(1), 1, 0)
 					}, opts...)
 				})
 			}
@@ -61,12 +61,12 @@ func TestAutocommitIsOnHoweverItIsSpelt(t *testing.T) {
 				opts = append(opts, snowtest.WithSessionParameter("AUTOCOMMIT", spelling))
 			}
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				conn := casePin(t, casePool(t, srv, 1))
-				caseExec(t, conn, caseRow(1))
+				conn := pin(t, pool(t, srv, 1))
+				mustExec(t, conn, row(1))
 				srv.AbortSessions()
-				caseExec(t, conn, "SELECT 1", caseRow(2))
-				caseSum(t, srv, caseRow(1), 1, 1)
-				caseSum(t, srv, caseRow(2), 1, 1)
+				mustExec(t, conn, "SELECT 1", row(2))
+				checkRan(t, srv, row(1), 1, 1)
+				checkRan(t, srv, row(2), 1, 1)
 			}, opts...)
 		})
 	}
@@ -123,27 +123,27 @@ func TestAutocommitThatIsUnsetMayBeOff(t *testing.T) {
 			return res, nil
 		})
 	}
-	texts := []string{"ALTER SESSION SET AUTOCOMMIT = TRUE", caseRow(1), "ALTER SESSION UNSET AUTOCOMMIT"}
+	texts := []string{"ALTER SESSION SET AUTOCOMMIT = TRUE", row(1), "ALTER SESSION UNSET AUTOCOMMIT"}
 	t.Run("next user", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			off(srv)
-			db := casePool(t, srv, 1)
-			conn := casePin(t, db)
-			caseExec(t, conn, texts...)
-			caseExec(t, conn, caseRow(2))
+			db := pool(t, srv, 1)
+			conn := pin(t, db)
+			mustExec(t, conn, texts...)
+			mustExec(t, conn, row(2))
 			_ = conn.Close()
 			// the next user's transaction is the predecessor's
-			tx := caseBegin(t, db)
-			caseExec(t, tx, caseRow(3))
+			tx := mustBegin(t, db)
+			mustExec(t, tx, row(3))
 			if err := tx.Rollback(); err != nil {
 				t.Fatal(err)
 			}
 			two, three := int64(0), int64(0)
 			for _, e := range srv.Ledger() {
 				switch e.SQL {
-				case caseRow(2):
+				case row(2):
 					two = e.SessionID
-				case caseRow(3):
+				case row(3):
 					three = e.SessionID
 				}
 			}
@@ -155,11 +155,11 @@ func TestAutocommitThatIsUnsetMayBeOff(t *testing.T) {
 	t.Run("carried over", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			off(srv)
-			conn := casePin(t, casePool(t, srv, 1))
-			caseExec(t, conn, texts...)
+			conn := pin(t, pool(t, srv, 1))
+			mustExec(t, conn, texts...)
 			const update = "UPDATE t SET n = 1"
-			slowly(srv, "^UPDATE", 2*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
-			caseEndAt(srv, time.Minute)
+			slowly(srv, "^UPDATE", 2*time.Minute, counted(snowtest.KindUpdate, "updated", 1), nil)
+			abortAt(srv, time.Minute)
 			_, err := conn.ExecContext(t.Context(), update)
 			time.Sleep(5 * time.Minute)
 			if n := srv.Effects(update); err == nil && n != 1 {
@@ -172,13 +172,13 @@ func TestAutocommitThatIsUnsetMayBeOff(t *testing.T) {
 // TestAutocommitThatIsOffIsSeenThroughAWrapper: the server has told gosnowflake inside.
 func TestAutocommitThatIsOffIsSeenThroughAWrapper(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		inner := caseVeiled{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())}
-		conn := casePin(t, testpool.OpenConnector(t, caseWrap(t, inner), 1))
-		caseExec(t, conn, caseRow(1))
+		inner := veiledConnector{gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config())}
+		conn := pin(t, testpool.OpenConnector(t, wrapped(t, inner), 1))
+		mustExec(t, conn, row(1))
 		srv.AbortSessions()
-		_, err := conn.ExecContext(t.Context(), caseRow(2))
-		caseLost(t, err, true)
-		caseSum(t, srv, caseRow(2), 0, 0)
+		_, err := conn.ExecContext(t.Context(), row(2))
+		isLost(t, err, true)
+		checkRan(t, srv, row(2), 0, 0)
 	}, snowtest.WithSessionParameter("AUTOCOMMIT", false))
 }
 
@@ -189,10 +189,10 @@ func TestTransactionHasEndedWithoutAutocommit(t *testing.T) {
 		for _, commit := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%v/commit %v", spelling, commit), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := casePool(t, srv, 1)
+					db := pool(t, srv, 1)
 					for i := range 20 {
-						tx := caseBegin(t, db)
-						caseExec(t, tx, caseRow(i))
+						tx := mustBegin(t, db)
+						mustExec(t, tx, row(i))
 						end := tx.Rollback
 						if commit {
 							end = tx.Commit
@@ -204,7 +204,7 @@ func TestTransactionHasEndedWithoutAutocommit(t *testing.T) {
 						if commit {
 							effects = 1
 						}
-						caseSum(t, srv, caseRow(i), 1, effects)
+						checkRan(t, srv, row(i), 1, effects)
 					}
 					if n := srv.Stats().Logins; n != 1 {
 						t.Errorf("%d logins", n)
@@ -219,22 +219,22 @@ func TestTransactionHasEndedWithoutAutocommit(t *testing.T) {
 // Before: a read after the COMMIT said "run the whole transaction again".
 func TestWhatFollowsATransactionWithoutAutocommitIsInNone(t *testing.T) {
 	for _, end := range []string{"Commit", "Rollback", "COMMIT", "ROLLBACK"} {
-		for _, use := range caseUses {
+		for _, use := range forms {
 			t.Run(end+"/"+use.name, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					conn := casePin(t, casePool(t, srv, 1))
+					conn := pin(t, pool(t, srv, 1))
 					var err error
 					switch end {
 					case "Commit", "Rollback":
-						tx := caseBegin(t, conn)
-						caseExec(t, tx, caseRow(1))
+						tx := mustBegin(t, conn)
+						mustExec(t, tx, row(1))
 						if end == "Commit" {
 							err = tx.Commit()
 						} else {
 							err = tx.Rollback()
 						}
 					default:
-						caseExec(t, conn, caseRow(1))
+						mustExec(t, conn, row(1))
 						err = use.run(t.Context(), conn, end)
 					}
 					if err != nil {
@@ -253,21 +253,21 @@ func TestWhatFollowsATransactionWithoutAutocommitIsInNone(t *testing.T) {
 // TestRunTxCommitsWithoutAutocommit: also when it is repeated.
 func TestRunTxCommitsWithoutAutocommit(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1)
+		db := pool(t, srv, 1)
 		tries := 0
-		err := snowtether.RunTx(t.Context(), caseBeginner(db), func(tx *sql.Tx) error {
-			caseExec(t, tx, caseRow(1))
+		err := snowtether.RunTx(t.Context(), begin(db), func(tx *sql.Tx) error {
+			mustExec(t, tx, row(1))
 			if tries++; tries == 1 {
 				srv.AbortSessions()
 			}
-			_, err := tx.ExecContext(t.Context(), caseRow(2))
+			_, err := tx.ExecContext(t.Context(), row(2))
 			return err
 		})
 		if err != nil {
 			t.Error(err)
 		}
-		caseSum(t, srv, caseRow(1), 2, 1)
-		caseSum(t, srv, caseRow(2), 1, 1)
+		checkRan(t, srv, row(1), 2, 1)
+		checkRan(t, srv, row(2), 1, 1)
 		if n := srv.Stats().Logins; n != 2 {
 			t.Errorf("%d logins", n)
 		}
@@ -279,17 +279,17 @@ func TestRunTxCommitsWithoutAutocommit(t *testing.T) {
 // the setting that went with its session; then the connection takes it anew.
 func TestBareConnectionWithoutAutocommitGoesOn(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		_, exec := caseBare(t, srv)
+		_, exec := bareConn(t, srv)
 		for i := range 3 {
-			for _, query := range []string{"ALTER SESSION SET AUTOCOMMIT = FALSE", caseRow(10 * i)} {
+			for _, query := range []string{"ALTER SESSION SET AUTOCOMMIT = FALSE", row(10 * i)} {
 				if err := exec(query); err != nil {
 					t.Fatalf("%s: %v", query, err)
 				}
 			}
 			srv.AbortSessions()
 			for j := range 2 {
-				err := exec(caseRow(10*i + 1 + j))
-				caseLost(t, err, true)
+				err := exec(row(10*i + 1 + j))
+				isLost(t, err, true)
 				if !strings.Contains(err.Error(), "set again what was lost: its parameters") {
 					t.Errorf("the error does not name what else went: %v", err)
 				}
@@ -297,13 +297,13 @@ func TestBareConnectionWithoutAutocommitGoesOn(t *testing.T) {
 			if err := exec("ROLLBACK"); err != nil {
 				t.Errorf("ROLLBACK: %v", err)
 			}
-			for _, query := range []string{"ALTER SESSION SET AUTOCOMMIT = FALSE", caseRow(10*i + 5), "COMMIT"} {
+			for _, query := range []string{"ALTER SESSION SET AUTOCOMMIT = FALSE", row(10*i + 5), "COMMIT"} {
 				if err := exec(query); err != nil {
 					t.Errorf("afterwards, %s: %v", query, err)
 				}
 			}
-			caseSum(t, srv, caseRow(10*i), 1, 0)
-			caseSum(t, srv, caseRow(10*i+5), 1, 1)
+			checkRan(t, srv, row(10*i), 1, 0)
+			checkRan(t, srv, row(10*i+5), 1, 1)
 		}
 	})
 }
@@ -312,14 +312,14 @@ func TestBareConnectionWithoutAutocommitGoesOn(t *testing.T) {
 // is open, so the transaction is in doubt; but a statement behind it that was never sent says
 // that it did not run.
 func TestWhatWasNotSentSaysSoBehindAutocommit(t *testing.T) {
-	for _, query := range []string{"SELECT 1", caseRow(2), "COMMIT"} {
-		for _, use := range caseUses {
+	for _, query := range []string{"SELECT 1", row(2), "COMMIT"} {
+		for _, use := range forms {
 			t.Run(query+"/"+use.name, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					conn := casePin(t, casePool(t, srv, 1))
-					tx := caseBegin(t, conn)
-					caseExec(t, tx, caseRow(1))
-					caseExec(t, tx, "ALTER SESSION SET AUTOCOMMIT = TRUE")
+					conn := pin(t, pool(t, srv, 1))
+					tx := mustBegin(t, conn)
+					mustExec(t, tx, row(1))
+					mustExec(t, tx, "ALTER SESSION SET AUTOCOMMIT = TRUE")
 					srv.AbortSessions()
 					for range 2 { // found dead, and then known to be
 						err := use.run(t.Context(), tx, query)
@@ -327,7 +327,7 @@ func TestWhatWasNotSentSaysSoBehindAutocommit(t *testing.T) {
 							t.Errorf("error is %v", err)
 						}
 					}
-					caseSum(t, srv, query, 0, 0)
+					checkRan(t, srv, query, 0, 0)
 				}, snowtest.AllowRepeats())
 			})
 		}
@@ -345,18 +345,18 @@ func TestChainThatWritesBeginsATransactionWithoutAutocommit(t *testing.T) {
 		"SHOW TABLES ->> MERGE INTO t USING $1 s ON t.n = s.\"name\" WHEN MATCHED THEN DELETE": snowtest.KindMerge,
 		"WITH x AS (SELECT 1 AS n) SELECT * FROM x ->> INSERT INTO t SELECT * FROM $1":         snowtest.KindInsert,
 	} {
-		for _, use := range caseUses {
+		for _, use := range forms {
 			t.Run(use.name+"/"+chain, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					caseLinks(srv, kind)
-					conn := casePin(t, casePool(t, srv, 1))
+					handleChains(srv, kind)
+					conn := pin(t, pool(t, srv, 1))
 					if err := use.run(t.Context(), conn, chain); err != nil {
 						t.Fatal(err)
 					}
 					srv.AbortSessions()
-					caseLost(t, use.run(t.Context(), conn, "SELECT 1"), true)
-					caseLost(t, use.run(t.Context(), conn, "COMMIT"), true)
-					caseSum(t, srv, chain, 1, 0)
+					isLost(t, use.run(t.Context(), conn, "SELECT 1"), true)
+					isLost(t, use.run(t.Context(), conn, "COMMIT"), true)
+					checkRan(t, srv, chain, 1, 0)
 				}, snowtest.WithSessionParameter("AUTOCOMMIT", false))
 			})
 		}

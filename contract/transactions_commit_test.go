@@ -34,7 +34,7 @@ func TestLostCommitIsInDoubt(t *testing.T) {
 					}
 					lost.After = func() { srv.EndSessions(way.End) }
 					once(srv, "COMMIT", lost)
-					inDoubt(t, srv, insert, tx.Commit(), 1)
+					ranInDoubt(t, srv, insert, tx.Commit(), 1)
 					if n := srv.Effects(insert); n != 1 {
 						t.Errorf("took effect %d times", n)
 					}
@@ -59,21 +59,21 @@ func TestCommitOfACancelledCallerIsInDoubt(t *testing.T) {
 		}
 		once(srv, "COMMIT", snowtest.Fault{Run: true, Delay: 0, After: func() { cancel(); time.Sleep(time.Second) }})
 		err = tx.Commit()
-		inDoubt(t, srv, insert, err, 1)
+		ranInDoubt(t, srv, insert, err, 1)
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%v is not context.Canceled as well", err)
 		}
 	})
 }
 
-// caseTx begins a transaction by a call or by a text, as it is ended.
-func caseTx(t *testing.T, conn *sql.Conn, end string) (commit func() error, _ caseDB) {
+// begunTx begins a transaction by a call or by a text, as it is ended.
+func begunTx(t *testing.T, conn *sql.Conn, end string) (commit func() error, _ dbtx) {
 	t.Helper()
 	if end == "Commit" {
-		tx := caseBegin(t, conn)
+		tx := mustBegin(t, conn)
 		return tx.Commit, tx
 	}
-	caseExec(t, conn, "BEGIN")
+	mustExec(t, conn, "BEGIN")
 	return func() error {
 		_, err := conn.ExecContext(t.Context(), end)
 		return err
@@ -82,16 +82,16 @@ func caseTx(t *testing.T, conn *sql.Conn, end string) (commit func() error, _ ca
 
 // TestRefusedCommitIsNotSentOnANewSession: nothing lasts, and the caller is told.
 func TestRefusedCommitIsNotSentOnANewSession(t *testing.T) {
-	for _, way := range caseWays {
+	for _, way := range endings {
 		for _, end := range []string{"Commit", "COMMIT", "Commit work"} {
 			t.Run(way.name+"/"+end, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					conn := casePin(t, casePool(t, srv, 1))
-					commit, db := caseTx(t, conn, end)
-					caseExec(t, db, caseRow(1))
+					conn := pin(t, pool(t, srv, 1))
+					commit, db := begunTx(t, conn, end)
+					mustExec(t, db, row(1))
 					srv.EndSessions(way.end)
-					caseLost(t, commit(), true)
-					caseSum(t, srv, caseRow(1), 1, 0)
+					isLost(t, commit(), true)
+					checkRan(t, srv, row(1), 1, 0)
 					for _, e := range srv.Ledger() {
 						if e.SQL == end || e.SQL == "COMMIT" {
 							t.Errorf("%s was accepted in session %d", e.SQL, e.SessionID)
@@ -142,15 +142,15 @@ func TestCommitThatFoundNoTransactionIsInDoubt(t *testing.T) {
 					srv.Handle("broken", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
 						return nil, &snowtest.Error{Code: "001003", SQLState: "42000", Message: "broken"}
 					})
-					conn := casePin(t, casePool(t, srv, 1))
-					commit, db := caseTx(t, conn, end)
-					caseExec(t, db, caseRow(1))
+					conn := pin(t, pool(t, srv, 1))
+					commit, db := begunTx(t, conn, end)
+					mustExec(t, db, row(1))
 					srv.AbortTransactions()
 					for _, query := range after {
 						_, _ = db.ExecContext(t.Context(), query) // one fails
 					}
-					caseDoubt(t, commit(), true)
-					caseSum(t, srv, caseRow(1), 1, 0)
+					isInDoubt(t, commit(), true)
+					checkRan(t, srv, row(1), 1, 0)
 				})
 			})
 		}
@@ -161,15 +161,15 @@ func TestCommitThatFoundNoTransactionIsInDoubt(t *testing.T) {
 // Before: nil, and no row.
 func TestRunTxDoesNotRepeatACommitThatFoundNoTransaction(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1)
-		err := snowtether.RunTx(t.Context(), caseBeginner(db), func(tx *sql.Tx) error {
-			caseExec(t, tx, caseRow(1))
+		db := pool(t, srv, 1)
+		err := snowtether.RunTx(t.Context(), begin(db), func(tx *sql.Tx) error {
+			mustExec(t, tx, row(1))
 			srv.AbortTransactions()
 			return nil
 		})
-		caseDoubt(t, err, true)
-		caseSum(t, srv, caseRow(1), 1, 0)
-		caseNextUser(t, srv, db)
+		isInDoubt(t, err, true)
+		checkRan(t, srv, row(1), 1, 0)
+		nextUser(t, srv, db)
 	})
 }
 
@@ -181,14 +181,14 @@ func TestCommitAfterTheTransactionWasCommittedIsNil(t *testing.T) {
 	} {
 		t.Run(query, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1)
-				tx := caseBegin(t, db)
-				caseExec(t, tx, caseRow(1), query)
+				db := pool(t, srv, 1)
+				tx := mustBegin(t, db)
+				mustExec(t, tx, row(1), query)
 				if err := tx.Commit(); err != nil {
 					t.Error(err)
 				}
-				caseSum(t, srv, caseRow(1), 1, 1)
-				caseNextUser(t, srv, db)
+				checkRan(t, srv, row(1), 1, 1)
+				nextUser(t, srv, db)
 				if n := srv.Stats().Logins; n != 1 {
 					t.Errorf("%d logins", n)
 				}
@@ -201,9 +201,9 @@ func TestCommitAfterTheTransactionWasCommittedIsNil(t *testing.T) {
 // temporary table too.
 func TestCommitAfterATemporaryTableIsNil(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1)
-		tx := caseBegin(t, db)
-		caseExec(t, tx, caseRow(1), "CREATE TEMPORARY TABLE x (n INT)", "INSERT INTO x VALUES (1)")
+		db := pool(t, srv, 1)
+		tx := mustBegin(t, db)
+		mustExec(t, tx, row(1), "CREATE TEMPORARY TABLE x (n INT)", "INSERT INTO x VALUES (1)")
 		if err := tx.Commit(); err != nil {
 			t.Errorf("nothing went wrong, and Commit: %v", err)
 		}
@@ -217,16 +217,16 @@ func TestCommitWhereNoTransactionIsSurelyOpenIsNil(t *testing.T) {
 		off   bool
 		texts []string
 	}{
-		"AUTOCOMMIT on commits":   {false, []string{"BEGIN", caseRow(1), "ALTER SESSION SET AUTOCOMMIT = TRUE", "COMMIT"}},
-		"TRUNCATE":                {false, []string{"BEGIN", caseRow(1), "TRUNCATE TABLE t", "COMMIT"}},
+		"AUTOCOMMIT on commits":   {false, []string{"BEGIN", row(1), "ALTER SESSION SET AUTOCOMMIT = TRUE", "COMMIT"}},
+		"TRUNCATE":                {false, []string{"BEGIN", row(1), "TRUNCATE TABLE t", "COMMIT"}},
 		"CALL without DML":        {true, []string{"CALL p()", "COMMIT"}},
 		"unload":                  {true, []string{"COPY INTO @s FROM t", "COMMIT"}},
-		"temporary table":         {false, []string{"BEGIN", caseRow(1), "CREATE TEMPORARY TABLE x (n INT)", "COMMIT"}},
-		"temporary table, AC off": {true, []string{caseRow(1), "CREATE TEMPORARY TABLE x (n INT)", "COMMIT"}},
+		"temporary table":         {false, []string{"BEGIN", row(1), "CREATE TEMPORARY TABLE x (n INT)", "COMMIT"}},
+		"temporary table, AC off": {true, []string{row(1), "CREATE TEMPORARY TABLE x (n INT)", "COMMIT"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				conn := casePin(t, casePool(t, srv, 1))
+				conn := pin(t, pool(t, srv, 1))
 				for _, text := range test.texts {
 					if _, err := conn.ExecContext(t.Context(), text); err != nil {
 						t.Errorf("%s: %v", text, err)
@@ -246,15 +246,15 @@ func TestCommitOfATransactionBegunAfterDDLMustFindIt(t *testing.T) {
 		before []string
 	}{
 		"BEGIN again":    {false, []string{"BEGIN", "CREATE TABLE x (n INT)", "BEGIN"}},
-		"AUTOCOMMIT off": {true, []string{caseRow(1), "CREATE TABLE x (n INT)"}},
+		"AUTOCOMMIT off": {true, []string{row(1), "CREATE TABLE x (n INT)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				conn := casePin(t, casePool(t, srv, 1))
-				caseExec(t, conn, append(test.before, caseRow(2))...)
+				conn := pin(t, pool(t, srv, 1))
+				mustExec(t, conn, append(test.before, row(2))...)
 				srv.AbortTransactions()
 				_, err := conn.ExecContext(t.Context(), "COMMIT")
-				if n := srv.Effects(caseRow(2)); err == nil && n != 1 {
+				if n := srv.Effects(row(2)); err == nil && n != 1 {
 					t.Errorf("COMMIT: nil, and row 2 took effect %d times", n)
 				}
 			}, snowtest.WithSessionParameter("AUTOCOMMIT", !test.off))
@@ -262,10 +262,10 @@ func TestCommitOfATransactionBegunAfterDDLMustFindIt(t *testing.T) {
 	}
 	t.Run("BeginTx", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-			tx := caseBegin(t, casePool(t, srv, 1))
-			caseExec(t, tx, "CREATE TABLE x (n INT)", "BEGIN", caseRow(2))
+			tx := mustBegin(t, pool(t, srv, 1))
+			mustExec(t, tx, "CREATE TABLE x (n INT)", "BEGIN", row(2))
 			srv.AbortTransactions()
-			if err, n := tx.Commit(), srv.Effects(caseRow(2)); err == nil && n != 1 {
+			if err, n := tx.Commit(), srv.Effects(row(2)); err == nil && n != 1 {
 				t.Errorf("Commit: nil, and row 2 took effect %d times", n)
 			}
 		})
@@ -281,10 +281,10 @@ func TestCommitAfterWhatEndsNoTransactionMustFindIt(t *testing.T) {
 	for _, text := range []string{"COPY INTO @s FROM t", "CALL p()"} {
 		t.Run(text, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				tx := caseBegin(t, casePool(t, srv, 1))
-				caseExec(t, tx, caseRow(1), text)
+				tx := mustBegin(t, pool(t, srv, 1))
+				mustExec(t, tx, row(1), text)
 				srv.AbortTransactions()
-				if err, n := tx.Commit(), srv.Effects(caseRow(1)); err == nil && n != 1 {
+				if err, n := tx.Commit(), srv.Effects(row(1)); err == nil && n != 1 {
 					t.Errorf("Commit: nil, and row 1 took effect %d times", n)
 				}
 			})
@@ -296,9 +296,9 @@ func TestCommitAfterWhatEndsNoTransactionMustFindIt(t *testing.T) {
 // over has not ended its transaction.
 func TestAsynchronousCommitHasNotEndedItsTransaction(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1)
-		conn := casePin(t, db)
-		caseExec(t, conn, "BEGIN", caseRow(1))
+		db := pool(t, srv, 1)
+		conn := pin(t, db)
+		mustExec(t, conn, "BEGIN", row(1))
 		slowly(srv, "^COMMIT", time.Minute, nil, &snowtest.Error{Code: "000603", SQLState: "XX000", Message: "no"})
 		res, err := conn.ExecContext(gosnowflake.WithAsyncMode(t.Context()), "COMMIT")
 		if err != nil {
@@ -307,7 +307,7 @@ func TestAsynchronousCommitHasNotEndedItsTransaction(t *testing.T) {
 		_, err = res.RowsAffected()
 		t.Logf("COMMIT: %v", err)
 		_ = conn.Close()
-		caseNextUser(t, srv, db)
+		nextUser(t, srv, db)
 	})
 }
 
@@ -315,7 +315,7 @@ func TestAsynchronousCommitHasNotEndedItsTransaction(t *testing.T) {
 // its middle: its transaction is still open.
 func TestAsynchronousScriptMayHaveLeftItsTransactionOpen(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1)
+		db := pool(t, srv, 1)
 		srv.Handle("broken", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
 			return nil, &snowtest.Error{Code: "002003", SQLState: "02000", Message: "no such table"}
 		})
@@ -326,6 +326,6 @@ func TestAsynchronousScriptMayHaveLeftItsTransactionOpen(t *testing.T) {
 		}
 		_, err = res.RowsAffected()
 		t.Logf("script: %v", err)
-		caseNextUser(t, srv, db)
+		nextUser(t, srv, db)
 	})
 }

@@ -18,32 +18,32 @@ import (
 // short by its own deadline commits in nobody's, also where a gateway passes it on later; and what
 // is in a context for one statement reaches no BEGIN, COMMIT or ROLLBACK.
 
-const caseHeld = 2 * time.Minute
+const heldFor = 2 * time.Minute
 
-// caseHold lets a gateway keep the next request for this SQL for a while.
-func caseHold(srv *snowtest.Server, query string) {
-	caseOnce(srv, query, snowtest.Fault{Delay: caseHeld, Late: true})
+// holdSQL lets a gateway keep the next request for this SQL for a while.
+func holdSQL(srv *snowtest.Server, query string) {
+	once(srv, query, snowtest.Fault{Delay: heldFor, Late: true})
 }
 
-// caseShort is a context that ends while the gateway holds what was sent with it.
-func caseShort(t *testing.T) context.Context {
+// shortContext is a context that ends while the gateway holds what was sent with it.
+func shortContext(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// caseOthers writes rows as the next users of the pool, before and after the held request
+// otherUsers writes rows as the next users of the pool, before and after the held request
 // arrives, and checks that each lasts.
-func caseOthers(t *testing.T, srv *snowtest.Server, db *sql.DB) {
+func otherUsers(t *testing.T, srv *snowtest.Server, db *sql.DB) {
 	t.Helper()
 	for i := range 4 {
 		query := fmt.Sprintf("INSERT INTO others VALUES (%d)", i)
 		if _, err := db.ExecContext(t.Context(), query); err != nil {
 			t.Errorf("the next users: %v", err)
 		}
-		caseSum(t, srv, query, 1, 1)
-		time.Sleep(caseHeld / 2)
+		checkRan(t, srv, query, 1, 1)
+		time.Sleep(heldFor / 2)
 	}
 }
 
@@ -52,24 +52,24 @@ func caseOthers(t *testing.T, srv *snowtest.Server, db *sql.DB) {
 // Before: it committed by itself, or in the next user's transaction.
 func TestStatementThatOutlivesItsTransactionFindsNoSession(t *testing.T) {
 	for _, begin := range []string{"BeginTx", "BEGIN"} {
-		for _, before := range [][]string{nil, {caseRow(7)}} {
-			for _, use := range caseUses {
+		for _, before := range [][]string{nil, {row(7)}} {
+			for _, use := range forms {
 				t.Run(fmt.Sprintf("%s/%s/after %d", begin, use.name, len(before)), func(t *testing.T) {
 					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-						pool := casePool(t, srv, 1)
-						conn := casePin(t, pool)
-						var db caseDB = conn
+						db := pool(t, srv, 1)
+						conn := pin(t, db)
+						var on dbtx = conn
 						rollback := func() error { return nil }
 						if begin == "BeginTx" {
-							tx := caseBegin(t, conn)
-							db, rollback = tx, tx.Rollback
+							tx := mustBegin(t, conn)
+							on, rollback = tx, tx.Rollback
 						} else {
-							caseExec(t, conn, begin)
+							mustExec(t, conn, begin)
 						}
-						caseExec(t, db, before...)
-						caseHold(srv, caseRow(1))
-						err := use.run(caseShort(t), db, caseRow(1))
-						caseLost(t, err, true)
+						mustExec(t, on, before...)
+						holdSQL(srv, row(1))
+						err := use.run(shortContext(t), on, row(1))
+						isLost(t, err, true)
 						if !errors.Is(err, context.DeadlineExceeded) {
 							t.Errorf("%v is not context.DeadlineExceeded as well", err)
 						}
@@ -77,8 +77,8 @@ func TestStatementThatOutlivesItsTransactionFindsNoSession(t *testing.T) {
 							t.Errorf("Rollback: %v", err)
 						}
 						_ = conn.Close() // the connection is given up
-						caseOthers(t, srv, pool)
-						for _, query := range append(before, caseRow(1)) {
+						otherUsers(t, srv, db)
+						for _, query := range append(before, row(1)) {
 							if n := srv.Effects(query); n != 0 {
 								t.Errorf("%s took effect %d times", query, n)
 							}
@@ -96,20 +96,20 @@ func TestStatementThatOutlivesItsTransactionMayHaveActedOutside(t *testing.T) {
 	for _, query := range []string{"CREATE TABLE x (n INT)", "CALL p()", "SELECT db.s.f(1)", "SELECT 1 ->> DROP TABLE x"} {
 		t.Run(query, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1)
-				tx := caseBegin(t, db)
-				caseExec(t, tx, caseRow(1))
-				caseHold(srv, query)
-				_, err := tx.ExecContext(caseShort(t), query)
-				caseDoubt(t, err, true)
+				db := pool(t, srv, 1)
+				tx := mustBegin(t, db)
+				mustExec(t, tx, row(1))
+				holdSQL(srv, query)
+				_, err := tx.ExecContext(shortContext(t), query)
+				isInDoubt(t, err, true)
 				if !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("%v is not context.DeadlineExceeded as well", err)
 				}
 				if err := tx.Rollback(); err != nil {
 					t.Errorf("Rollback: %v", err)
 				}
-				caseOthers(t, srv, db)
-				caseSum(t, srv, caseRow(1), 1, 0)
+				otherUsers(t, srv, db)
+				checkRan(t, srv, row(1), 1, 0)
 				if n := srv.Effects(query); n != 0 {
 					t.Errorf("it took effect %d times", n)
 				}
@@ -131,12 +131,12 @@ func TestTransactionWhoseCallerLeftIsOver(t *testing.T) {
 		}
 		begun := time.Now()
 		_, err = tx.ExecContext(within(t, time.Second), insert)
-		lostInTx(t, err)
+		isLost(t, err, true)
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error is %v", err)
 		}
 		_, err = tx.ExecContext(t.Context(), row(2))
-		lostInTx(t, err)
+		isLost(t, err, true)
 		if err := tx.Rollback(); err != nil {
 			t.Errorf("Rollback: %v", err)
 		}
@@ -162,9 +162,9 @@ func TestCommitThatOutlivesItsCallerIsInDoubt(t *testing.T) {
 	for _, end := range []string{"Commit", "COMMIT"} {
 		t.Run(end, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1)
-				conn := casePin(t, db)
-				ctx := caseShort(t)
+				db := pool(t, srv, 1)
+				conn := pin(t, db)
+				ctx := shortContext(t)
 				commit := func() error { _, err := conn.ExecContext(ctx, "COMMIT"); return err }
 				if end == "Commit" {
 					tx, err := conn.BeginTx(ctx, nil)
@@ -172,21 +172,21 @@ func TestCommitThatOutlivesItsCallerIsInDoubt(t *testing.T) {
 						t.Fatal(err)
 					}
 					commit = tx.Commit
-					if _, err := tx.ExecContext(t.Context(), caseRow(1)); err != nil {
+					if _, err := tx.ExecContext(t.Context(), row(1)); err != nil {
 						t.Fatal(err)
 					}
 				} else {
-					caseExec(t, conn, "BEGIN", caseRow(1))
+					mustExec(t, conn, "BEGIN", row(1))
 				}
-				caseHold(srv, "COMMIT")
+				holdSQL(srv, "COMMIT")
 				err := commit()
-				caseDoubt(t, err, true)
+				isInDoubt(t, err, true)
 				if !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("%v is not context.DeadlineExceeded as well", err)
 				}
 				_ = conn.Close() // the connection is given up
-				caseOthers(t, srv, db)
-				if n := srv.Effects(caseRow(1)); n > 1 {
+				otherUsers(t, srv, db)
+				if n := srv.Effects(row(1)); n > 1 {
 					t.Errorf("took effect %d times", n)
 				}
 			})
@@ -200,19 +200,19 @@ func TestBeginThatOutlivesItsCallerHoldsNobodysRows(t *testing.T) {
 	for _, begin := range []string{"BeginTx", "BEGIN", "start transaction"} {
 		t.Run(begin, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1)
+				db := pool(t, srv, 1)
 				var err error
 				if begin == "BeginTx" {
-					caseHold(srv, "BEGIN")
-					_, err = db.BeginTx(caseShort(t), nil)
+					holdSQL(srv, "BEGIN")
+					_, err = db.BeginTx(shortContext(t), nil)
 				} else {
-					caseHold(srv, begin)
-					_, err = db.ExecContext(caseShort(t), begin)
+					holdSQL(srv, begin)
+					_, err = db.ExecContext(shortContext(t), begin)
 				}
 				if !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("error is %v", err)
 				}
-				caseOthers(t, srv, db)
+				otherUsers(t, srv, db)
 			})
 		})
 	}
@@ -222,19 +222,19 @@ func TestBeginThatOutlivesItsCallerHoldsNobodysRows(t *testing.T) {
 // Before: the held INSERT took effect by itself.
 func TestRunTxEndsWithItsCaller(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1)
-		caseHold(srv, caseRow(2))
-		err := snowtether.RunTx(caseShort(t), caseBeginner(db), func(tx *sql.Tx) error {
-			caseExec(t, tx, caseRow(1))
-			_, err := tx.ExecContext(caseShort(t), caseRow(2))
+		db := pool(t, srv, 1)
+		holdSQL(srv, row(2))
+		err := snowtether.RunTx(shortContext(t), begin(db), func(tx *sql.Tx) error {
+			mustExec(t, tx, row(1))
+			_, err := tx.ExecContext(shortContext(t), row(2))
 			return err
 		})
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error is %v", err)
 		}
-		caseOthers(t, srv, db)
-		caseSum(t, srv, caseRow(1), 1, 0)
-		if n := srv.Effects(caseRow(2)); n != 0 {
+		otherUsers(t, srv, db)
+		checkRan(t, srv, row(1), 1, 0)
+		if n := srv.Effects(row(2)); n != 0 {
 			t.Errorf("took effect %d times", n)
 		}
 	})
@@ -245,11 +245,11 @@ func TestRunTxEndsWithItsCaller(t *testing.T) {
 // Before: BEGIN was only described, or refused for its statement count, or had the
 // request ID of the INSERT after it.
 func TestTransactionIsBegunAndEndedWithoutTheCallersMarks(t *testing.T) {
-	for _, m := range caseMarks {
+	for _, m := range marks {
 		for _, commit := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s/commit %v", m.name, commit), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := casePool(t, srv, 1)
+					db := pool(t, srv, 1)
 					ctx := m.mark(t.Context())
 					tx, err := db.BeginTx(ctx, nil)
 					if err != nil {
@@ -259,10 +259,10 @@ func TestTransactionIsBegunAndEndedWithoutTheCallersMarks(t *testing.T) {
 					if m.name == "request ID" {
 						insertCtx = ctx
 					}
-					if _, err := tx.ExecContext(insertCtx, caseRow(1)); err != nil {
+					if _, err := tx.ExecContext(insertCtx, row(1)); err != nil {
 						t.Error(err)
 					}
-					caseSum(t, srv, caseRow(1), 1, 0)
+					checkRan(t, srv, row(1), 1, 0)
 					end, effects := tx.Rollback, 0
 					if commit {
 						end, effects = tx.Commit, 1
@@ -270,11 +270,11 @@ func TestTransactionIsBegunAndEndedWithoutTheCallersMarks(t *testing.T) {
 					if err := end(); err != nil {
 						t.Error(err)
 					}
-					caseSum(t, srv, caseRow(1), 1, effects)
+					checkRan(t, srv, row(1), 1, effects)
 					if n := srv.Accepted("BEGIN"); n != 1 {
 						t.Errorf("BEGIN was accepted %d times", n)
 					}
-					caseUnmarked(t, srv)
+					checkRequestIDs(t, srv)
 				})
 			})
 		}
@@ -310,25 +310,25 @@ func TestEndIsNotTakenForItsBegin(t *testing.T) {
 // TestRunTxPassesNoMarksOn: nor when it repeats the transaction.
 // Before: as with BeginTx.
 func TestRunTxPassesNoMarksOn(t *testing.T) {
-	for _, m := range caseMarks {
+	for _, m := range marks {
 		t.Run(m.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1)
+				db := pool(t, srv, 1)
 				tries := 0
-				err := snowtether.RunTx(m.mark(t.Context()), caseBeginner(db), func(tx *sql.Tx) error {
-					caseExec(t, tx, caseRow(1))
+				err := snowtether.RunTx(m.mark(t.Context()), begin(db), func(tx *sql.Tx) error {
+					mustExec(t, tx, row(1))
 					if tries++; tries == 1 {
 						srv.AbortSessions()
 					}
-					_, err := tx.ExecContext(t.Context(), caseRow(2))
+					_, err := tx.ExecContext(t.Context(), row(2))
 					return err
 				})
 				if err != nil {
 					t.Error(err)
 				}
-				caseSum(t, srv, caseRow(1), 2, 1)
-				caseSum(t, srv, caseRow(2), 1, 1)
-				caseUnmarked(t, srv)
+				checkRan(t, srv, row(1), 2, 1)
+				checkRan(t, srv, row(2), 1, 1)
+				checkRequestIDs(t, srv)
 			}, snowtest.AllowRepeats())
 		})
 	}
@@ -337,19 +337,19 @@ func TestRunTxPassesNoMarksOn(t *testing.T) {
 // TestSessionIsSetUpWithoutTheCallersMarks: the caller's statement may need a login, a
 // look whether its session lives, or the outcome of what was carried over.
 func TestSessionIsSetUpWithoutTheCallersMarks(t *testing.T) {
-	for _, m := range caseMarks[:3] {
+	for _, m := range marks[:3] {
 		t.Run(m.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 2, snowtether.WithSessionInit("USE ROLE r"))
+				db := pool(t, srv, 2, snowtether.WithSessionInit("USE ROLE r"))
 				srv.AbortSessions()
-				query := caseRow(1)
+				query := row(1)
 				if m.name == "statement count" {
-					query += "; " + caseRow(2) + "; " + caseRow(3)
+					query += "; " + row(2) + "; " + row(3)
 				}
-				if err := caseDrain(db.QueryContext(m.mark(t.Context()), query)); err != nil {
+				if err := drain(db.QueryContext(m.mark(t.Context()), query)); err != nil {
 					t.Error(err)
 				}
-				if _, err := db.ExecContext(t.Context(), caseRow(4)); err != nil {
+				if _, err := db.ExecContext(t.Context(), row(4)); err != nil {
 					t.Error(err)
 				}
 				if n := srv.Accepted("USE ROLE r"); n < 3 {
@@ -359,8 +359,8 @@ func TestSessionIsSetUpWithoutTheCallersMarks(t *testing.T) {
 				if m.name == "describe only" {
 					want = 0
 				}
-				caseSum(t, srv, caseRow(1), want, want)
-				caseUnmarked(t, srv)
+				checkRan(t, srv, row(1), want, want)
+				checkRequestIDs(t, srv)
 			})
 		})
 	}
@@ -374,25 +374,25 @@ func TestRequestIDOfAnArrayBindIsTheInsertsAlone(t *testing.T) {
 		"undisturbed":       func(*snowtest.Server) {},
 		"session lost":      func(srv *snowtest.Server) { srv.AbortSessions() },
 		"token expired":     func(srv *snowtest.Server) { srv.ExpireSessionTokens() },
-		"the INSERT again":  func(srv *snowtest.Server) { caseOnce(srv, caseBulk, snowtest.Fault{Run: true, Drop: true}) },
-		"the INSERT is cut": func(srv *snowtest.Server) { caseOnce(srv, caseBulk, snowtest.Fault{Run: true, Cut: 20}) },
+		"the INSERT again":  func(srv *snowtest.Server) { once(srv, bulkInsert, snowtest.Fault{Run: true, Drop: true}) },
+		"the INSERT is cut": func(srv *snowtest.Server) { once(srv, bulkInsert, snowtest.Fault{Run: true, Cut: 20}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1)
+				db := pool(t, srv, 1)
 				arrange(srv)
-				_, err := db.ExecContext(caseMarks[0].mark(t.Context()), caseBulk, caseArray(t, 100))
+				_, err := db.ExecContext(marks[0].mark(t.Context()), bulkInsert, arrayOf(t, 100))
 				switch {
 				case err == nil:
-					caseSum(t, srv, caseBulk, 1, 1)
+					checkRan(t, srv, bulkInsert, 1, 1)
 				case errors.Is(err, snowtether.ErrInDoubt):
 					t.Errorf("neither refused nor done: %v", err)
 				default:
-					caseSum(t, srv, caseBulk, 0, 0)
+					checkRan(t, srv, bulkInsert, 0, 0)
 				}
-				caseUnmarked(t, srv)
-				caseNextUser(t, srv, db)
-			}, caseThroughAStage)
+				checkRequestIDs(t, srv)
+				nextUser(t, srv, db)
+			}, throughAStage)
 		})
 	}
 }

@@ -17,7 +17,7 @@ import (
 // all that it did: DDL, procedures, functions that act outside, COMMIT as a statement, chains (->>)
 // with one of these.
 
-var caseDDLChains = []string{
+var ddlChains = []string{
 	"SELECT 1 ->> CREATE TABLE x AS SELECT * FROM $1",
 	"SHOW TABLES ->> CREATE OR REPLACE TABLE z AS SELECT \"name\" FROM $1",
 	"SELECT 1 AS n ->> drop table y",
@@ -29,26 +29,26 @@ var caseDDLChains = []string{
 // TestChainWithDDLInATransactionIsInDoubt: DDL commits what was done before it.
 // Before: the INSERT took effect twice and RunTx returned nil.
 func TestChainWithDDLInATransactionIsInDoubt(t *testing.T) {
-	for _, chain := range caseDDLChains {
-		for _, use := range caseUses {
+	for _, chain := range ddlChains {
+		for _, use := range forms {
 			t.Run(use.name+"/"+chain, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					srv.Handle("->>", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
 						return snowtest.Status(snowtest.KindDDL, "done"), nil
 					})
-					db := casePool(t, srv, 1)
-					err := snowtether.RunTx(t.Context(), caseBeginner(db), func(tx *sql.Tx) error {
-						caseExec(t, tx, caseRow(1))
+					db := pool(t, srv, 1)
+					err := snowtether.RunTx(t.Context(), begin(db), func(tx *sql.Tx) error {
+						mustExec(t, tx, row(1))
 						if err := use.run(t.Context(), tx, chain); err != nil {
 							return err
 						}
 						srv.AbortSessions()
-						return use.run(t.Context(), tx, caseRow(2))
+						return use.run(t.Context(), tx, row(2))
 					})
-					caseDoubt(t, err, true)
-					caseSum(t, srv, caseRow(1), 1, 1)
-					caseSum(t, srv, caseRow(2), 0, 0)
-					caseNextUser(t, srv, db)
+					isInDoubt(t, err, true)
+					checkRan(t, srv, row(1), 1, 1)
+					checkRan(t, srv, row(2), 0, 0)
+					nextUser(t, srv, db)
 				})
 			})
 		}
@@ -65,26 +65,26 @@ func TestChainThatARollbackUndoesIsRepeatedWithItsTransaction(t *testing.T) {
 	} {
 		t.Run(chain, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				caseLinks(srv, kind)
-				db := casePool(t, srv, 1)
+				handleChains(srv, kind)
+				db := pool(t, srv, 1)
 				tries := 0
-				err := snowtether.RunTx(t.Context(), caseBeginner(db), func(tx *sql.Tx) error {
-					caseExec(t, tx, caseRow(1))
+				err := snowtether.RunTx(t.Context(), begin(db), func(tx *sql.Tx) error {
+					mustExec(t, tx, row(1))
 					if _, err := tx.ExecContext(t.Context(), chain); err != nil {
 						return err
 					}
 					if tries++; tries == 1 {
 						srv.AbortSessions()
 					}
-					_, err := tx.ExecContext(t.Context(), caseRow(2))
+					_, err := tx.ExecContext(t.Context(), row(2))
 					return err
 				})
 				if err != nil {
 					t.Error(err)
 				}
-				caseSum(t, srv, caseRow(1), 2, 1)
-				caseSum(t, srv, chain, 2, 1)
-				caseSum(t, srv, caseRow(2), 1, 1)
+				checkRan(t, srv, row(1), 2, 1)
+				checkRan(t, srv, chain, 2, 1)
+				checkRan(t, srv, row(2), 1, 1)
 			}, snowtest.AllowRepeats())
 		})
 	}
@@ -100,17 +100,17 @@ func TestChainThatChangesItsSessionIsRememberedAsSuch(t *testing.T) {
 		"SELECT 1 ->> SELECT 2 ->> ALTER SESSION SET TIMEZONE = 'UTC'":       snowtest.KindSCL,
 		"SELECT 1 ->> SET n = 1":                                             snowtest.KindSCL,
 	} {
-		for _, use := range caseUses {
+		for _, use := range forms {
 			t.Run(use.name+"/"+chain, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					srv.Handle(regexp.QuoteMeta(chain), func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
 						return snowtest.Status(kind, "done"), nil
 					})
-					conn := casePin(t, casePool(t, srv, 1))
-					caseExec(t, conn, chain)
+					conn := pin(t, pool(t, srv, 1))
+					mustExec(t, conn, chain)
 					srv.AbortSessions()
-					caseLost(t, use.run(t.Context(), conn, caseRow(1)), false)
-					caseSum(t, srv, caseRow(1), 0, 0)
+					isLost(t, use.run(t.Context(), conn, row(1)), false)
+					checkRan(t, srv, row(1), 0, 0)
 				})
 			})
 		}
@@ -132,10 +132,10 @@ func TestWhatWasWrittenBeforeABeginInTheSameRequestLasts(t *testing.T) {
 		for _, lost := range []string{"later", "with its reply"} {
 			t.Run(lost+"/"+text, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					conn := casePin(t, casePool(t, srv, 1))
+					conn := pin(t, pool(t, srv, 1))
 					ctx := gosnowflake.WithMultiStatement(t.Context(), n)
 					if lost == "with its reply" {
-						caseLose(srv, text)
+						runAndLose(srv, text)
 					}
 					_, err := conn.ExecContext(ctx, text)
 					if lost == "later" {
@@ -143,13 +143,13 @@ func TestWhatWasWrittenBeforeABeginInTheSameRequestLasts(t *testing.T) {
 							t.Fatal(err)
 						}
 						srv.AbortSessions()
-						_, err = conn.ExecContext(t.Context(), caseRow(1))
+						_, err = conn.ExecContext(t.Context(), row(1))
 					}
 					var se *snowtether.SessionError
 					if !errors.Is(err, snowtether.ErrInDoubt) || !errors.As(err, &se) {
 						t.Errorf("error is %v", err)
 					}
-					caseSum(t, srv, caseRow(1), 0, 0)
+					checkRan(t, srv, row(1), 0, 0)
 					if k := srv.Accepted(text); k != 1 {
 						t.Errorf("accepted %d times", k)
 					}
@@ -203,9 +203,9 @@ func TestWhatLastsIsToldOfItsOwnTransactionAlone(t *testing.T) {
 				srv.AbortSessions()
 				_, err = exec(t.Context(), insert)
 				if tt.inDoubt {
-					inDoubt(t, srv, insert, err, 0)
+					ranInDoubt(t, srv, insert, err, 0)
 				} else {
-					lostInTx(t, err)
+					isLost(t, err, true)
 				}
 			})
 		})
@@ -223,7 +223,7 @@ func TestLastStatementOfALostTransactionMayLast(t *testing.T) {
 		}
 		once(srv, ddl, snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
 		_, err = tx.ExecContext(t.Context(), ddl)
-		inDoubt(t, srv, ddl, err, 1)
+		ranInDoubt(t, srv, ddl, err, 1)
 	})
 }
 
@@ -236,15 +236,15 @@ func TestProcedureInATransactionMayHaveCommitted(t *testing.T) {
 				srv.Handle(regexp.QuoteMeta(query), func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
 					return snowtest.Status(snowtest.KindDDL, "committed"), nil
 				})
-				db := casePool(t, srv, 1)
-				err := snowtether.RunTx(t.Context(), caseBeginner(db), func(tx *sql.Tx) error {
-					caseExec(t, tx, caseRow(1), query)
+				db := pool(t, srv, 1)
+				err := snowtether.RunTx(t.Context(), begin(db), func(tx *sql.Tx) error {
+					mustExec(t, tx, row(1), query)
 					srv.AbortSessions()
 					return nil
 				})
-				caseDoubt(t, err, true)
-				caseSum(t, srv, caseRow(1), 1, 1)
-				caseNextUser(t, srv, db)
+				isInDoubt(t, err, true)
+				checkRan(t, srv, row(1), 1, 1)
+				nextUser(t, srv, db)
 			})
 		})
 	}
@@ -303,7 +303,7 @@ func TestWhatFollowsARollbackStatementIsInDoubt(t *testing.T) {
 				_, _ = exec(t.Context(), "ROLLBACK")
 				once(srv, insert, snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
 				_, err = exec(t.Context(), insert)
-				inDoubt(t, srv, insert, err, 1)
+				ranInDoubt(t, srv, insert, err, 1)
 			})
 		})
 	}
@@ -312,20 +312,20 @@ func TestWhatFollowsARollbackStatementIsInDoubt(t *testing.T) {
 // TestWhatActsOutsideItsTransactionIsInDoubt: its own reply is lost with the session.
 // Before: for most of these "nothing lasts", and RunTx ran them again.
 func TestWhatActsOutsideItsTransactionIsInDoubt(t *testing.T) {
-	for query, kind := range caseOutside {
-		for _, use := range caseUses {
+	for query, kind := range outsideSQL {
+		for _, use := range forms {
 			t.Run(use.name+"/"+query, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					var calls caseCalls
-					calls.handle(srv, regexp.QuoteMeta(query), caseResult(kind))
-					db := casePool(t, srv, 1)
-					caseLose(srv, query)
-					err := snowtether.RunTx(t.Context(), caseBeginner(db), func(tx *sql.Tx) error {
+					var calls actions
+					calls.handle(srv, regexp.QuoteMeta(query), usualResult(kind))
+					db := pool(t, srv, 1)
+					runAndLose(srv, query)
+					err := snowtether.RunTx(t.Context(), begin(db), func(tx *sql.Tx) error {
 						return use.run(t.Context(), tx, query)
 					})
-					caseDoubt(t, err, true)
+					isInDoubt(t, err, true)
 					calls.want(t, 1)
-					caseNextUser(t, srv, db)
+					nextUser(t, srv, db)
 				})
 			})
 		}
@@ -336,26 +336,26 @@ func TestWhatActsOutsideItsTransactionIsInDoubt(t *testing.T) {
 // one or the COMMIT finds the session gone.
 // Before: for most of these "nothing lasts", and RunTx ran them again.
 func TestTransactionThatHasActedOutsideIsInDoubt(t *testing.T) {
-	for query, kind := range caseOutside {
-		for _, next := range []string{caseRow(1), "SELECT 1", "COMMIT"} {
+	for query, kind := range outsideSQL {
+		for _, next := range []string{row(1), "SELECT 1", "COMMIT"} {
 			t.Run(next+"/"+query, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					var calls caseCalls
-					calls.handle(srv, regexp.QuoteMeta(query), caseResult(kind))
-					db := casePool(t, srv, 1)
-					err := snowtether.RunTx(t.Context(), caseBeginner(db), func(tx *sql.Tx) error {
-						if err := caseDrain(tx.QueryContext(t.Context(), query)); err != nil {
+					var calls actions
+					calls.handle(srv, regexp.QuoteMeta(query), usualResult(kind))
+					db := pool(t, srv, 1)
+					err := snowtether.RunTx(t.Context(), begin(db), func(tx *sql.Tx) error {
+						if err := drain(tx.QueryContext(t.Context(), query)); err != nil {
 							return err
 						}
 						srv.AbortSessions()
 						if next == "COMMIT" {
 							return nil
 						}
-						return caseDrain(tx.QueryContext(t.Context(), next))
+						return drain(tx.QueryContext(t.Context(), next))
 					})
-					caseDoubt(t, err, true)
+					isInDoubt(t, err, true)
 					calls.want(t, 1)
-					caseNextUser(t, srv, db)
+					nextUser(t, srv, db)
 				})
 			})
 		}
@@ -371,12 +371,12 @@ func TestTransactionOfHarmlessStatementsIsRepeated(t *testing.T) {
 		"DELETE FROM db.s.u WHERE a < DATEADD(day, -1, CURRENT_DATE())",
 		"MERGE INTO u USING (SELECT 1 AS n) s ON u.n = s.n WHEN NOT MATCHED THEN INSERT (n) VALUES (s.n)",
 		"COPY INTO u FROM @s",
-	}, caseHarmless...) {
+	}, harmlessSQL...) {
 		t.Run(query, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1)
-				caseLose(srv, query)
-				err := snowtether.RunTx(t.Context(), caseBeginner(db), func(tx *sql.Tx) error {
+				db := pool(t, srv, 1)
+				runAndLose(srv, query)
+				err := snowtether.RunTx(t.Context(), begin(db), func(tx *sql.Tx) error {
 					_, err := tx.ExecContext(t.Context(), query)
 					if err != nil && !errors.Is(err, snowtether.ErrSessionLost) {
 						t.Errorf("error is %v", err)
@@ -386,7 +386,7 @@ func TestTransactionOfHarmlessStatementsIsRepeated(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
-				caseSum(t, srv, query, 2, 1)
+				checkRan(t, srv, query, 2, 1)
 			}, snowtest.AllowRepeats())
 		})
 	}
@@ -396,15 +396,15 @@ func TestTransactionOfHarmlessStatementsIsRepeated(t *testing.T) {
 func TestTransactionWithNamedFunctionsIsRepeated(t *testing.T) {
 	const query = "INSERT INTO t SELECT db.s.g(f(1))"
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := caseHarmlessPools["option"](t, srv)
-		caseLose(srv, query)
-		err := snowtether.RunTx(t.Context(), caseBeginner(db), func(tx *sql.Tx) error {
+		db := harmlessPools["option"](t, srv)
+		runAndLose(srv, query)
+		err := snowtether.RunTx(t.Context(), begin(db), func(tx *sql.Tx) error {
 			_, err := tx.ExecContext(t.Context(), query)
 			return err
 		})
 		if err != nil {
 			t.Error(err)
 		}
-		caseSum(t, srv, query, 2, 1)
+		checkRan(t, srv, query, 2, 1)
 	}, snowtest.AllowRepeats())
 }

@@ -51,9 +51,9 @@ func TestTransactionIsNeverContinuedOnAnotherSession(t *testing.T) {
 					srv.EndSessions(way.End)
 					for _, sql := range []string{row(2), row(3)} {
 						_, err := exec(ctx, sql)
-						lostInTx(t, err)
+						isLost(t, err, true)
 					}
-					lostInTx(t, commit())
+					isLost(t, commit(), true)
 					if err := done(); err != nil {
 						t.Error(err)
 					}
@@ -154,15 +154,15 @@ func TestTransactionInOneRequestIsLostWithItsSession(t *testing.T) {
 		"SELECT 1; BEGIN; INSERT INTO b VALUES (1); SELECT 2": 4,
 	} {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-			conn := casePin(t, casePool(t, srv, 1))
+			conn := pin(t, pool(t, srv, 1))
 			if _, err := conn.ExecContext(gosnowflake.WithMultiStatement(t.Context(), n), text); err != nil {
 				t.Fatal(err)
 			}
 			srv.AbortSessions()
-			_, err := conn.ExecContext(t.Context(), caseRow(1))
-			caseLost(t, err, true)
-			caseSum(t, srv, "INSERT INTO b VALUES (1)", 1, 0)
-			caseSum(t, srv, caseRow(1), 0, 0)
+			_, err := conn.ExecContext(t.Context(), row(1))
+			isLost(t, err, true)
+			checkRan(t, srv, "INSERT INTO b VALUES (1)", 1, 0)
+			checkRan(t, srv, row(1), 0, 0)
 		})
 	}
 }

@@ -194,15 +194,15 @@ func TestBeginThatWasRefusedHasBegunNothing(t *testing.T) {
 	})
 }
 
-// caseWire replaces a text in what is sent: the server then carries out what a script
+// wireLog replaces a text in what is sent: the server then carries out what a script
 // would have done in its place.
 
-type caseWire struct {
+type wireLog struct {
 	http.RoundTripper
 	from, to string
 }
 
-func (w caseWire) RoundTrip(r *http.Request) (*http.Response, error) {
+func (w wireLog) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body == nil {
 		return w.RoundTripper.RoundTrip(r)
 	}
@@ -230,13 +230,13 @@ func TestScriptsTransactionIsNotTheNextUsers(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		const script = "EXECUTE IMMEDIATE FROM @migrations/one.sql"
 		cfg := srv.Config()
-		cfg.Transporter = caseWire{cfg.Transporter, script, "BEGIN"}
-		db := caseConnect(t, cfg, 1)
+		cfg.Transporter = wireLog{cfg.Transporter, script, "BEGIN"}
+		db := poolOf(t, cfg, 1)
 		if _, err := db.ExecContext(t.Context(), script); err != nil {
 			t.Fatal(err)
 		}
-		_, err := db.ExecContext(t.Context(), caseRow(1))
-		if n := srv.Effects(caseRow(1)); err == nil && n != 1 {
+		_, err := db.ExecContext(t.Context(), row(1))
+		if n := srv.Effects(row(1)); err == nil && n != 1 {
 			t.Errorf("the next user: nil, and the row took effect %d times", n)
 		}
 	})
@@ -248,11 +248,11 @@ func TestScriptsTransactionIsNotLeftBehind(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		const script, update = "EXECUTE IMMEDIATE FROM @migrations/one.sql", "UPDATE t SET n = 1"
 		cfg := srv.Config()
-		cfg.Transporter = caseWire{cfg.Transporter, script, "BEGIN"}
-		conn := casePin(t, caseConnect(t, cfg, 1))
-		slowly(srv, "^UPDATE", 2*time.Minute, caseCount(snowtest.KindUpdate, "updated", 1), nil)
-		caseExec(t, conn, script)
-		caseEndAt(srv, time.Minute)
+		cfg.Transporter = wireLog{cfg.Transporter, script, "BEGIN"}
+		conn := pin(t, poolOf(t, cfg, 1))
+		slowly(srv, "^UPDATE", 2*time.Minute, counted(snowtest.KindUpdate, "updated", 1), nil)
+		mustExec(t, conn, script)
+		abortAt(srv, time.Minute)
 		_, err := conn.ExecContext(t.Context(), update)
 		time.Sleep(time.Hour)
 		if n := srv.Effects(update); err == nil && n != 1 {

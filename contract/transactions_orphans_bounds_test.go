@@ -46,11 +46,11 @@ func TestEndingAnOrphanIsBestEffort(t *testing.T) {
 		for _, begin := range []string{"BeginTx", "BEGIN"} {
 			t.Run(test.name+"/"+begin, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := casePool(t, srv, 2)
-					caseOrphan(t, srv, db, caseUpdate)
-					conn := casePin(t, db)
+					db := pool(t, srv, 2)
+					orphan(t, srv, db, updateOne)
+					conn := pin(t, db)
 					if !test.moved {
-						caseExec(t, conn, "USE SCHEMA elsewhere")
+						mustExec(t, conn, "USE SCHEMA elsewhere")
 					}
 					put := srv.FaultAlways
 					if test.moved {
@@ -62,26 +62,26 @@ func TestEndingAnOrphanIsBestEffort(t *testing.T) {
 					begun := time.Now()
 					var commit func() error
 					if begin == "BEGIN" {
-						caseExec(t, conn, "BEGIN")
+						mustExec(t, conn, "BEGIN")
 						commit = func() error { _, err := conn.ExecContext(t.Context(), "COMMIT"); return err }
 					} else {
-						commit = caseBegin(t, conn).Commit
+						commit = mustBegin(t, conn).Commit
 					}
 					if took := time.Since(begun); took > 6*time.Second {
 						t.Errorf("BEGIN took %s", took)
 					}
-					caseExec(t, conn, caseRow(1))
+					mustExec(t, conn, row(1))
 					begun = time.Now()
-					caseExec(t, conn, caseUpdate+" WHERE n = 1")
-					if took := time.Since(begun); took < caseSoon != test.ended {
+					mustExec(t, conn, updateOne+" WHERE n = 1")
+					if took := time.Since(begun); took < soonEnough != test.ended {
 						t.Errorf("the change waited for %s", took)
 					}
 					if err := commit(); err != nil {
 						t.Error(err)
 					}
-					caseSum(t, srv, caseRow(1), 1, 1)
-					caseSum(t, srv, caseUpdate+" WHERE n = 1", 1, 1)
-				}, caseStays)
+					checkRan(t, srv, row(1), 1, 1)
+					checkRan(t, srv, updateOne+" WHERE n = 1", 1, 1)
+				}, keptAsSeen)
 			})
 		}
 	}
@@ -92,55 +92,55 @@ func TestEndingAnOrphanIsBestEffort(t *testing.T) {
 func TestOrphansAreNotAskedAboutForEver(t *testing.T) {
 	hang := func(srv *snowtest.Server) {
 		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
-			return snowtest.Fault{Run: true, Delay: time.Minute}, r.SQL == caseShow
+			return snowtest.Fault{Run: true, Delay: time.Minute}, r.SQL == showTransactions
 		})
 	}
 	t.Run("without an answer", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-			db := casePool(t, srv, 1)
-			caseOrphan(t, srv, db, caseUpdate)
+			db := pool(t, srv, 1)
+			orphan(t, srv, db, updateOne)
 			hang(srv)
 			asked := 0
 			for i := range 6 {
-				if took := caseUpdates(t, db, fmt.Sprintf("UPDATE u%d SET n = 1", i)); took > time.Second {
+				if took := updateInTx(t, db, fmt.Sprintf("UPDATE u%d SET n = 1", i)); took > time.Second {
 					asked++
 				}
 			}
 			if asked != 3 {
 				t.Errorf("%d transactions were held up", asked)
 			}
-		}, caseStays)
+		}, keptAsSeen)
 	})
 	t.Run("much later", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-			db := casePool(t, srv, 1)
-			caseOrphan(t, srv, db, caseUpdate)
+			db := pool(t, srv, 1)
+			orphan(t, srv, db, updateOne)
 			time.Sleep(11 * time.Minute)
-			caseUpdates(t, db, caseUpdate+" WHERE n = 1")
-			if n := caseAsked(srv); n != 0 {
+			updateInTx(t, db, updateOne+" WHERE n = 1")
+			if n := timesAsked(srv); n != 0 {
 				t.Errorf("asked %d times", n)
 			}
-		}, caseStays)
+		}, keptAsSeen)
 	})
 	t.Run("too many", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 			const n = 105
-			db := casePool(t, srv, n)
+			db := pool(t, srv, n)
 			var lost []*sql.Tx
 			for range n {
-				lost = append(lost, caseBegin(t, db))
+				lost = append(lost, mustBegin(t, db))
 			}
 			srv.AbortSessions()
 			for _, tx := range lost {
-				_, err := tx.ExecContext(t.Context(), caseRow(0))
-				caseLost(t, err, true)
+				_, err := tx.ExecContext(t.Context(), row(0))
+				isLost(t, err, true)
 				_ = tx.Rollback()
 			}
-			caseUpdates(t, db, caseUpdate)
-			if n := caseAsked(srv); n != 101 {
+			updateInTx(t, db, updateOne)
+			if n := timesAsked(srv); n != 101 {
 				t.Errorf("asked %d times", n)
 			}
-		}, caseStays)
+		}, keptAsSeen)
 	})
 }
 
@@ -148,31 +148,31 @@ func TestOrphansAreNotAskedAboutForEver(t *testing.T) {
 // once.
 func TestNoOrphanNoQuestion(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 2)
-		caseUpdates(t, db, "UPDATE a SET n = 1")
-		if err := caseBegin(t, db).Rollback(); err != nil {
+		db := pool(t, srv, 2)
+		updateInTx(t, db, "UPDATE a SET n = 1")
+		if err := mustBegin(t, db).Rollback(); err != nil {
 			t.Error(err)
 		}
 		srv.AbortSessions()
-		caseExec(t, db, caseRow(1)) // which needs a new session
-		conn := casePin(t, db)
-		caseExec(t, conn, "BEGIN", "UPDATE b SET n = 1", "COMMIT")
+		mustExec(t, db, row(1)) // which needs a new session
+		conn := pin(t, db)
+		mustExec(t, conn, "BEGIN", "UPDATE b SET n = 1", "COMMIT")
 		srv.ExpireMasterTokens()
-		caseUpdates(t, db, "UPDATE c SET n = 1")
-		if n := caseAsked(srv); n != 0 {
+		updateInTx(t, db, "UPDATE c SET n = 1")
+		if n := timesAsked(srv); n != 0 {
 			t.Errorf("asked %d times", n)
 		}
 		if err := conn.Close(); err != nil {
 			t.Error(err)
 		}
-		caseOrphan(t, srv, db, caseUpdate)
+		orphan(t, srv, db, updateOne)
 		for i := range 3 {
-			caseUpdates(t, db, fmt.Sprintf("UPDATE t SET n = %d", i))
+			updateInTx(t, db, fmt.Sprintf("UPDATE t SET n = %d", i))
 		}
-		if n := caseAsked(srv); n != 2 {
+		if n := timesAsked(srv); n != 2 {
 			t.Errorf("asked %d times", n)
 		}
-	}, caseStays)
+	}, keptAsSeen)
 }
 
 // TestBeginHonoursItsContextWhileOrphansAreEnded: at once, and who comes meanwhile does not
@@ -181,15 +181,15 @@ func TestBeginHonoursItsContextWhileOrphansAreEnded(t *testing.T) {
 	for _, at := range []string{"SHOW", "SELECT SYSTEM"} {
 		t.Run(at, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 2)
-				caseOrphan(t, srv, db, caseUpdate)
+				db := pool(t, srv, 2)
+				orphan(t, srv, db, updateOne)
 				srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 					return snowtest.Fault{Delay: time.Hour}, strings.HasPrefix(r.SQL, at)
 				})
 				over := make(chan time.Duration)
 				go func() {
 					time.Sleep(time.Second)
-					over <- caseUpdates(t, db, "UPDATE u SET n = 1")
+					over <- updateInTx(t, db, "UPDATE u SET n = 1")
 				}()
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 				defer cancel()
@@ -201,10 +201,10 @@ func TestBeginHonoursItsContextWhileOrphansAreEnded(t *testing.T) {
 				if took := <-over; took > time.Second {
 					t.Errorf("another one waited for %s", took)
 				}
-				if took := caseUpdates(t, db, caseUpdate+" WHERE n = 1"); took > caseSoon {
+				if took := updateInTx(t, db, updateOne+" WHERE n = 1"); took > soonEnough {
 					t.Errorf("the next one took %s", took)
 				}
-			}, caseStays)
+			}, keptAsSeen)
 		})
 	}
 }
@@ -213,10 +213,10 @@ func TestBeginHonoursItsContextWhileOrphansAreEnded(t *testing.T) {
 // of a BEGIN statement, and is not what ran last.
 func TestEndOfAnOrphanIsNothingOfTheCallers(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 2)
-		caseOrphan(t, srv, db, caseUpdate)
-		conn := casePin(t, db)
-		caseExec(t, conn, "SELECT 7")
+		db := pool(t, srv, 2)
+		orphan(t, srv, db, updateOne)
+		conn := pin(t, db)
+		mustExec(t, conn, "SELECT 7")
 		id, ids := gosnowflake.NewUUID(), make(chan string, 1)
 		ctx := gosnowflake.WithQueryIDChan(gosnowflake.WithRequestID(gosnowflake.WithQueryTag(t.Context(), "mine"), id), ids)
 		if _, err := conn.ExecContext(ctx, "BEGIN"); err != nil {
@@ -232,20 +232,20 @@ func TestEndOfAnOrphanIsNothingOfTheCallers(t *testing.T) {
 				t.Errorf("the ID is %s, want %s", begin, e.QueryID)
 			}
 		}
-		if !slices.Equal(sent, []string{"BEGIN"}) || caseAsked(srv) != 2 {
-			t.Errorf("sent with the caller's request ID: %v; asked %d times", sent, caseAsked(srv))
+		if !slices.Equal(sent, []string{"BEGIN"}) || timesAsked(srv) != 2 {
+			t.Errorf("sent with the caller's request ID: %v; asked %d times", sent, timesAsked(srv))
 		}
 		// The last statement but one is the SELECT, and the session would say another.
-		caseLost(t, caseDrain(conn.QueryContext(t.Context(), "SELECT LAST_QUERY_ID(-2)")), false)
-	}, caseStays)
+		isLost(t, drain(conn.QueryContext(t.Context(), "SELECT LAST_QUERY_ID(-2)")), false)
+	}, keptAsSeen)
 }
 
-// caseUnanswered holds back what is answered about transactions, and to cancellings, until the
+// unanswered holds back what is answered about transactions, and to cancellings, until the
 // function is called.
-func caseUnanswered(srv *snowtest.Server) (release func()) {
+func unanswered(srv *snowtest.Server) (release func()) {
 	held := make(chan struct{})
 	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
-		if r.Kind == snowtest.RequestQuery && r.SQL == caseShow || r.Kind == snowtest.RequestAbort {
+		if r.Kind == snowtest.RequestQuery && r.SQL == showTransactions || r.Kind == snowtest.RequestAbort {
 			return snowtest.Fault{Hold: held}, true
 		}
 		return snowtest.Fault{}, false
@@ -258,13 +258,13 @@ func caseUnanswered(srv *snowtest.Server) (release func()) {
 // Before: 45 s and three sessions.
 func TestBeginIsHeldUpOnceByWhatOthersLeft(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1)
-		caseOrphan(t, srv, db, caseUpdate)
+		db := pool(t, srv, 1)
+		orphan(t, srv, db, updateOne)
 		logins := srv.Stats().Logins
-		release := caseUnanswered(srv)
+		release := unanswered(srv)
 		defer release()
 		begun := time.Now()
-		tx := caseBegin(t, db)
+		tx := mustBegin(t, db)
 		if took := time.Since(begun); took > 6*time.Second {
 			t.Errorf("BEGIN took %v", took)
 		}
@@ -281,14 +281,14 @@ func TestBeginIsHeldUpOnceByWhatOthersLeft(t *testing.T) {
 // TestEndingWhatOthersLeftCostsNobodyTheirState: it is done on a session that has none.
 // Before: a pinned connection lost its schema, because SHOW TRANSACTIONS was slow.
 func TestEndingWhatOthersLeftCostsNobodyTheirState(t *testing.T) {
-	for _, s := range caseSettings {
+	for _, s := range sessionSettings {
 		t.Run(s.kind, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 2)
-				conn := casePin(t, db)
-				caseExec(t, conn, s.set)
-				caseOrphan(t, srv, db, caseUpdate)
-				release := caseUnanswered(srv)
+				db := pool(t, srv, 2)
+				conn := pin(t, db)
+				mustExec(t, conn, s.set)
+				orphan(t, srv, db, updateOne)
+				release := unanswered(srv)
 				defer release()
 				time.AfterFunc(18*time.Second, release)
 				for i := range 2 {
@@ -296,11 +296,11 @@ func TestEndingWhatOthersLeftCostsNobodyTheirState(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					caseExec(t, tx, caseRow(i))
+					mustExec(t, tx, row(i))
 					if err := tx.Commit(); err != nil {
 						t.Error(err)
 					}
-					caseSum(t, srv, caseRow(i), 1, 1)
+					checkRan(t, srv, row(i), 1, 1)
 				}
 			})
 		})

@@ -19,8 +19,8 @@ import (
 // Transactions (docs/guarantees.md): what vanished sessions leave open on the server, with its
 // locks, is ended before the next transaction begins, and nobody else's is touched.
 
-// caseEnded counts what the driver has said of transactions that it ended.
-func caseEnded(ended *[]snowtether.Event) snowtether.Option {
+// noteEnded counts what the driver has said of transactions that it ended.
+func noteEnded(ended *[]snowtether.Event) snowtether.Option {
 	var mu sync.Mutex
 	return snowtether.WithEventHook(func(e snowtether.Event) {
 		mu.Lock()
@@ -35,7 +35,7 @@ func caseEnded(ended *[]snowtether.Event) snowtether.Option {
 // Before: it waited for its own locks until the server had rolled them back.
 func TestRunTxIsNotBlockedByItsPredecessor(t *testing.T) {
 	const insert = "INSERT INTO log VALUES (1)"
-	for _, way := range caseWays {
+	for _, way := range endings {
 		for name, arrange := range map[string]func(srv *snowtest.Server){
 			"between two statements": func(srv *snowtest.Server) {
 				srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
@@ -66,36 +66,36 @@ func TestRunTxIsNotBlockedByItsPredecessor(t *testing.T) {
 				time.AfterFunc(time.Second, func() { srv.EndSessions(way.end) })
 			},
 			"with an answer that nobody understands": func(srv *snowtest.Server) {
-				caseOnce(srv, caseUpdate, snowtest.Fault{Run: true, Body: "<html>", After: func() { srv.EndSessions(way.end) }})
+				once(srv, updateOne, snowtest.Fault{Run: true, Body: "<html>", After: func() { srv.EndSessions(way.end) }})
 			},
 			"with the reply to the change": func(srv *snowtest.Server) {
-				caseOnce(srv, caseUpdate, snowtest.Fault{Run: true, Drop: true, After: func() { srv.EndSessions(way.end) }})
+				once(srv, updateOne, snowtest.Fault{Run: true, Drop: true, After: func() { srv.EndSessions(way.end) }})
 			},
 		} {
 			for _, n := range []int{1, 3} {
 				t.Run(fmt.Sprintf("%s/%s/%d connections", way.name, name, n), func(t *testing.T) {
 					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 						var ended []snowtether.Event
-						db := casePool(t, srv, n, caseEnded(&ended))
+						db := pool(t, srv, n, noteEnded(&ended))
 						arrange(srv)
 						begun := time.Now()
 						err := snowtether.RunTx(t.Context(), func(ctx context.Context) (*sql.Tx, error) { return db.BeginTx(ctx, nil) }, func(tx *sql.Tx) error {
-							if _, err := tx.ExecContext(t.Context(), caseUpdate); err != nil {
+							if _, err := tx.ExecContext(t.Context(), updateOne); err != nil {
 								return err
 							}
 							_, err := tx.ExecContext(t.Context(), insert)
 							return err
 						})
-						if took := time.Since(begun); err != nil || took > caseSoon+5*time.Second {
+						if took := time.Since(begun); err != nil || took > soonEnough+5*time.Second {
 							t.Errorf("took %s: %v", took, err)
 						}
-						if n, m := srv.Effects(caseUpdate), srv.Effects(insert); n != 1 || m != 1 {
+						if n, m := srv.Effects(updateOne), srv.Effects(insert); n != 1 || m != 1 {
 							t.Errorf("took effect %d and %d times", n, m)
 						}
 						if len(ended) != 1 || ended[0].OldSessionID == 0 || ended[0].SessionID == ended[0].OldSessionID {
 							t.Errorf("ended: %+v", ended)
 						}
-					}, caseStays, snowtest.AllowRepeats(), snowtest.WithInlineWait(500*time.Millisecond))
+					}, keptAsSeen, snowtest.AllowRepeats(), snowtest.WithInlineWait(500*time.Millisecond))
 				})
 			}
 		}
@@ -107,19 +107,19 @@ func TestRunTxIsNotBlockedByItsPredecessor(t *testing.T) {
 // Before: as above.
 func TestNextTransactionIsNotBlockedByALostOne(t *testing.T) {
 	for name, begin := range map[string]func(t *testing.T, conn *sql.Conn) (commit func() error){
-		"BeginTx": func(t *testing.T, conn *sql.Conn) func() error { return caseBegin(t, conn).Commit },
+		"BeginTx": func(t *testing.T, conn *sql.Conn) func() error { return mustBegin(t, conn).Commit },
 		"BEGIN": func(t *testing.T, conn *sql.Conn) func() error {
-			caseExec(t, conn, "BEGIN")
+			mustExec(t, conn, "BEGIN")
 			return func() error { _, err := conn.ExecContext(t.Context(), "COMMIT"); return err }
 		},
 		"START TRANSACTION, queried": func(t *testing.T, conn *sql.Conn) func() error {
-			if err := caseDrain(conn.QueryContext(t.Context(), "START TRANSACTION")); err != nil {
+			if err := drain(conn.QueryContext(t.Context(), "START TRANSACTION")); err != nil {
 				t.Error(err)
 			}
 			return func() error { _, err := conn.ExecContext(t.Context(), "COMMIT"); return err }
 		},
 		"prepared BEGIN": func(t *testing.T, conn *sql.Conn) func() error {
-			if err := caseUses[2].run(t.Context(), conn, "BEGIN"); err != nil {
+			if err := forms[2].run(t.Context(), conn, "BEGIN"); err != nil {
 				t.Error(err)
 			}
 			return func() error { _, err := conn.ExecContext(t.Context(), "COMMIT"); return err }
@@ -128,21 +128,21 @@ func TestNextTransactionIsNotBlockedByALostOne(t *testing.T) {
 		for _, n := range []int{1, 2} {
 			t.Run(fmt.Sprintf("%s/%d connections", name, n), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					db := casePool(t, srv, n)
-					caseOrphan(t, srv, db, caseUpdate)
-					conn := casePin(t, db)
+					db := pool(t, srv, n)
+					orphan(t, srv, db, updateOne)
+					conn := pin(t, db)
 					begun := time.Now()
 					commit := begin(t, conn)
-					caseExec(t, conn, caseUpdate+" WHERE n = 1")
+					mustExec(t, conn, updateOne+" WHERE n = 1")
 					if err := commit(); err != nil {
 						t.Error(err)
 					}
-					if took := time.Since(begun); took > caseSoon {
+					if took := time.Since(begun); took > soonEnough {
 						t.Errorf("took %s", took)
 					}
-					caseSum(t, srv, caseUpdate, 1, 0)
-					caseSum(t, srv, caseUpdate+" WHERE n = 1", 1, 1)
-				}, caseStays)
+					checkRan(t, srv, updateOne, 1, 0)
+					checkRan(t, srv, updateOne+" WHERE n = 1", 1, 1)
+				}, keptAsSeen)
 			})
 		}
 	}
@@ -152,12 +152,12 @@ func TestNextTransactionIsNotBlockedByALostOne(t *testing.T) {
 // find the session without it, and commit by itself.
 func TestTransactionOfASessionThatMayLiveIsNotEnded(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1)
+		db := pool(t, srv, 1)
 		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 			return snowtest.Fault{Delay: 3 * time.Minute}, r.Kind == snowtest.RequestLogout
 		})
 		srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
-			return snowtest.Fault{Delay: time.Minute, Late: true}, r.SQL == caseRow(1)
+			return snowtest.Fault{Delay: time.Minute, Late: true}, r.SQL == row(1)
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -165,24 +165,24 @@ func TestTransactionOfASessionThatMayLiveIsNotEnded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := tx.ExecContext(ctx, caseUpdate); err != nil {
+		if _, err := tx.ExecContext(ctx, updateOne); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := tx.ExecContext(ctx, caseRow(1)); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := tx.ExecContext(ctx, row(1)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error is %v", err)
 		}
 		_ = tx.Rollback()
 		for i := range 3 {
-			caseUpdates(t, db, fmt.Sprintf("UPDATE u SET n = %d", i))
+			updateInTx(t, db, fmt.Sprintf("UPDATE u SET n = %d", i))
 			time.Sleep(2 * time.Second)
 		}
 		time.Sleep(10 * time.Minute)
-		caseSum(t, srv, caseUpdate, 1, 0)
-		caseSum(t, srv, caseRow(1), 1, 0)
-		if n := caseAsked(srv); n != 0 {
+		checkRan(t, srv, updateOne, 1, 0)
+		checkRan(t, srv, row(1), 1, 0)
+		if n := timesAsked(srv); n != 0 {
 			t.Errorf("asked %d times", n)
 		}
-	}, caseStays)
+	}, keptAsSeen)
 }
 
 // TestTransactionInWhichSeveralStatementsRunOnIsNotEnded: those that come after it would
@@ -190,11 +190,11 @@ func TestTransactionOfASessionThatMayLiveIsNotEnded(t *testing.T) {
 func TestTransactionInWhichSeveralStatementsRunOnIsNotEnded(t *testing.T) {
 	for name, run := range map[string]func(ctx context.Context, tx *sql.Tx) error{
 		"several statements": func(ctx context.Context, tx *sql.Tx) error {
-			_, err := tx.ExecContext(gosnowflake.WithMultiStatement(ctx, 2), caseUpdate+"; "+caseRow(1))
+			_, err := tx.ExecContext(gosnowflake.WithMultiStatement(ctx, 2), updateOne+"; "+row(1))
 			return err
 		},
 		"a chain": func(ctx context.Context, tx *sql.Tx) error {
-			_, err := tx.ExecContext(ctx, caseUpdate+" ->> "+caseRow(1))
+			_, err := tx.ExecContext(ctx, updateOne+" ->> "+row(1))
 			return err
 		},
 		"a procedure": func(ctx context.Context, tx *sql.Tx) error {
@@ -202,7 +202,7 @@ func TestTransactionInWhichSeveralStatementsRunOnIsNotEnded(t *testing.T) {
 			return err
 		},
 		"several statements, asynchronously": func(ctx context.Context, tx *sql.Tx) error {
-			res, err := tx.ExecContext(gosnowflake.WithAsyncMode(gosnowflake.WithMultiStatement(ctx, 2)), caseUpdate+"; "+caseRow(1))
+			res, err := tx.ExecContext(gosnowflake.WithAsyncMode(gosnowflake.WithMultiStatement(ctx, 2)), updateOne+"; "+row(1))
 			if err == nil {
 				_, _ = res.RowsAffected() // gosnowflake waits until somebody asks
 			}
@@ -211,22 +211,22 @@ func TestTransactionInWhichSeveralStatementsRunOnIsNotEnded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1)
+				db := pool(t, srv, 1)
 				slowly(srv, "^(UPDATE t|CALL)", 10*time.Second, nil, nil)
 				time.AfterFunc(time.Second, func() { srv.AbortSessions() })
-				tx := caseBegin(t, db)
+				tx := mustBegin(t, db)
 				if err := errors.Join(run(t.Context(), tx), tx.Commit()); err == nil {
 					t.Error("it succeeded")
 				}
-				caseUpdates(t, db, "UPDATE u SET n = 1")
-				if n := caseAsked(srv); n != 0 {
+				updateInTx(t, db, "UPDATE u SET n = 1")
+				if n := timesAsked(srv); n != 0 {
 					t.Errorf("asked %d times", n)
 				}
 				time.Sleep(time.Minute)
-				if n, m := srv.Effects(caseUpdate), srv.Effects(caseRow(1)); n != 0 || m != 0 {
+				if n, m := srv.Effects(updateOne), srv.Effects(row(1)); n != 0 || m != 0 {
 					t.Errorf("took effect %d and %d times", n, m)
 				}
-			}, caseStays, snowtest.WithInlineWait(500*time.Millisecond))
+			}, keptAsSeen, snowtest.WithInlineWait(500*time.Millisecond))
 		})
 	}
 }
@@ -236,50 +236,50 @@ func TestTransactionInWhichSeveralStatementsRunOnIsNotEnded(t *testing.T) {
 func TestOnlyTheDeadSessionsTransactionIsEnded(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		var ended []snowtether.Event
-		db, other := casePool(t, srv, 3, caseEnded(&ended)), casePool(t, srv, 2)
-		live := []*sql.Tx{caseBegin(t, db), caseBegin(t, other)}
+		db, other := pool(t, srv, 3, noteEnded(&ended)), pool(t, srv, 2)
+		live := []*sql.Tx{mustBegin(t, db), mustBegin(t, other)}
 		updates := []string{"UPDATE mine SET n = 1", "UPDATE theirs SET n = 1"}
 		for i, tx := range live {
 			if _, err := tx.ExecContext(t.Context(), updates[i]); err != nil {
 				t.Fatal(err)
 			}
 		}
-		theirs := caseBegin(t, other)
+		theirs := mustBegin(t, other)
 		if _, err := theirs.ExecContext(t.Context(), "UPDATE lost SET n = 1"); err != nil {
 			t.Fatal(err)
 		}
-		srv.AbortSessions(caseSession(t, theirs))
-		dead := caseOrphan(t, srv, db, caseUpdate)
-		if took := caseUpdates(t, db, caseUpdate+" WHERE n = 1"); took > caseSoon {
+		srv.AbortSessions(sessionOf(t, theirs))
+		dead := orphan(t, srv, db, updateOne)
+		if took := updateInTx(t, db, updateOne+" WHERE n = 1"); took > soonEnough {
 			t.Errorf("took %s", took)
 		}
-		if len(ended) != 1 || ended[0].OldSessionID != dead || caseAsked(srv) != 2 {
-			t.Errorf("asked %d times; ended: %+v", caseAsked(srv), ended)
+		if len(ended) != 1 || ended[0].OldSessionID != dead || timesAsked(srv) != 2 {
+			t.Errorf("asked %d times; ended: %+v", timesAsked(srv), ended)
 		}
 		for i, tx := range live {
 			if err := tx.Commit(); err != nil {
 				t.Error(err)
 			}
-			caseSum(t, srv, updates[i], 1, 1)
+			checkRan(t, srv, updates[i], 1, 1)
 		}
-		if took := caseUpdates(t, db, "UPDATE lost SET n = 2"); took < 4*time.Minute {
+		if took := updateInTx(t, db, "UPDATE lost SET n = 2"); took < 4*time.Minute {
 			t.Errorf("waited only %s for what another pool's session has left", took)
 		}
-	}, caseStays)
+	}, keptAsSeen)
 }
 
 // TestWrappedConnectionIsAskedNothingAboutTransactions: which session it has is not known.
 func TestWrappedConnectionIsAskedNothingAboutTransactions(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		c, err := snowtether.WrapConnector(gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config()), caseLog(srv.Log()))
+		c, err := snowtether.WrapConnector(gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *srv.Config()), logTo(srv.Log()))
 		if err != nil {
 			t.Fatal(err)
 		}
 		db := testpool.OpenConnector(t, c, 2)
-		caseOrphan(t, srv, db, caseUpdate)
-		caseUpdates(t, db, "UPDATE u SET n = 1")
-		if n := caseAsked(srv); n != 0 {
+		orphan(t, srv, db, updateOne)
+		updateInTx(t, db, "UPDATE u SET n = 1")
+		if n := timesAsked(srv); n != 0 {
 			t.Errorf("asked %d times", n)
 		}
-	}, caseStays)
+	}, keptAsSeen)
 }

@@ -19,8 +19,8 @@ import (
 // Transactions (docs/guarantees.md): a transaction whose session has gone, however that came to
 // light, is over until the program has ended it, and nothing of it runs on another session.
 
-// casePanic makes gosnowflake panic before it sends anything.
-func casePanic(t *testing.T, db caseDB) {
+// panicInTx makes gosnowflake panic before it sends anything.
+func panicInTx(t *testing.T, db dbtx) {
 	t.Helper()
 	arg, err := gosnowflake.Array((*[]int)(nil))
 	if err != nil {
@@ -36,12 +36,12 @@ func casePanic(t *testing.T, db caseDB) {
 // session, in autocommit.
 func TestPanicEndsTheTransactionOfAConnection(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		conn := casePin(t, casePool(t, srv, 1))
-		caseExec(t, conn, "BEGIN", caseRow(1))
-		casePanic(t, conn)
-		_, second := conn.ExecContext(t.Context(), caseRow(2))
+		conn := pin(t, pool(t, srv, 1))
+		mustExec(t, conn, "BEGIN", row(1))
+		panicInTx(t, conn)
+		_, second := conn.ExecContext(t.Context(), row(2))
 		_, commit := conn.ExecContext(t.Context(), "COMMIT")
-		if one, two := srv.Effects(caseRow(1)), srv.Effects(caseRow(2)); one != two {
+		if one, two := srv.Effects(row(1)), srv.Effects(row(2)); one != two {
 			t.Errorf("half a transaction: row 1 took effect %d times, row 2 %d times; INSERT: %v, COMMIT: %v", one, two, second, commit)
 		}
 	})
@@ -49,12 +49,12 @@ func TestPanicEndsTheTransactionOfAConnection(t *testing.T) {
 
 func TestPanicEndsTheTransaction(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		tx := caseBegin(t, casePool(t, srv, 1))
-		caseExec(t, tx, caseRow(1))
-		casePanic(t, tx)
-		_, second := tx.ExecContext(t.Context(), caseRow(2))
+		tx := mustBegin(t, pool(t, srv, 1))
+		mustExec(t, tx, row(1))
+		panicInTx(t, tx)
+		_, second := tx.ExecContext(t.Context(), row(2))
 		commit := tx.Commit()
-		if one, two := srv.Effects(caseRow(1)), srv.Effects(caseRow(2)); one != two {
+		if one, two := srv.Effects(row(1)), srv.Effects(row(2)); one != two {
 			t.Errorf("half a transaction: row 1 took effect %d times, row 2 %d times; INSERT: %v, Commit: %v", one, two, second, commit)
 		}
 	})
@@ -62,7 +62,7 @@ func TestPanicEndsTheTransaction(t *testing.T) {
 
 // The keeper's ping is under way when the connection is taken out; its session is ended
 // while a transaction is open, and the ping, which comes late, finds that first.
-func caseKeeper(t *testing.T, run func(t *testing.T, srv *snowtest.Server, db *sql.DB, lose func())) {
+func whilePinged(t *testing.T, run func(t *testing.T, srv *snowtest.Server, db *sql.DB, lose func())) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		held, asked := make(chan struct{}), make(chan struct{})
 		var n atomic.Int32
@@ -73,7 +73,7 @@ func caseKeeper(t *testing.T, run func(t *testing.T, srv *snowtest.Server, db *s
 			}
 			return snowtest.Fault{}, false
 		})
-		db := casePool(t, srv, 1, snowtether.WithIdlePing(time.Minute))
+		db := pool(t, srv, 1, snowtether.WithIdlePing(time.Minute))
 		<-asked
 		run(t, srv, db, func() {
 			srv.AbortSessions()
@@ -85,26 +85,26 @@ func caseKeeper(t *testing.T, run func(t *testing.T, srv *snowtest.Server, db *s
 }
 
 func TestTransactionOfAConnectionIsOverWhoeverFindsItsSessionDead(t *testing.T) {
-	caseKeeper(t, func(t *testing.T, srv *snowtest.Server, db *sql.DB, lose func()) {
-		conn := casePin(t, db)
-		caseExec(t, conn, "BEGIN", caseRow(1))
+	whilePinged(t, func(t *testing.T, srv *snowtest.Server, db *sql.DB, lose func()) {
+		conn := pin(t, db)
+		mustExec(t, conn, "BEGIN", row(1))
 		lose()
-		_, second := conn.ExecContext(t.Context(), caseRow(2))
+		_, second := conn.ExecContext(t.Context(), row(2))
 		_, commit := conn.ExecContext(t.Context(), "COMMIT")
-		if one, two := srv.Effects(caseRow(1)), srv.Effects(caseRow(2)); one != two || commit == nil {
+		if one, two := srv.Effects(row(1)), srv.Effects(row(2)); one != two || commit == nil {
 			t.Errorf("half a transaction: row 1 took effect %d times, row 2 %d times; INSERT: %v, COMMIT: %v", one, two, second, commit)
 		}
 	})
 }
 
 func TestTransactionIsOverWhoeverFindsItsSessionDead(t *testing.T) {
-	caseKeeper(t, func(t *testing.T, srv *snowtest.Server, db *sql.DB, lose func()) {
-		tx := caseBegin(t, db)
-		caseExec(t, tx, caseRow(1))
+	whilePinged(t, func(t *testing.T, srv *snowtest.Server, db *sql.DB, lose func()) {
+		tx := mustBegin(t, db)
+		mustExec(t, tx, row(1))
 		lose()
-		_, second := tx.ExecContext(t.Context(), caseRow(2))
+		_, second := tx.ExecContext(t.Context(), row(2))
 		commit := tx.Commit()
-		if one, two := srv.Effects(caseRow(1)), srv.Effects(caseRow(2)); one != two {
+		if one, two := srv.Effects(row(1)), srv.Effects(row(2)); one != two {
 			t.Errorf("half a transaction: row 1 took effect %d times, row 2 %d times; INSERT: %v, Commit: %v", one, two, second, commit)
 		}
 	})
@@ -112,19 +112,19 @@ func TestTransactionIsOverWhoeverFindsItsSessionDead(t *testing.T) {
 
 // TestRunTxRepeatsWhoeverFindsTheSessionDead: and RunTx repeats it.
 func TestRunTxRepeatsWhoeverFindsTheSessionDead(t *testing.T) {
-	caseKeeper(t, func(t *testing.T, srv *snowtest.Server, db *sql.DB, lose func()) {
+	whilePinged(t, func(t *testing.T, srv *snowtest.Server, db *sql.DB, lose func()) {
 		n := 0
 		err := snowtether.RunTx(t.Context(), func(ctx context.Context) (*sql.Tx, error) { return db.BeginTx(ctx, nil) }, func(tx *sql.Tx) error {
-			if _, err := tx.Exec(caseRow(1)); err != nil {
+			if _, err := tx.Exec(row(1)); err != nil {
 				return err
 			}
 			if n++; n == 1 {
 				lose()
 			}
-			_, err := tx.Exec(caseRow(2))
+			_, err := tx.Exec(row(2))
 			return err
 		})
-		if one, two := srv.Effects(caseRow(1)), srv.Effects(caseRow(2)); one != 1 || two != 1 {
+		if one, two := srv.Effects(row(1)), srv.Effects(row(2)); one != 1 || two != 1 {
 			t.Errorf("row 1 took effect %d times, row 2 %d times: %v", one, two, err)
 		}
 	})
@@ -135,13 +135,13 @@ func TestRunTxRepeatsWhoeverFindsTheSessionDead(t *testing.T) {
 // Commit says that nothing does.
 func TestNothingRunsBehindARollbackStatementInALostTransaction(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		tx := caseBegin(t, casePool(t, srv, 1))
-		caseExec(t, tx, caseRow(1))
+		tx := mustBegin(t, pool(t, srv, 1))
+		mustExec(t, tx, row(1))
 		srv.AbortSessions()
 		_, rollback := tx.ExecContext(t.Context(), "ROLLBACK")
-		_, second := tx.ExecContext(t.Context(), caseRow(2))
+		_, second := tx.ExecContext(t.Context(), row(2))
 		commit := tx.Commit()
-		if errors.Is(commit, snowtether.ErrSessionLost) && srv.Effects(caseRow(2)) != 0 {
+		if errors.Is(commit, snowtether.ErrSessionLost) && srv.Effects(row(2)) != 0 {
 			t.Errorf("Commit says that nothing lasts, and row 2 does: ROLLBACK: %v, INSERT: %v, Commit: %v", rollback, second, commit)
 		}
 	})
@@ -151,19 +151,19 @@ func TestNothingRunsBehindARollbackStatementInALostTransaction(t *testing.T) {
 // Before: a bare internal error.
 func TestTransactionGivenUpBecauseACancellingHangsIsLost(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		tx := caseBegin(t, casePool(t, srv, 1))
-		caseExec(t, tx, caseRow(1))
+		tx := mustBegin(t, pool(t, srv, 1))
+		mustExec(t, tx, row(1))
 		held := make(chan struct{})
 		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
-			return snowtest.Fault{Hold: held}, r.Kind == snowtest.RequestAbort || r.Kind == snowtest.RequestQuery && r.SQL == caseRow(2)
+			return snowtest.Fault{Hold: held}, r.Kind == snowtest.RequestAbort || r.Kind == snowtest.RequestQuery && r.SQL == row(2)
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, err := tx.ExecContext(ctx, caseRow(2))
-		caseLost(t, err, true)
-		_, err = tx.ExecContext(t.Context(), caseRow(3))
-		caseLost(t, err, true)
-		caseLost(t, tx.Commit(), true)
+		_, err := tx.ExecContext(ctx, row(2))
+		isLost(t, err, true)
+		_, err = tx.ExecContext(t.Context(), row(3))
+		isLost(t, err, true)
+		isLost(t, tx.Commit(), true)
 		close(held)
 	}, snowtest.AllowOpenSessions())
 }
@@ -172,7 +172,7 @@ func TestTransactionGivenUpBecauseACancellingHangsIsLost(t *testing.T) {
 // transaction did not run: the session had ended before. No transaction was open.
 func TestScriptWithItsOwnTransactionIsRunAgain(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db := casePool(t, srv, 1)
+		db := pool(t, srv, 1)
 		srv.AbortSessions()
 		_, err := db.ExecContext(gosnowflake.WithMultiStatement(t.Context(), 3), "BEGIN; INSERT INTO t VALUES (1); COMMIT")
 		if err != nil {
@@ -184,17 +184,17 @@ func TestScriptWithItsOwnTransactionIsRunAgain(t *testing.T) {
 // TestRollbackEndsALostTransactionHoweverItIsSent: a lost transaction is ended by
 // ROLLBACK, however it is sent.
 func TestRollbackEndsALostTransactionHoweverItIsSent(t *testing.T) {
-	for _, use := range caseUses {
+	for _, use := range forms {
 		t.Run(use.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				conn := casePin(t, casePool(t, srv, 1))
-				caseExec(t, conn, "BEGIN", caseRow(1))
+				conn := pin(t, pool(t, srv, 1))
+				mustExec(t, conn, "BEGIN", row(1))
 				srv.AbortSessions()
-				caseLost(t, use.run(t.Context(), conn, caseRow(2)), true)
+				isLost(t, use.run(t.Context(), conn, row(2)), true)
 				if err := use.run(t.Context(), conn, "ROLLBACK"); err != nil {
 					t.Errorf("ROLLBACK: %v", err)
 				}
-				if err := use.run(t.Context(), conn, caseRow(3)); err != nil {
+				if err := use.run(t.Context(), conn, row(3)); err != nil {
 					t.Errorf("after the ROLLBACK: %v", err)
 				}
 			})
@@ -206,12 +206,12 @@ func TestRollbackEndsALostTransactionHoweverItIsSent(t *testing.T) {
 // not forget what that one holds.
 func TestBeginInATransactionForgetsNothingThatLasts(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		conn := casePin(t, casePool(t, srv, 1))
-		caseExec(t, conn, "BEGIN", "INSERT INTO t SELECT my_udf(1)")
-		tx := caseBegin(t, conn)
+		conn := pin(t, pool(t, srv, 1))
+		mustExec(t, conn, "BEGIN", "INSERT INTO t SELECT my_udf(1)")
+		tx := mustBegin(t, conn)
 		srv.AbortSessions()
-		_, err := tx.ExecContext(t.Context(), caseRow(2))
-		caseDoubt(t, err, true)
+		_, err := tx.ExecContext(t.Context(), row(2))
+		isInDoubt(t, err, true)
 	})
 }
 
@@ -221,11 +221,11 @@ func TestRollbackWithALostReplyIsDone(t *testing.T) {
 	for _, begin := range []bool{true, false} {
 		t.Run(fmt.Sprint(begin), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				conn := casePin(t, casePool(t, srv, 1))
+				conn := pin(t, pool(t, srv, 1))
 				if begin {
-					caseExec(t, conn, "BEGIN", caseRow(1))
+					mustExec(t, conn, "BEGIN", row(1))
 				}
-				caseOnce(srv, "ROLLBACK", snowtest.Fault{Run: true, Body: "<html>"})
+				once(srv, "ROLLBACK", snowtest.Fault{Run: true, Body: "<html>"})
 				if _, err := conn.ExecContext(t.Context(), "ROLLBACK"); err != nil {
 					t.Errorf("ROLLBACK: %v", err)
 				}
@@ -243,7 +243,7 @@ func TestRollbackWithALostReplyIsDone(t *testing.T) {
 func TestBeginTellsOfALostTransaction(t *testing.T) {
 	for name, begin := range map[string]func(t *testing.T, conn *sql.Conn) error{
 		"text": func(t *testing.T, conn *sql.Conn) error {
-			for _, text := range []string{"BEGIN", caseRow(2), "COMMIT"} {
+			for _, text := range []string{"BEGIN", row(2), "COMMIT"} {
 				if _, err := conn.ExecContext(t.Context(), text); err != nil {
 					return err
 				}
@@ -255,19 +255,19 @@ func TestBeginTellsOfALostTransaction(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if _, err := tx.ExecContext(t.Context(), caseRow(2)); err != nil {
+			if _, err := tx.ExecContext(t.Context(), row(2)); err != nil {
 				return err
 			}
 			return tx.Commit()
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			caseKeeper(t, func(t *testing.T, srv *snowtest.Server, db *sql.DB, lose func()) {
-				conn := casePin(t, db)
-				caseExec(t, conn, "BEGIN", caseRow(1))
+			whilePinged(t, func(t *testing.T, srv *snowtest.Server, db *sql.DB, lose func()) {
+				conn := pin(t, db)
+				mustExec(t, conn, "BEGIN", row(1))
 				lose()
 				err := begin(t, conn)
-				if one, two := srv.Effects(caseRow(1)), srv.Effects(caseRow(2)); err == nil && one != 1 {
+				if one, two := srv.Effects(row(1)), srv.Effects(row(2)); err == nil && one != 1 {
 					t.Errorf("no statement failed; row 1 took effect %d times, row 2 %d times", one, two)
 				}
 			})

@@ -92,7 +92,7 @@ func TestRunTxDoesNotRepeatBehindACommitOfFnInDoubt(t *testing.T) {
 func TestTransactionInsideATransactionIsRefused(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		db := pool(t, srv, 1)
-		conn := casePin(t, db)
+		conn := pin(t, db)
 		outer := 0
 		err := snowtether.RunInTx(t.Context(), conn, nil, func(tx *sql.Tx) error {
 			outer++
@@ -108,7 +108,7 @@ func TestTransactionInsideATransactionIsRefused(t *testing.T) {
 			t.Errorf("the outer one ran %d times: %v", outer, err)
 		}
 		rowsLast(t, srv, 0, 1)
-		tx := caseBegin(t, conn)
+		tx := mustBegin(t, conn)
 		_, err = tx.ExecContext(t.Context(), row(2))
 		_, nested := conn.BeginTx(t.Context(), nil)
 		if err := errors.Join(err, tx.Commit()); err != nil || nested == nil {

@@ -80,7 +80,7 @@ func TestRunTxNeverRepeatsACommitInDoubt(t *testing.T) {
 			_, err := tx.ExecContext(t.Context(), insert)
 			return err
 		})
-		inDoubt(t, srv, insert, err, 1)
+		ranInDoubt(t, srv, insert, err, 1)
 		if runs != 1 {
 			t.Errorf("fn ran %d times", runs)
 		}
@@ -351,7 +351,7 @@ func TestRunTxAsksNobodyAboutACommitInDoubt(t *testing.T) {
 			_, err := tx.ExecContext(t.Context(), insert)
 			return err
 		}, snowtether.WithTxRetryIf(func(error) bool { return true }))
-		inDoubt(t, srv, insert, err, 1)
+		ranInDoubt(t, srv, insert, err, 1)
 		if runs != 1 {
 			t.Errorf("fn ran %d times", runs)
 		}
@@ -364,10 +364,10 @@ func TestRunTxRepeatsWhatItSetsItself(t *testing.T) {
 	for _, text := range []string{"ALTER SESSION SET QUERY_TAG = 'nightly'", "USE SCHEMA other", "SET day = '2026-01-01'"} {
 		t.Run(text, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db := casePool(t, srv, 1)
+				db := pool(t, srv, 1)
 				n := 0
 				err := snowtether.RunTx(t.Context(), func(ctx context.Context) (*sql.Tx, error) { return db.BeginTx(ctx, nil) }, func(tx *sql.Tx) error {
-					for i, query := range []string{text, caseRow(1), caseRow(2)} {
+					for i, query := range []string{text, row(1), row(2)} {
 						if i == 2 && n == 0 {
 							n++
 							srv.AbortSessions()
@@ -382,7 +382,7 @@ func TestRunTxRepeatsWhatItSetsItself(t *testing.T) {
 					t.Error(err)
 				}
 				for i := range 2 {
-					if n := srv.Effects(caseRow(i + 1)); n != 1 {
+					if n := srv.Effects(row(i + 1)); n != 1 {
 						t.Errorf("row %d took effect %d times", i+1, n)
 					}
 				}
@@ -400,8 +400,8 @@ func TestRunTxDoesNotRepeatOverLostState(t *testing.T) {
 	for _, when := range []string{"before BEGIN", "at the INSERT", "at COMMIT"} {
 		t.Run(when, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				conn := casePin(t, casePool(t, srv, 1))
-				caseExec(t, conn, "USE SCHEMA other")
+				conn := pin(t, pool(t, srv, 1))
+				mustExec(t, conn, "USE SCHEMA other")
 				chosen := srv.Ledger()[0].SessionID
 				n := 0
 				if when == "before BEGIN" {
@@ -412,14 +412,14 @@ func TestRunTxDoesNotRepeatOverLostState(t *testing.T) {
 					if when == "at the INSERT" && n == 1 {
 						srv.AbortSessions()
 					}
-					_, err := tx.ExecContext(t.Context(), caseRow(1))
+					_, err := tx.ExecContext(t.Context(), row(1))
 					if when == "at COMMIT" && n == 1 {
 						srv.AbortSessions()
 					}
 					return err
 				})
 				for _, e := range srv.Ledger() {
-					if e.SQL == caseRow(1) && e.Effects == 1 && e.SessionID != chosen && err == nil {
+					if e.SQL == row(1) && e.Effects == 1 && e.SessionID != chosen && err == nil {
 						t.Error("RunTx returned nil, and its row is in the schema that the session began in, not in the one that its holder chose")
 					}
 				}

@@ -19,13 +19,13 @@ import (
 // Transactions (docs/guarantees.md): pools in which all connections are one session, or whose
 // sessions are not logged out, and a program's own TokenAccessor under a pool.
 
-// caseStored opens a pool of n connections that has the store for its accessor.
-func caseStored(t *testing.T, srv *snowtest.Server, n int) (*sql.DB, *caseStore) {
+// poolWithStore opens a pool of n connections that has the store for its accessor.
+func poolWithStore(t *testing.T, srv *snowtest.Server, n int) (*sql.DB, *tokenStore) {
 	t.Helper()
-	store := &caseStore{}
+	store := &tokenStore{}
 	cfg := srv.Config()
 	cfg.TokenAccessor = store
-	return caseConnect(t, cfg, n), store
+	return poolOf(t, cfg, n), store
 }
 
 // TestTransactionStaysOnItsSessionWhateverTheAccessorHolds: another connection logs in
@@ -35,20 +35,20 @@ func TestTransactionStaysOnItsSessionWhateverTheAccessorHolds(t *testing.T) {
 	for _, login := range []string{"after BEGIN", "before COMMIT"} {
 		t.Run(login, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				db, store := caseStored(t, srv, 1)
+				db, store := poolWithStore(t, srv, 1)
 				db.SetMaxOpenConns(2)
-				tx := caseBegin(t, db)
+				tx := mustBegin(t, db)
 				if login == "after BEGIN" {
-					casePin(t, db)
+					pin(t, db)
 				}
-				caseExec(t, tx, caseRow(1))
+				mustExec(t, tx, row(1))
 				if login == "before COMMIT" {
-					casePin(t, db)
+					pin(t, db)
 				}
 				if err := tx.Commit(); err != nil {
 					t.Error(err)
 				}
-				caseSum(t, srv, caseRow(1), 1, 1)
+				checkRan(t, srv, row(1), 1, 1)
 				for _, e := range srv.Ledger() {
 					if e.SessionID != srv.Ledger()[0].SessionID {
 						t.Errorf("%s was run in session %d", e.SQL, e.SessionID)
@@ -68,12 +68,12 @@ func TestTransactionStaysOnItsSessionWhateverTheAccessorHolds(t *testing.T) {
 func TestLogOutEndsItsOwnSessionWhateverTheAccessorHolds(t *testing.T) {
 	t.Run("replaced", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-			db, _ := caseStored(t, srv, 1)
+			db, _ := poolWithStore(t, srv, 1)
 			for i := range 5 {
 				if i == 1 {
 					srv.AbortSessions()
 				}
-				caseExec(t, db, caseRow(i))
+				mustExec(t, db, row(i))
 				time.Sleep(time.Minute)
 			}
 			if n := srv.Stats().Logins; n != 2 {
@@ -83,16 +83,16 @@ func TestLogOutEndsItsOwnSessionWhateverTheAccessorHolds(t *testing.T) {
 	})
 	t.Run("closed by the pool", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-			db, _ := caseStored(t, srv, 2)
-			first, second := casePin(t, db), casePin(t, db)
+			db, _ := poolWithStore(t, srv, 2)
+			first, second := pin(t, db), pin(t, db)
 			db.SetMaxIdleConns(-1)
-			caseExec(t, first, "ALTER SESSION SET TIMEZONE = 'UTC'")
-			caseExec(t, second, "ALTER SESSION SET TIMEZONE = 'UTC'")
+			mustExec(t, first, "ALTER SESSION SET TIMEZONE = 'UTC'")
+			mustExec(t, second, "ALTER SESSION SET TIMEZONE = 'UTC'")
 			if err := first.Close(); err != nil {
 				t.Error(err)
 			}
 			time.Sleep(time.Minute)
-			caseExec(t, second, caseRow(1))
+			mustExec(t, second, row(1))
 			if n, open := srv.Stats().Logins, len(srv.Sessions()); n != 2 || open != 1 {
 				t.Errorf("%d logins, %d sessions are open", n, open)
 			}
@@ -103,12 +103,12 @@ func TestLogOutEndsItsOwnSessionWhateverTheAccessorHolds(t *testing.T) {
 // TestAccessorIsToldOfRenewals: of whichever session.
 func TestAccessorIsToldOfRenewals(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		db, store := caseStored(t, srv, 2)
-		first, second := casePin(t, db), casePin(t, db)
+		db, store := poolWithStore(t, srv, 2)
+		first, second := pin(t, db), pin(t, db)
 		for i, conn := range []*sql.Conn{first, second, first} {
 			before, _, _ := store.GetTokens()
 			srv.ExpireSessionTokens()
-			caseExec(t, conn, caseRow(i))
+			mustExec(t, conn, row(i))
 			if after, _, _ := store.GetTokens(); after == before {
 				t.Error("it has the token of before")
 			}
@@ -188,10 +188,10 @@ func TestProgramsOwnTokenAccessorIsTold(t *testing.T) {
 // TestSharedSessionRefusesWhatIsNotForAll: transactions and state would be everybody's.
 // Before: one connection's rows vanished in another's transaction.
 func TestSharedSessionRefusesWhatIsNotForAll(t *testing.T) {
-	for _, query := range append([]string{"BeginTx", "BEGIN", "start transaction", "ALTER SESSION SET AUTOCOMMIT = FALSE"}, caseStates[:7]...) {
+	for _, query := range append([]string{"BeginTx", "BEGIN", "start transaction", "ALTER SESSION SET AUTOCOMMIT = FALSE"}, stateSQL[:7]...) {
 		t.Run(query, func(t *testing.T) {
-			caseShared(t, 2, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
-				first, second := casePin(t, db), casePin(t, db)
+			sharingPools(t, 2, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
+				first, second := pin(t, db), pin(t, db)
 				var err error
 				if query == "BeginTx" {
 					_, err = first.BeginTx(t.Context(), nil)
@@ -204,10 +204,10 @@ func TestSharedSessionRefusesWhatIsNotForAll(t *testing.T) {
 				if n := srv.Accepted(query) + srv.Accepted("BEGIN"); n != 0 {
 					t.Errorf("accepted %d times", n)
 				}
-				caseExec(t, second, caseRow(1))
-				caseExec(t, first, caseRow(2), "SELECT 1")
-				caseSum(t, srv, caseRow(1), 1, 1)
-				caseSum(t, srv, caseRow(2), 1, 1)
+				mustExec(t, second, row(1))
+				mustExec(t, first, row(2), "SELECT 1")
+				checkRan(t, srv, row(1), 1, 1)
+				checkRan(t, srv, row(2), 1, 1)
 			})
 		})
 	}
@@ -215,24 +215,24 @@ func TestSharedSessionRefusesWhatIsNotForAll(t *testing.T) {
 
 // TestSessionOfOneConnectionIsNotShared: it may have transactions.
 func TestSessionOfOneConnectionIsNotShared(t *testing.T) {
-	caseShared(t, 1, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
-		tx := caseBegin(t, db)
-		caseExec(t, tx, caseRow(1))
+	sharingPools(t, 1, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
+		tx := mustBegin(t, db)
+		mustExec(t, tx, row(1))
 		if err := tx.Commit(); err != nil {
 			t.Error(err)
 		}
-		caseSum(t, srv, caseRow(1), 1, 1)
+		checkRan(t, srv, row(1), 1, 1)
 	})
 }
 
 // TestSharedSessionIsNeverLoggedOut: it is somebody else's.
 // Before: the first connection that the pool closed ended it for all.
 func TestSharedSessionIsNeverLoggedOut(t *testing.T) {
-	caseShared(t, 3, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
-		caseExec(t, db, caseRow(1))
+	sharingPools(t, 3, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
+		mustExec(t, db, row(1))
 		db.SetMaxIdleConns(1)
 		time.Sleep(time.Minute)
-		caseExec(t, db, caseRow(2))
+		mustExec(t, db, row(2))
 		if err := db.Close(); err != nil {
 			t.Error(err)
 		}
@@ -240,16 +240,16 @@ func TestSharedSessionIsNeverLoggedOut(t *testing.T) {
 		if n, open := srv.Stats().Logouts, len(srv.Sessions()); n != 0 || open != 1 {
 			t.Errorf("%d log-outs, %d sessions are open", n, open)
 		}
-		caseSum(t, srv, caseRow(2), 1, 1)
+		checkRan(t, srv, row(2), 1, 1)
 	})
 }
 
 // TestSharedSessionIsGivenBackWhenNothingWasBegun: a BeginTx that was not begun holds
 // nothing: others may share the session.
 func TestSharedSessionIsGivenBackWhenNothingWasBegun(t *testing.T) {
-	caseShared(t, 1, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
+	sharingPools(t, 1, func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
 		db.SetMaxOpenConns(2)
-		conn := casePin(t, db)
+		conn := pin(t, db)
 		if _, err := conn.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelSerializable}); err == nil {
 			t.Fatal("begun")
 		}
@@ -259,8 +259,8 @@ func TestSharedSessionIsGivenBackWhenNothingWasBegun(t *testing.T) {
 	})
 }
 
-// caseGivings are the ways in which a transaction is given up, each with a row in it.
-var caseGivings = map[string]func(t *testing.T, srv *snowtest.Server, db *sql.DB){
+// givings are the ways in which a transaction is given up, each with a row in it.
+var givings = map[string]func(t *testing.T, srv *snowtest.Server, db *sql.DB){
 	"its context ends": func(t *testing.T, _ *snowtest.Server, db *sql.DB) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -268,53 +268,53 @@ var caseGivings = map[string]func(t *testing.T, srv *snowtest.Server, db *sql.DB
 		if err != nil {
 			t.Fatal(err)
 		}
-		caseExec(t, tx, caseRow(1))
+		mustExec(t, tx, row(1))
 		cancel()
 		_ = tx.Rollback()
 	},
 	"a statement's context ends": func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
-		tx := caseBegin(t, db)
-		caseExec(t, tx, caseRow(1))
-		caseOnce(srv, caseRow(2), snowtest.Fault{Delay: 10 * time.Second})
+		tx := mustBegin(t, db)
+		mustExec(t, tx, row(1))
+		once(srv, row(2), snowtest.Fault{Delay: 10 * time.Second})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := tx.ExecContext(ctx, caseRow(2)); err == nil {
+		if _, err := tx.ExecContext(ctx, row(2)); err == nil {
 			t.Error("a statement whose context ended succeeded")
 		}
 		_ = tx.Rollback()
 	},
 	"a reply is lost": func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
-		tx := caseBegin(t, db)
-		caseExec(t, tx, caseRow(1))
-		caseOnce(srv, "ROLLBACK", snowtest.Fault{Drop: true})
+		tx := mustBegin(t, db)
+		mustExec(t, tx, row(1))
+		once(srv, "ROLLBACK", snowtest.Fault{Drop: true})
 		_ = tx.Rollback()
 	},
 	"begun by a statement": func(t *testing.T, _ *snowtest.Server, db *sql.DB) {
-		conn := casePin(t, db)
-		caseExec(t, conn, "BEGIN", caseRow(1))
+		conn := pin(t, db)
+		mustExec(t, conn, "BEGIN", row(1))
 		if err := conn.Close(); err != nil {
 			t.Error(err)
 		}
 	},
 }
 
-// caseGivenUp checks that the transaction is rolled back, and that the next users' rows are
+// givenUp checks that the transaction is rolled back, and that the next users' rows are
 // in none.
-func caseGivenUp(t *testing.T, srv *snowtest.Server, db *sql.DB, give func(*testing.T, *snowtest.Server, *sql.DB)) {
+func givenUp(t *testing.T, srv *snowtest.Server, db *sql.DB, give func(*testing.T, *snowtest.Server, *sql.DB)) {
 	t.Helper()
-	caseExec(t, db, "SELECT 1")
+	mustExec(t, db, "SELECT 1")
 	give(t, srv, db)
-	caseNextUser(t, srv, db)
+	nextUser(t, srv, db)
 	time.Sleep(time.Minute)
 	if n := srv.Accepted("ROLLBACK"); n == 0 {
 		t.Error("there was no ROLLBACK")
 	}
-	if took := caseUpdates(t, db, caseUpdate); took > caseSoon {
+	if took := updateInTx(t, db, updateOne); took > soonEnough {
 		t.Errorf("the next transaction took %v", took)
 	}
-	caseSum(t, srv, caseUpdate, 1, 1)
-	caseSum(t, srv, caseRow(1), 1, 0)
-	if srv.Effects(caseRow(2)) != 0 {
+	checkRan(t, srv, updateOne, 1, 1)
+	checkRan(t, srv, row(1), 1, 0)
+	if srv.Effects(row(2)) != 0 {
 		t.Error("a row of the transaction that was given up lasts")
 	}
 }
@@ -323,9 +323,9 @@ func caseGivenUp(t *testing.T, srv *snowtest.Server, db *sql.DB, give func(*test
 // Before: the next user's INSERT returned nil in the transaction that was left open, and
 // was lost with it.
 func TestTransactionGivenUpInASharedSessionIsRolledBack(t *testing.T) {
-	for name, give := range caseGivings {
+	for name, give := range givings {
 		t.Run(name, func(t *testing.T) {
-			caseShared(t, 1, func(t *testing.T, srv *snowtest.Server, db *sql.DB) { caseGivenUp(t, srv, db, give) })
+			sharingPools(t, 1, func(t *testing.T, srv *snowtest.Server, db *sql.DB) { givenUp(t, srv, db, give) })
 		})
 	}
 }
@@ -334,12 +334,12 @@ func TestTransactionGivenUpInASharedSessionIsRolledBack(t *testing.T) {
 // have logged out keeps no transaction, and no lock.
 // Before: they stayed for as long as the master token lived.
 func TestTransactionGivenUpInAKeptSessionIsRolledBack(t *testing.T) {
-	for name, give := range caseGivings {
+	for name, give := range givings {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				cfg := srv.Config()
 				cfg.ServerSessionKeepAlive = true
-				caseGivenUp(t, srv, caseConnect(t, cfg, 1), give)
+				givenUp(t, srv, poolOf(t, cfg, 1), give)
 			}, snowtest.AllowOpenSessions())
 		})
 	}
@@ -349,7 +349,7 @@ func TestTransactionGivenUpInAKeptSessionIsRolledBack(t *testing.T) {
 // pool with somebody else's session cannot.
 // Before: the next user's statement ran under the last one's role.
 func TestDiscardChangedNeedsSessionsOfItsOwn(t *testing.T) {
-	cfg := &gosnowflake.Config{Account: "a", Authenticator: gosnowflake.AuthTypeTokenAccessor, TokenAccessor: &caseStore{}}
+	cfg := &gosnowflake.Config{Account: "a", Authenticator: gosnowflake.AuthTypeTokenAccessor, TokenAccessor: &tokenStore{}}
 	for changed, refused := range map[snowtether.ChangedSession]bool{snowtether.KeepChanged: false, snowtether.ErrorOnLoss: false, snowtether.DiscardChanged: true} {
 		c, err := snowtether.NewConnector(cfg, snowtether.WithChangedSession(changed))
 		if (err != nil) != refused || refused && !strings.Contains(err.Error(), "DiscardChanged") {

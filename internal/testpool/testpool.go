@@ -206,3 +206,6 @@ func (l *Lines) String() string {
 	defer l.mu.Unlock()
 	return l.buf.String()
 }
+
+// Count is how often the text was written.
+func (l *Lines) Count(text string) int { return strings.Count(l.String(), text) }
