@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -99,5 +100,60 @@ func TestDecisionsAreHeldToTheMutants(t *testing.T) {
 func TestTestsThatFailShowNothing(t *testing.T) {
 	if _, err := tryLarger(t, "t.Fail()", "", "p"); err == nil || !strings.Contains(err.Error(), "fail without a mutant") {
 		t.Errorf("the error is %v", err)
+	}
+}
+
+// TestKindsOfMutants: each change that the command makes, by its name.
+func TestKindsOfMutants(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.Mkdir("p", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"go.mod": "module example.com/m\n\ngo 1.25\n", "p/p.go": `package p
+
+func kinds(n int, s string) (string, bool) {
+	if n < 2 && s != "" {
+		n++
+	}
+	switch n {
+	case 4, 5:
+		return s, true
+	}
+	return "", false
+}
+`} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mutants, _, err := mutate("p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range mutants {
+		got = append(got, strings.TrimPrefix(m.name, "p/p.go kinds: "))
+	}
+	want := []string{
+		"`n < 2 && s != \"\"` is true in `if n < 2 && s != \"\" {`",
+		"`n < 2 && s != \"\"` is false in `if n < 2 && s != \"\" {`",
+		"`n < 2` is true in `n < 2 && s != \"\"`",
+		"`n < 2` has <=",
+		"2 is one more in `if n < 2 && s != \"\" {`",
+		"2 is one less in `if n < 2 && s != \"\" {`",
+		"`s != \"\"` is true in `n < 2 && s != \"\"`",
+		"`n++` is left out",
+		"`case 4` never holds",
+		"4 is one more in `case 4, 5:`",
+		"4 is one less in `case 4, 5:`",
+		"`case 5` never holds",
+		"5 is one more in `case 4, 5:`",
+		"5 is one less in `case 4, 5:`",
+		"`return s, true` returns its zero value for `s`",
+		"`true` is false in `return s, true`",
+		"`false` is true in `return \"\", false`",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the mutants are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
