@@ -15,15 +15,20 @@ type part struct {
 
 // parts goes through the parts of a text.
 type parts struct {
-	part part
-	rest Scanner // from the present part's beginning
-	some bool
+	part  part
+	rest  Scanner // from the present part's beginning
+	some  bool    // there is a part
+	fresh bool    // the present part is the next
 }
 
-func (s Statement) parts() parts { return parts{rest: NewScanner(s.text)} }
+func (s Statement) parts() parts { return s.head }
 
 // next goes to the next part.
 func (ps *parts) next() bool {
+	if ps.fresh {
+		ps.fresh = false
+		return true
+	}
 	if ps.part.block {
 		return false
 	}
@@ -55,21 +60,17 @@ func separates(t Token) bool {
 }
 
 // first is the first part, as far as its first words tell.
-func (s Statement) first() (part, bool) {
-	ps := s.parts()
-	ok := ps.next()
-	return ps.part, ok
-}
+func (s Statement) first() (part, bool) { return s.head.part, s.head.some }
 
-// one reports whether the text is surely of one part, without reading it.
-func (s Statement) one() bool {
-	text := strings.TrimRight(s.text, "; \t\r\n")
+// isSingle reports whether the text is surely of one part, without reading it.
+func isSingle(text string) bool {
+	text = strings.TrimRight(text, "; \t\r\n")
 	return !strings.Contains(text, ";") && !strings.Contains(text, "->>")
 }
 
 // has reports whether a part begins with the verb.
 func (s Statement) has(v verb) bool {
-	if s.one() {
+	if s.single {
 		p, _ := s.first()
 		return p.verb == v
 	}

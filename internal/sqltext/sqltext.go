@@ -78,14 +78,20 @@ func checkName(name string) error {
 	return nil
 }
 
-// Read takes a text as a statement. It costs nothing: each answer is found out when
-// the statement is asked for it.
-func (r Reader) Read(text string) Statement { return Statement{text: text, reader: r} }
+// Read takes a text as a statement, and reads its first words, from which most answers
+// follow. The others are found out when the statement is asked for them.
+func (r Reader) Read(text string) Statement {
+	s := Statement{text: text, reader: r, single: isSingle(text), head: parts{rest: NewScanner(text)}}
+	s.head.fresh = s.head.next()
+	return s
+}
 
 // A Statement is a SQL text, of one part or several.
 type Statement struct {
 	text   string
 	reader Reader
+	single bool  // it is surely of one part
+	head   parts // which begin with the first
 }
 
 // Text is the text.
@@ -117,7 +123,7 @@ func (s Statement) Steps() bool {
 
 // Has reports whether a part is of the kind.
 func (s Statement) Has(k Kind) bool {
-	if s.one() {
+	if s.single {
 		p, ok := s.first()
 		return ok && p.kind == k
 	}
@@ -267,7 +273,7 @@ func (s Statement) LeavesTransaction() bool {
 // Scripts reports whether a part is unknown, and no CALL of a procedure, whose transactions
 // end with it.
 func (s Statement) Scripts() bool {
-	if s.one() {
+	if s.single {
 		p, ok := s.first()
 		return ok && p.kind == Unknown && p.verb != verbCall
 	}

@@ -60,7 +60,7 @@ func (l Loss) String() string {
 // first words.
 func (s Statement) After(st State, failed bool) State {
 	sure := st.Sure
-	if s.one() {
+	if s.single {
 		if p, ok := s.first(); ok {
 			st.part(p, failed)
 		}
