@@ -75,8 +75,11 @@ func DialectOf(t reflect.Type) *Dialect {
 }
 
 // keyOf reads a context key, if it is one of gosnowflake's. It is called some forty times a
-// statement: a type is looked into when it is seen for the first time.
+// statement: v2's type is known, and another is looked into when it is seen for the first time.
 func keyOf(key any) (text Key, d *Dialect) {
+	if v2, ok := key.(gosnowflake.ContextKey); ok {
+		return Key(v2), V2
+	}
 	t := reflect.TypeOf(key)
 	if t == nil || t.Kind() != reflect.String {
 		return "", nil
@@ -189,18 +192,24 @@ func whoIs(pc uintptr) looker {
 // it nothing is provable.
 const lookUp = ".getOrGenerateRequestIDFromContext"
 
-// A valuer is a context, as far as its values go.
-type valuer interface{ Value(key any) any }
+// traceKey is the key under which net/http looks for a trace. It is private to it: it is what
+// it asks a context for.
+var traceKey = func() any {
+	var probe asked
+	httptrace.ContextClientTrace(&probe)
+	return probe.key
+}()
 
-// IsTraceKey reports whether a key is that under which net/http looks for a trace. The
-// key is private to it: it is the one for which a context with a known trace answers
-// with that trace.
-func isTraceKey(key any) bool { return traceProbe.Value(key) == any(noTrace) }
+// asked is a context that keeps the key that it was asked for.
+type asked struct {
+	context.Context
+	key any
+}
 
-var (
-	noTrace           = new(httptrace.ClientTrace)
-	traceProbe valuer = httptrace.WithClientTrace(context.Background(), noTrace)
-)
+func (a *asked) Value(key any) any {
+	a.key = key
+	return nil
+}
 
 // Without hides from ctx all that a caller has put there for gosnowflake and for one
 // statement: a request ID, for example, under which Snowflake would take a COMMIT for

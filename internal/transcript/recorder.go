@@ -94,7 +94,7 @@ func (r *Recorder) StopShortUploads() (done func()) {
 func (r *Recorder) Value(key any) any {
 	text, d := keyOf(key)
 	if d == nil {
-		if isTraceKey(key) {
+		if key == traceKey {
 			return &r.trace
 		}
 		return r.Context.Value(key)
