@@ -63,8 +63,8 @@ func separates(t Token) bool {
 func (s Statement) first() (part, bool) { return s.head.part, s.head.some }
 
 // isSingle reports whether the text is surely of one part, without reading it.
-func isSingle(text string) bool {
-	text = strings.TrimRight(text, "; \t\r\n")
+func isSingle(sql string) bool {
+	text := strings.TrimRight(sql, "; \t\r\n")
 	return !strings.Contains(text, ";") && !strings.Contains(text, "->>")
 }
 
