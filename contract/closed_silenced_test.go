@@ -58,8 +58,8 @@ func TestTransactionEndsWithASessionThatCannotBeLoggedOut(t *testing.T) {
 		for _, stays := range []time.Duration{0, 5 * time.Minute} {
 			t.Run(fmt.Sprintf("%s/a lost session's transaction stays for %s", name, stays), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					var ended []snowtether.Event
-					db := pool(t, srv, 1, noteEnded(&ended))
+					var j journal
+					db := pool(t, srv, 1, snowtether.WithEventHook(j.hook))
 					silenced := silences(srv, renewal)
 					begun := time.Now()
 					err := snowtether.RunTx(t.Context(), begin(db), func(tx *sql.Tx) error {
@@ -76,6 +76,7 @@ func TestTransactionEndsWithASessionThatCannotBeLoggedOut(t *testing.T) {
 					checkRan(t, srv, updateOne, 1, 0)
 					checkRan(t, srv, updateOne+" WHERE n = 1", 1, 1)
 					time.Sleep(time.Minute)
+					ended := j.of(snowtether.EventTransactionEnded)
 					if len(ended) != 1 || !slices.Contains(silenced(), ended[0].OldSessionID) {
 						t.Errorf("sessions %d; ended: %+v", silenced(), ended)
 					}
@@ -107,8 +108,8 @@ func TestSessionsAreEndedWhateverBecomesOfOneOfThem(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				var ended []snowtether.Event
-				db := pool(t, srv, 3, noteEnded(&ended))
+				var j journal
+				db := pool(t, srv, 3, snowtether.WithEventHook(j.hook))
 				silenced := silences(srv, snowtest.Fault{Run: true, Cut: 20})
 				srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
 					if !strings.Contains(r.SQL, "ABORT_SESSION") {
@@ -135,6 +136,7 @@ func TestSessionsAreEndedWhateverBecomesOfOneOfThem(t *testing.T) {
 						open++
 					}
 				}
+				ended := j.of(snowtether.EventTransactionEnded)
 				if len(silenced()) != 3 || len(ended) != 2 || open > 1 {
 					t.Errorf("sessions %d; %d have a transaction open; ended: %+v", silenced(), open, ended)
 				}

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,18 +17,6 @@ import (
 
 // Transactions (docs/guarantees.md): what vanished sessions leave open on the server, with its
 // locks, is ended before the next transaction begins, and nobody else's is touched.
-
-// noteEnded counts what the driver has said of transactions that it ended.
-func noteEnded(ended *[]snowtether.Event) snowtether.Option {
-	var mu sync.Mutex
-	return snowtether.WithEventHook(func(e snowtether.Event) {
-		mu.Lock()
-		defer mu.Unlock()
-		if e.Kind == snowtether.EventTransactionEnded {
-			*ended = append(*ended, e)
-		}
-	})
-}
 
 // TestRunTxIsNotBlockedByItsPredecessor: wherever its session vanishes.
 // Before: it waited for its own locks until the server had rolled them back.
@@ -75,8 +62,8 @@ func TestRunTxIsNotBlockedByItsPredecessor(t *testing.T) {
 			for _, n := range []int{1, 3} {
 				t.Run(fmt.Sprintf("%s/%s/%d connections", way.name, name, n), func(t *testing.T) {
 					inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-						var ended []snowtether.Event
-						db := pool(t, srv, n, noteEnded(&ended))
+						var j journal
+						db := pool(t, srv, n, snowtether.WithEventHook(j.hook))
 						arrange(srv)
 						begun := time.Now()
 						err := snowtether.RunTx(t.Context(), func(ctx context.Context) (*sql.Tx, error) { return db.BeginTx(ctx, nil) }, func(tx *sql.Tx) error {
@@ -92,6 +79,7 @@ func TestRunTxIsNotBlockedByItsPredecessor(t *testing.T) {
 						if n, m := srv.Effects(updateOne), srv.Effects(insert); n != 1 || m != 1 {
 							t.Errorf("took effect %d and %d times", n, m)
 						}
+						ended := j.of(snowtether.EventTransactionEnded)
 						if len(ended) != 1 || ended[0].OldSessionID == 0 || ended[0].SessionID == ended[0].OldSessionID {
 							t.Errorf("ended: %+v", ended)
 						}
@@ -235,8 +223,8 @@ func TestTransactionInWhichSeveralStatementsRunOnIsNotEnded(t *testing.T) {
 // the same user, and those that sessions of other pools have left behind, are not.
 func TestOnlyTheDeadSessionsTransactionIsEnded(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-		var ended []snowtether.Event
-		db, other := pool(t, srv, 3, noteEnded(&ended)), pool(t, srv, 2)
+		var j journal
+		db, other := pool(t, srv, 3, snowtether.WithEventHook(j.hook)), pool(t, srv, 2)
 		live := []*sql.Tx{mustBegin(t, db), mustBegin(t, other)}
 		updates := []string{"UPDATE mine SET n = 1", "UPDATE theirs SET n = 1"}
 		for i, tx := range live {
@@ -253,6 +241,7 @@ func TestOnlyTheDeadSessionsTransactionIsEnded(t *testing.T) {
 		if took := updateInTx(t, db, updateOne+" WHERE n = 1"); took > soonEnough {
 			t.Errorf("took %s", took)
 		}
+		ended := j.of(snowtether.EventTransactionEnded)
 		if len(ended) != 1 || ended[0].OldSessionID != dead || timesAsked(srv) != 2 {
 			t.Errorf("asked %d times; ended: %+v", timesAsked(srv), ended)
 		}
