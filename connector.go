@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/snowflakedb/gosnowflake/v2"
+	"github.com/snowflakedb/gosnowflake/v2/sflog"
 
 	"github.com/snowtether/snowtether/internal/bridge"
 	"github.com/snowtether/snowtether/internal/dsn"
@@ -61,6 +62,7 @@ type Connector struct {
 	fruitless   atomic.Int64 // logins since a statement was last carried out
 	cut         atomic.Bool  // a statement could not be sent, and none was answered since
 	vain        atomic.Pointer[vain]
+	unready     atomic.Bool   // the last session could not be set up, and that has been told
 	in          atomic.Bool   // a login has succeeded
 	versionTold atomic.Bool   // which gosnowflake is inside was looked at
 	untold      atomic.Uint32 // what connections have lost that are closed, and the next user is to be told of (ErrorOnLoss)
@@ -305,6 +307,12 @@ func (t *tasks) done() <-chan struct{} {
 
 var errClosed = errors.New("snowtether: the connector is closed")
 
+// isLogLevel reports whether gosnowflake knows a level of its log.
+func isLogLevel(level string) bool {
+	_, err := sflog.ParseLevel(level)
+	return err == nil
+}
+
 // checkConfig finds what a login would fail with for want of a setting, so that
 // it is an error of the constructor and not of the first statement.
 func checkConfig(cfg *gosnowflake.Config, s *settings) error {
@@ -318,6 +326,8 @@ func checkConfig(cfg *gosnowflake.Config, s *settings) error {
 		return errors.New("snowtether: the port is not a number from 1 to 65535")
 	case cfg.Protocol != "" && cfg.Protocol != "http" && cfg.Protocol != "https":
 		return errors.New("snowtether: the protocol must be https, or http for tests")
+	case cfg.Tracing != "" && !isLogLevel(cfg.Tracing):
+		return errors.New("snowtether: the parameter tracing must be off, fatal, error, warn, info, debug or trace")
 	case cfg.Token != "" && cfg.TokenFilePath != "":
 		return errors.New("snowtether: token and tokenFilePath are both given; give one")
 	case cfg.Authenticator == gosnowflake.AuthTypeTokenAccessor && cfg.TokenAccessor != nil && s.changed == DiscardChanged:

@@ -17,6 +17,7 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether/internal/bulk"
+	"github.com/snowtether/snowtether/internal/causes"
 	"github.com/snowtether/snowtether/internal/program"
 	"github.com/snowtether/snowtether/internal/sferr"
 	"github.com/snowtether/snowtether/internal/sqltext"
@@ -333,7 +334,7 @@ func (e *SessionError) Error() string {
 	case e.Class == ClassSessionLost && e.lost != 0 && e.ran:
 		what = "session lost, and with it " + e.lost.String() + "; nothing of the statement lasts; set the session up again"
 	case e.Class == ClassSessionLost && e.lost != 0:
-		what = "session lost, and with it " + e.lost.String() + "; nothing was sent; set the session up again"
+		what = "session lost, and with it " + e.lost.String() + "; nothing was carried out; set the session up again"
 	case e.Class == ClassSessionLost && e.asks:
 		what = "session lost, and what the statement asks about went with it; run a statement of your own first, or ask by its query ID"
 	case e.Class == ClassSessionLost && e.ran:
@@ -341,13 +342,16 @@ func (e *SessionError) Error() string {
 	case e.Class == ClassSessionLost:
 		what = "session lost; the statement did not run and can be run again"
 	case e.Class == ClassCredential || e.Class == ClassPermanent:
-		what = "the login was refused, and will be until the credentials or the account change"
+		what = refusal(e.Err, e.Code)
 	case e.Class == ClassContext && e.Op == "login":
 		what = "the context ended while the call waited for a login; nothing was sent"
 	case errors.Is(e.Err, bulk.ErrShortUpload):
 		what = "the object store does not take the bound values; nothing was carried out"
 	case e.Class == ClassTransient:
 		cause, left := "Snowflake cannot be reached", "nothing was carried out"
+		if _, local := as[*localError](e.Err); local {
+			cause = "the login failed before Snowflake answered"
+		}
 		if sferr.IsGarbled(e.Err) {
 			cause = "Snowflake's answers cannot be read"
 		}
@@ -366,6 +370,24 @@ func (e *SessionError) Error() string {
 		at = fmt.Sprintf(" (session %d)", e.SessionID)
 	}
 	return fmt.Sprintf("snowtether: %s%s: %s: %s", e.Op, at, what, redact(e.Err))
+}
+
+// refusal says what a login failed with that will fail again, and what to do about it.
+func refusal(err error, code int) string {
+	if isSetUp(err) {
+		return "the login succeeded, but its session could not be set up and was closed; correct what failed"
+	}
+	if _, ok := as[*programError](err); ok {
+		return "no login was sent; correct what failed"
+	}
+	if _, ok := as[*tls.CertificateVerificationError](err); ok {
+		return "the server's certificate was not accepted; check the host, the proxy and the root certificates"
+	}
+	what := "the login was refused, and will be until the credentials or the account change"
+	if do := causes.Of(code).ForPerson(); do != "" {
+		what += "; " + do
+	}
+	return what
 }
 
 // Remedy says in one line what somebody has to do about a statement in doubt, as the log and

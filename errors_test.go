@@ -345,7 +345,7 @@ func TestSessionErrorSaysWhatToDo(t *testing.T) {
 		says, not []string
 	}{
 		{SessionError{Class: ClassSessionLost}, []string{"did not run", "run again"}, nil},
-		{SessionError{Class: ClassSessionLost, lost: sqltext.LossVariables}, []string{"variables", "set the session up again"}, []string{"did not run"}},
+		{SessionError{Class: ClassSessionLost, lost: sqltext.LossVariables}, []string{"variables", "nothing was carried out; set the session up again"}, []string{"did not run", "nothing was sent"}},
 		{SessionError{Class: ClassSessionLost, ran: true}, []string{"nothing of the statement lasts"}, []string{"did not run"}},
 		{SessionError{Class: ClassSessionLost, InTx: true, lost: sqltext.LossTemporary}, []string{"whole transaction again", "temporary"}, nil},
 		{SessionError{Class: ClassSessionLost, InTx: true}, []string{"rolls back", "whole transaction again"}, nil},
@@ -358,6 +358,11 @@ func TestSessionErrorSaysWhatToDo(t *testing.T) {
 		{SessionError{Class: ClassInDoubt, QueryID: "01b2", Err: short}, []string{"ran, but not with all rows; compare the table with the rows that were bound"}, []string{"failed there"}},
 		{SessionError{Class: ClassCredential}, []string{"refused", "until the credentials or the account change"}, nil},
 		{SessionError{Class: ClassPermanent}, []string{"refused", "until the credentials or the account change"}, nil},
+		{SessionError{Class: ClassPermanent, Code: 390189}, []string{"refused", "change the role, or grant it to the user"}, nil},
+		{SessionError{Class: ClassPermanent, Err: &setUpError{"statement 1 of WithSessionInit", snow(2043)}}, []string{"the login succeeded", "correct what failed: statement 1 of WithSessionInit failed"}, []string{"refused", "credentials"}},
+		{SessionError{Class: ClassPermanent, Err: &programError{"token source", errors.New("client disabled")}}, []string{"no login was sent", "the token source failed: client disabled"}, []string{"refused", "credentials"}},
+		{SessionError{Class: ClassPermanent, Err: &tls.CertificateVerificationError{Err: errors.New("unknown authority")}}, []string{"certificate was not accepted", "root certificates"}, []string{"refused", "credentials"}},
+		{SessionError{Class: ClassTransient, Err: &localError{errors.New("the file is empty")}}, []string{"failed before Snowflake answered", "the file is empty"}, []string{"cannot be reached"}},
 		{SessionError{Class: ClassPermanent, suspended: true}, []string{"no login was tried", "change them, or wait"}, nil},
 		{SessionError{Class: ClassTransient}, []string{"cannot be reached", "nothing was carried out"}, nil},
 		{SessionError{Class: ClassTransient, Err: new(json.SyntaxError)}, []string{"answers cannot be read", "nothing was carried out"}, []string{"reached"}},

@@ -85,13 +85,18 @@ type Event struct {
 }
 
 // Remedy says in one line what somebody has to do about the event; it is empty if nobody has
-// to do anything. The log has it as an attribute, the error in its text
-// ([SessionError.Remedy]), and debugpage in its sentence.
+// to do anything. The log has it as an attribute, and debugpage in its sentence. What it says
+// of a statement in doubt the error has in its text ([SessionError.Remedy]).
 func (e Event) Remedy() string {
-	if e.Kind != EventInDoubt {
-		return ""
+	switch {
+	case e.Kind == EventInDoubt:
+		return remedy(e.doubt, e.Operation, e.QueryID, e.SessionID, e.Time)
+	case e.Kind == EventLoginSuspended:
+		return cmp.Or(causes.Of(e.Code).ForPerson(), "change what the error names")
+	case e.Kind == EventSetUpFailed && !e.again:
+		return "correct the statements of WithSessionInit, or the hook of WithAfterConnect"
 	}
-	return remedy(e.doubt, e.Operation, e.QueryID, e.SessionID, e.Time)
+	return ""
 }
 
 // A doubt says what of a statement in doubt is not known.
@@ -186,7 +191,7 @@ var lines = map[EventKind]line{
 	EventLoginSuspended:   {slog.LevelWarn, "snowtether: a login was refused; none is sent with the same credentials for a while", keyFor, keyAttempts},
 	EventSuspensionEnded:  {slog.LevelInfo, "snowtether: logins are accepted again; nothing needs doing", keyLasted, keyAttempts},
 	EventGuardFailed:      {slog.LevelWarn, "snowtether: the login guard failed; logins are sent without it for a while", keyFor, ""},
-	EventSetUpFailed:      {slog.LevelDebug, "snowtether: a new session could not be set up and was closed", keyTook, ""},
+	EventSetUpFailed:      {slog.LevelWarn, "snowtether: a new session could not be set up and was closed", keyTook, ""},
 	EventTransactionEnded: {slog.LevelInfo, "snowtether: a transaction that a lost session had left open was ended; nothing needs doing", "", ""},
 	EventOutageBegan:      {slog.LevelWarn, "snowtether: Snowflake cannot be reached, or its answers cannot be read; logins, and statements that were not sent, are tried again", keyFor, ""},
 	EventOutageEnded:      {slog.LevelInfo, "snowtether: Snowflake can be reached again; nothing needs doing", keyLasted, keyAttempts},

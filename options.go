@@ -118,6 +118,8 @@ func (s *settings) validate() error {
 	for i, statement := range s.sessionInit {
 		if strings.TrimSpace(statement) == "" {
 			wrong = append(wrong, fmt.Sprintf("statement %d of WithSessionInit is empty", i+1))
+		} else if (sqltext.Reader{}).Read(statement).Many() {
+			wrong = append(wrong, fmt.Sprintf("statement %d of WithSessionInit holds several statements; give each as an argument of its own", i+1))
 		}
 	}
 	if len(wrong) == 0 {

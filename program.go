@@ -97,7 +97,7 @@ func (c *Connector) prepare(ctx context.Context, stale string) (*gosnowflake.Con
 		}
 	}
 	if cfg.TokenFilePath != "" && strings.TrimSpace(login.Token(cfg)) == "" {
-		return nil, &localError{errors.New("the token file is empty, or cannot be read")} // it may be being written
+		return nil, &localError{errors.New("the file that tokenFilePath names is empty, or cannot be read")} // it may be being written
 	}
 	return cfg, nil
 }
@@ -128,13 +128,22 @@ func (c *Connector) askHook(ctx context.Context, cfg *gosnowflake.Config) error 
 	return c.settings.applyKeepAlive(cfg)
 }
 
+// A programError is what a function of the program's failed with before a login was sent.
+type programError struct {
+	who string
+	err error
+}
+
+func (e *programError) Error() string { return "the " + e.who + " failed: " + e.err.Error() }
+func (e *programError) Unwrap() error { return e.err }
+
 // hookError is permanent for the caller who meets it, but suspends nobody.
 func hookError(who string, err error) error {
 	class := ClassPermanent
 	if isTransient(err) || isContext(err) {
 		class = ClassTransient
 	}
-	return &SessionError{Op: "login", Class: class, Err: fmt.Errorf("the %s failed: %w", who, err)}
+	return &SessionError{Op: "login", Class: class, Err: &programError{who, err}}
 }
 
 // nextPause takes the next wait from the program's back-off, which is made where there is

@@ -146,7 +146,11 @@ func runOnce[T Tx](ctx context.Context, begin func(context.Context) (T, error), 
 		}
 		return err
 	}
-	return tx.Commit()
+	err = tx.Commit()
+	if errors.Is(err, sql.ErrTxDone) && ctx.Err() == nil {
+		return fmt.Errorf("snowtether: RunTx: the transaction was ended before RunTx could commit it; whether its changes last depends on what ended it: a Commit or Rollback in the function, which must not call them, or the end of the context that it was begun with: %w", err)
+	}
+	return err
 }
 
 // rollBack rolls back for as long as the caller waits. On a lost session this sends nothing:

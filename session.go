@@ -185,11 +185,14 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config, in func()
 	}
 	if err != nil {
 		if isSetUp(err) {
-			c.emit(ctx, Event{Kind: EventSetUpFailed, SessionID: s.id(), Code: number(err), Class: Classify(err), Duration: time.Since(s.opened)})
+			// One that passes by itself needs nobody, and of those that follow each other the first tells.
+			again := classifyLogin(err, nil) == ClassTransient || c.unready.Swap(true)
+			c.emit(ctx, Event{Kind: EventSetUpFailed, SessionID: s.id(), Code: number(err), Class: Classify(err), Duration: time.Since(s.opened), again: again})
 		}
 		c.retire(s)
 		return nil, err
 	}
+	c.unready.Store(false)
 	s.state = c.stateAfterSetUp(cfg, s.conn)
 	if c.settings.idlePing > 0 {
 		c.keeping.Do(func() { c.spawn(c.keep) })
@@ -251,7 +254,7 @@ func (c *Connector) setUp(ctx context.Context, s *session) error {
 			return nil, hook(ctx, s.conn.Conn)
 		})
 		if err != nil {
-			return &setUpError{"hook after the login", err}
+			return &setUpError{"the hook after the login", err}
 		}
 	}
 	return nil
@@ -263,7 +266,7 @@ type setUpError struct {
 	err error
 }
 
-func (e *setUpError) Error() string { return "the " + e.who + " failed: " + e.err.Error() }
+func (e *setUpError) Error() string { return e.who + " failed: " + e.err.Error() }
 func (e *setUpError) Unwrap() error { return notBadConn(e.err) }
 
 // retire closes a session in the background: nobody waits for a log-out.

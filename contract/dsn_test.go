@@ -294,6 +294,8 @@ func TestNewConnectorRefusesWhatCannotWork(t *testing.T) {
 		{want: "tetherAuthCooldown", opts: []snowtether.Option{snowtether.WithAuthCooldown(-1)}},
 		{want: "KeepChanged, DiscardChanged or ErrorOnLoss", opts: []snowtether.Option{snowtether.WithChangedSession(7)}},
 		{want: "statement 2 of WithSessionInit", opts: []snowtether.Option{snowtether.WithSessionInit("USE ROLE r", " \n")}},
+		{want: "statement 2 of WithSessionInit holds several statements; give each as an argument of its own", opts: []snowtether.Option{snowtether.WithSessionInit("USE ROLE r;", "USE SCHEMA a; USE SCHEMA b")}},
+		{want: "tracing must be off, fatal", change: func(cfg *gosnowflake.Config) { cfg.Tracing = "hush" }},
 		{want: "account", change: func(cfg *gosnowflake.Config) { cfg.Account = "" }},
 		{want: "user", change: func(cfg *gosnowflake.Config) { cfg.User = "" }},
 		{want: "password", change: func(cfg *gosnowflake.Config) { cfg.Password = "" }},
@@ -339,6 +341,19 @@ func TestNewConnectorNeedsNoCredentialThatComesLater(t *testing.T) {
 				t.Errorf("%v with a %s: %v", auth, name, err)
 			}
 		}
+	}
+}
+
+// TestLevelOfTheVendorsLogIsChecked: by sql.Open, and not by 20 s of logins.
+func TestLevelOfTheVendorsLogIsChecked(t *testing.T) {
+	refuses(t, "hushuser:hushpass@acct/hushdb?tracing=hush", "tracing must be off, fatal, error, warn, info, debug or trace")
+	for _, level := range []string{"off", "FATAL", "error", "warn", "info", "debug", "trace"} {
+		db, err := sql.Open("snowtether", "hushuser:hushpass@acct/hushdb?tracing="+level)
+		if err != nil {
+			t.Errorf("%s: %v", level, err)
+			continue
+		}
+		_ = db.Close()
 	}
 }
 

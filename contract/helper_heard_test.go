@@ -261,7 +261,7 @@ var happenings = []happening{
 		if err := db.PingContext(t.Context()); err == nil {
 			t.Error("it succeeded")
 		}
-	}, "closed 1, opened 1, set_up_failed 1", ""},
+	}, "closed 1, opened 1, set_up_failed 1", "WARN set_up_failed 1"},
 
 	{"sessions that do not last", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
 		db := open(1, snowtether.WithBackOff(func() backoff.BackOff { return backoff.NewConstantBackOff(10 * time.Second) }))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -111,6 +113,57 @@ func TestSetUpThatHangsHoldsUpNobodyElse(t *testing.T) {
 		}
 		time.Sleep(2 * time.Hour)
 	}, snowtest.AllowRepeats())
+}
+
+// TestSetUpThatFailsIsOneLine: at Warn, with what to do, however many callers meet it; and once
+// more when it fails again after a session that could be set up. What passes by itself is none.
+func TestSetUpThatFailsIsOneLine(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		var j journal
+		fail := func() error { return errors.New("no such schema") }
+		var fails atomic.Pointer[func() error]
+		fails.Store(&fail)
+		db, _ := connect(t, srv.Config(), snowtether.WithLogger(slog.New(&j)), snowtether.WithAfterConnect(func(context.Context, driver.Conn) error { return (*fails.Load())() }))
+		ping := func(want string) {
+			t.Helper()
+			db.SetMaxIdleConns(0) // each ping needs a session of its own
+			for range 3 {
+				err := db.PingContext(within(t, time.Minute))
+				if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+					t.Errorf("the error is %v, want %q in it", err, want)
+				}
+			}
+		}
+		lines := func(n int) {
+			t.Helper()
+			got := 0
+			for _, r := range j.written() {
+				if r.Level >= slog.LevelInfo && attr(r, "event") == string(snowtether.EventSetUpFailed) {
+					got++
+					if r.Level != slog.LevelWarn || !strings.Contains(attr(r, "remedy"), "WithAfterConnect") {
+						t.Errorf("the line is at %v and says %q", r.Level, attr(r, "remedy"))
+					}
+				}
+			}
+			if got != n {
+				t.Errorf("%d lines, want %d", got, n)
+			}
+		}
+		ping("the login succeeded, but its session could not be set up and was closed; correct what failed: the hook after the login failed: no such schema")
+		lines(1)
+		well := func() error { return nil }
+		fails.Store(&well)
+		ping("")
+		fails.Store(&fail)
+		ping("no such schema")
+		lines(2)
+		fails.Store(&well)
+		ping("")
+		passing := func() error { return context.DeadlineExceeded }
+		fails.Store(&passing)
+		ping("deadline exceeded")
+		lines(2)
+	})
 }
 
 // TestSetUpThatFailsForNowIsNoOutage: each login is taken. It is an event of its own, and logins

@@ -124,6 +124,30 @@ func TestRunTxReturnsTheCallersOwnError(t *testing.T) {
 	})
 }
 
+// TestRunTxSaysThatItsFunctionEndedTheTransaction: what the function committed lasts, and the
+// error must not read as if nothing did.
+func TestRunTxSaysThatItsFunctionEndedTheTransaction(t *testing.T) {
+	for name, end := range map[string]func(*sql.Tx) error{"commit": (*sql.Tx).Commit, "rollback": (*sql.Tx).Rollback} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				db := pool(t, srv, 1)
+				runs := 0
+				err := snowtether.RunInTx(t.Context(), db, nil, func(tx *sql.Tx) error {
+					runs++
+					if _, err := tx.ExecContext(t.Context(), insert); err != nil {
+						return err
+					}
+					return end(tx)
+				}, snowtether.WithTxRetryIf(func(error) bool { return name == "commit" }))
+				if !errors.Is(err, sql.ErrTxDone) || !strings.Contains(err.Error(), "whether its changes last depends on what ended it: a Commit or Rollback in the function") || runs != 1 {
+					t.Errorf("error is %v after %d runs", err, runs)
+				}
+				checkRan(t, srv, insert, 1, map[string]int{"commit": 1}[name])
+			})
+		})
+	}
+}
+
 // TestRunTxRollsBackAndPanicsOn: the panic is the caller's.
 func TestRunTxRollsBackAndPanicsOn(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {

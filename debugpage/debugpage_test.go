@@ -90,6 +90,7 @@ func troubled() snowtether.Snapshot {
 				Attempt: 4, Count: 5, Duration: 250 * time.Millisecond, Age: time.Minute, QueryID: "01b2-q", RequestID: "8f-r", Operation: "exec", Error: "dial tcp secret.example",
 			},
 			{Kind: snowtether.EventClosed, Time: now},
+			{Kind: snowtether.EventStateLost, Time: now, State: "its variables"},
 			{Kind: snowtether.EventManyReconnected, Time: now, Class: snowtether.ClassSessionLost, Count: 3, Reasons: "390114 (2), 390111 (1)"},
 		},
 		InDoubt: snowtether.InDoubtInfo{Count: 1, Since: now.Add(-time.Hour)},
@@ -131,6 +132,7 @@ func TestJSONHasTheDocumentedFields(t *testing.T) {
 				"request_id": "8f-r", "operation": "exec", "remedy": "look up query 01b2-q in QUERY_HISTORY, and run the statement again only if it failed there"
 			},
 			{"kind": "closed", "time": "2026-03-04T02:02:01.5Z"},
+			{"kind": "state_lost", "time": "2026-03-04T02:02:01.5Z", "lost": "its variables"},
 			{"kind": "many_reconnected", "time": "2026-03-04T02:02:01.5Z", "class": "session_lost", "count": 3, "reasons": "390114 (2), 390111 (1)"}
 		],
 		"in_doubt": {"count": 1, "since": "2026-03-04T01:02:01.5Z"},
@@ -174,7 +176,7 @@ func TestPageHasWhatTheJSONHas(t *testing.T) {
 		"Gate suspended : no login with the same credentials Since (UTC) 02:01:01 No login before (UTC) 02:03:01 Failures 2 Last code 390100 Class permanent",
 		"Sessions: 1 used, 1 dead", "0 dead 1d 01h 1m 00s – 9007199254740993 used 1h 30m – 1s",
 		"May have run: 1 statement Time Statement, and what to do 01:02:01 code 390111, session 3, before 2, session age 1m 00s, took 250ms, attempt 4, attempts 5, exec, query 01b2-q, request 8f-r: look up query 01b2-q in QUERY_HISTORY, and run the statement again only if it failed there 0 more",
-		"Events: the last 3, the newest first, in UTC Time Event Details 02:02:01 many_reconnected codes 390114 (2), 390111 (1), 3 sessions 02:02:01 closed 01:02:01 in_doubt code 390111, session 3, before 2, session age 1m 00s, took 250ms, attempt 4, attempts 5, exec, query 01b2-q, request 8f-r",
+		"Events: the last 4, the newest first, in UTC Time Event Details 02:02:01 many_reconnected codes 390114 (2), 390111 (1), 3 sessions 02:02:01 state_lost lost: its variables 02:02:01 closed 01:02:01 in_doubt code 390111, session 3, before 2, session age 1m 00s, took 250ms, attempt 4, attempts 5, exec, query 01b2-q, request 8f-r",
 		"Logins 4 Logins that failed 5 … permanent 5 Logins suspended 6 Sessions lost 10 Sessions replaced 7 … code 390111 6 … session_lost 1 Last replaced (UTC) 02:02:01",
 		"Replaced ahead of time 8 Tokens renewed 9 Statements carried over 11 Statements in doubt 12 Pings 13 Pings not answered 14 Log-outs given up 15",
 		"Session life, mean 1h 00m Session life, last 2h 00m Token life, mean 1m 00s Token life, last 2m 00s",

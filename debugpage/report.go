@@ -108,6 +108,7 @@ type event struct {
 	Operation    string               `json:"operation,omitzero"`
 	Remedy       string               `json:"remedy,omitzero"`
 	Reasons      string               `json:"reasons,omitzero"`
+	Lost         string               `json:"lost,omitzero"`
 	Acknowledged bool                 `json:"acknowledged,omitzero"`
 
 	exact, now time.Time
@@ -145,7 +146,7 @@ func newPool(s snowtether.Snapshot) pool {
 	for i, e := range s.Events {
 		p.Events[i] = event{
 			e.Kind, utc(e.Time), e.SessionID, e.OldSessionID, e.Code, e.Class, e.Attempt, e.Count,
-			seconds(e.Duration), seconds(e.Age), e.QueryID, e.RequestID, e.Operation, e.Remedy(), e.Reasons, acknowledged(s, e), e.Time, s.Time,
+			seconds(e.Duration), seconds(e.Age), e.QueryID, e.RequestID, e.Operation, e.Remedy(), e.Reasons, e.State, acknowledged(s, e), e.Time, s.Time,
 		}
 	}
 	return p
@@ -320,6 +321,7 @@ func (e event) Details() string {
 	add(e.Code != 0, "code %d", e.Code)
 	add(e.Code == 0 && e.Class != "" && e.Reasons == "", "%s", e.Class)
 	add(e.Reasons != "", "codes %s", e.Reasons)
+	add(e.Lost != "", "lost: %s", e.Lost)
 	add(e.SessionID != 0, "session %d", e.SessionID)
 	add(e.OldSessionID != 0 && e.Kind == snowtether.EventTransactionEnded, "left open by %d", e.OldSessionID)
 	add(e.OldSessionID != 0 && e.Kind != snowtether.EventTransactionEnded, "before %d", e.OldSessionID)

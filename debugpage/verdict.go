@@ -272,8 +272,8 @@ const unknown = "look up its text in the log, and change what that names"
 func refusal(code int) (why, remedy string) {
 	known := causes.Of(code)
 	switch {
-	case known.Name != "" && !known.NeedsNobody():
-		return fmt.Sprintf("with code %d (%s)", code, known.Name), known.Do
+	case known.ForPerson() != "":
+		return fmt.Sprintf("with code %d (%s)", code, known.Name), known.ForPerson()
 	case code != 0:
 		return fmt.Sprintf("with code %d", code), unknown
 	}

@@ -52,8 +52,13 @@ var All = []Cause{
 	{394400, "token invalid", "the programmatic access token was refused", newCredentials},
 }
 
-// NeedsNobody reports whether nobody has to do anything.
-func (c Cause) NeedsNobody() bool { return strings.HasPrefix(c.Do, "nothing") }
+// ForPerson is what a person has to do, or empty.
+func (c Cause) ForPerson() string {
+	if strings.HasPrefix(c.Do, "nothing") {
+		return ""
+	}
+	return c.Do
+}
 
 // Of is the cause with a number; its zero value if it is not explained.
 func Of(code int) Cause {
