@@ -307,12 +307,6 @@ func (t *tasks) done() <-chan struct{} {
 
 var errClosed = errors.New("snowtether: the connector is closed")
 
-// isLogLevel reports whether gosnowflake knows a level of its log.
-func isLogLevel(level string) bool {
-	_, err := sflog.ParseLevel(level)
-	return err == nil
-}
-
 // checkConfig finds what a login would fail with for want of a setting, so that
 // it is an error of the constructor and not of the first statement.
 func checkConfig(cfg *gosnowflake.Config, s *settings) error {
@@ -326,8 +320,6 @@ func checkConfig(cfg *gosnowflake.Config, s *settings) error {
 		return errors.New("snowtether: the port is not a number from 1 to 65535")
 	case cfg.Protocol != "" && cfg.Protocol != "http" && cfg.Protocol != "https":
 		return errors.New("snowtether: the protocol must be https, or http for tests")
-	case cfg.Tracing != "" && !isLogLevel(cfg.Tracing):
-		return errors.New("snowtether: the parameter tracing must be off, fatal, error, warn, info, debug or trace")
 	case cfg.Token != "" && cfg.TokenFilePath != "":
 		return errors.New("snowtether: token and tokenFilePath are both given; give one")
 	case cfg.Authenticator == gosnowflake.AuthTypeTokenAccessor && cfg.TokenAccessor != nil && s.changed == DiscardChanged:
@@ -340,6 +332,12 @@ func checkConfig(cfg *gosnowflake.Config, s *settings) error {
 	if cfg.TmpDirPath != "" {
 		if _, err := os.Stat(cfg.TmpDirPath); err != nil {
 			return errors.New("snowtether: the tmpDirPath names no directory that can be read")
+		}
+	}
+	//lint:ignore SA1019 there is no other setting for it
+	if level := cfg.Tracing; level != "" {
+		if _, err := sflog.ParseLevel(level); err != nil {
+			return errors.New("snowtether: the parameter tracing must be off, fatal, error, warn, info, debug or trace")
 		}
 	}
 	probe := dsn.Clone(cfg)

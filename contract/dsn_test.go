@@ -295,6 +295,7 @@ func TestNewConnectorRefusesWhatCannotWork(t *testing.T) {
 		{want: "KeepChanged, DiscardChanged or ErrorOnLoss", opts: []snowtether.Option{snowtether.WithChangedSession(7)}},
 		{want: "statement 2 of WithSessionInit", opts: []snowtether.Option{snowtether.WithSessionInit("USE ROLE r", " \n")}},
 		{want: "statement 2 of WithSessionInit holds several statements; give each as an argument of its own", opts: []snowtether.Option{snowtether.WithSessionInit("USE ROLE r;", "USE SCHEMA a; USE SCHEMA b")}},
+		//lint:ignore SA1019 there is no other setting for it
 		{want: "tracing must be off, fatal", change: func(cfg *gosnowflake.Config) { cfg.Tracing = "hush" }},
 		{want: "account", change: func(cfg *gosnowflake.Config) { cfg.Account = "" }},
 		{want: "user", change: func(cfg *gosnowflake.Config) { cfg.User = "" }},

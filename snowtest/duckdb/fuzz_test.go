@@ -18,7 +18,7 @@ func FuzzStatements(f *testing.F) {
 		"CREATE TABLE t (a NUMBER(10,2) DEFAULT 1 NOT NULL, b VARCHAR(5) COMMENT 'x') AS SELECT 1", "ALTER TABLE t ADD COLUMN a INT", "SHOW TABLES LIKE '%' IN DATABASE x",
 		"SET (a, b) = (1, 'x')", "USE SCHEMA a.b", "ALTER SESSION SET a = 1", "SELECT dateadd(day, 1, d), listagg(DISTINCT a, ',') WITHIN GROUP (ORDER BY a) OVER (PARTITION BY b)",
 		"SELECT * FROM VALUES (1, 'a') AS t(x, y), TABLE(GENERATOR(ROWCOUNT => 3))", "SELECT CASE WHEN 1 THEN 2 END, $$a$$, X'41', \"q\"\"\" -- c", "DESCRIBE TABLE t",
-		"BEGIN", "COMMENT ON COLUMN a.b IS 'c'", "SELECT extract(year FROM d), position('a' IN 'b'), cast(a AS b), get_path(a, 'b.c')", "DROP TABLE IF EXISTS a.b.c CASCADE", "(CAST(AS",
+		"BEGIN", "COMMENT ON COLUMN a.b IS 'c'", "SELECT extract(year FROM d), position('a' IN 'b'), cast(a AS b), get_path(a, 'b.c')", "DROP TABLE IF EXISTS a.b.c CASCADE", "(CAST(AS", "(=>", "SELECT ->", ":=",
 	} {
 		f.Add(seed)
 	}

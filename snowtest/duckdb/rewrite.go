@@ -410,7 +410,7 @@ func (g *region) op(t token) {
 	case "@":
 		r.fail(unsupported("stage in a query"))
 	case "->", "=>", ":=":
-		r.fail(unsupported("%s", strings.TrimSpace(r.text(r.i, min(r.i+2, len(r.toks)))[:len(t.text)+1])))
+		r.fail(unsupported("%s", t.text))
 	case "&", "|", "^", "~", "!":
 		r.fail(r.unexpected(t))
 	case ";":
