@@ -2,6 +2,8 @@ package contract_test
 
 import (
 	"context"
+	"database/sql"
+	"math"
 	"regexp"
 	"runtime"
 	"strings"
@@ -23,11 +25,16 @@ func TestStatementAllocatesLittleMoreThanGosnowflake(t *testing.T) {
 	plain, ours := side(t, false, 1), side(t, true, 1)
 	block(t, plain, 1, 16, execOnce)
 	block(t, ours, 1, 16, execOnce)
-	var more []float64
-	for range 15 {
-		more = append(more, block(t, ours, 1, 16, execOnce).allocs-block(t, plain, 1, 16, execOnce).allocs)
+	// The least of each: what a busy machine adds, such as a goroutine that was not used for too
+	// long to be kept, is no statement's.
+	least := func(s *sql.DB) float64 {
+		n := math.Inf(1)
+		for range 15 {
+			n = min(n, block(t, s, 1, 16, execOnce).allocs)
+		}
+		return n
 	}
-	if got := median(more); got > bound {
+	if got := least(ours) - least(plain); got > bound {
 		t.Errorf("%.1f more allocations a statement, want at most %d", got, bound)
 	}
 }

@@ -324,7 +324,7 @@ func (e event) Details() string {
 	add(e.Lost != "", "lost: %s", e.Lost)
 	add(e.SessionID != 0, "session %d", e.SessionID)
 	add(e.OldSessionID != 0 && e.Kind == snowtether.EventTransactionEnded, "left open by %d", e.OldSessionID)
-	add(e.OldSessionID != 0 && e.Kind != snowtether.EventTransactionEnded, "before %d", e.OldSessionID)
+	add(e.OldSessionID != 0 && e.Kind != snowtether.EventTransactionEnded, "in place of %d", e.OldSessionID)
 	add(e.Age != 0, "session age %s", e.Age)
 	switch e.Kind {
 	case snowtether.EventRenewed:
