@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/snowtether/snowtether/internal/bulk"
@@ -171,16 +170,11 @@ func (op *operation) reach() int {
 		return 0
 	}
 	for _, arg := range op.args {
-		if id, ok := arg.Value.(string); !ok || !isQueryID(id) {
+		if id, ok := arg.Value.(string); !ok || !sqltext.IsQueryID(id) {
 			return op.text.Reach()
 		}
 	}
 	return op.text.ReachWithIDs()
-}
-
-// isQueryID reports whether a value has the form of a query ID.
-func isQueryID(id string) bool {
-	return len(id) >= 32 && strings.Trim(id, "0123456789abcdefABCDEF-") == ""
 }
 
 // send tries the operation once.

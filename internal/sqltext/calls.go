@@ -163,11 +163,21 @@ func (w *walk) identified() {
 }
 
 // isID reports whether the token is the ID of a query.
-func isID(t Token) bool {
-	if t.Kind != String || len(t.Text) < 3 || t.Open {
+func isID(t Token) bool { return IsQueryID(strings.Trim(t.Text, "'")) }
+
+// IsQueryID reports whether the text has the form of a query ID. A shorter one of the same
+// characters could be a number, as in LAST_QUERY_ID('-2').
+func IsQueryID(id string) bool {
+	const form = "01b2c3d4-0000-0000-0000-000000000000"
+	if len(id) != len(form) {
 		return false
 	}
-	return strings.Trim(t.Text[1:len(t.Text)-1], "0123456789abcdefABCDEF-") == ""
+	for i := range len(form) {
+		if (id[i] == '-') != (form[i] == '-') {
+			return false
+		}
+	}
+	return strings.Trim(id, "0123456789abcdefABCDEF-") == ""
 }
 
 // notCalled says what a parenthesis behind a name of one part is where no function can

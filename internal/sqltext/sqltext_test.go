@@ -134,6 +134,7 @@ func TestReachIsHowFarBackAQuestionGoes(t *testing.T) {
 		"DESC RESULT '01b2c3d4-0000-0000-0000-000000000000'": 0, "DESC RESULT LAST_QUERY_ID()": 1, "DESCRIBE RESULT LAST_QUERY_ID(-3)": 3,
 		"DESC RESULT $q": beyond, "DESC RESULT ?": beyond, "DESC RESULT '_last'": beyond,
 		"SELECT LAST_QUERY_ID(1)": beyond, "SELECT LAST_QUERY_ID(?)": beyond, "SELECT LAST_QUERY_ID(-1 - 1)": beyond, "SELECT LAST_QUERY_ID(-x)": beyond,
+		"SELECT LAST_QUERY_ID('-2')": beyond, "SELECT LAST_QUERY_ID(123)": beyond, "SELECT * FROM TABLE(RESULT_SCAN('-1'))": beyond, "DESC RESULT '1'": beyond,
 		"SELECT * FROM TABLE(RESULT_SCAN($v))": beyond, "SELECT * FROM TABLE(RESULT_SCAN(?))": beyond,
 		`SELECT "LAST_QUERY_ID"()`: 1, "SELECT IDENTIFIER('f')(1)": 0, "SELECT IDENTIFIER('last_query_id')()": beyond,
 		`SELECT IDENTIFIER('x."LAST_QUERY_ID"')()`: beyond, "SELECT IDENTIFIER(?)(1)": beyond, "SELECT IDENTIFIER($f)(1)": beyond,
@@ -164,6 +165,20 @@ func TestABindMayBeTheIDOfAQuery(t *testing.T) {
 	} {
 		if got := (Reader{}).Read(text).ReachWithIDs(); got != want {
 			t.Errorf("%s: %d, want %d", text, got, want)
+		}
+	}
+}
+
+// TestWhatIsNoQueryIDMayCountStatements: only the whole form of an ID names a statement.
+func TestWhatIsNoQueryIDMayCountStatements(t *testing.T) {
+	for id, want := range map[string]bool{
+		"01b2c3d4-0000-0000-0000-000000000000": true, "01BD0000-0001-0032-0001-00000000ABCF": true, "ffffffff-ffff-ffff-ffff-ffffffffffff": true,
+		"": false, "-": false, "-2": false, "1": false, "_last": false, "01b2c3d4": false, "01b2c3d4-0000-0000-0000-00000000000": false, "01b2c3d4-0000-0000-0000-0000000000000": false,
+		"000000000000000000000000000000000002": false, "-00000000000000000000000000000000002": false, "01b2c3d4-0000-0000-00000000-00000000": false,
+		"01b2c3d4-0000-0000-0000-00000000000g": false, "g1b2c3d4-0000-0000-0000-000000000000": false, "01b2c3d4-0000-x000-0000-000000000000": false,
+	} {
+		if got := IsQueryID(id); got != want {
+			t.Errorf("%q: %v", id, got)
 		}
 	}
 }
