@@ -49,7 +49,7 @@ func (w *walk) keyword(t tok) group {
 			w.outside = true
 		}
 	case t.Word("LATERAL"):
-		if !next.Word("SELECT") && !next.Word("WITH") && !next.Word("VALUES") && !next.Is("(") {
+		if !next.Word("SELECT") && !next.Word("WITH") && !next.Word("VALUES") {
 			w.outside = true
 		}
 	}

@@ -74,6 +74,8 @@ var reads = []judged{
 	{"SELECT * FROM a JOIN b ON (a.id = b.id) JOIN c ON (b.id = c.id) WHERE (a.x) IS NOT NULL", Read, "RU"},
 	{"SELECT * FROM trades ASOF JOIN quotes q MATCH_CONDITION (trades.ts >= q.ts) ON trades.sym = q.sym", Read, "RU"},
 	{"SELECT * FROM t, LATERAL (SELECT * FROM u WHERE u.id = t.id) l", Read, "RU"},
+	{"SELECT * FROM t, LATERAL (WITH x AS (SELECT * FROM u WHERE u.id = t.id) SELECT MAX(x.a) AS a FROM x) l", Read, "RU"},
+	{"SELECT * FROM t CROSS JOIN LATERAL (VALUES (t.jan), (t.feb)) m", Read, "RU"},
 	{"SELECT * FROM t WHERE name LIKE ANY ('a%', 'b%') OR name ILIKE '%x%' ESCAPE '!' OR RLIKE(name, '.*')", Read, "RU"},
 	{"SELECT * FROM t WHERE x = ANY (SELECT y FROM u) AND (a, b) IN ((1, 2), (3, 4))", Read, "RU"},
 	{"SELECT * EXCLUDE (a, b) FROM t", Read, "RU"},

@@ -34,6 +34,8 @@ var hostile = []judged{
 	{"SELECT * FROM a, LATERAL my_udtf(a.x)", Read, ""},
 	{"SELECT * FROM a, LATERAL (f(1))", Read, ""},
 	{"SELECT lateral(1)", Read, ""},
+	{"SELECT lateral((1))", Read, ""},
+	{"SELECT a, lateral((SELECT 1)) FROM t", Read, ""},
 	{"SELECT using(1), join(2)", Read, ""},
 	{"SELECT $x(1)", Read, "V"},
 	{"SELECT $1(1)", Read, ""},
