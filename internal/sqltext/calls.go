@@ -25,7 +25,7 @@ func (w *walk) opens() group {
 			if before.group == identifier {
 				w.identified()
 			}
-		case "(", ",", "=", "<", ">", "!=", "+", "-", "*", "/", "%", "|", "&", "^", "~", "?", ":", "[", "{":
+		case "(", ",", "=", "<", ">", "!=", "+", "-", "*", "/", "%", "|", "^", "?", ":", "[":
 			if w.level().group == pattern {
 				return pattern
 			}
@@ -72,10 +72,7 @@ func isOperand(t tok) bool {
 func (w *walk) named() group {
 	n := &w.name
 	into := n.before[0].Word("INTO") || n.before[0].Word("TABLE") && n.before[1].Word("INTO")
-	if n.parts == 1 && n.last.Word("IDENTIFIER") && !n.orphan {
-		if into {
-			return target
-		}
+	if n.parts == 1 && n.last.Word("IDENTIFIER") && !n.orphan && !into {
 		w.id = w.sc.Peek()
 		return identifier
 	}
@@ -140,7 +137,7 @@ func (w *walk) asks() {
 func jobID(arg Token, sc *Scanner) Token {
 	for ; !separates(arg) && !arg.Is("(") && !arg.Is(")"); arg = sc.Next() {
 		if arg.Word("JOB_ID") {
-			for arg = sc.Next(); arg.Is("=") || arg.Is(">") || arg.Is("=>"); arg = sc.Next() {
+			for arg = sc.Next(); arg.Is("=") || arg.Is(">"); arg = sc.Next() {
 			}
 			return arg
 		}
@@ -154,9 +151,7 @@ func isBind(t Token) bool { return t.Is("?") || t.Is(":") }
 // identified notices a call of what IDENTIFIER names. Only a literal says what that is.
 func (w *walk) identified() {
 	name := strings.Trim(w.id.Text, `'"`)
-	if i := strings.LastIndexByte(name, '.'); i >= 0 {
-		name = strings.Trim(name[i+1:], `"`)
-	}
+	name = strings.Trim(name[strings.LastIndexByte(name, '.')+1:], `"`)
 	if w.id.Kind != String || known(name).is&asksHistory != 0 {
 		w.reaches(beyond)
 	}
@@ -256,13 +251,12 @@ func (n *name) spells(sc Scanner, other string) bool {
 		t := sc.Next()
 		part, rest, more := strings.Cut(other, ".")
 		switch {
-		case !sameWord(t.Text, part):
+		case !sameWord(t.Text, part): // what is behind the last part is none of a name
 			return false
 		case t.End == n.last.End:
 			return !more
-		case !more || !sc.Next().Is("."):
-			return false
 		}
+		sc.Next() // the dot
 		other = rest
 	}
 }

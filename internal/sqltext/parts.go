@@ -17,19 +17,20 @@ type part struct {
 type parts struct {
 	part  part
 	rest  Scanner // from the present part's beginning
-	some  bool    // there is a part
+	some  bool    // there is one
 	fresh bool    // the present part is the next
+	final bool    // no part follows the present one
 }
 
 func (s Statement) parts() parts { return s.head }
 
 // next goes to the next part.
 func (ps *parts) next() bool {
-	if ps.fresh {
+	switch {
+	case ps.fresh:
 		ps.fresh = false
 		return true
-	}
-	if ps.part.block {
+	case ps.final:
 		return false
 	}
 	var semicolon bool
@@ -51,7 +52,14 @@ func (ps *parts) next() bool {
 	ps.some = true
 	ps.part = classify(ps.rest)
 	ps.part.semicolon = semicolon
+	ps.final = ps.part.block || ps.last()
 	return true
+}
+
+// last reports whether the present part is surely the last one, without reading it.
+func (ps *parts) last() bool {
+	text := strings.TrimRight(ps.rest.text[ps.rest.pos:], "; \t\r\n")
+	return !strings.Contains(text, ";") && !strings.Contains(text, "->>")
 }
 
 // separates reports whether the token ends a part.
@@ -59,21 +67,8 @@ func separates(t Token) bool {
 	return t.Kind == End || t.Is(";") || t.Is("->>")
 }
 
-// first is the first part, as far as its first words tell.
-func (s Statement) first() (part, bool) { return s.head.part, s.head.some }
-
-// isSingle reports whether the text is surely of one part, without reading it.
-func isSingle(sql string) bool {
-	text := strings.TrimRight(sql, "; \t\r\n")
-	return !strings.Contains(text, ";") && !strings.Contains(text, "->>")
-}
-
 // has reports whether a part begins with the verb.
 func (s Statement) has(v verb) bool {
-	if s.single {
-		p, _ := s.first()
-		return p.verb == v
-	}
 	for ps := s.parts(); ps.next(); {
 		if ps.part.verb == v {
 			return true

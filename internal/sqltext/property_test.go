@@ -113,8 +113,8 @@ func FuzzAPartMore(f *testing.F) {
 }
 
 func empty(s Statement) bool {
-	_, ok := s.first()
-	return !ok
+	ps := s.parts()
+	return !ps.next()
 }
 
 // FuzzSpelling: comments, white space and the case of unquoted words change nothing.

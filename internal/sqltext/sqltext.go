@@ -7,6 +7,7 @@ package sqltext
 import (
 	"errors"
 	"fmt"
+	"unicode/utf8"
 )
 
 // A Kind says what a part of a text is. Parts are the statements between semicolons
@@ -65,7 +66,7 @@ func checkName(name string) error {
 			begins = true
 			dots++
 			continue
-		case c >= 0x80 || !isWord(c), begins && (c == '$' || c >= '0' && c <= '9'):
+		case c >= utf8.RuneSelf || !isWord(c), begins && c <= '9': // $, and the digits
 			return errName
 		case begins && len(name)-i >= 7 && equalFold(name[i:i+7], "SYSTEM$"):
 			return errSystem
@@ -81,7 +82,7 @@ func checkName(name string) error {
 // Read takes a text as a statement, and reads its first words, from which most answers
 // follow. The others are found out when the statement is asked for them.
 func (r Reader) Read(text string) Statement {
-	s := Statement{text: text, reader: r, single: isSingle(text), head: parts{rest: NewScanner(text)}}
+	s := Statement{text: text, reader: r, head: parts{rest: NewScanner(text)}}
 	s.head.fresh = s.head.next()
 	return s
 }
@@ -90,7 +91,6 @@ func (r Reader) Read(text string) Statement {
 type Statement struct {
 	text   string
 	reader Reader
-	single bool  // it is surely of one part
 	head   parts // which begin with the first
 }
 
@@ -99,8 +99,7 @@ func (s Statement) Text() string { return s.text }
 
 // First is the kind of the first part, Unknown if there is none.
 func (s Statement) First() Kind {
-	first, _ := s.first()
-	return first.kind
+	return s.head.part.kind
 }
 
 // Many reports whether there is more than one statement. A chain is one.
@@ -123,10 +122,6 @@ func (s Statement) Steps() bool {
 
 // Has reports whether a part is of the kind.
 func (s Statement) Has(k Kind) bool {
-	if s.single {
-		p, ok := s.first()
-		return ok && p.kind == k
-	}
 	for ps := s.parts(); ps.next(); {
 		if ps.part.kind == k {
 			return true
@@ -144,8 +139,7 @@ func (s Statement) Repeatable() bool {
 		if p.kind == Session && read { // a second run would read what the first has changed
 			return false
 		}
-		read = read || p.kind == Read
-		if p.kind != Read && p.kind != Session || p.kind == Session && !p.idempotent() {
+		if read = p.kind == Read; !read && p.kind != Session || !p.idempotent() {
 			return false
 		}
 		if does := s.reader.walk(p); does.outside || does.reach > 0 || does.bound || does.variables && p.kind == Session {
@@ -232,9 +226,7 @@ func (s Statement) CommitsEarlier() bool {
 // it is one part, and no more than a read, a session statement or BEGIN.
 func (s Statement) AllOrNothing() bool {
 	ps := s.parts()
-	if !ps.next() {
-		return false
-	}
+	ps.next()
 	p := ps.part
 	begins := p.kind == Transaction && (p.verb == verbBegin || p.verb == verbStart)
 	known := p.kind == Read || begins || p.kind == Session && p.verb != verbCreate
@@ -273,10 +265,6 @@ func (s Statement) LeavesTransaction() bool {
 // Scripts reports whether a part is unknown, and no CALL of a procedure, whose transactions
 // end with it.
 func (s Statement) Scripts() bool {
-	if s.single {
-		p, ok := s.first()
-		return ok && p.kind == Unknown && p.verb != verbCall
-	}
 	for ps := s.parts(); ps.next(); {
 		if p := ps.part; p.kind == Unknown && p.verb != verbCall {
 			return true

@@ -60,14 +60,8 @@ func (l Loss) String() string {
 // first words.
 func (s Statement) After(st State, failed bool) State {
 	sure := st.Sure
-	if s.single {
-		if p, ok := s.first(); ok {
-			st.part(p, failed)
-		}
-	} else {
-		for ps := s.parts(); ps.next(); {
-			st.part(ps.part, failed)
-		}
+	for ps := s.parts(); ps.next(); {
+		st.part(ps.part, failed)
 	}
 	if failed {
 		st.Sure = sure

@@ -47,7 +47,6 @@ const (
 	plain      group = iota
 	called           // the arguments of a function or of TABLE
 	identifier       // IDENTIFIER(…), a name
-	target           // IDENTIFIER(…) behind INTO, the name of a table
 	condition        // of ON, behind which an expression could stand
 	typed            // the arguments of a type, or the columns of an alias
 	heading          // the columns of a common table expression
