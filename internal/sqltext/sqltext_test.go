@@ -12,7 +12,7 @@ func TestAStatementIsItsText(t *testing.T) {
 }
 
 func TestKindsHaveNames(t *testing.T) {
-	for k, want := range map[Kind]string{Unknown: "unknown", Read: "read", FileTransfer: "file transfer", 200: "unknown"} {
+	for k, want := range map[Kind]string{Unknown: "unknown", Read: "read", FileTransfer: "file transfer", FileTransfer + 1: "unknown", 200: "unknown"} {
 		if got := k.String(); got != want {
 			t.Errorf("%d: %q, want %q", k, got, want)
 		}
@@ -136,8 +136,12 @@ func TestReachIsHowFarBackAQuestionGoes(t *testing.T) {
 		"SELECT LAST_QUERY_ID(1)": beyond, "SELECT LAST_QUERY_ID(?)": beyond, "SELECT LAST_QUERY_ID(-1 - 1)": beyond, "SELECT LAST_QUERY_ID(-x)": beyond,
 		"SELECT LAST_QUERY_ID('-2')": beyond, "SELECT LAST_QUERY_ID(123)": beyond, "SELECT * FROM TABLE(RESULT_SCAN('-1'))": beyond, "DESC RESULT '1'": beyond,
 		"SELECT * FROM TABLE(RESULT_SCAN($v))": beyond, "SELECT * FROM TABLE(RESULT_SCAN(?))": beyond,
+		"SELECT CURRENT_TRANSACTION('01b2c3d4-0000-0000-0000-000000000000')": 1, "SELECT LAST_TRANSACTION(?)": 1,
+		"SELECT * FROM TABLE(VALIDATE(t, JOB_ID => LAST_QUERY_ID()))": beyond, "SELECT * FROM TABLE(VALIDATE(t": beyond,
+		"SELECT * FROM TABLE(VALIDATE(f(t), JOB_ID => '01b2c3d4-0000-0000-0000-000000000000'))":                  beyond,
+		"SELECT * FROM (SELECT * FROM TABLE(VALIDATE(t)) WHERE job_id = '01b2c3d4-0000-0000-0000-000000000000')": 1,
 		`SELECT "LAST_QUERY_ID"()`: 1, "SELECT IDENTIFIER('f')(1)": 0, "SELECT IDENTIFIER('last_query_id')()": beyond,
-		`SELECT IDENTIFIER('x."LAST_QUERY_ID"')()`: beyond, "SELECT IDENTIFIER(?)(1)": beyond, "SELECT IDENTIFIER($f)(1)": beyond,
+		`SELECT IDENTIFIER('x."LAST_QUERY_ID"')()`: beyond, "SELECT IDENTIFIER('x.last_query_id')()": beyond, "SELECT IDENTIFIER(?)(1)": beyond, "SELECT IDENTIFIER($f)(1)": beyond,
 	} {
 		if got := (Reader{}).Read(text).Reach(); got != want {
 			t.Errorf("%s: %d, want %d", text, got, want)
@@ -161,7 +165,7 @@ func TestStepsAreStatementsAndLinks(t *testing.T) {
 func TestABindMayBeTheIDOfAQuery(t *testing.T) {
 	for text, want := range map[string]int{
 		"SELECT * FROM TABLE(RESULT_SCAN(?))": 0, "SELECT * FROM TABLE(RESULT_SCAN(:1))": beyond, "DESC RESULT ?": 0, "DESC RESULT :1": 0, "DESC RESULT $q": beyond,
-		"SELECT * FROM TABLE(RESULT_SCAN(?)), TABLE(RESULT_SCAN(-2))": 2, "SELECT * FROM TABLE(RESULT_SCAN(? || 'a'))": beyond,
+		"SELECT * FROM TABLE(RESULT_SCAN(?)), TABLE(RESULT_SCAN(-2))": 2, "SELECT * FROM TABLE(RESULT_SCAN(? || 'a'))": beyond, "SELECT * FROM TABLE(RESULT_SCAN($v))": beyond,
 	} {
 		if got := (Reader{}).Read(text).ReachWithIDs(); got != want {
 			t.Errorf("%s: %d, want %d", text, got, want)
@@ -179,6 +183,20 @@ func TestWhatIsNoQueryIDMayCountStatements(t *testing.T) {
 	} {
 		if got := IsQueryID(id); got != want {
 			t.Errorf("%q: %v", id, got)
+		}
+	}
+}
+
+// TestWhichStatementsAreAnsweredWithACount: what a chain ends with decides.
+func TestWhichStatementsAreAnsweredWithACount(t *testing.T) {
+	for text, want := range map[string]bool{
+		"INSERT INTO t VALUES (1)": true, "UPDATE t SET a = 1": true, "DELETE FROM t WHERE a = 1;": true, "MERGE INTO t USING u ON t.id = u.id WHEN MATCHED THEN DELETE": true,
+		"WITH x AS (SELECT 1 AS id) DELETE FROM t USING x WHERE t.id = x.id": true, "WITH x AS (SELECT 1 AS id) SELECT id FROM x": false,
+		"SELECT 1 AS n ->> INSERT INTO t SELECT n FROM $1": true, "INSERT INTO t VALUES (1) ->> SELECT * FROM $1": false,
+		"INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)": false, "SELECT 1": false, "COPY INTO t FROM @s": false, "": false,
+	} {
+		if got := (Reader{}).Read(text).Counts(); got != want {
+			t.Errorf("%q: %v", text, got)
 		}
 	}
 }

@@ -233,6 +233,7 @@ func TestWhoseTransactionACommitEnds(t *testing.T) {
 	for sql, want := range map[string]bool{
 		"COMMIT": true, "SELECT 1; COMMIT": true, "COMMIT; BEGIN": true, "SELECT 1 ->> COMMIT": true,
 		"BEGIN; INSERT INTO t VALUES (1); COMMIT": false, "SELECT 1": false, "ROLLBACK": false, "BEGIN": false, "BEGIN COMMIT; END": false,
+		"START TRANSACTION; INSERT INTO t VALUES (1); COMMIT": false, "START WORK; COMMIT": true,
 	} {
 		if got := (Reader{}).Read(sql).CommitsEarlier(); got != want {
 			t.Errorf("%q: %v", sql, got)
@@ -246,7 +247,7 @@ func TestWhatAnErrorLeavesUntouched(t *testing.T) {
 	for sql, want := range map[string]bool{
 		"USE ROLE r": true, "SET x = 1": true, "SELECT 1": true, "BEGIN": true, "START TRANSACTION;": true, "COMMIT;": false, "ROLLBACK": false, "ALTER SESSION SET TIMEZONE = 'UTC'": true,
 		"": false, "INSERT INTO t VALUES (1)": false, "CREATE TABLE x (n INT)": false, "CREATE TEMPORARY TABLE x AS SELECT 1": false,
-		"CALL p()": false, "SELEC 1": false, "USE ROLE r; USE SCHEMA s": false, "SELECT 1 ->> SELECT * FROM $1": false,
+		"CALL p()": false, "BEGIN LET x := 1; END": false, "SELEC 1": false, "USE ROLE r; USE SCHEMA s": false, "SELECT 1 ->> SELECT * FROM $1": false,
 	} {
 		if got := (Reader{}).Read(sql).AllOrNothing(); got != want {
 			t.Errorf("%q: %v", sql, got)
@@ -271,6 +272,8 @@ func TestWhatGoesWithItsSession(t *testing.T) {
 		{"CREATE TEMPORARY TABLE x AS SELECT f(1)", false, false, false},
 		{"SELECT f(1)", false, false, false},
 		{"SELECT LAST_QUERY_ID()", false, true, false},
+		{"SELECT * FROM TABLE(RESULT_SCAN(?))", false, true, false},
+		{"SELECT autocommit FROM settings", true, true, false},
 		{"INSERT INTO t VALUES (1)", false, false, false},
 		{"CREATE TABLE x (n INT)", false, false, false},
 		{"CALL p()", false, false, false},
@@ -284,6 +287,20 @@ func TestWhatGoesWithItsSession(t *testing.T) {
 		s := Reader{}.Read(tt.sql)
 		if goes, leaves, scripting := s.GoesWithSession(), s.LeavesTransaction(), s.Scripts(); goes != tt.goes || leaves != tt.leaves || scripting != tt.scripting {
 			t.Errorf("%q: goes %v, leaves %v, scripts %v; want %v, %v, %v", tt.sql, goes, leaves, scripting, tt.goes, tt.leaves, tt.scripting)
+		}
+	}
+}
+
+// TestWhatARollbackUndoesSinceItsBegin: a text that leaves a transaction open, and nothing else.
+func TestWhatARollbackUndoesSinceItsBegin(t *testing.T) {
+	for sql, want := range map[string]bool{
+		"BEGIN": true, "BEGIN; INSERT INTO t VALUES (1)": true, "START TRANSACTION; DELETE FROM t WHERE a = 1; SELECT 1": true, "SELECT 1; BEGIN; UPDATE t SET a = 1": true,
+		"INSERT INTO t VALUES (1); BEGIN": false, "BEGIN; INSERT INTO t VALUES (1); COMMIT": false, "BEGIN; ROLLBACK": false, "ROLLBACK; BEGIN": false,
+		"BEGIN; CREATE TABLE x (n INT)": false, "BEGIN; USE ROLE r": false, "BEGIN; CALL p()": false, "BEGIN; INSERT INTO t SELECT my_udf(1)": false, "BEGIN; SELECT my_udf(1)": false,
+		"INSERT INTO t VALUES (1)": false, "SELECT 1": false, "": false,
+	} {
+		if got := (Reader{}).Read(sql).UndoneSinceBegin(); got != want {
+			t.Errorf("%q: %v", sql, got)
 		}
 	}
 }
