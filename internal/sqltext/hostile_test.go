@@ -189,7 +189,7 @@ var hostile = []judged{
 	{"SELECT * FROM TABLE(RESULT_SCAN())", Read, "UH"},
 	{"SELECT * FROM TABLE(RESULT_SCAN('_last'))", Read, "UH"},
 	{"SELECT * FROM TABLE(RESULT_SCAN(''))", Read, "UH"},
-	{"SELECT * FROM TABLE(RESULT_SCAN('01a' || x))", Read, "UH"},
+	{"SELECT * FROM TABLE(RESULT_SCAN('01b2c3d4-0000-0000-0000-000000000000' || x))", Read, "UH"},
 	{"SELECT * FROM TABLE(\"RESULT_SCAN\"('01a2b3c4-0000-1111-0000-000000000001'))", Read, ""},
 	{"DESC RESULT $q", Read, "UHV"},
 	{"INSERT INTO last_query_id (a) VALUES (1)", DML, "U"},
