@@ -19,15 +19,27 @@ import (
 // This file is about what stands on top of database/sql: sqlx, sqlc, GORM.
 
 type order struct {
-	ID     int `db:"id"`
-	Amount int `db:"amount"`
+	ID     int `db:"ID"`
+	Amount int `db:"AMOUNT"`
 }
 
-const insertNamed = "INSERT INTO orders (id, amount) VALUES (:id, :amount)"
+const insertNamed = "INSERT INTO orders (id, amount) VALUES (:ID, :AMOUNT)"
+
+func saveAndRead(ctx context.Context, db *sqlx.DB) (orders []order, err error) {
+	if _, err := db.NamedExecContext(ctx, insertNamed, order{ID: 7, Amount: 100}); err != nil {
+		return nil, err
+	}
+	err = db.SelectContext(ctx, &orders, "SELECT id, amount FROM orders")
+	return orders, err
+}
 
 func TestSqlxNeedsNoBindDriver(t *testing.T) {
 	srv := snowtest.New(t, snowtest.AllowRepeats())
 	ctx, dsn, pool := t.Context(), srv.DSN(), open(t, "snowtether", srv)
+
+	srv.Handle("^SELECT id, amount", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
+		return snowtest.Rows([]string{"ID", "AMOUNT"}, []any{7, 100}), nil // names come in capitals
+	})
 
 	db, err := sqlx.Open("snowtether", dsn)
 	if err != nil {
@@ -38,8 +50,9 @@ func TestSqlxNeedsNoBindDriver(t *testing.T) {
 
 	for _, db := range []*sqlx.DB{db, existing} {
 		srv.AbortSessions()
-		if _, err := db.NamedExecContext(ctx, insertNamed, order{7, 100}); err != nil {
-			t.Error(err)
+		orders, err := saveAndRead(ctx, db)
+		if err != nil || len(orders) != 1 || orders[0] != (order{7, 100}) {
+			t.Errorf("got %v, %v", orders, err)
 		}
 		query, args, err := sqlx.In("DELETE FROM orders WHERE id IN (?)", []int{1, 2, 3})
 		if err != nil {

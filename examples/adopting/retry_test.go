@@ -145,9 +145,60 @@ func TestTransferSurvivesALostSession(t *testing.T) {
 	}
 }
 
-// outcome asks what became of a statement: nil is success. An error with the number
-// gosnowflake.ErrQueryIsRunning says to ask again later; after any other look at the
-// data.
+// persist runs a statement again while Snowflake cannot be reached. Only then is it certain
+// that nothing of the failed one lasts.
+func persist(ctx context.Context, db *sql.DB, query string, args ...any) error {
+	for {
+		_, err := db.ExecContext(ctx, query, args...)
+		var failed *snowtether.SessionError
+		if !errors.As(err, &failed) || snowtether.Classify(err) != snowtether.ClassTransient {
+			return err // nil, ErrInDoubt, Snowflake's own answer …
+		}
+		select {
+		case <-time.After(time.Minute):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// TestLoopThatAsksForTheClassRunsNothingTwice: it outlasts an outage of twenty minutes, and
+// leaves to its caller a statement whose reply was lost.
+func TestLoopThatAsksForTheClassRunsNothingTwice(t *testing.T) {
+	for name, tt := range map[string]struct {
+		strike func(srv *snowtest.Server)
+		doubt  bool
+	}{
+		"outage": {func(srv *snowtest.Server) {
+			srv.Disconnect()
+			time.AfterFunc(20*time.Minute, srv.Reconnect)
+		}, false},
+		"reply lost": {func(srv *snowtest.Server) {
+			once(srv, insert, snowtest.Fault{Run: true, After: func() { srv.AbortSessions() }, Status: 503})
+		}, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			srv := snowtest.New(t, snowtest.InMemory())
+			db, err := byConfig(srv.Config())
+			if err != nil {
+				t.Fatal(err)
+			}
+			closing(t, db)
+			if err := db.PingContext(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			tt.strike(srv)
+			err = persist(t.Context(), db, insert)
+			if n := srv.Effects(insert); n != 1 || errors.Is(err, snowtether.ErrInDoubt) != tt.doubt || err != nil && !tt.doubt {
+				t.Errorf("%s: took effect %d times, error %v", name, n, err)
+			}
+		})
+	}
+}
+
+// outcome asks what became of a statement, whose query ID must not be empty: nil is success. An
+// error with the number gosnowflake.ErrQueryIsRunning says to ask again later; after any
+// other, look at the data.
 func outcome(ctx context.Context, db *sql.DB, queryID string) error {
 	conn, err := db.Conn(ctx)
 	if err != nil {
