@@ -94,7 +94,8 @@
 // the metrics to OpenTelemetry. docs/observability.md lists all of it.
 //
 // gosnowflake itself logs each error that it returns, even if snowtether recovers
-// from it; gosnowflake.GetLogger().SetLogLevel("off") stops that.
+// from it; gosnowflake.GetLogger().SetLogLevel("off") stops that at once, and tracing=off in a
+// DSN from the first login of a pool that has it. Both act on the whole process.
 //
 // # Testing
 //

@@ -150,27 +150,27 @@ func Warm(ctx context.Context, db *sql.DB, n int) error {
 
 // ClassNone is the class of no error.
 //
-// Deprecated: compare with "". This name goes with 0.1.0.
+// Deprecated: compare with "". It will be removed in v0.1.0.
 const ClassNone Class = ""
 
 // Events under their earlier names. Their values are those of the new names.
 const (
-	// Deprecated: use [EventOutageEnded]. This name goes with 0.1.0.
+	// Deprecated: use [EventOutageEnded]. It will be removed in v0.1.0.
 	EventOutageOver = EventOutageEnded
-	// Deprecated: use [EventPacingEnded]. This name goes with 0.1.0.
+	// Deprecated: use [EventPacingEnded]. It will be removed in v0.1.0.
 	EventPacingOver = EventPacingEnded
-	// Deprecated: use [EventSuspensionEnded]. This name goes with 0.1.0.
+	// Deprecated: use [EventSuspensionEnded]. It will be removed in v0.1.0.
 	EventLoginAccepted = EventSuspensionEnded
 )
 
 // WithAttempts is WithTxAttempts.
 //
-// Deprecated: use [WithTxAttempts]. This name goes with 0.1.0.
+// Deprecated: use [WithTxAttempts]. It will be removed in v0.1.0.
 func WithAttempts(n int) TxOption { return WithTxAttempts(n) }
 
 // WithRepeatable is WithTxRetryIf.
 //
-// Deprecated: use [WithTxRetryIf]. This name goes with 0.1.0.
+// Deprecated: use [WithTxRetryIf]. It will be removed in v0.1.0.
 func WithRepeatable(also func(error) bool) TxOption { return WithTxRetryIf(also) }
 
 // renamedParams are the earlier names of DSN parameters, with those that they have now.

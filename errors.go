@@ -48,8 +48,7 @@ var (
 	ErrLoginSuspended = errors.New("snowtether: logins suspended")
 )
 
-// Class is the kind of an error, and says what can be done about it. If there is no
-// error, it is empty.
+// Class is the kind of an error: what can be done about it. No error has the empty class.
 type Class string
 
 // The classes of errors.
@@ -60,7 +59,7 @@ const (
 	ClassInDoubt     Class = "in_doubt"     // the statement may have run
 	ClassCredential  Class = "credential"   // refused, but a fresh token may help
 	ClassPermanent   Class = "permanent"    // a login that fails until somebody changes something
-	ClassTransient   Class = "transient"    // network, timeouts, 5xx and 429: try again later
+	ClassTransient   Class = "transient"    // network, timeouts, 5xx and 429: try again later; where it is a SessionError's class, nothing of the statement lasts
 )
 
 // Classify returns the class of any error, whether this driver or gosnowflake returned it,

@@ -35,7 +35,7 @@ const (
 	EventResumed          EventKind = "resumed"           // the statement QueryID was carried over from OldSessionID, in Duration
 	EventStateLost        EventKind = "state_lost"        // a session was lost with State that had been set in it
 	EventInDoubt          EventKind = "in_doubt"          // a statement, the Operation, may have run; QueryID or RequestID where it has one, see Event.Remedy
-	EventRowsUncounted    EventKind = "rows_uncounted"    // the INSERT QueryID counted Count rows fewer than were bound, where as many of them are NULL
+	EventRowsUncounted    EventKind = "rows_uncounted"    // the INSERT QueryID counted Count rows fewer than were bound; as many of the bound rows are NULL, so it is not known whether they arrived
 	EventPingFailed       EventKind = "ping_failed"       // an idle session could not be asked whether it is alive; the Attempt-th time in a row
 	EventPingsLate        EventKind = "pings_late"        // SessionID, one of Count idle sessions, is asked Duration after its last use or ping: later than WithIdlePing says
 	EventPingsInTime      EventKind = "pings_in_time"     // idle sessions are asked in time again, after Duration

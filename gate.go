@@ -134,9 +134,10 @@ var lastStatus = regexp.MustCompile(`^timeout after .* HTTP Status: (\d{3})\b`)
 // in the same second, and a rotated password is refused once and not once in each of them.
 //
 // Both methods are called for one login at a time or for several side by side, on goroutines
-// of the connector's. A call that has not returned after 2 s, panics or fails is a Warn line;
-// the login is then sent without the guard, which is not asked again for 10 s. So is one
-// that the guard has held up for 90 s in all, which is less than the connect budget.
+// of the connector's. If a call panics or fails, or has not returned after 2 s, that is a line at
+// Warn, the login is sent without the guard, and the guard is not asked again for 10 s. The
+// same happens when the guard has held a login up for 90 s in all, which is less than the
+// default of [WithConnectBudget].
 type LoginGuard interface {
 	// Before says whether a login may be sent: now (0, nil), or not before wait has passed,
 	// when it is asked again. An error that matches [ErrLoginSuspended] says that it may not be
@@ -153,9 +154,9 @@ type LoginAttempt struct{ of func(key []byte) string }
 
 // Fingerprint stands for the account, the user and the credential: a keyed hash
 // (HMAC-SHA-256, in hexadecimal), from which none of them can be found without the key. It
-// is the same in every process that uses the same key, which should have 32 random bytes and
-// be kept as the credential is: whoever knows it can try out passwords. A new passcode makes
-// no other fingerprint, a new token does.
+// is the same in every process that uses the same key. The key should have 32 random bytes.
+// Keep it as secret as the credential: whoever has it and a fingerprint can try out
+// passwords. A new password or token changes the fingerprint; a new passcode does not.
 func (l LoginAttempt) Fingerprint(key []byte) string {
 	if l.of == nil {
 		return ""

@@ -246,8 +246,8 @@ func WithConnectBudget(d time.Duration) Option { return func(s *settings) { s.co
 
 // WithFirstConnectBudget sets how long a login that meets "no such host" or a refused port,
 // or no credential where one should be (an empty token file, a metadata service that has
-// none), is tried before any login of the connector has succeeded, whatever the caller's
-// deadline. Before the first login such an error usually means that a setting is wrong, not
+// none), is tried before any login of the connector has succeeded, even if the caller's
+// deadline is later. Before the first login such an error usually means that a setting is wrong, not
 // the network. The default is 20 s, so that a program which starts before its machine's
 // network or resolver still succeeds; it must be more than 0. After the first success such
 // errors are an outage like any other. DSN: tetherFirstConnectBudget.
@@ -383,9 +383,10 @@ const (
 	// DiscardChanged closes it, so that one caller's role, schema or variables are
 	// never the next one's.
 	DiscardChanged
-	// ErrorOnLoss returns it to the pool, too, and takes what any of its users has set
-	// for something that the next ones rely on: where the session is lost, the next
-	// statement, BEGIN or ping gets [ErrSessionLost], once, which names what was lost.
+	// ErrorOnLoss also returns it to the pool. If its session is lost later, the next
+	// statement, BEGIN or ping on the connection fails once with [ErrSessionLost], which
+	// names what was lost. If the driver has closed the connection, that happens on the
+	// next one that the pool opens.
 	ErrorOnLoss
 )
 

@@ -29,17 +29,18 @@ type Tx interface {
 // RunTx begins, calls fn, and commits. If the session is lost before the COMMIT
 // was accepted, nothing of the transaction lasts, and the whole of it is run again
 // on another session: 5 times in all by default ([WithTxAttempts]), with a back-off
-// in between. What the lost session has left open on the server is ended before that,
-// as before every BEGIN, so that the repetition is not blocked by its locks. The whole is
-// also run again after a statement that Snowflake aborted because too many wait for the
-// same lock (000625). What may last in part, because DDL, a procedure or a COMMIT ran in
-// it, is not run again. fn may wrap the error of the failed statement, if it uses %w. If
-// fn returns nil although the session was lost, COMMIT fails, to the same effect.
+// in between. What the lost session has left open on the server is ended first, as before
+// every BEGIN, so that its locks do not block the repetition. The transaction is also run
+// again after a statement that Snowflake aborted because too many statements wait for the
+// same lock (000625). It is not run again if a part of it may last, because DDL, a procedure
+// or a COMMIT ran in it. fn may wrap the error of the failed statement, with %w. If fn
+// returns nil although the session was lost, COMMIT fails, and the transaction is run again
+// in the same way.
 //
-// begin has to pass its context on: where it does not, or where another driver is behind it,
-// only what the loss of a session took is run again. fn has to use its transaction, not the
-// pool: where all connections of a pool are in transactions, one more waits for ever, if its
-// context does not end. A transaction inside another one, on one connection, is refused.
+// begin must pass its context on. Where it does not, or where another driver is behind it,
+// the transaction is run again only if its session was lost. fn must use its transaction and
+// not the pool: if all connections of the pool are in transactions, a call of the pool waits
+// until its context ends. A transaction inside another one, on one connection, is refused.
 //
 // If fn returns an error of its own, RunTx rolls back and returns that error
 // unchanged. If fn panics or calls runtime.Goexit, RunTx rolls back and lets it

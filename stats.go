@@ -172,7 +172,7 @@ func ConnectorOf(db *sql.DB) (*Connector, error) {
 	if d, ok := db.Driver().(Driver); ok && d.connector != nil {
 		return d.connector, nil
 	}
-	return nil, errors.New("snowtether: ConnectorOf: the pool's driver is not snowtether's, or something is wrapped around it")
+	return nil, errors.New("snowtether: ConnectorOf: the pool was not opened with snowtether, or a wrapper is around its driver: use the connector that NewConnector or WrapConnector returned")
 }
 
 // A Snapshot is what a connector looks like at one moment, for pages and dumps. It
@@ -231,8 +231,8 @@ const (
 type GateInfo struct {
 	State    GateState
 	Since    time.Time // zero if it is free
-	Until    time.Time // no login before, with the same credentials if it is suspended; zero for any time
-	Failures int       // attempts that failed since
+	Until    time.Time // no login is sent before this, and if State is GateSuspended none with the same credentials; zero if there is no such time
+	Failures int       // since Since: attempts that have failed; if State is GatePaced, sessions that did not last
 	Code     int       // of the last failure: Snowflake's number, or 0
 	Class    Class     // of the last failure
 }

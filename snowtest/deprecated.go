@@ -4,25 +4,25 @@ package snowtest
 
 // Control is FaultOnce, unless fn calls KeepControl.
 //
-// Deprecated: use [Server.FaultOnce]. This name goes with 0.1.0.
+// Deprecated: use [Server.FaultOnce]. It will be removed in v0.1.0.
 func (s *Server) Control(fn func(*Request) (Fault, bool)) { s.FaultOnce(fn) }
 
 // KeepControl keeps the function that calls it, although that function returns true.
 //
-// Deprecated: use [Server.FaultAlways]. This name goes with 0.1.0.
+// Deprecated: use [Server.FaultAlways]. It will be removed in v0.1.0.
 func (s *Server) KeepControl() { s.controls.keep = true }
 
 // SessionInfo is SessionConfig.
 //
-// Deprecated: use [SessionConfig]. This name goes with 0.1.0.
+// Deprecated: use [SessionConfig]. It will be removed in v0.1.0.
 type SessionInfo = SessionConfig
 
 // End is Refusal.
 //
-// Deprecated: use [Refusal]. This name goes with 0.1.0.
+// Deprecated: use [Refusal]. It will be removed in v0.1.0.
 type End = Refusal
 
 // NewScript makes an empty script.
 //
-// Deprecated: use new(Script). This name goes with 0.1.0.
+// Deprecated: use new(Script). It will be removed in v0.1.0.
 func NewScript() *Script { return new(Script) }

@@ -86,7 +86,7 @@ func run(ctx context.Context, args []string, dsn string, stdout, stderr io.Write
 func parse(args []string, stderr io.Writer) (p plan, err error) {
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // a wrong flag gets one line, not the usage
-	flags.DurationVar(&p.length, "duration", 30*time.Second, "give out statements for `so long`; the faults spread over it")
+	flags.DurationVar(&p.length, "duration", 30*time.Second, "run statements for this `duration`; the faults are spread over it")
 	flags.IntVar(&p.workers, "workers", 8, fmt.Sprintf("`n` workers for each driver, each with a session and %d statements a second", perWorker))
 	// With 28, what gosnowflake survives comes first, and what the shim does not
 	// survive, the 401, comes late.

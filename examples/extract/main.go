@@ -83,7 +83,7 @@ func parse(args []string, dsn string, stderr io.Writer) (*job, error) {
 	flags.StringVar(&j.out, "out", "extract.csv", "write this `file`; its name ends in .csv or .parquet")
 	flags.IntVar(&j.partitions, "partitions", 1, "split the query by a hash and read with `n` connections, from 1 to 64; the order of the rows is lost")
 	flags.StringVar(&j.key, "key", "*", "with -partitions: hash these `columns` of the result and not all of them")
-	flags.IntVar(&j.rows, "rows", 10_000, "have `n` rows in ORDERS; without SNOWFLAKE_DSN only")
+	flags.IntVar(&j.rows, "rows", 10_000, "generate `n` rows for the table ORDERS; only without SNOWFLAKE_DSN")
 	err := flags.Parse(args)
 	set := map[string]bool{}
 	flags.Visit(func(f *flag.Flag) { set[f.Name] = true })

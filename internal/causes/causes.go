@@ -24,6 +24,7 @@ const (
 
 // All are the numbers that are explained, in order.
 var All = []Cause{
+	{260008, "login answered with 401 or 403", "a login was answered with HTTP 401 or 403", "correct the account's name if it is wrong; else look at the proxy or gateway"},
 	{261000, "HTTP error", "a request was answered with an HTTP error; of a lost session: 401", "nothing if it recovers; else look at the proxy or gateway"},
 	{261001, "renewal failed", "gosnowflake could not renew the session token", nothing},
 	{390100, "wrong user name or password", "the login was refused", newCredentials},

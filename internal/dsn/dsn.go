@@ -54,7 +54,10 @@ func Read[T any](dsn string, option func(name string) bool, parse func(string) (
 		return none, nil, err
 	}
 	if read, err = parse(dsn); err != nil {
-		if says := Problem(err); says != "" {
+		switch says := Problem(err); {
+		case isComplete(err):
+			return none, nil, errors.New("snowtether: " + says)
+		case says != "":
 			return none, nil, errors.New("snowtether: " + says + "; the DSN should look like " + form)
 		}
 		if _, wrong := gosnowflake.ParseDSN("u:p@a/d?certRevocationCheckMode=" + url.QueryEscape(params["certRevocationCheckMode"])); params["certRevocationCheckMode"] != "" && wrong != nil {

@@ -1,6 +1,7 @@
 package dsn
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -83,5 +84,39 @@ func TestParametersOfV1MeanWhatTheyMeanThere(t *testing.T) {
 			t.Fatalf("%s: %v", tt.dsn, err)
 		}
 		check("Config", cfg, tt.configInsecure)
+	}
+}
+
+// TestUnknownAuthenticatorIsToldWhichAreKnown: all that gosnowflake knows by a name, and none
+// that it does not.
+func TestUnknownAuthenticatorIsToldWhichAreKnown(t *testing.T) {
+	_, err := Parse("u:p@acct?authenticator=hush", isTether)
+	if err == nil {
+		t.Fatal("an unknown authenticator is accepted")
+	}
+	_, list, _ := strings.Cut(err.Error(), ": the authenticator is none that gosnowflake knows: ")
+	list, _, found := strings.Cut(list, ", or the https URL of an Okta account")
+	if !found || strings.Contains(err.Error(), form) {
+		t.Fatal(err)
+	}
+	told, unknown := map[string]bool{}, new(gosnowflake.SnowflakeError)
+	for name := range strings.SplitSeq(list, ", ") {
+		told[name] = true
+		if _, err := gosnowflake.ParseDSN("u:p@acct?token=t&oauthClientId=i&oauthClientSecret=s&authenticator=" + name); errors.As(err, &unknown) && unknown.Number == gosnowflake.ErrCodeFailedToParseAuthenticator {
+			t.Errorf("gosnowflake does not know %s", name)
+		}
+	}
+	for a := gosnowflake.AuthType(0); a.String() != gosnowflake.AuthType(-1).String(); a++ {
+		if name := strings.ToLower(a.String()); a != gosnowflake.AuthTypeOkta && !told[name] {
+			t.Errorf("%s is missing in %v", name, err)
+		}
+	}
+}
+
+// TestUnregisteredTLSConfigIsToldHowToRegister: it is no matter of the DSN's form.
+func TestUnregisteredTLSConfigIsToldHowToRegister(t *testing.T) {
+	_, err := Parse("u:p@acct?tlsConfigName=hush", isTether)
+	if err == nil || !strings.Contains(err.Error(), "gosnowflake.RegisterTLSConfig") || strings.Contains(err.Error(), form) {
+		t.Error(err)
 	}
 }

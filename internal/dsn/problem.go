@@ -78,10 +78,21 @@ var problems = map[int]string{
 	gosnowflake.ErrCodeFailedToParseHost:          "the host name is not valid",
 	gosnowflake.ErrCodeHostWithScheme:             "the host starts with http:// or https://; give the name alone, and the scheme as protocol",
 	gosnowflake.ErrCodeFailedToParsePort:          "the port is not a number from 1 to 65535",
-	gosnowflake.ErrCodeFailedToParseAuthenticator: "the authenticator is none that gosnowflake knows",
+	gosnowflake.ErrCodeFailedToParseAuthenticator: "the authenticator is none that gosnowflake knows: " + authenticators + ", or the https URL of an Okta account",
 	gosnowflake.ErrCodePrivateKeyParseError:       "the privateKey is not a base64 URL-encoded PKCS#8 key",
 	gosnowflake.ErrCodeRegionOverlap:              "the region is given twice, by itself and within the account",
-	codeMissingTLSConfig:                          "the tlsConfigName names no TLS configuration that was registered",
+	codeMissingTLSConfig:                          "the tlsConfigName names no TLS configuration that was registered: call gosnowflake.RegisterTLSConfig before sql.Open",
+}
+
+// authenticators are those that have a name.
+const authenticators = "snowflake, oauth, externalbrowser, snowflake_jwt, tokenaccessor, username_password_mfa, " +
+	"programmatic_access_token, oauth_authorization_code, oauth_client_credentials, workload_identity"
+
+// isComplete reports whether the words about an error say all that helps: what a DSN looks
+// like has nothing to do with it.
+func isComplete(err error) bool {
+	said, _ := sferr.Of(err)
+	return said.Number == gosnowflake.ErrCodeFailedToParseAuthenticator || said.Number == codeMissingTLSConfig
 }
 
 // gosnowflake exports every code but this one.

@@ -52,7 +52,7 @@ func NewReader(harmless ...string) (Reader, error) {
 }
 
 var (
-	errName   = errors.New("is none of a function: it takes at most three unquoted names joined by dots, as my_udf or db.s.f")
+	errName   = errors.New("is not the name of a function: write f, schema.f or db.schema.f, without quotes and parentheses")
 	errSystem = errors.New("is a system function's: these have effects")
 )
 

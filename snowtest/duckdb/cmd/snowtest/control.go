@@ -22,7 +22,7 @@ POST /expire    all tokens expire; ?tokens=session lets only those expire that c
 POST /abort     all sessions end, as an administrator ends them
 POST /lose      the next statement runs, and its reply is lost; ?ran=false: the statement is lost;
                 ?abort=true: the sessions end with it
-POST /outage    the network is cut, until /restore; ?for=5s: for so long
+POST /outage    the network is cut, until /restore; ?for=5s: for 5 seconds
 POST /restore   the network is there again
 POST /advance   the server's clock goes forward by ?by=5h
 `

@@ -75,8 +75,8 @@ func parse(args []string, stderr io.Writer) (s settings, err error) {
 	flags.IntVar(&s.control, "control", 0, "the `port` of the control interface; 0 is any that is free")
 	flags.StringVar(&s.user, "user", "tester", "the one `user` that can log in")
 	flags.StringVar(&s.password, "password", "secret", "the user's `password`")
-	flags.DurationVar(&s.tokenLife, "token-life", time.Hour, "for which `duration` a session token is good")
-	flags.DurationVar(&s.masterLife, "master-life", 4*time.Hour, "for which `duration` a master token is good, with which session tokens are renewed")
+	flags.DurationVar(&s.tokenLife, "token-life", time.Hour, "the `duration` for which a session token is valid")
+	flags.DurationVar(&s.masterLife, "master-life", 4*time.Hour, "the `duration` for which a master token is valid; it renews session tokens")
 	flags.BoolVar(&s.tls, "tls", false, "speak https, with a certificate made at the start")
 	flags.StringVar(&s.certificate, "certificate", "", "with -tls, write the certificate to this `file`; the default is a temporary one")
 	switch err = flags.Parse(args); {
