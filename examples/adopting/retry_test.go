@@ -171,6 +171,7 @@ func TestLoopThatAsksForTheClassRunsNothingTwice(t *testing.T) {
 	}{
 		"outage": {func(srv *snowtest.Server) {
 			srv.Disconnect()
+			synctest.Wait() // nothing is written to a connection that was open before
 			time.AfterFunc(20*time.Minute, srv.Reconnect)
 		}, false},
 		"reply lost": {func(srv *snowtest.Server) {
