@@ -132,8 +132,8 @@ func TestConnectorOfAPoolThatWasOpenedByName(t *testing.T) {
 	}
 	mock.ExpectClose()
 	defer other.Close()
-	for _, db := range []*sql.DB{nil, other} {
-		if _, err := snowtether.ConnectorOf(db); err == nil || !strings.HasPrefix(err.Error(), "snowtether: ConnectorOf: ") {
+	for db, says := range map[*sql.DB]string{nil: "db is nil", other: "use the connector that NewConnector or WrapConnector returned"} {
+		if _, err := snowtether.ConnectorOf(db); err == nil || !strings.HasPrefix(err.Error(), "snowtether: ConnectorOf: ") || !strings.Contains(err.Error(), says) {
 			t.Errorf("error is %v", err)
 		}
 	}
