@@ -48,7 +48,8 @@ var (
 	ErrLoginSuspended = errors.New("snowtether: logins suspended")
 )
 
-// Class is the kind of an error: what can be done about it. No error has the empty class.
+// Class is the kind of an error, which says what can be done about it. That of a nil error is
+// empty.
 type Class string
 
 // The classes of errors.

@@ -134,10 +134,10 @@ var lastStatus = regexp.MustCompile(`^timeout after .* HTTP Status: (\d{3})\b`)
 // in the same second, and a rotated password is refused once and not once in each of them.
 //
 // Both methods are called for one login at a time or for several side by side, on goroutines
-// of the connector's. If a call panics or fails, or has not returned after 2 s, that is a line at
-// Warn, the login is sent without the guard, and the guard is not asked again for 10 s. The
-// same happens when the guard has held a login up for 90 s in all, which is less than the
-// default of [WithConnectBudget].
+// of the connector's. If a call panics or fails, or has not returned after 2 s, that is a
+// line at Warn, the login is sent without the guard, and the guard is not asked again for
+// 10 s. The same happens when the guard has held a login up for 90 s in all, which is less
+// than the default of [WithConnectBudget].
 type LoginGuard interface {
 	// Before says whether a login may be sent: now (0, nil), or not before wait has passed,
 	// when it is asked again. An error that matches [ErrLoginSuspended] says that it may not be

@@ -247,10 +247,10 @@ func WithConnectBudget(d time.Duration) Option { return func(s *settings) { s.co
 // WithFirstConnectBudget sets how long a login that meets "no such host" or a refused port,
 // or no credential where one should be (an empty token file, a metadata service that has
 // none), is tried before any login of the connector has succeeded, even if the caller's
-// deadline is later. Before the first login such an error usually means that a setting is wrong, not
-// the network. The default is 20 s, so that a program which starts before its machine's
-// network or resolver still succeeds; it must be more than 0. After the first success such
-// errors are an outage like any other. DSN: tetherFirstConnectBudget.
+// deadline is later. Before the first login such an error usually means that a setting is
+// wrong, not the network. The default is 20 s, so that a program which starts before its
+// machine's network or resolver still succeeds; it must be more than 0. After the first
+// success such errors are an outage like any other. DSN: tetherFirstConnectBudget.
 func WithFirstConnectBudget(d time.Duration) Option {
 	return func(s *settings) { s.firstBudget = d }
 }

@@ -223,9 +223,9 @@ func (s *txSettings) repeatable(err error, r *remains) bool {
 // is 5; 1 means no repetition, and less is an error of RunTx.
 func WithTxAttempts(n int) TxOption { return func(s *txSettings) { s.attempts = n } }
 
-// WithTxBackOff sets how long [RunTx] waits between attempts; newBackOff is called
-// once for each call of RunTx, and nil from it is no repetition. By default the waits grow
-// by half each time, from 100 ms to 5 s, each varied by up to a half. backoff.Stop ends the
+// WithTxBackOff sets how long [RunTx] waits between attempts. newBackOff is called once for
+// each call of RunTx; if it returns nil, nothing is run again. By default the waits grow by
+// half each time, from 100 ms to 5 s, each varied by up to a half. backoff.Stop ends the
 // attempts.
 func WithTxBackOff(newBackOff func() backoff.BackOff) TxOption {
 	return func(s *txSettings) { s.newBackOff = newBackOff }

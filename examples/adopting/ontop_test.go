@@ -3,6 +3,7 @@ package adopting_test
 import (
 	"context"
 	"database/sql"
+	"strings"
 	"testing"
 
 	"github.com/jmoiron/sqlx"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/snowtether/snowtether"
 	"github.com/snowtether/snowtether/snowtest"
+	"github.com/snowtether/snowtether/snowtest/duckdb"
 )
 
 // This file is about what stands on top of database/sql: sqlx, sqlc, GORM.
@@ -76,6 +78,43 @@ func TestSqlxNeedsNoBindDriver(t *testing.T) {
 	}
 	if n := srv.Effects("DELETE FROM orders WHERE id IN (?, ?, ?)"); n != 2 {
 		t.Errorf("%d deletions, want 2", n)
+	}
+}
+
+// TestNamesOfSqlxHaveTheCaseOfTheColumns: with tags in capitals, with a mapper in place of tags,
+// and with columns that each query names in lower case. Against real SQL.
+func TestNamesOfSqlxHaveTheCaseOfTheColumns(t *testing.T) {
+	engine, err := duckdb.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	pool := open(t, "snowtether", snowtest.New(t, snowtest.WithEngine(engine)))
+	db := sqlx.NewDb(pool, "snowtether")
+	if _, err := db.ExecContext(ctx, "CREATE TABLE orders (id INT, amount INT)"); err != nil {
+		t.Fatal(err)
+	}
+	if orders, err := saveAndRead(ctx, db); err != nil || len(orders) != 1 || orders[0] != (order{7, 100}) {
+		t.Errorf("tags in capitals: %v, %v", orders, err)
+	}
+
+	type untagged struct{ ID, Amount int }
+	mapped := sqlx.NewDb(pool, "snowtether")
+	mapped.MapperFunc(strings.ToUpper)
+	if _, err := mapped.NamedExecContext(ctx, insertNamed, untagged{8, 200}); err != nil {
+		t.Errorf("a mapper: %v", err)
+	}
+	var one untagged
+	if err := mapped.GetContext(ctx, &one, "SELECT id, amount FROM orders WHERE id = 8"); err != nil || one != (untagged{8, 200}) {
+		t.Errorf("a mapper: %v, %v", one, err)
+	}
+
+	type lower struct {
+		ID int `db:"id"`
+	}
+	var low lower
+	if err := db.GetContext(ctx, &low, `SELECT id AS "id" FROM orders WHERE id = 8`); err != nil || low.ID != 8 {
+		t.Errorf("names in lower case: %v, %v", low, err)
 	}
 }
 
