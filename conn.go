@@ -335,6 +335,9 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 // would commit what the outer one has done so far.
 var errNested = errors.New("snowtether: a transaction is open on this connection: commit it or roll it back before another one begins")
 
+// opBegin is BeginTx in the errors that it returns.
+const opBegin = "begin"
+
 // BeginTx begins a transaction. Until it has ended the session is not replaced.
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	if c.tx != nil {
@@ -344,10 +347,14 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	if t.remains, _ = ctx.Value(remainsKey{}).(*remains); t.remains != nil {
 		t.remains.told.Store(true)
 	}
-	begun, err := c.do(ctx, &operation{name: "begin", call: verdict.Begin, run: func(ctx context.Context, s *session, _ *operation) (any, error) {
+	op := &operation{name: opBegin, call: verdict.Begin, run: func(ctx context.Context, s *session, _ *operation) (any, error) {
 		t.context.use(ctx)
 		return s.conn.Full.BeginTx(&t.context, opts)
-	}})
+	}}
+	begun, err := c.do(ctx, op)
+	if op.inside && t.remains != nil {
+		t.remains.inside.Store(true)
+	}
 	if err != nil {
 		return nil, err
 	}

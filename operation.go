@@ -43,6 +43,7 @@ type operation struct {
 	asked    bool // whether its session is alive
 	loose    bool // an earlier try may have run, on the present session
 	tidied   bool // of a BEGIN: what others have left behind was to be ended
+	inside   bool // of a BEGIN: a transaction was open before it, or was lost and nobody told
 	patience patience
 }
 

@@ -40,7 +40,9 @@ type Tx interface {
 // begin must pass its context on. Where it does not, or where another driver is behind it,
 // the transaction is run again only if its session was lost. fn must use its transaction and
 // not the pool: if all connections of the pool are in transactions, a call of the pool waits
-// until its context ends. A transaction inside another one, on one connection, is refused.
+// until its context ends. A transaction inside another one, on one connection, is refused;
+// inside one that a statement began it is not run again, because that would lose what the
+// other held.
 //
 // If fn returns an error of its own, RunTx rolls back and returns that error
 // unchanged. If fn panics or calls runtime.Goexit, RunTx rolls back and lets it
@@ -118,8 +120,9 @@ type Beginner interface {
 // remains is what the connection of a transaction notes of it. An error of Snowflake's, or of
 // the program's, does not say whether something of its transaction may last.
 type remains struct {
-	told  atomic.Bool // begin passed its context on, to a connection of this driver's
-	lasts atomic.Bool // something of it may last
+	told   atomic.Bool // begin passed its context on, to a connection of this driver's
+	lasts  atomic.Bool // something of it may last
+	inside atomic.Bool // its connection was in a transaction already: fn cannot bring back what that had done
 }
 
 // remainsKey is the key under which a BeginTx finds it.
@@ -201,12 +204,11 @@ func (s *txSettings) backOff() backoff.BackOff {
 // running it again may help.
 func (s *txSettings) repeatable(err error, r *remains) bool {
 	_, unbegun := as[*beginError](err)
-	if unbegun && errors.Is(err, ErrInDoubt) {
-		return true // a BEGIN that may have run has changed nothing
-	}
 	switch lost, _ := as[*SessionError](err); {
-	case r.lasts.Load(), errors.Is(err, ErrInDoubt):
+	case r.lasts.Load(), r.inside.Load():
 		return false
+	case errors.Is(err, ErrInDoubt): // a BEGIN that may have run has changed nothing
+		return unbegun && lost != nil && lost.Op == opBegin && !lost.InTx
 	case lost != nil && lost.earlier != 0:
 		return false // what the connection's holder had set is theirs to set again
 	case errors.Is(err, ErrSessionLost):

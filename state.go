@@ -91,6 +91,9 @@ func (c *conn) ready(ctx context.Context, op *operation) (done bool, _ error) {
 	if err := c.inspect(ctx, op); err != nil {
 		return false, err
 	}
+	if op.call == verdict.Begin && (c.txState() != verdict.NoTx || c.over != nil && !c.told) {
+		op.inside = true
+	}
 	if over := c.over; over != nil {
 		again := op.call == verdict.Begin && c.told // the whole of it, by one who knows
 		if c.tx == nil && (again || op.call == verdict.Rollback || op.does().Commits()) {

@@ -118,6 +118,83 @@ func TestTransactionInsideATransactionIsRefused(t *testing.T) {
 	})
 }
 
+// TestRunTxDoesNotRepeatInsideATransactionOfStatements: what that held before is lost with it, and
+// fn does not bring it back.
+// Before: row 1 was gone and no call failed.
+func TestRunTxDoesNotRepeatInsideATransactionOfStatements(t *testing.T) {
+	begins := map[string][]string{
+		"BEGIN":          {"BEGIN", row(1)},
+		"AUTOCOMMIT off": {"ALTER SESSION SET AUTOCOMMIT = FALSE", row(1)},
+		"that may last":  {"BEGIN", row(1), "CALL p()"},
+	}
+	for name, before := range begins {
+		for _, at := range []string{"", "BEGIN", row(2), "COMMIT", "it is aborted at " + row(2)} {
+			t.Run(name+"/"+at, func(t *testing.T) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					conn := pin(t, pool(t, srv, 1))
+					mustExec(t, conn, before...)
+					switch at {
+					case "":
+						srv.AbortSessions()
+					case "it is aborted at " + row(2):
+						once(srv, row(2), snowtest.Fault{Code: "000625", Message: "aborted"})
+					default:
+						srv.FaultOnce(func(r *snowtest.Request) (snowtest.Fault, bool) {
+							if r.SQL == at {
+								srv.AbortSessions()
+							}
+							return snowtest.Fault{}, r.SQL == at
+						})
+					}
+					err := snowtether.RunInTx(t.Context(), conn, nil, func(tx *sql.Tx) error {
+						_, err := tx.ExecContext(t.Context(), row(2))
+						return err
+					}, whatever)
+					if err == nil || srv.Effects(row(2)) != 0 {
+						t.Errorf("row 2 took effect %d times; error %v", srv.Effects(row(2)), err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestRunTxDoesNotRepeatAStatementOfBeginInDoubt: it is BEGIN alone that may run twice.
+// Before: the statement ran twice.
+func TestRunTxDoesNotRepeatAStatementOfBeginInDoubt(t *testing.T) {
+	const ddl = "CREATE TABLE x (n INT)"
+	for name, begin := range map[string]func(ctx context.Context, db *sql.DB) (*sql.Tx, error){
+		"before its BEGIN": func(ctx context.Context, db *sql.DB) (*sql.Tx, error) {
+			if _, err := db.ExecContext(ctx, ddl); err != nil {
+				return nil, err
+			}
+			return db.BeginTx(ctx, nil)
+		},
+		"behind it": func(ctx context.Context, db *sql.DB) (*sql.Tx, error) {
+			tx, err := db.BeginTx(ctx, nil)
+			if err != nil {
+				return nil, err
+			}
+			if _, err = tx.ExecContext(ctx, ddl); err != nil {
+				return nil, errors.Join(err, tx.Rollback())
+			}
+			return tx, nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				db := pool(t, srv, 1)
+				once(srv, ddl, snowtest.Fault{Run: true, Drop: true, After: func() { srv.AbortSessions() }})
+				err := snowtether.RunTx(t.Context(), func(ctx context.Context) (*sql.Tx, error) { return begin(ctx, db) }, func(*sql.Tx) error {
+					t.Error("fn ran")
+					return nil
+				}, whatever)
+				ranInDoubt(t, srv, ddl, err, 1)
+			})
+		})
+	}
+}
+
 // TestRunTxWithoutABackOffRunsOnce: nil is the end of attempts, as for logins.
 func TestRunTxWithoutABackOffRunsOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
