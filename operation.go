@@ -120,13 +120,11 @@ type try struct {
 // do carries an operation out, as often as it takes.
 func (c *conn) do(ctx context.Context, op *operation) (out any, failed error) {
 	c.checkOut()
-	if op.refused != nil {
-		return nil, op.refused
-	}
 	c.caller = ctx
 	op.patience.after(c.waited)
 	var seen *transcript.Recorder
-	for next := true; next; {
+	failed = op.refused
+	for next := failed == nil; next; {
 		var done bool
 		if done, failed = c.ready(ctx, op); done || failed != nil {
 			out = op.nothing

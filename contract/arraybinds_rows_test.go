@@ -344,6 +344,26 @@ func TestArrayThatWouldLoseValuesIsRefused(t *testing.T) {
 	})
 }
 
+// TestRefusedArrayLeavesNobodyWaitingForItsQueryID: as with any statement that is not sent.
+// Before: the channel was left as it was.
+func TestRefusedArrayLeavesNobodyWaitingForItsQueryID(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		db, ids := pool(t, srv, 1), make(chan string, 1)
+		ctx := gosnowflake.WithQueryIDChan(t.Context(), ids)
+		if _, err := db.ExecContext(ctx, "INSERT INTO t VALUES (?, ?)", arrayOf(t, 3), arrayOf(t, 2)); err == nil {
+			t.Error("it was not refused")
+		}
+		select {
+		case id := <-ids:
+			if id != "" {
+				t.Errorf("the channel got %q", id)
+			}
+		default:
+			t.Error("the channel got nothing")
+		}
+	})
+}
+
 func execOne(t *testing.T, db *sql.DB, query string, args ...any) error {
 	t.Helper()
 	_, err := db.ExecContext(t.Context(), query, args...)
