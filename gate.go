@@ -145,7 +145,8 @@ type LoginGuard interface {
 	// if Snowflake had refused one here ([WithAuthCooldown]). Any other error is a failure of the guard.
 	Before(ctx context.Context, login LoginAttempt) (wait time.Duration, err error)
 
-	// After is told how a login ended that was sent. Nobody waits for it to return.
+	// After is told how a login ended that was sent, as soon as that is known: a session may not
+	// be set up by then. Nobody waits for it to return.
 	After(ctx context.Context, login LoginAttempt, outcome LoginOutcome)
 }
 
@@ -244,9 +245,6 @@ func (c *Connector) tellGuard(login LoginAttempt, err error, took time.Duration)
 		return
 	}
 	outcome := LoginOutcome{classifyLogin(err, nil), number(err), took}
-	if isSetUp(err) {
-		outcome.Class, outcome.Code = "", 0
-	}
 	c.background.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), guardTimeout)
 		defer cancel()

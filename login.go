@@ -309,30 +309,33 @@ func (c *Connector) knock(ctx context.Context, n gate.Knock, cfg *gosnowflake.Co
 	} else if err != nil {
 		return nil, err
 	}
-	begun := time.Now()
-	var took time.Duration
+	begun, in := time.Now(), false
+	heard := func(err error) { // of the login; what becomes of its session says nothing of that, and comes later
+		took := time.Since(begun)
+		if cfg == nil || !login.HasPerson(cfg) {
+			c.gate.Weigh(took, isThrottled(err), err != nil)
+		}
+		if c.stopped.Err() == nil || err == nil {
+			c.tellGuard(attemptOf(n), err, took)
+		}
+	}
 	answered := c.waits.login(begun, cfg != nil && login.HasPerson(cfg))
 	s, err := c.open(ctx, cfg, func() { // it is in, and its set-up holds up no other
-		took = time.Since(begun)
+		in = true
 		c.waits.answered()
 		answered()
 		c.counters.failingLogins.Store(0)
+		heard(nil)
 		c.lockout.Accepted(n)
 		leave()
 		admitted(n.Key, begun)
 	})
 	answered()
-	if took == 0 {
-		took = time.Since(begun)
-	}
-	if cfg == nil || !login.HasPerson(cfg) && !isSetUp(err) {
-		c.gate.Weigh(took, isThrottled(err), err != nil)
-	}
-	if c.stopped.Err() == nil || err == nil {
-		c.tellGuard(attemptOf(n), err, took)
+	if !in {
+		heard(err)
 	}
 	switch {
-	case err == nil, isSetUp(err): // the login was taken
+	case in: // the login was taken
 	case c.stopped.Err() != nil:
 		err = errClosed // Close ended it: that says nothing about Snowflake
 	case c.loginFailed(ctx, begun, err) != ClassTransient:

@@ -3,6 +3,7 @@ package contract_test
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/http"
@@ -149,6 +150,46 @@ func TestGuardIsAskedBeforeEachLoginAndToldAfter(t *testing.T) {
 			}
 		})
 	})
+}
+
+// TestGuardIsToldOfLoginsInTheirOrder: the session of one that was taken is still being set up
+// when the next is refused.
+// Before: it was told of the first last, and took the credential for a good one.
+func TestGuardIsToldOfLoginsInTheirOrder(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		t.Run(fmt.Sprintf("the set-up fails %v", fails), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				g, ready, settingUp := &countingGuard{}, make(chan struct{}), make(chan struct{})
+				db := withGuard(t, srv.Config(), 2, g, snowtether.WithAfterConnect(func(context.Context, driver.Conn) error {
+					close(settingUp)
+					<-ready
+					if fails {
+						return errors.New("the hook's own")
+					}
+					return nil
+				}))
+				loginTimes(srv, snowtest.Fault{}, snowtest.Fault{Code: "390100", Message: "no"})
+				first := make(chan error)
+				go func() { first <- db.PingContext(t.Context()) }()
+				<-settingUp
+				if err := db.PingContext(t.Context()); number(err) != 390100 {
+					t.Errorf("the login while the other session is set up: %v", err)
+				}
+				close(ready)
+				if err := <-first; (err != nil) != fails {
+					t.Errorf("the login whose session was set up: %v", err)
+				}
+				time.Sleep(time.Second)
+				var codes []int
+				for _, o := range g.heard() {
+					codes = append(codes, o.Code)
+				}
+				if want := []int{0, 390100}; !slices.Equal(codes, want) {
+					t.Errorf("it was told of %v, want %v", codes, want)
+				}
+			})
+		})
+	}
 }
 
 // TestGuardsWaitIsHonoured: no login before it has passed, and then it is asked again.
