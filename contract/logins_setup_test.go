@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether"
@@ -201,6 +202,52 @@ func TestSetUpThatFailsForNowIsNoOutage(t *testing.T) {
 		}
 		t.Logf("%d logins", logins)
 	})
+}
+
+// TestOutageIsNotOverByALoginBeforeIt: that one was taken, and its session is being set up, when
+// Snowflake can be reached no more.
+// Before: the outage was over as soon as that session was ready, and the next login did not rest.
+func TestOutageIsNotOverByALoginBeforeIt(t *testing.T) {
+	for name, fault := range map[string]snowtest.Fault{"503": {Status: 503}, "429": {Status: 429}, "nobody answers": {Drop: true}} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				var j journal
+				settingUp, ready := make(chan struct{}, 1), make(chan struct{})
+				db, c := connect(t, srv.Config(), snowtether.WithEventHook(j.hook), snowtether.WithBackOff(func() backoff.BackOff { return backoff.NewConstantBackOff(10 * time.Second) }),
+					snowtether.WithAfterConnect(func(context.Context, driver.Conn) error {
+						settingUp <- struct{}{}
+						<-ready
+						return nil
+					}))
+				times := loginTimes(srv, snowtest.Fault{}, fault)
+				first := make(chan error)
+				go func() { first <- db.PingContext(t.Context()) }()
+				<-settingUp
+				if err := db.PingContext(within(t, time.Second)); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("the login behind it: %v", err)
+				}
+				close(ready)
+				if err := <-first; err != nil {
+					t.Errorf("the login whose session was set up: %v", err)
+				}
+				time.Sleep(time.Second)
+				if state := c.Snapshot().Gate.State; state != snowtether.GateProbing || len(j.of(snowtether.EventOutageEnded)) != 0 {
+					t.Errorf("the gate is %v, and the outage was over %d times", state, len(j.of(snowtether.EventOutageEnded)))
+				}
+				held := pin(t, db)
+				defer held.Close()
+				if err := db.PingContext(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if at := times(); len(at) != 3 || at[2]-at[1] < 10*time.Second {
+					t.Errorf("logins at %v", at)
+				}
+				if n := len(j.of(snowtether.EventOutageEnded)); n != 1 {
+					t.Errorf("the outage was over %d times", n)
+				}
+			})
+		})
+	}
 }
 
 // TestLoginThatIsCutShortSaysWhyTheLastOneFailed: the caller's time ends while a login is under way.

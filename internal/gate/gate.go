@@ -102,12 +102,14 @@ type Gate struct {
 
 	mu        sync.Mutex
 	openUntil time.Time
+	shuts     int             // how often something spoke against opening it
 	opened    chan struct{}   // closed when the gate opens
 	backOff   backoff.BackOff // not nil during an outage
 	stepping  bool            // its next step is being asked for
 	next      time.Time       // no login before
 	failure   error           // the last transient one
 	failedAt  time.Time
+	failures  int // how often there was one
 	refusals  map[Fingerprint]*refusal
 	load      load    // what the server shows of its load
 	loss      bool    // sessions were lost, and no login was sent since
@@ -215,6 +217,8 @@ type Pass struct {
 	first    bool
 	entered  time.Time
 	admitted []func() // make known what that was news of; called by Leave
+	shuts    int      // the gate's when it was admitted
+	failures int
 }
 
 // Enter waits for a pass. The error is the context's, with the last transient failure if
@@ -306,10 +310,10 @@ func (g *Gate) Last() (time.Time, error) {
 }
 
 // Admitted notes that the server has taken a login with these credentials that was sent at
-// the given time: they rest no longer, unless they were refused since. It lets the next
-// caller go first: what the program still does with the session, for however long, holds up
-// nobody. The gate does not open by it, so that of sessions whose set-up fails no more are
-// made at once than it has slots.
+// the given time: it can be reached, and they rest no longer, unless they were refused since.
+// It lets the next caller go first: what the program still does with the session, for however
+// long, holds up nobody. The gate does not open by it, so that of sessions whose set-up fails
+// no more are made at once than it has slots.
 func (p *Pass) Admitted(key Fingerprint, sent time.Time) {
 	g := p.gate
 	g.mu.Lock()
@@ -319,6 +323,8 @@ func (p *Pass) Admitted(key Fingerprint, sent time.Time) {
 	if !sent.Before(g.refusedAt) {
 		g.end(&g.refused, Accepted)
 	}
+	g.end(&g.outage, OutageOver)
+	p.shuts, p.failures = g.shuts, g.failures
 	p.admitted = append(p.admitted, g.queued(context.Background())...)
 	g.mu.Unlock()
 	if p.first {
@@ -334,16 +340,17 @@ func (p *Pass) Leave(o Outcome, err error, after time.Duration) (again bool) {
 	g.mu.Lock()
 	switch o {
 	case Succeeded:
-		g.end(&g.outage, OutageOver)
 		if g.pacing.on() {
 			break // what they open does not last
 		}
-		if !g.load.throttled {
+		if !g.load.throttled && g.shuts == p.shuts {
 			g.openUntil = time.Now().Add(openFor)
 			close(g.opened)
 			g.opened = make(chan struct{})
 		}
-		g.backOff, g.next, g.failure = nil, time.Time{}, nil
+		if g.failures == p.failures {
+			g.backOff, g.next, g.failure = nil, time.Time{}, nil
+		}
 	case Unsent:
 	case Unready:
 		again = g.failed(p.entered, err, after)
@@ -352,7 +359,7 @@ func (p *Pass) Leave(o Outcome, err error, after time.Duration) (again bool) {
 		again = g.failed(p.entered, err, after)
 	default:
 		g.backOff, g.next, g.failure = nil, time.Time{}, nil // it answers
-		g.openUntil = time.Time{}
+		g.shut()
 	}
 	events := append(p.admitted, g.queued(context.Background())...)
 	g.mu.Unlock()
@@ -370,8 +377,9 @@ func (p *Pass) Leave(o Outcome, err error, after time.Duration) (again bool) {
 // time. Of several that were under way at the same time only the first counts. It is
 // called with mu held, and gives it away while the program's back-off is asked.
 func (g *Gate) failed(begun time.Time, err error, after time.Duration) (again bool) {
-	g.openUntil = time.Time{}
+	g.shut()
 	g.failure, g.failedAt = err, time.Now()
+	g.failures++
 	if g.stepping || g.backOff != nil && begun.Before(g.next) {
 		return true
 	}
@@ -394,7 +402,15 @@ func (g *Gate) failed(begun time.Time, err error, after time.Duration) (again bo
 func (g *Gate) Shut() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.openUntil, g.loss, g.load = time.Time{}, true, g.load.remembered()
+	g.shut()
+	g.loss, g.load = true, g.load.remembered()
+}
+
+// shut has one caller go first, whatever logins say that were answered before. It is called
+// with mu held.
+func (g *Gate) shut() {
+	g.openUntil = time.Time{}
+	g.shuts++
 }
 
 // Weigh takes note of what a login shows of the server's load: that it took so long, was
@@ -406,7 +422,7 @@ func (g *Gate) Weigh(took time.Duration, throttled, failed bool) {
 		return
 	}
 	if g.load = g.load.after(took, throttled, failed); g.load.throttled {
-		g.openUntil = time.Time{}
+		g.shut()
 	}
 }
 

@@ -53,6 +53,12 @@ func enter(t *testing.T, g *Gate) *Pass {
 	return p
 }
 
+// succeed is a login that was taken, and whose session was ready at once.
+func succeed(p *Pass) {
+	p.Admitted(Fingerprint{}, time.Now())
+	p.Leave(Succeeded, nil, 0)
+}
+
 // TestOneFindsOutHowThingsAre: while nothing is known one login is under way; when it has
 // succeeded, as many as may be.
 func TestOneFindsOutHowThingsAre(t *testing.T) {
@@ -69,13 +75,13 @@ func TestOneFindsOutHowThingsAre(t *testing.T) {
 		if len(passes) != 1 {
 			t.Fatalf("%d went first", len(passes))
 		}
-		(<-passes).Leave(Succeeded, nil, 0)
+		succeed(<-passes)
 		for got := 1; got < 10; got++ {
 			synctest.Wait()
 			if n := len(passes); n > 3 {
 				t.Errorf("%d logins are under way", n)
 			}
-			(<-passes).Leave(Succeeded, nil, 0)
+			succeed(<-passes)
 		}
 	})
 }
@@ -97,7 +103,7 @@ func TestOutageIsToldOfTwice(t *testing.T) {
 		if info := g.Info(time.Now()); !g.IsOut() || info.State != Probing || info.Failures != 4 || info.Last != errDown {
 			t.Errorf("in the outage it is %+v", info)
 		}
-		enter(t, g).Leave(Succeeded, nil, 0)
+		succeed(enter(t, g))
 		if took := time.Since(begun); took != 14*time.Second {
 			t.Errorf("the try after the server's word came after %v", took)
 		}
@@ -172,6 +178,46 @@ func TestAcceptedLoginSaysNothingOfALaterRefusal(t *testing.T) {
 				}
 				if got := seen(); !slices.Equal(got, []Kind{Suspended}) {
 					t.Errorf("it told of %v", got)
+				}
+			})
+		})
+	}
+}
+
+// TestReadySessionSaysNothingOfWhatCameAfterItsLogin: the gate opens for none, and no back-off
+// is forgotten, by a session that was set up while logins failed, were refused or turned away,
+// or sessions were lost.
+func TestReadySessionSaysNothingOfWhatCameAfterItsLogin(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		after func(t *testing.T, g *Gate)
+		last  error
+	}{
+		{"a failure", func(t *testing.T, g *Gate) { enter(t, g).Leave(Transient, errDown, 0) }, errDown},
+		{"a refusal", func(t *testing.T, g *Gate) { enter(t, g).Leave(Refused, errDown, 0) }, nil},
+		{"too many", func(_ *testing.T, g *Gate) { g.Weigh(0, true, true); g.load = load{} }, nil},
+		{"a loss", func(_ *testing.T, g *Gate) { g.Shut() }, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, g *Gate, _ func() []Kind) {
+				p := enter(t, g)
+				p.Admitted(Fingerprint{}, time.Now())
+				tt.after(t, g)
+				out := g.IsOut()
+				p.Leave(Succeeded, nil, 0)
+				if open, _ := g.state(); open {
+					t.Error("the gate is open")
+				}
+				if _, last := g.Last(); last != tt.last || g.IsOut() != out {
+					t.Errorf("the last failure is %v; an outage: %v, before: %v", last, g.IsOut(), out)
+				}
+				begun := time.Now()
+				succeed(enter(t, g))
+				if waited := time.Since(begun); (waited == time.Second) != (tt.last != nil) {
+					t.Errorf("the next login waited for %v", waited)
+				}
+				if open, _ := g.state(); !open {
+					t.Error("the gate is shut behind a login that came after")
 				}
 			})
 		})
