@@ -466,7 +466,9 @@ func (g *Gate) Unpace(ctx context.Context) {
 	defer g.unlock(ctx)
 	if g.pacing.on() {
 		g.end(&g.pacing, PacingOver)
-		g.backOff, g.next, g.failure = nil, time.Time{}, nil
+		if g.failure == errFruitless { // identity is meant; else logins fail
+			g.backOff, g.next, g.failure = nil, time.Time{}, nil
+		}
 	}
 }
 

@@ -224,6 +224,29 @@ func TestReadySessionSaysNothingOfWhatCameAfterItsLogin(t *testing.T) {
 	}
 }
 
+// TestSessionThatLastsSaysNothingOfLoginsThatFail: sessions did not last, then logins failed, and
+// then a session that was there before carried a statement out.
+func TestSessionThatLastsSaysNothingOfLoginsThatFail(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *Gate, seen func() []Kind) {
+		g.Pace(time.Second)
+		enter(t, g).Leave(Transient, errDown, time.Minute)
+		g.Unreachable(t.Context(), time.Now(), errDown)
+		g.Unpace(t.Context())
+		g.Reached(t.Context())
+		if _, last := g.Last(); last != errDown || !g.IsOut() {
+			t.Errorf("the last failure is %v; an outage: %v", last, g.IsOut())
+		}
+		begun := time.Now()
+		succeed(enter(t, g))
+		if waited := time.Since(begun); waited != time.Second+time.Minute {
+			t.Errorf("the next login waited for %v", waited)
+		}
+		if want := []Kind{PacingBegan, OutageBegan, PacingOver, OutageOver}; !slices.Equal(seen(), want) {
+			t.Errorf("it told of %v, want %v", seen(), want)
+		}
+	})
+}
+
 // TestNobodyIsLockedOut: one login with a password that has not proved right, four with one
 // that has, none after four refusals until the first is 15 minutes old.
 func TestNobodyIsLockedOut(t *testing.T) {
