@@ -201,7 +201,7 @@ func (l *lane) look(c *Connector, s *session) (answered bool, left *program.Left
 	case !lost(err):
 		s.heard(now)
 		if err == nil || outcomeOf(err).Answer { // else it is the client's own, and says nothing of Snowflake
-			c.served(c.stopped)
+			c.served(c.stopped, time.Now())
 		}
 	case !s.leaving.Load(): // else it ended by its log-out, and that is no news of others
 		c.lost(c.stopped, s, err)

@@ -115,6 +115,7 @@ type try struct {
 	visible bool         // what gosnowflake did could be seen
 	request fmt.Stringer // the ID of its request, or nil
 	since   time.Time    // when the request began that had no answer, or zero
+	heard   time.Time    // when Snowflake last answered, or, where that was not seen, now
 }
 
 // do carries an operation out, as often as it takes.
@@ -193,11 +194,14 @@ func (c *conn) send(ctx context.Context, seen *transcript.Recorder, op *operatio
 		op.runs() // what the caller put into the context did not reach gosnowflake
 	}
 	// What wraps gosnowflake may show one statement and hide another.
-	*t = try{out: out, err: err, left: left, visible: s.visible.Load() && (native || !saw.Silent()), request: saw.Request(), since: saw.Unanswered()}
+	*t = try{out: out, err: err, left: left, visible: s.visible.Load() && (native || !saw.Silent()), request: saw.Request(), since: saw.Unanswered(), heard: saw.Heard()}
+	if t.heard.IsZero() {
+		t.heard = time.Now()
+	}
 	if err == nil {
 		if saw.Sent() || !native { // a prepare sends nothing and proves nothing
 			s.heard(now)
-			c.connector.served(ctx)
+			c.connector.served(ctx, t.heard)
 		}
 		t.fate = saw.Judge(transcript.Outcome{}, true)
 		c.checked(ctx, op, t, saw)
@@ -293,7 +297,7 @@ func (c *conn) known(op *operation, t *try) {
 			c.session.notOver(t.fate.ID)
 		}
 	case transcript.Answered:
-		c.connector.served(c.caller)
+		c.connector.served(c.caller, t.heard)
 		if text.AllOrNothing() {
 			c.since++
 		} else {

@@ -412,7 +412,7 @@ func (s *session) unreached() bool {
 }
 
 // isOut reports whether an outage is known of.
-func (c *Connector) isOut() bool { return c.cut.Load() || c.gate.IsOut() }
+func (c *Connector) isOut() bool { return c.cut.Load() != 0 || c.gate.IsOut() }
 
 // pace holds further logins back once more sessions have been opened, with no
 // statement carried out in between, than the pool and the gate can account for: a
@@ -424,14 +424,15 @@ func (c *Connector) pace() {
 }
 
 // served notes that a statement was carried out, or that a session answered a ping:
-// sessions last.
-func (c *Connector) served(ctx context.Context) {
-	c.waits.answered()
+// sessions last. Snowflake answered at the given time: a PUT returns when its files have been
+// sent, which may be long after that.
+func (c *Connector) served(ctx context.Context, at time.Time) {
+	c.waits.answered(at)
 	if c.fruitless.Load() != 0 {
 		c.fruitless.Store(0)
 		c.gate.Unpace(ctx)
 	}
-	if c.cut.Load() && c.cut.Swap(false) {
+	if cut := c.cut.Load(); cut != 0 && at.UnixNano() >= cut && c.cut.CompareAndSwap(cut, 0) {
 		c.gate.Reached(ctx)
 	}
 }
@@ -439,7 +440,7 @@ func (c *Connector) served(ctx context.Context) {
 // unreachable notes that a statement could not be sent. Its request, which began at the
 // given time or now, has had no answer.
 func (c *Connector) unreachable(ctx context.Context, since time.Time, err error) {
-	c.cut.Store(true)
+	c.cut.Store(time.Now().UnixNano())
 	if since.IsZero() {
 		since = time.Now()
 	}

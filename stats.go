@@ -328,7 +328,12 @@ type waits struct {
 	logins map[*time.Time]bool // when each login under way was sent
 }
 
-func (w *waits) answered() { w.heard.Store(time.Now().UnixNano()) }
+// answered notes that Snowflake answered at a time that may be before its last answer.
+func (w *waits) answered(at time.Time) {
+	for last := w.heard.Load(); last < at.UnixNano() && !w.heard.CompareAndSwap(last, at.UnixNano()); {
+		last = w.heard.Load()
+	}
+}
 
 // answeredSince reports whether Snowflake has answered anything from then on.
 func (w *waits) answeredSince(t time.Time) bool { return w.heard.Load() >= t.UnixNano() }

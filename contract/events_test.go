@@ -6,9 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -326,6 +330,57 @@ func TestOutageLastsFromTheFirstUnansweredRequest(t *testing.T) {
 		}
 		if g := c.Snapshot().Gate; g.State != snowtether.GateFree {
 			t.Errorf("the gate is %+v", g)
+		}
+	})
+}
+
+// TestOutageIsNotOverByWhatWasAnsweredBeforeIt: a PUT was answered, and its file is still being
+// uploaded to an object store, when Snowflake can be reached no more.
+// Before: the end of the upload was the end of the outage, and Snowflake's last answer.
+func TestOutageIsNotOverByWhatWasAnsweredBeforeIt(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "f.csv"), []byte("1,2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		var j journal
+		var down atomic.Bool
+		upload := make(chan struct{})
+		db, c := connect(t, srv.Config(), snowtether.WithEventHook(j.hook))
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			if r.Kind == snowtest.RequestOther && r.HTTP.Method == http.MethodPut {
+				return snowtest.Fault{Hold: upload}, true
+			}
+			return snowtest.Fault{Drop: true}, down.Load()
+		})
+		puts, reads, put, read := pin(t, db), pin(t, db), make(chan error), make(chan error)
+		go func() {
+			_, err := put(t, puts, "PUT 'file://"+dir+"/*.csv' @~/x")
+			put <- err
+		}()
+		time.Sleep(time.Minute)
+		down.Store(true)
+		go func() {
+			_, err := reads.ExecContext(within(t, time.Hour), "SELECT 1")
+			read <- err
+		}()
+		time.Sleep(10 * time.Minute)
+		close(upload)
+		if err := <-put; err != nil {
+			t.Error(err)
+		}
+		if g := c.Snapshot().Gate; g.State != snowtether.GateProbing || len(j.of(snowtether.EventOutageEnded)) != 0 {
+			t.Errorf("while Snowflake cannot be reached: %+v, %+v", g, j.of(snowtether.EventOutageEnded))
+		}
+		if w := c.Snapshot().Waiting; w.Silence < 10*time.Minute {
+			t.Errorf("it answered %v ago", w.Silence)
+		}
+		down.Store(false)
+		if err := <-read; err != nil {
+			t.Error(err)
+		}
+		if n := len(j.of(snowtether.EventOutageEnded)); n != 1 {
+			t.Errorf("the outage was over %d times", n)
 		}
 	})
 }

@@ -164,14 +164,17 @@ func (r *Recorder) add(m mark) (first bool) {
 	switch m.kind {
 	case reply:
 		r.renewals.replies++
-		if r.last == get { // the reply to a statement is known by what follows it
+		if r.last != post { // the reply to a statement is known by what follows it
 			r.asked = time.Time{}
+		}
+		if r.last != other {
+			r.t.heard = r.begun.Add(m.at)
 		}
 	case lookup:
 		r.file, r.asked = 0, time.Time{}
 	case answered: // End finds out which of them was accepted
 		r.asked = time.Time{}
-	case post, get:
+	case post, get, other:
 		r.last = m.kind
 	}
 	r.t.marks = append(r.t.marks, m)

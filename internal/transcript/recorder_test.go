@@ -199,6 +199,7 @@ func TestUnansweredSinceTheFirstTry(t *testing.T) {
 		"qdP.": 1, "qdP.dP": 1, "qdP.o": -1, "qdP.q": -1, "qdP.qd": 5, "qdP.qdP": 5,
 		"qdP.i": -1, "qdP.idG": 5, "qdP.idG.": -1, "qdP.idG.dG": 8, "qdP.idGdG": 5,
 		"qdP.idG.qdP.": 9, "qdP.idG.qdP.dG.": -1,
+		"qdP.idx": 5, "qdP.idx.": -1, "qdP.idx.dx": 8,
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			r, start := New(t.Context()), time.Now()
@@ -212,6 +213,25 @@ func TestUnansweredSinceTheFirstTry(t *testing.T) {
 				t.Errorf("%s: without an answer since second %d", marks, now.Sub(start)/time.Second)
 			case want >= 0 && now.Sub(start) != time.Duration(want)*time.Second:
 				t.Errorf("%s: without an answer since %v, want second %d", marks, now, want)
+			}
+		})
+	}
+}
+
+// TestSnowflakeIsHeardInItsOwnReplies: to the statement, a renewal or a poll, and not in those of
+// the store that a file goes to.
+func TestSnowflakeIsHeardInItsOwnReplies(t *testing.T) {
+	for marks, want := range map[string]int{
+		"qdP": -1, "qdx.": -1, "qdP.": 3, "qdP.i": 3, "qdP.idG": 3, "qdP.idG.": 7, "qdP.idx.": 3, "qdP.idx.dP.": 10,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r, start := New(t.Context()), time.Now()
+			play(r, marks)
+			switch heard := r.End(false).Heard(); {
+			case want < 0 && !heard.IsZero():
+				t.Errorf("%s: heard in second %d", marks, heard.Sub(start)/time.Second)
+			case want >= 0 && heard.Sub(start) != time.Duration(want)*time.Second:
+				t.Errorf("%s: heard at %v, want second %d", marks, heard, want)
 			}
 		})
 	}

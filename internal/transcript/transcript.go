@@ -63,6 +63,7 @@ type Transcript struct {
 	dialect    *Dialect      // of the gosnowflake that looked the request ID up; nil: none did
 	request    fmt.Stringer  // the request ID that it was sent with; nil: it is not known
 	unanswered time.Time     // see Unanswered
+	heard      time.Time     // see Heard
 	idle       bool          // it was told to run nothing: to describe, or to fetch by an ID
 }
 
@@ -101,6 +102,10 @@ func (t Transcript) Request() fmt.Stringer { return t.request }
 // Unanswered is when the request began that had no answer at the end, repetitions of it
 // included, or zero.
 func (t Transcript) Unanswered() time.Time { return t.unanswered }
+
+// Heard is when Snowflake last answered, or zero if that was not seen. An object store's replies
+// say nothing of Snowflake.
+func (t Transcript) Heard() time.Time { return t.heard }
 
 // Idle reports whether gosnowflake was told to run nothing.
 func (t Transcript) Idle() bool { return t.idle }
