@@ -206,20 +206,29 @@ func TestSetUpThatFailsForNowIsNoOutage(t *testing.T) {
 
 // TestOutageIsNotOverByALoginBeforeIt: that one was taken, and its session is being set up, when
 // Snowflake can be reached no more.
-// Before: the outage was over as soon as that session was ready, and the next login did not rest.
+// Before: the outage was over as soon as that session was ready, and the next login did not rest,
+// which it did not either where the set-up failed for good.
 func TestOutageIsNotOverByALoginBeforeIt(t *testing.T) {
-	for name, fault := range map[string]snowtest.Fault{"503": {Status: 503}, "429": {Status: 429}, "nobody answers": {Drop: true}} {
-		t.Run(name, func(t *testing.T) {
+	own := errors.New("the hook's own")
+	for _, tt := range []struct {
+		name  string
+		fault snowtest.Fault
+		hook  error
+	}{
+		{"503", snowtest.Fault{Status: 503}, nil}, {"429", snowtest.Fault{Status: 429}, nil}, {"nobody answers", snowtest.Fault{Drop: true}, nil},
+		{"the set-up fails", snowtest.Fault{Status: 503}, own},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 				var j journal
-				settingUp, ready := make(chan struct{}, 1), make(chan struct{})
+				settingUp, ready, set := make(chan struct{}, 4), make(chan struct{}), tt.hook
 				db, c := connect(t, srv.Config(), snowtether.WithEventHook(j.hook), snowtether.WithBackOff(func() backoff.BackOff { return backoff.NewConstantBackOff(10 * time.Second) }),
 					snowtether.WithAfterConnect(func(context.Context, driver.Conn) error {
 						settingUp <- struct{}{}
 						<-ready
-						return nil
+						return set
 					}))
-				times := loginTimes(srv, snowtest.Fault{}, fault)
+				times := loginTimes(srv, snowtest.Fault{}, tt.fault)
 				first := make(chan error)
 				go func() { first <- db.PingContext(t.Context()) }()
 				<-settingUp
@@ -227,15 +236,17 @@ func TestOutageIsNotOverByALoginBeforeIt(t *testing.T) {
 					t.Errorf("the login behind it: %v", err)
 				}
 				close(ready)
-				if err := <-first; err != nil {
+				if err := <-first; !errors.Is(err, tt.hook) {
 					t.Errorf("the login whose session was set up: %v", err)
 				}
+				set = nil
 				time.Sleep(time.Second)
 				if state := c.Snapshot().Gate.State; state != snowtether.GateProbing || len(j.of(snowtether.EventOutageEnded)) != 0 {
 					t.Errorf("the gate is %v, and the outage was over %d times", state, len(j.of(snowtether.EventOutageEnded)))
 				}
-				held := pin(t, db)
-				defer held.Close()
+				if tt.hook == nil {
+					pin(t, db) // the first session
+				}
 				if err := db.PingContext(t.Context()); err != nil {
 					t.Error(err)
 				}

@@ -216,8 +216,9 @@ type Pass struct {
 	gate     *Gate
 	first    bool
 	entered  time.Time
+	in       bool     // it was admitted
 	admitted []func() // make known what that was news of; called by Leave
-	shuts    int      // the gate's when it was admitted
+	shuts    int      // the gate's when it was answered
 	failures int
 }
 
@@ -324,7 +325,7 @@ func (p *Pass) Admitted(key Fingerprint, sent time.Time) {
 		g.end(&g.refused, Accepted)
 	}
 	g.end(&g.outage, OutageOver)
-	p.shuts, p.failures = g.shuts, g.failures
+	p.in, p.shuts, p.failures = true, g.shuts, g.failures
 	p.admitted = append(p.admitted, g.queued(context.Background())...)
 	g.mu.Unlock()
 	if p.first {
@@ -338,6 +339,9 @@ func (p *Pass) Admitted(key Fingerprint, sent time.Time) {
 func (p *Pass) Leave(o Outcome, err error, after time.Duration) (again bool) {
 	g := p.gate
 	g.mu.Lock()
+	if !p.in {
+		p.shuts, p.failures = g.shuts, g.failures
+	}
 	switch o {
 	case Succeeded:
 		if g.pacing.on() {
@@ -348,9 +352,7 @@ func (p *Pass) Leave(o Outcome, err error, after time.Duration) (again bool) {
 			close(g.opened)
 			g.opened = make(chan struct{})
 		}
-		if g.failures == p.failures {
-			g.backOff, g.next, g.failure = nil, time.Time{}, nil
-		}
+		g.calm(p)
 	case Unsent:
 	case Unready:
 		again = g.failed(p.entered, err, after)
@@ -358,7 +360,7 @@ func (p *Pass) Leave(o Outcome, err error, after time.Duration) (again bool) {
 		g.out(p.entered, err)
 		again = g.failed(p.entered, err, after)
 	default:
-		g.backOff, g.next, g.failure = nil, time.Time{}, nil // it answers
+		g.calm(p)
 		g.shut()
 	}
 	events := append(p.admitted, g.queued(context.Background())...)
@@ -371,6 +373,14 @@ func (p *Pass) Leave(o Outcome, err error, after time.Duration) (again bool) {
 		emit()
 	}
 	return again
+}
+
+// calm ends the back-off: Snowflake has answered, and no login has failed since. It is called
+// with mu held.
+func (g *Gate) calm(p *Pass) {
+	if g.failures == p.failures {
+		g.backOff, g.next, g.failure = nil, time.Time{}, nil
+	}
 }
 
 // failed notes a transient failure of an attempt that was begun at the given

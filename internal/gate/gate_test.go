@@ -202,9 +202,12 @@ func TestReadySessionSaysNothingOfWhatCameAfterItsLogin(t *testing.T) {
 			inBubble(t, func(t *testing.T, g *Gate, _ func() []Kind) {
 				p := enter(t, g)
 				p.Admitted(Fingerprint{}, time.Now())
+				failing := enter(t, g) // its set-up
+				failing.Admitted(Fingerprint{}, time.Now())
 				tt.after(t, g)
 				out := g.IsOut()
 				p.Leave(Succeeded, nil, 0)
+				failing.Leave(Refused, errDown, 0)
 				if open, _ := g.state(); open {
 					t.Error("the gate is open")
 				}
