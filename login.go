@@ -322,6 +322,7 @@ func (c *Connector) knock(ctx context.Context, n gate.Knock, cfg *gosnowflake.Co
 	answered := c.waits.login(begun, cfg != nil && login.HasPerson(cfg))
 	s, err := c.open(ctx, cfg, func() { // it is in, and its set-up holds up no other
 		in = true
+		c.vain.Store(nil)
 		c.waits.answered(time.Now())
 		answered()
 		c.counters.failingLogins.Store(0)

@@ -3,6 +3,7 @@ package contract_test
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net"
@@ -13,7 +14,10 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/cenkalti/backoff/v4"
 
 	"github.com/snowtether/snowtether"
 	"github.com/snowtether/snowtether/snowtest"
@@ -207,6 +211,30 @@ func TestCrowdWaitsForOneBudget(t *testing.T) {
 			t.Errorf("a new caller: %v", err)
 		}
 	}, snowtest.AllowOpenSessions())
+}
+
+// TestNobodyIsToldOfABudgetBehindALogin: a caller who waits in database/sql's queue is told at once
+// what another has just waited for in vain, unless a login has got through since.
+// Before: they were told so for a second, however little they had waited.
+func TestNobodyIsToldOfABudgetBehindALogin(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		outage(srv, 10*time.Second+100*time.Millisecond, unavailable)
+		db, _ := connect(t, srv.Config(), snowtether.WithConnectBudget(10*time.Second),
+			snowtether.WithBackOff(func() backoff.BackOff { return backoff.NewConstantBackOff(100 * time.Millisecond) }))
+		db.SetMaxOpenConns(1)
+		if err := db.PingContext(t.Context()); snowtether.Classify(err) != snowtether.ClassTransient {
+			t.Errorf("in the outage: %v", err)
+		}
+		conn := pin(t, db)
+		queued := make(chan error)
+		go func() { queued <- db.PingContext(t.Context()) }()
+		synctest.Wait()
+		_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // the queue's turn
+		_ = conn.Close()
+		if err := <-queued; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestPatienceIsRenewedWhenAnOutageIsOver: each cut has a budget of its own.
