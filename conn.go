@@ -296,6 +296,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 func (c *conn) QueryArrowStream(ctx context.Context, query string, bindings ...driver.NamedValue) (gosnowflake.ArrowStreamLoader, error) {
 	op := c.statement(ctx, "query", query)
 	op.args = bindings
+	op.bulk, op.refused = op.bulkOf(bindings)
 	if op.call == verdict.Rollback {
 		op.call = verdict.Statement // its outcome cannot be made up
 	}

@@ -440,11 +440,12 @@ func (c *Connector) served(ctx context.Context, at time.Time) {
 // unreachable notes that a statement could not be sent. Its request, which began at the
 // given time or now, has had no answer.
 func (c *Connector) unreachable(ctx context.Context, since time.Time, err error) {
-	c.cut.Store(time.Now().UnixNano())
+	now := time.Now()
 	if since.IsZero() {
-		since = time.Now()
+		since = now
 	}
 	c.gate.Unreachable(ctx, c.waits.notBeforeAnswer(since), err)
+	c.cut.Store(now.UnixNano()) // behind the outage that an answer is to end
 }
 
 // lost notes that a session turned out dead, and makes all suspect that were not

@@ -338,6 +338,18 @@ func TestArrayThatWouldLoseValuesIsRefused(t *testing.T) {
 		if err := execOne(t, db, "INSERT INTO t VALUES (?, ?)", arrayOf(t, 3), arrayOf(t, 2)); err == nil || !strings.Contains(err.Error(), "array bind 2 has 2 values, and those before it have 3") {
 			t.Errorf("unequal: %v", err)
 		}
+		values := []any{1, uint64(2), 3}
+		array, err := gosnowflake.Array(&values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw(t, db, func(dc any) error {
+			bind := driver.NamedValue{Ordinal: 1, Value: array}
+			if _, err := dc.(arrowQueryer).QueryArrowStream(t.Context(), "INSERT INTO t VALUES (?)", bind); err == nil || !strings.Contains(err.Error(), "of array bind 1 is a") {
+				t.Errorf("QueryArrowStream: %v", err)
+			}
+			return nil
+		})
 		if n := len(srv.Ledger()); n != 0 {
 			t.Errorf("%d statements were sent", n)
 		}

@@ -353,10 +353,10 @@ func TestOutageIsNotOverByWhatWasAnsweredBeforeIt(t *testing.T) {
 			}
 			return snowtest.Fault{Drop: true}, down.Load()
 		})
-		puts, reads, put, read := pin(t, db), pin(t, db), make(chan error), make(chan error)
+		puts, reads, sent, read := pin(t, db), pin(t, db), make(chan error), make(chan error)
 		go func() {
 			_, err := put(t, puts, "PUT 'file://"+dir+"/*.csv' @~/x")
-			put <- err
+			sent <- err
 		}()
 		time.Sleep(time.Minute)
 		down.Store(true)
@@ -366,7 +366,7 @@ func TestOutageIsNotOverByWhatWasAnsweredBeforeIt(t *testing.T) {
 		}()
 		time.Sleep(10 * time.Minute)
 		close(upload)
-		if err := <-put; err != nil {
+		if err := <-sent; err != nil {
 			t.Error(err)
 		}
 		if g := c.Snapshot().Gate; g.State != snowtether.GateProbing || len(j.of(snowtether.EventOutageEnded)) != 0 {
