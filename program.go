@@ -97,7 +97,7 @@ func (c *Connector) prepare(ctx context.Context, stale string) (*gosnowflake.Con
 		}
 	}
 	if cfg.TokenFilePath != "" && strings.TrimSpace(login.Token(cfg)) == "" {
-		return nil, &localError{errors.New("the file that tokenFilePath names is empty, or cannot be read")} // it may be being written
+		return nil, &localError{errors.New("the token file (tokenFilePath) is empty, or cannot be read")} // it may be being written
 	}
 	return cfg, nil
 }
