@@ -353,7 +353,7 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		return s.conn.Full.BeginTx(&t.context, opts)
 	}}
 	begun, err := c.do(ctx, op)
-	if op.inside && t.remains != nil {
+	if t.inside = op.inside; t.inside && t.remains != nil {
 		t.remains.inside.Store(true)
 	}
 	if err != nil {

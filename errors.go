@@ -301,6 +301,7 @@ type SessionError struct {
 	asks      bool         // it asks about what another session did
 	lost      sqltext.Loss // what the connection's holder has lost with the session
 	earlier   sqltext.Loss // what of it was set before the transaction
+	inside    bool         // of a transaction that was begun inside another: what that held is lost too
 }
 
 // Error says what happened and what can be done about it.

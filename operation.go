@@ -379,7 +379,7 @@ func (c *conn) impatient(ctx context.Context, fail *SessionError) error {
 func (c *conn) failure(ctx context.Context, op *operation, t *try, s verdict.Situation, v verdict.Verdict) *SessionError {
 	fail := &SessionError{
 		Op: op.name, Class: ClassTransient, Code: number(t.err), SessionID: c.session.id(), QueryID: t.fate.ID,
-		InTx: s.InTx() || s.Commits(), Err: cause(t.err), ran: v.Ran,
+		InTx: s.InTx() || s.Commits(), Err: cause(t.err), ran: v.Ran, inside: op.inside || c.tx != nil && c.tx.inside,
 	}
 	switch v.Action {
 	case verdict.SessionLost:

@@ -209,8 +209,8 @@ func (s *txSettings) repeatable(err error, r *remains) bool {
 		return false
 	case errors.Is(err, ErrInDoubt): // a BEGIN that may have run has changed nothing
 		return unbegun && lost != nil && lost.Op == opBegin && !lost.InTx
-	case lost != nil && lost.earlier != 0:
-		return false // what the connection's holder had set is theirs to set again
+	case lost != nil && (lost.earlier != 0 || lost.inside):
+		return false // what the connection's holder had set, or done, is theirs to do again
 	case errors.Is(err, ErrSessionLost):
 		return true
 	case !unbegun && !r.told.Load():

@@ -178,6 +178,7 @@ type tx struct {
 	caller  context.Context // BeginTx's: database/sql rolls back when it ends
 	context txContext       // what the inner driver uses in its place
 	remains *remains        // for who began it, or nil
+	inside  bool            // a transaction was open before it: whoever began this one did not write what that held
 }
 
 var _ driver.Tx = (*tx)(nil)

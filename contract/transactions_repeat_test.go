@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -122,14 +123,16 @@ func TestTransactionInsideATransactionIsRefused(t *testing.T) {
 // fn does not bring it back.
 // Before: row 1 was gone and no call failed.
 func TestRunTxDoesNotRepeatInsideATransactionOfStatements(t *testing.T) {
+	ats := []string{"", "BEGIN", row(2), "COMMIT", "it is aborted at " + row(2)}
 	begins := map[string][]string{
 		"BEGIN":          {"BEGIN", row(1)},
 		"AUTOCOMMIT off": {"ALTER SESSION SET AUTOCOMMIT = FALSE", row(1)},
 		"that may last":  {"BEGIN", row(1), "CALL p()"},
 	}
 	for name, before := range begins {
-		for _, at := range []string{"", "BEGIN", row(2), "COMMIT", "it is aborted at " + row(2)} {
-			t.Run(name+"/"+at, func(t *testing.T) {
+		for i, at := range append(ats, ats...) {
+			deaf := i >= len(ats) // begin keeps its context to itself
+			t.Run(fmt.Sprintf("%s/%s/%v", name, at, deaf), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 					conn := pin(t, pool(t, srv, 1))
 					mustExec(t, conn, before...)
@@ -146,7 +149,11 @@ func TestRunTxDoesNotRepeatInsideATransactionOfStatements(t *testing.T) {
 							return snowtest.Fault{}, r.SQL == at
 						})
 					}
-					err := snowtether.RunInTx(t.Context(), conn, nil, func(tx *sql.Tx) error {
+					begin := conn.BeginTx
+					if deaf {
+						begin = func(_ context.Context, opts *sql.TxOptions) (*sql.Tx, error) { return conn.BeginTx(t.Context(), opts) }
+					}
+					err := snowtether.RunTx(t.Context(), func(ctx context.Context) (*sql.Tx, error) { return begin(ctx, nil) }, func(tx *sql.Tx) error {
 						_, err := tx.ExecContext(t.Context(), row(2))
 						return err
 					}, whatever)
