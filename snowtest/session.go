@@ -68,15 +68,24 @@ func (s *Server) EndSessions(how Refusal, ids ...int64) {
 		how.Code = codeSessionGone
 	}
 	s.mu.Lock()
-	var idle []<-chan struct{}
+	idle := s.endAll(how, ids)
+	s.mu.Unlock()
+	idle()
+}
+
+// endAll ends sessions, with mu held. idle, to be called without it, waits until what they
+// leave open is rolled back.
+func (s *Server) endAll(how Refusal, ids []int64) (idle func()) {
+	var rest []<-chan struct{}
 	for _, ses := range s.named(ids) {
 		if done := s.end(ses, how, s.detached > 0); done != nil {
-			idle = append(idle, done)
+			rest = append(rest, done)
 		}
 	}
-	s.mu.Unlock()
-	for _, done := range idle {
-		<-done
+	return func() {
+		for _, done := range rest {
+			<-done
+		}
 	}
 }
 
@@ -89,8 +98,9 @@ func (s *Server) DisableUser() {
 	for _, ses := range s.open {
 		s.cancelAll(ses)
 	}
+	idle := s.endAll(Refusal{Code: codeSessionGone}, nil) // at once: nobody whose statement was cancelled sends another
 	s.mu.Unlock()
-	s.AbortSessions()
+	idle()
 }
 
 // EnableUser lets the user of [Server.DisableUser] log in again.
