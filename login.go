@@ -15,6 +15,7 @@ import (
 	"github.com/snowtether/snowtether/internal/gate"
 	"github.com/snowtether/snowtether/internal/login"
 	"github.com/snowtether/snowtether/internal/program"
+	"github.com/snowtether/snowtether/internal/sferr"
 	"github.com/snowtether/snowtether/internal/transcript"
 )
 
@@ -340,6 +341,10 @@ func (c *Connector) knock(ctx context.Context, n gate.Knock, cfg *gosnowflake.Co
 	case c.stopped.Err() != nil:
 		err = errClosed // Close ended it: that says nothing about Snowflake
 	case c.loginFailed(ctx, begun, err) != ClassTransient:
+		if said, _ := sferr.Of(err); said.Number > 0 && !said.Own() { // else it is the client's, or the identity provider's
+			c.waits.answered(time.Now())
+			c.gate.Answered()
+		}
 		until := c.lockout.Refused(n, err)
 		if cfg == nil || !isStale(cfg, err) && (!login.HasPerson(cfg) || number(err) == 0) {
 			c.gate.Suspend(n.Key, err, until)

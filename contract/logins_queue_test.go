@@ -138,6 +138,44 @@ func TestRefusalEndsTheBackOff(t *testing.T) {
 	})
 }
 
+// TestRefusalEndsTheOutage: Snowflake has answered. What refuses a login before Snowflake sees it
+// does not end it.
+// Before: it went on, in the Snapshot and the metrics, until a login succeeded.
+func TestRefusalEndsTheOutage(t *testing.T) {
+	for name, tt := range map[string]struct {
+		refusal snowtest.Fault
+		want    snowtether.GateState
+	}{
+		"by Snowflake": {snowtest.Fault{Code: "390422", Message: "Not from this address."}, snowtether.GateFree},
+		"by a gateway": {snowtest.Fault{Status: 403}, snowtether.GateProbing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				db, c := connect(t, srv.Config())
+				pinned := pin(t, db)
+				outage(srv, 10*time.Second, unavailable)
+				if _, err := db.Conn(within(t, 5*time.Second)); err == nil {
+					t.Fatal("a login succeeded in an outage")
+				}
+				time.Sleep(time.Minute)
+				onceAt(srv, snowtest.RequestLogin, tt.refusal)
+				if _, err := db.Conn(t.Context()); err == nil {
+					t.Fatal("a refused login succeeded")
+				}
+				if w := c.Snapshot().Waiting; (w.Silence < time.Second) != (tt.want == snowtether.GateFree) {
+					t.Errorf("Snowflake has been silent for %v", w.Silence)
+				}
+				time.Sleep(time.Minute) // the credentials no longer rest
+				if g := c.Snapshot().Gate; g.State != tt.want {
+					t.Errorf("the gate's state is %v, since %v", g.State, g.Since)
+				}
+				mustPing(t, db)
+				_ = pinned.Close()
+			})
+		})
+	}
+}
+
 // TestCoolDownGrowsToEightMinutes: and stays there, however long the password is
 // wrong.
 func TestCoolDownGrowsToEightMinutes(t *testing.T) {

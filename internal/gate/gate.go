@@ -470,6 +470,13 @@ func (g *Gate) Reached(ctx context.Context) {
 	}
 }
 
+// Answered notes that the server has refused a login: it can be reached.
+func (g *Gate) Answered() {
+	g.mu.Lock()
+	defer g.unlock(context.Background())
+	g.end(&g.outage, OutageOver)
+}
+
 // Unpace lets logins go as usual again: sessions last.
 func (g *Gate) Unpace(ctx context.Context) {
 	g.mu.Lock()

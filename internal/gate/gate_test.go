@@ -227,6 +227,22 @@ func TestReadySessionSaysNothingOfWhatCameAfterItsLogin(t *testing.T) {
 	}
 }
 
+// TestRefusalEndsTheOutageThatItFinds: the server has answered it.
+func TestRefusalEndsTheOutageThatItFinds(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *Gate, seen func() []Kind) {
+		enter(t, g).Leave(Transient, errDown, 0)
+		p := enter(t, g)
+		g.Answered()
+		p.Leave(Refused, errDown, 0)
+		if i := g.Info(time.Now()); g.IsOut() || i.State != Free {
+			t.Errorf("the gate's state is %v", i.State)
+		}
+		if want := []Kind{OutageBegan, OutageOver}; !slices.Equal(seen(), want) {
+			t.Errorf("it told of %v, want %v", seen(), want)
+		}
+	})
+}
+
 // TestSessionThatLastsSaysNothingOfLoginsThatFail: sessions did not last, then logins failed, and
 // then a session that was there before carried a statement out.
 func TestSessionThatLastsSaysNothingOfLoginsThatFail(t *testing.T) {
