@@ -60,7 +60,7 @@ type Connector struct {
 	deliveries  *program.Queue
 	told        atomic.Bool  // a function of the program's has failed and was logged
 	fruitless   atomic.Int64 // logins since a statement was last carried out
-	cut         atomic.Int64 // when a statement could not be sent, in Unix nanoseconds; 0: one was answered since
+	cut         atomic.Int64 // when a statement could not be sent, as waits.reading has it; 0: one was answered since
 	vain        atomic.Pointer[vain]
 	unready     atomic.Bool   // the last session could not be set up, and that has been told
 	in          atomic.Bool   // a login has succeeded
@@ -163,6 +163,7 @@ func start(c *Connector) *Connector {
 	c.sessions = make(map[*session]struct{})
 	c.reader, _ = sqltext.NewReader(c.settings.harmless...) // validate has seen that they are names
 	c.counters.start()
+	c.waits.epoch = time.Now()
 	c.deliveries = newDeliveries(c)
 	c.gate = newGate(c)
 	c.guardian.guard = c.settings.loginGuard

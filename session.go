@@ -432,7 +432,7 @@ func (c *Connector) served(ctx context.Context, at time.Time) {
 		c.fruitless.Store(0)
 		c.gate.Unpace(ctx)
 	}
-	if cut := c.cut.Load(); cut != 0 && at.UnixNano() >= cut && c.cut.CompareAndSwap(cut, 0) {
+	if cut := c.cut.Load(); cut != 0 && c.waits.reading(at) >= cut && c.cut.CompareAndSwap(cut, 0) {
 		c.gate.Reached(ctx)
 	}
 }
@@ -445,7 +445,7 @@ func (c *Connector) unreachable(ctx context.Context, since time.Time, err error)
 		since = now
 	}
 	c.gate.Unreachable(ctx, c.waits.notBeforeAnswer(since), err)
-	c.cut.Store(now.UnixNano()) // behind the outage that an answer is to end
+	c.cut.Store(c.waits.reading(now)) // behind the outage that an answer is to end
 }
 
 // lost notes that a session turned out dead, and makes all suspect that were not

@@ -322,21 +322,27 @@ const unansweredFor = 5 * time.Second
 
 // waits are what a connector keeps of its waiting.
 type waits struct {
-	heard atomic.Int64 // when Snowflake last answered, in Unix nanoseconds
+	epoch time.Time    // when the connector was made
+	heard atomic.Int64 // when Snowflake last answered, as reading has it
 
 	mu     sync.Mutex
 	logins map[*time.Time]bool // when each login under way was sent
 }
 
+// reading is a time as a number that is never 0, by the monotonic clock: behind a wall clock
+// that was put back no answer would be later than the last one.
+func (w *waits) reading(t time.Time) int64 { return int64(t.Sub(w.epoch)) + 1 }
+
 // answered notes that Snowflake answered at a time that may be before its last answer.
 func (w *waits) answered(at time.Time) {
-	for last := w.heard.Load(); last < at.UnixNano() && !w.heard.CompareAndSwap(last, at.UnixNano()); {
+	now := w.reading(at)
+	for last := w.heard.Load(); last < now && !w.heard.CompareAndSwap(last, now); {
 		last = w.heard.Load()
 	}
 }
 
 // answeredSince reports whether Snowflake has answered anything from then on.
-func (w *waits) answeredSince(t time.Time) bool { return w.heard.Load() >= t.UnixNano() }
+func (w *waits) answeredSince(t time.Time) bool { return w.heard.Load() >= w.reading(t) }
 
 // login notes that a login is sent. The function that it returns, which may be called
 // twice, notes that there is an answer.
@@ -360,10 +366,7 @@ func (w *waits) login(begun time.Time, person bool) (over func()) {
 // notBeforeAnswer is since, or when Snowflake last answered if that was later: an outage
 // does not begin before that.
 func (w *waits) notBeforeAnswer(since time.Time) time.Time {
-	if heard := time.Unix(0, w.heard.Load()); heard.After(since) {
-		return heard
-	}
-	return since
+	return since.Add(time.Duration(max(w.heard.Load()-w.reading(since), 0)))
 }
 
 // waiting looks at what is under way now.
@@ -388,7 +391,7 @@ func (c *Connector) waiting() (w WaitingInfo) {
 	}
 	c.waits.mu.Unlock()
 	if heard := c.waits.heard.Load(); heard != 0 {
-		w.Silence = max(now.Sub(time.Unix(0, heard)), 1)
+		w.Silence = time.Duration(max(c.waits.reading(now)-heard, 1))
 	}
 	return w
 }
