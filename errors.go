@@ -353,6 +353,9 @@ func (e *SessionError) Error() string {
 		if _, local := as[*localError](e.Err); local {
 			cause = "the login failed before Snowflake answered"
 		}
+		if _, ok := as[*programError](e.Err); ok {
+			cause = "there is nothing to log in with"
+		}
 		if sferr.IsGarbled(e.Err) {
 			cause = "Snowflake's answers cannot be read"
 		}
@@ -378,7 +381,7 @@ func refusal(err error, code int) string {
 	if isSetUp(err) {
 		return "the login succeeded, but its session could not be set up and was closed; correct what failed"
 	}
-	if _, ok := as[*programError](err); ok {
+	if _, ok := err.(*programError); ok { // not one that followed a refusal
 		return "no login was sent; correct what failed"
 	}
 	if _, ok := as[*tls.CertificateVerificationError](err); ok {

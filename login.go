@@ -120,7 +120,8 @@ func (c *Connector) loginError(caller context.Context, err error) error {
 	if c.stopped.Err() != nil {
 		return errClosed
 	}
-	if se, ok := as[*SessionError](err); ok {
+	// One that is wrapped is of an earlier login, and not why this caller leaves.
+	if se, ok := err.(*SessionError); ok {
 		return se
 	}
 	if errors.Is(err, errBudgetOver) && (caller.Err() == nil || context.Cause(caller) == errBudgetOver) {
@@ -134,6 +135,9 @@ func (c *Connector) loginError(caller context.Context, err error) error {
 	}
 	if class == ClassCredential {
 		class = ClassPermanent // a fresh one has been tried, or there is none
+	}
+	if p, ok := as[*programError](err); ok && class != ClassContext {
+		class = p.class()
 	}
 	return &SessionError{Op: "login", Class: class, Code: number(err), Err: err}
 }
@@ -245,7 +249,7 @@ func (c *Connector) dial(ctx context.Context, admitted func(gate.Fingerprint, ti
 		// hook. A JWT gosnowflake signs afresh by itself.
 		next, prepareErr := c.prepare(ctx, cfg.Token)
 		if prepareErr != nil {
-			err = errors.Join(prepareErr, err)
+			err = fmt.Errorf("%w; there is no fresh credential: %w", err, prepareErr)
 			break
 		}
 		fresh := c.knockOf(next)

@@ -84,7 +84,7 @@ func (c *Connector) prepare(ctx context.Context, stale string) (*gosnowflake.Con
 	if c.tokens != nil {
 		token, err := c.tokens.Get(ctx, stale)
 		if err != nil {
-			return nil, hookError("token source", err)
+			return nil, &programError{"token source", err}
 		}
 		cfg.Token, cfg.TokenFilePath = token, ""
 		if cfg.Authenticator != gosnowflake.AuthTypePat {
@@ -93,7 +93,7 @@ func (c *Connector) prepare(ctx context.Context, stale string) (*gosnowflake.Con
 	}
 	if c.settings.beforeConnect != nil {
 		if err := c.askHook(ctx, cfg); err != nil {
-			return nil, hookError("hook before the login", err)
+			return nil, &programError{"hook before the login", err}
 		}
 	}
 	if cfg.TokenFilePath != "" && strings.TrimSpace(login.Token(cfg)) == "" {
@@ -137,13 +137,12 @@ type programError struct {
 func (e *programError) Error() string { return "the " + e.who + " failed: " + e.err.Error() }
 func (e *programError) Unwrap() error { return e.err }
 
-// hookError is permanent for the caller who meets it, but suspends nobody.
-func hookError(who string, err error) error {
-	class := ClassPermanent
-	if isTransient(err) || isContext(err) {
-		class = ClassTransient
+// class is permanent for the caller who meets the error, as a rule. It suspends nobody.
+func (e *programError) class() Class {
+	if isTransient(e.err) || isContext(e.err) {
+		return ClassTransient
 	}
-	return &SessionError{Op: "login", Class: class, Err: &programError{who, err}}
+	return ClassPermanent
 }
 
 // nextPause takes the next wait from the program's back-off, which is made where there is

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -116,6 +117,57 @@ func TestTokenSourceThatHangsOnceIsAskedAgain(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestTokenSourceThatFailsIsToldAsItIs: a caller whose time ended hears that, a token that was
+// refused before is not hidden, and Snowflake is not said to be out of reach.
+// Before: a caller's deadline was no context's error, and the refusal of a token was "no login was
+// sent".
+func TestTokenSourceThatFailsIsToldAsItIs(t *testing.T) {
+	down := &net.OpError{Op: "dial", Err: errors.New("i/o timeout")}
+	for _, tt := range []struct {
+		name     string
+		deadline bool
+		first    string // a token that Snowflake refuses
+		fails    error
+		class    snowtether.Class
+		code     int
+		says     string
+		not      string
+	}{
+		{"the caller's time ends", true, "", down, snowtether.ClassContext, 0, "the context ended", "Snowflake cannot be reached"},
+		{"the budget ends", false, "", down, snowtether.ClassTransient, 0, "there is nothing to log in with", "Snowflake cannot be reached"},
+		{"for good", false, "", errors.New("sealed"), snowtether.ClassPermanent, 0, "no login was sent", "refused"},
+		{"for good after a refusal", false, "old", errors.New("sealed"), snowtether.ClassPermanent, 390303, "the login was refused", "no login was sent"},
+		{"for now after a refusal", false, "old", down, snowtether.ClassTransient, 390303, "there is nothing to log in with", "Snowflake cannot be reached"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				cfg := srv.Config()
+				cfg.Authenticator = gosnowflake.AuthTypeOAuth
+				srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
+					return snowtest.Fault{Code: "390303", Message: "Invalid OAuth access token."}, r.Kind == snowtest.RequestLogin
+				})
+				db, _ := connect(t, cfg, snowtether.WithTokenSource(&tokens{next: func(n int64) (*oauth2.Token, error) {
+					if n == 1 && tt.first != "" {
+						return &oauth2.Token{AccessToken: tt.first}, nil
+					}
+					return nil, tt.fails
+				}}))
+				ctx := t.Context()
+				if tt.deadline {
+					ctx = within(t, 5*time.Second)
+				}
+				err := db.PingContext(ctx)
+				if got := snowtether.Classify(err); got != tt.class || number(err) != tt.code || errors.Is(err, context.DeadlineExceeded) != tt.deadline || !errors.Is(err, tt.fails) {
+					t.Errorf("it is %q with number %d: %v", got, number(err), err)
+				}
+				if err != nil && (!strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), tt.not)) {
+					t.Errorf("want %q in it and not %q: %v", tt.says, tt.not, err)
+				}
+			})
+		})
+	}
 }
 
 // TestSourceThatHangsHoldsUpNoLoginForEver: nor is it asked a second time within its minute;
