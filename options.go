@@ -118,7 +118,7 @@ func (s *settings) validate() error {
 	for i, statement := range s.sessionInit {
 		if strings.TrimSpace(statement) == "" {
 			wrong = append(wrong, fmt.Sprintf("statement %d of WithSessionInit is empty", i+1))
-		} else if (sqltext.Reader{}).Read(statement).Many() {
+		} else if read := (sqltext.Reader{}).Read(statement); read.Many() && !read.Has(sqltext.Unknown) { // else it may be the body of a procedure
 			wrong = append(wrong, fmt.Sprintf("statement %d of WithSessionInit holds several statements; give each as an argument of its own", i+1))
 		}
 	}

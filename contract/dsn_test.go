@@ -275,6 +275,20 @@ func TestAutoConfig(t *testing.T) {
 	}
 }
 
+// TestSessionInitMayMakeAProcedure: the semicolons of a body without quotes separate no statements
+// of the program's.
+func TestSessionInitMayMakeAProcedure(t *testing.T) {
+	c, err := snowtether.NewConnector(&gosnowflake.Config{Account: "acct", User: "u", Password: "p"}, snowtether.WithSessionInit(
+		"CREATE OR REPLACE TEMPORARY PROCEDURE p() RETURNS INT LANGUAGE SQL AS BEGIN LET x := 1; RETURN x; END;",
+		"BEGIN LET x := 1; RETURN x; END",
+		"USE ROLE r;",
+	))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+}
+
 func TestNewConnectorRefusesWhatCannotWork(t *testing.T) {
 	base := func() *gosnowflake.Config {
 		return &gosnowflake.Config{Account: "acct", User: "hushuser", Password: "hushpass"}
