@@ -60,7 +60,7 @@ type Connector struct {
 	deliveries  *program.Queue
 	told        atomic.Bool  // a function of the program's has failed and was logged
 	fruitless   atomic.Int64 // logins since a statement was last carried out
-	cut         atomic.Int64 // when a statement could not be sent, as waits.reading has it; 0: one was answered since
+	cut         atomic.Int64 // when a statement or a login last failed in an outage, as waits.reading has it; 0: an answer has ended it
 	vain        atomic.Pointer[vain]
 	unready     atomic.Bool   // the last session could not be set up, and that has been told
 	in          atomic.Bool   // a login has succeeded

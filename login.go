@@ -208,6 +208,9 @@ func (c *Connector) attempt(ctx context.Context, p *gate.Pass) (s *session, agai
 	if !c.spawn(func() {
 		s, err := c.dial(detached, p.Admitted)
 		again := leaveGate(p, err) && !hasAsked(err)
+		if err != nil && c.gate.IsOut() {
+			c.cut.Store(c.waits.reading(time.Now())) // behind the outage that an answer is to end
+		}
 		select {
 		case done <- outcome{s, again, err}:
 		case <-left:

@@ -432,8 +432,8 @@ func (c *Connector) served(ctx context.Context, at time.Time) {
 		c.fruitless.Store(0)
 		c.gate.Unpace(ctx)
 	}
-	if cut := c.cut.Load(); cut != 0 && c.waits.reading(at) >= cut && c.cut.CompareAndSwap(cut, 0) {
-		c.gate.Reached(ctx)
+	if cut := c.cut.Load(); cut != 0 && c.waits.reading(at) >= cut && c.gate.Reached(ctx) {
+		c.cut.CompareAndSwap(cut, 0)
 	}
 }
 

@@ -208,6 +208,54 @@ func TestFirstLoginsOfALargePoolAreNotPaced(t *testing.T) {
 	})
 }
 
+// TestOutageOfLoginsThatNobodyNeedsIsOver: statements are answered, and the caller whose login
+// failed has left. While somebody waits for a login it goes on.
+// Before: it was told of for as long as the pool needed no session.
+func TestOutageOfLoginsThatNobodyNeedsIsOver(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		var j journal
+		db := pool(t, srv, 1, snowtether.WithEventHook(j.hook))
+		conn := pin(t, db)
+		db.SetMaxOpenConns(2)
+		down := noLogins(srv)
+		answered := func(d time.Duration) {
+			t.Helper()
+			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(10 * time.Second) {
+				mustExec(t, conn, "SELECT 1")
+			}
+		}
+		told := func(want string) {
+			t.Helper()
+			got := ""
+			for _, e := range j.heard() {
+				if e.Kind == snowtether.EventOutageBegan || e.Kind == snowtether.EventOutageEnded {
+					got += string(e.Kind) + " "
+				}
+			}
+			if got != want {
+				t.Errorf("told of %q, want %q", got, want)
+			}
+		}
+		waiting := make(chan error)
+		go func() { waiting <- db.PingContext(within(t, 5*time.Minute)) }()
+		answered(4 * time.Minute)
+		told("outage_began ")
+		if err := <-waiting; err == nil {
+			t.Error("a login succeeded")
+		}
+		answered(2 * time.Minute)
+		told("outage_began outage_ended ")
+		if _, err := db.Conn(within(t, 2*time.Second)); err == nil {
+			t.Error("a login succeeded")
+		}
+		answered(10 * time.Second) // somebody may be about to ask again
+		told("outage_began outage_ended outage_began ")
+		down.Store(false)
+		mustPing(t, db)
+		told("outage_began outage_ended outage_began outage_ended ")
+	})
+}
+
 // TestFailingStatementsDoNotPaceLogins: the server has answered, so its sessions
 // are of use.
 func TestFailingStatementsDoNotPaceLogins(t *testing.T) {

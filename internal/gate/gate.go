@@ -101,6 +101,7 @@ type Gate struct {
 	first  chan struct{}       // holds one token: who has it goes first
 
 	mu        sync.Mutex
+	asking    int // how many are between Enter and Leave
 	openUntil time.Time
 	shuts     int             // how often something spoke against opening it
 	opened    chan struct{}   // closed when the gate opens
@@ -224,7 +225,13 @@ type Pass struct {
 
 // Enter waits for a pass. The error is the context's, with the last transient failure if
 // there was one, or [ErrStopped].
-func (g *Gate) Enter(ctx, stopped context.Context) (*Pass, error) {
+func (g *Gate) Enter(ctx, stopped context.Context) (_ *Pass, err error) {
+	g.ask(1)
+	defer func() {
+		if err != nil {
+			g.ask(-1)
+		}
+	}()
 	for {
 		open, opened := g.state()
 		if open {
@@ -257,6 +264,12 @@ func (g *Gate) Enter(ctx, stopped context.Context) (*Pass, error) {
 		}
 		return &Pass{gate: g, first: true, entered: time.Now()}, nil
 	}
+}
+
+func (g *Gate) ask(n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.asking += n
 }
 
 func (g *Gate) state() (open bool, opened <-chan struct{}) {
@@ -339,6 +352,7 @@ func (p *Pass) Admitted(key Fingerprint, sent time.Time) {
 func (p *Pass) Leave(o Outcome, err error, after time.Duration) (again bool) {
 	g := p.gate
 	g.mu.Lock()
+	g.asking--
 	if !p.in {
 		p.shuts, p.failures = g.shuts, g.failures
 	}
@@ -461,14 +475,21 @@ func (g *Gate) out(since time.Time, err error) {
 	}
 }
 
-// Reached notes that a statement was answered after one that could not be sent.
-func (g *Gate) Reached(ctx context.Context) {
+// Reached notes that a statement was answered in an outage, and reports whether that is over by
+// it: while logins fail, and somebody still asks for one, it is not.
+func (g *Gate) Reached(ctx context.Context) (over bool) {
 	g.mu.Lock()
 	defer g.unlock(ctx)
-	if g.failure == nil { // else logins still fail
-		g.end(&g.outage, OutageOver)
+	if g.failure != nil && (g.asking > 0 || time.Since(g.failedAt) < tellingFor) {
+		return false
 	}
+	g.end(&g.outage, OutageOver)
+	return true
 }
+
+// tellingFor is for how long a login that failed tells of an outage when nobody asks for
+// another: long enough for a caller who tries again.
+const tellingFor = time.Minute
 
 // Answered notes that the server has refused a login: it can be reached.
 func (g *Gate) Answered() {
