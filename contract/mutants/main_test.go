@@ -1,8 +1,8 @@
 package main
 
 import (
+	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -23,23 +23,26 @@ func Larger(a, b int) int {
 // boundary is the mutant that no test can kill: of two equal numbers either is the larger.
 const boundary = "p/p.go Larger: `a > b` has >=\n\tOf two equal numbers either is the larger.\n"
 
-// tryLarger writes a module with larger and a test of it, and gives what the command prints.
-func tryLarger(t *testing.T, test, decided string, what ...string) (string, error) {
+// inModule makes a module whose package p is this file, and more, the folder of the test.
+func inModule(t *testing.T, p string, more map[string]string) {
 	t.Helper()
-	dir := t.TempDir()
-	t.Chdir(dir)
-	for name, text := range map[string]string{
-		"go.mod":      "module example.com/m\n\ngo 1.25\n",
-		"p/p.go":      larger,
-		"p/p_test.go": "package p\n\nimport \"testing\"\n\nfunc TestLarger(t *testing.T) {\n" + test + "\n}\n",
-	} {
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+	t.Chdir(t.TempDir())
+	files := map[string]string{"go.mod": "module example.com/m\n\ngo 1.25\n", "p/p.go": p}
+	maps.Copy(files, more)
+	if err := os.Mkdir("p", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range files {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+// tryLarger tries the mutants of larger with this test, and gives what the command prints.
+func tryLarger(t *testing.T, test, decided string, what ...string) (string, error) {
+	t.Helper()
+	inModule(t, larger, map[string]string{"p/p_test.go": "package p\n\nimport \"testing\"\n\nfunc TestLarger(t *testing.T) {\n" + test + "\n}\n"})
 	var out strings.Builder
 	err := run(&out, decided, what, 0, 1)
 	return out.String(), err
@@ -105,11 +108,7 @@ func TestTestsThatFailShowNothing(t *testing.T) {
 
 // TestKindsOfMutants: each change that the command makes, by its name.
 func TestKindsOfMutants(t *testing.T) {
-	t.Chdir(t.TempDir())
-	if err := os.Mkdir("p", 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range map[string]string{"go.mod": "module example.com/m\n\ngo 1.25\n", "p/p.go": `package p
+	inModule(t, `package p
 
 func kinds(n int, s string) (string, bool) {
 	if n < 2 && s != "" {
@@ -121,11 +120,7 @@ func kinds(n int, s string) (string, bool) {
 	}
 	return "", false
 }
-`} {
-		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+`, nil)
 	mutants, _, err := mutate("p")
 	if err != nil {
 		t.Fatal(err)

@@ -81,6 +81,16 @@ func open(t *testing.T, driver string, srv *snowtest.Server) *sql.DB {
 	return closing(t, db)
 }
 
+// openConfig opens a pool by the server's Config, which reaches a server in memory, too.
+func openConfig(t *testing.T, srv *snowtest.Server) *sql.DB {
+	t.Helper()
+	db, err := byConfig(srv.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return closing(t, db)
+}
+
 func closing(t *testing.T, db *sql.DB) *sql.DB {
 	t.Cleanup(func() {
 		if err := db.Close(); err != nil {

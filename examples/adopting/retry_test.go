@@ -42,13 +42,6 @@ func reopen(ctx context.Context, cfg *gosnowflake.Config, query string) (err err
 // TestRetryLoopRunsAcceptedStatementsTwice: the loop does, whatever is below it, and
 // snowtether alone does not.
 func TestRetryLoopRunsAcceptedStatementsTwice(t *testing.T) {
-	tether := func(t *testing.T, srv *snowtest.Server) *sql.DB {
-		db, err := byConfig(srv.Config())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return closing(t, db)
-	}
 	for name, tt := range map[string]struct {
 		run     func(t *testing.T, srv *snowtest.Server) error
 		effects int
@@ -58,10 +51,10 @@ func TestRetryLoopRunsAcceptedStatementsTwice(t *testing.T) {
 			return reopen(t.Context(), srv.Config(), insert)
 		}, 2, false},
 		"snowtether, with a loop": {func(t *testing.T, srv *snowtest.Server) error {
-			return retry(t.Context(), tether(t, srv), insert)
+			return retry(t.Context(), openConfig(t, srv), insert)
 		}, 2, false},
 		"snowtether": {func(t *testing.T, srv *snowtest.Server) error {
-			_, err := tether(t, srv).ExecContext(t.Context(), insert)
+			_, err := openConfig(t, srv).ExecContext(t.Context(), insert)
 			return err
 		}, 1, true},
 	} {
@@ -91,11 +84,7 @@ func TestLimitsOfTheConnectionsLifeCostLogins(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			srv := snowtest.New(t, snowtest.InMemory())
-			db, err := byConfig(srv.Config())
-			if err != nil {
-				t.Fatal(err)
-			}
-			closing(t, db)
+			db := openConfig(t, srv)
 			db.SetMaxIdleConns(4)
 			tt.limit(db)
 			for end := time.Now().Add(8 * time.Hour); time.Now().Before(end); time.Sleep(7 * time.Minute) {
@@ -180,16 +169,12 @@ func TestLoopThatAsksForTheClassRunsNothingTwice(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			srv := snowtest.New(t, snowtest.InMemory())
-			db, err := byConfig(srv.Config())
-			if err != nil {
-				t.Fatal(err)
-			}
-			closing(t, db)
+			db := openConfig(t, srv)
 			if err := db.PingContext(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			tt.strike(srv)
-			err = persist(t.Context(), db, insert)
+			err := persist(t.Context(), db, insert)
 			if n := srv.Effects(insert); n != 1 || errors.Is(err, snowtether.ErrInDoubt) != tt.doubt || err != nil && !tt.doubt {
 				t.Errorf("%s: took effect %d times, error %v", name, n, err)
 			}
