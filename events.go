@@ -26,33 +26,34 @@ type EventKind string
 // The kinds of events. Of the fields of an [Event], Kind and Time are always set,
 // and SessionID, Code and Class wherever they are known; the others as said here.
 const (
-	EventOpened           EventKind = "opened"            // a login opened a session, in Duration
-	EventRenewed          EventKind = "renewed"           // a session token was renewed; the old one had lived for Duration
-	EventLost             EventKind = "lost"              // a session was found dead, at Age
-	EventReconnected      EventKind = "reconnected"       // OldSessionID, lost at Age, was replaced on its connection, in Duration
-	EventManyReconnected  EventKind = "many_reconnected"  // Count sessions that were lost together, also those with an event of their own, were replaced in Duration; Reasons if there are several
-	EventRetired          EventKind = "retired"           // OldSessionID, of Age, was replaced before a statement could meet its end, in Duration
-	EventResumed          EventKind = "resumed"           // the statement QueryID was carried over from OldSessionID, in Duration
-	EventStateLost        EventKind = "state_lost"        // a session was lost with State that had been set in it
-	EventInDoubt          EventKind = "in_doubt"          // a statement, the Operation, may have run; QueryID or RequestID where it has one, see Event.Remedy
-	EventRowsUncounted    EventKind = "rows_uncounted"    // the INSERT QueryID counted Count rows fewer than were bound; as many of the bound rows are NULL, so it is not known whether they arrived
-	EventPingFailed       EventKind = "ping_failed"       // an idle session could not be asked whether it is alive; the Attempt-th time in a row
-	EventPingsLate        EventKind = "pings_late"        // SessionID, one of Count idle sessions, is asked Duration after its last use or ping: later than WithIdlePing says
-	EventPingsInTime      EventKind = "pings_in_time"     // idle sessions are asked in time again, after Duration
-	EventLoginFailed      EventKind = "login_failed"      // a login was sent and failed, after Duration; the Attempt-th in a row
-	EventLoginSuspended   EventKind = "login_suspended"   // a login was refused, the Count-th in a row; those with the same credentials are suspended for Duration
-	EventSuspensionEnded  EventKind = "suspension_ended"  // a suspended login was accepted, Duration after the first of Count refusals
-	EventGuardFailed      EventKind = "guard_failed"      // the login guard failed or was too slow; it is not asked for Duration
-	EventSetUpFailed      EventKind = "set_up_failed"     // a new session was closed because WithSessionInit or WithAfterConnect failed
-	EventTransactionEnded EventKind = "transaction_ended" // SessionID ended a transaction that OldSessionID had left open
-	EventOutageBegan      EventKind = "outage_began"      // Snowflake cannot be reached; callers without a deadline wait for Duration
-	EventOutageEnded      EventKind = "outage_ended"      // it can be reached again, Duration after the first request that had no answer; Count attempts failed
-	EventPacingBegan      EventKind = "pacing_began"      // sessions end before they can be used, the last one at Age: logins are spaced out
-	EventPacingEnded      EventKind = "pacing_ended"      // sessions can be used again, after Duration
-	EventClosed           EventKind = "closed"            // a session of Age is closed; its log-out took Duration
-	EventLeftOpen         EventKind = "left_open"         // in place of EventClosed: it was not logged out, which would cancel its asynchronous statements; Snowflake ends it later
-	EventClosedLate       EventKind = "closed_late"       // the same in place of EventClosed, if the log-out took over 10 s
-	EventCloseTimedOut    EventKind = "close_timed_out"   // Connector.Close left Count sessions behind after Duration
+	EventOpened              EventKind = "opened"               // a login opened a session, in Duration
+	EventRenewed             EventKind = "renewed"              // a session token was renewed; the old one had lived for Duration
+	EventLost                EventKind = "lost"                 // a session was found dead, at Age
+	EventReconnected         EventKind = "reconnected"          // OldSessionID, lost at Age, was replaced on its connection, in Duration
+	EventManyReconnected     EventKind = "many_reconnected"     // Count sessions that were lost together, also those with an event of their own, were replaced in Duration; Reasons if there are several
+	EventRetired             EventKind = "retired"              // OldSessionID, of Age, was replaced before a statement could meet its end, in Duration
+	EventResumed             EventKind = "resumed"              // the statement QueryID was carried over from OldSessionID, in Duration
+	EventStateLost           EventKind = "state_lost"           // a session was lost with State that had been set in it
+	EventInDoubt             EventKind = "in_doubt"             // a statement, the Operation, may have run; QueryID or RequestID where it has one, see Event.Remedy
+	EventRowsUncounted       EventKind = "rows_uncounted"       // the INSERT QueryID counted Count rows fewer than were bound; as many of the bound rows are NULL, so it is not known whether they arrived
+	EventPingFailed          EventKind = "ping_failed"          // an idle session could not be asked whether it is alive; the Attempt-th time in a row
+	EventPingsLate           EventKind = "pings_late"           // SessionID, one of Count idle sessions, is asked Duration after its last use or ping: later than WithIdlePing says
+	EventPingsInTime         EventKind = "pings_in_time"        // idle sessions are asked in time again, after Duration
+	EventLoginFailed         EventKind = "login_failed"         // a login was sent and failed, after Duration; the Attempt-th in a row
+	EventLoginSuspended      EventKind = "login_suspended"      // a login was refused, the Count-th in a row; those with the same credentials are suspended for Duration
+	EventSuspensionEnded     EventKind = "suspension_ended"     // a suspended login was accepted, Duration after the first of Count refusals
+	EventGuardFailed         EventKind = "guard_failed"         // the login guard failed or was too slow; it is not asked for Duration
+	EventSetUpFailed         EventKind = "set_up_failed"        // a new session was closed because WithSessionInit or WithAfterConnect failed
+	EventTransactionEnded    EventKind = "transaction_ended"    // SessionID ended a transaction that OldSessionID had left open
+	EventTransactionRepeated EventKind = "transaction_repeated" // RunTx has begun a transaction again that had failed, now in SessionID; the Attempt-th time in all
+	EventOutageBegan         EventKind = "outage_began"         // Snowflake cannot be reached; callers without a deadline wait for Duration
+	EventOutageEnded         EventKind = "outage_ended"         // it can be reached again, Duration after the first request that had no answer; Count attempts failed
+	EventPacingBegan         EventKind = "pacing_began"         // sessions end before they can be used, the last one at Age: logins are spaced out
+	EventPacingEnded         EventKind = "pacing_ended"         // sessions can be used again, after Duration
+	EventClosed              EventKind = "closed"               // a session of Age is closed; its log-out took Duration
+	EventLeftOpen            EventKind = "left_open"            // in place of EventClosed: it was not logged out, which would cancel its asynchronous statements; Snowflake ends it later
+	EventClosedLate          EventKind = "closed_late"          // the same in place of EventClosed, if the log-out took over 10 s
+	EventCloseTimedOut       EventKind = "close_timed_out"      // Connector.Close left Count sessions behind after Duration
 )
 
 // An Event is one thing that happened. It holds no SQL, no bind value, and no name
@@ -174,33 +175,34 @@ type line struct {
 // of other drivers report successful recoveries as bugs. Whatever a line at Info
 // or Warn speaks of already is at Debug.
 var lines = map[EventKind]line{
-	EventOpened:           {slog.LevelDebug, "snowtether: a session was opened", keyLogin, ""},
-	EventRenewed:          {slog.LevelDebug, "snowtether: a session token was renewed", keyTokenAge, ""},
-	EventLost:             {slog.LevelDebug, "snowtether: a session was found dead", "", ""},
-	EventReconnected:      {slog.LevelInfo, "snowtether: session was lost and has been replaced; nothing needs doing", keyLogin, ""},
-	EventManyReconnected:  {slog.LevelInfo, "snowtether: further sessions were lost and have been replaced; nothing needs doing", keyTook, keySessions},
-	EventRetired:          {slog.LevelInfo, "snowtether: session was replaced before a statement could meet its end; nothing needs doing", keyLogin, ""},
-	EventResumed:          {slog.LevelInfo, "snowtether: a running statement was carried over to a new session; nothing needs doing", keyTook, ""},
-	EventStateLost:        {slog.LevelWarn, "snowtether: a session was lost with state that had been set in it; set it again where it matters", "", ""},
-	EventInDoubt:          {slog.LevelWarn, "snowtether: a statement failed and may have run; look before you run it again", "", ""},
-	EventRowsUncounted:    {slog.LevelWarn, "snowtether: an INSERT of array binds counted fewer rows than were bound, and so many of them are NULL; look whether they arrived", "", keyRows},
-	EventPingFailed:       {slog.LevelDebug, "snowtether: an idle session could not be asked whether it is alive", "", ""},
-	EventPingsLate:        {slog.LevelWarn, "snowtether: idle sessions are asked too late whether they are alive, and may end; make the interval of WithIdlePing longer if the session policy allows it, or keep fewer connections idle", keyUnasked, keySessions},
-	EventPingsInTime:      {slog.LevelInfo, "snowtether: idle sessions are asked in time again; nothing needs doing", keyLasted, ""},
-	EventLoginFailed:      {slog.LevelDebug, "snowtether: a login failed", keyTook, ""},
-	EventLoginSuspended:   {slog.LevelWarn, "snowtether: a login was refused; none is sent with the same credentials for a while", keyFor, keyAttempts},
-	EventSuspensionEnded:  {slog.LevelInfo, "snowtether: logins are accepted again; nothing needs doing", keyLasted, keyAttempts},
-	EventGuardFailed:      {slog.LevelWarn, "snowtether: the login guard failed; logins are sent without it for a while", keyFor, ""},
-	EventSetUpFailed:      {slog.LevelWarn, "snowtether: a new session could not be set up and was closed", keyTook, ""},
-	EventTransactionEnded: {slog.LevelInfo, "snowtether: a transaction that a lost session had left open was ended; nothing needs doing", "", ""},
-	EventOutageBegan:      {slog.LevelWarn, "snowtether: Snowflake cannot be reached, or its answers cannot be read; logins, and statements that were not sent, are tried again", keyFor, ""},
-	EventOutageEnded:      {slog.LevelInfo, "snowtether: Snowflake can be reached again; nothing needs doing", keyLasted, keyAttempts},
-	EventPacingBegan:      {slog.LevelWarn, "snowtether: sessions end before they can be used; logins are being spaced out", "", ""},
-	EventPacingEnded:      {slog.LevelInfo, "snowtether: sessions can be used again; nothing needs doing", keyLasted, ""},
-	EventClosed:           {slog.LevelDebug, "snowtether: a session was closed", keyTook, ""},
-	EventLeftOpen:         {slog.LevelInfo, "snowtether: a session was closed here and not logged out, because asynchronous statements are under way in it; nothing needs doing", "", ""},
-	EventClosedLate:       {slog.LevelInfo, "snowtether: a session was slow to log out; nobody waited for it", keyTook, ""},
-	EventCloseTimedOut:    {slog.LevelWarn, "snowtether: gave up waiting for log-outs", keyTook, keySessions},
+	EventOpened:              {slog.LevelDebug, "snowtether: a session was opened", keyLogin, ""},
+	EventRenewed:             {slog.LevelDebug, "snowtether: a session token was renewed", keyTokenAge, ""},
+	EventLost:                {slog.LevelDebug, "snowtether: a session was found dead", "", ""},
+	EventReconnected:         {slog.LevelInfo, "snowtether: session was lost and has been replaced; nothing needs doing", keyLogin, ""},
+	EventManyReconnected:     {slog.LevelInfo, "snowtether: further sessions were lost and have been replaced; nothing needs doing", keyTook, keySessions},
+	EventRetired:             {slog.LevelInfo, "snowtether: session was replaced before a statement could meet its end; nothing needs doing", keyLogin, ""},
+	EventResumed:             {slog.LevelInfo, "snowtether: a running statement was carried over to a new session; nothing needs doing", keyTook, ""},
+	EventStateLost:           {slog.LevelWarn, "snowtether: a session was lost with state that had been set in it; set it again where it matters", "", ""},
+	EventInDoubt:             {slog.LevelWarn, "snowtether: a statement failed and may have run; look before you run it again", "", ""},
+	EventRowsUncounted:       {slog.LevelWarn, "snowtether: an INSERT of array binds counted fewer rows than were bound, and so many of them are NULL; look whether they arrived", "", keyRows},
+	EventPingFailed:          {slog.LevelDebug, "snowtether: an idle session could not be asked whether it is alive", "", ""},
+	EventPingsLate:           {slog.LevelWarn, "snowtether: idle sessions are asked too late whether they are alive, and may end; make the interval of WithIdlePing longer if the session policy allows it, or keep fewer connections idle", keyUnasked, keySessions},
+	EventPingsInTime:         {slog.LevelInfo, "snowtether: idle sessions are asked in time again; nothing needs doing", keyLasted, ""},
+	EventLoginFailed:         {slog.LevelDebug, "snowtether: a login failed", keyTook, ""},
+	EventLoginSuspended:      {slog.LevelWarn, "snowtether: a login was refused; none is sent with the same credentials for a while", keyFor, keyAttempts},
+	EventSuspensionEnded:     {slog.LevelInfo, "snowtether: logins are accepted again; nothing needs doing", keyLasted, keyAttempts},
+	EventGuardFailed:         {slog.LevelWarn, "snowtether: the login guard failed; logins are sent without it for a while", keyFor, ""},
+	EventSetUpFailed:         {slog.LevelWarn, "snowtether: a new session could not be set up and was closed", keyTook, ""},
+	EventTransactionEnded:    {slog.LevelInfo, "snowtether: a transaction that a lost session had left open was ended; nothing needs doing", "", ""},
+	EventTransactionRepeated: {slog.LevelInfo, "snowtether: a transaction had failed, and RunTx runs it again; nothing needs doing", "", ""},
+	EventOutageBegan:         {slog.LevelWarn, "snowtether: Snowflake cannot be reached, or its answers cannot be read; logins, and statements that were not sent, are tried again", keyFor, ""},
+	EventOutageEnded:         {slog.LevelInfo, "snowtether: Snowflake can be reached again; nothing needs doing", keyLasted, keyAttempts},
+	EventPacingBegan:         {slog.LevelWarn, "snowtether: sessions end before they can be used; logins are being spaced out", "", ""},
+	EventPacingEnded:         {slog.LevelInfo, "snowtether: sessions can be used again; nothing needs doing", keyLasted, ""},
+	EventClosed:              {slog.LevelDebug, "snowtether: a session was closed", keyTook, ""},
+	EventLeftOpen:            {slog.LevelInfo, "snowtether: a session was closed here and not logged out, because asynchronous statements are under way in it; nothing needs doing", "", ""},
+	EventClosedLate:          {slog.LevelInfo, "snowtether: a session was slow to log out; nobody waited for it", keyTook, ""},
+	EventCloseTimedOut:       {slog.LevelWarn, "snowtether: gave up waiting for log-outs", keyTook, keySessions},
 }
 
 // nothingNeedsDoing ends the lines about what went well.
@@ -333,6 +335,18 @@ func (c *Connector) replaced(ctx context.Context, old, fresh *session, cause err
 	}
 	if e.Kind == EventReconnected {
 		e.again = c.burst.fold(e, c.manyReplaced)
+	}
+	c.emit(ctx, e)
+}
+
+// repeated says that RunTx has begun a transaction again. A storm of them is told in a few lines.
+func (c *Connector) repeated(ctx context.Context, s *session, r *remains) {
+	e := Event{
+		Kind: EventTransactionRepeated, SessionID: s.id(), Code: number(r.failed), Class: Classify(r.failed),
+		Attempt: r.attempt, again: !c.repeats.spend(time.Now()),
+	}
+	if failed, ok := as[*SessionError](r.failed); ok {
+		e.OldSessionID = failed.SessionID
 	}
 	c.emit(ctx, e)
 }

@@ -45,6 +45,8 @@ var counted = []struct {
 	{EventRenewed, "snowtether.renewals", "{renewal}", "Session tokens that were renewed."},
 	{EventResumed, "snowtether.statements.resumed", "{statement}", "Accepted statements that were carried over to a new session."},
 	{EventInDoubt, "snowtether.statements.in_doubt", "{statement}", "Statements that may or may not have run."},
+	{EventTransactionRepeated, "snowtether.transactions.repeated", "{transaction}", "Transactions that RunTx has begun again."},
+	{EventSetUpFailed, "snowtether.set_up.failures", "{session}", "New sessions that were closed because they could not be set up."},
 	{EventPingFailed, "snowtether.ping.failures", "{ping}", "Pings of idle sessions to which there was no answer."},
 	{EventOutageBegan, "snowtether.outages", "{outage}", "Times in which Snowflake could not be reached."},
 	{EventCloseTimedOut, "snowtether.close.timeouts", "{session}", "Sessions whose log-out did not end within its bound."},

@@ -323,5 +323,23 @@ func several(reasons map[string]int) string {
 	return strings.Join(names, ", ")
 }
 
+// A quota is how many lines of one kind there may be in a minute.
+type quota struct {
+	mu     sync.Mutex
+	minute time.Time // when the present minute began
+	lines  int       // in it
+}
+
+// spend reports whether the minute has a line left.
+func (q *quota) spend(now time.Time) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if now.Sub(q.minute) >= time.Minute {
+		q.minute, q.lines = now, 0
+	}
+	q.lines++
+	return q.lines <= linesPerMinute
+}
+
 // manyReplaced makes it known that a burst is over.
 func (c *Connector) manyReplaced(e Event) { c.emit(context.Background(), e) }

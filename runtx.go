@@ -69,12 +69,12 @@ func RunTx[T Tx](ctx context.Context, begin func(context.Context) (T, error), fn
 	if s.attempts < 1 {
 		return fmt.Errorf("snowtether: RunTx: %d attempts; must be at least 1", s.attempts)
 	}
-	pause := s.backOff()
+	pause, failed := s.backOff(), error(nil)
 	for attempt := 1; ; attempt++ {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		r := new(remains)
+		r := &remains{attempt: attempt, failed: failed}
 		err := runOnce(context.WithValue(ctx, remainsKey{}, r), begin, fn)
 		switch {
 		case err == nil:
@@ -84,6 +84,7 @@ func RunTx[T Tx](ctx context.Context, begin func(context.Context) (T, error), fn
 		case attempt == s.attempts:
 			return fmt.Errorf("snowtether: the transaction failed %d times, the last time with: %w", attempt, err)
 		}
+		failed = err
 		wait := pause.NextBackOff()
 		if wait == backoff.Stop {
 			return err
@@ -117,12 +118,14 @@ type Beginner interface {
 	BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error)
 }
 
-// remains is what the connection of a transaction notes of it. An error of Snowflake's, or of
-// the program's, does not say whether something of its transaction may last.
+// remains is what RunTx and the connection of a transaction tell each other of it. An error of
+// Snowflake's, or of the program's, does not say whether something of its transaction may last.
 type remains struct {
-	told   atomic.Bool // begin passed its context on, to a connection of this driver's
-	lasts  atomic.Bool // something of it may last
-	inside atomic.Bool // its connection was in a transaction already: fn cannot bring back what that had done
+	attempt int         // which this is
+	failed  error       // what the attempt before it came to
+	told    atomic.Bool // begin passed its context on, to a connection of this driver's
+	lasts   atomic.Bool // something of it may last
+	inside  atomic.Bool // its connection was in a transaction already: fn cannot bring back what that had done
 }
 
 // remainsKey is the key under which a BeginTx finds it.

@@ -31,6 +31,8 @@ type Stats struct {
 	Lost          int64 // sessions that were found dead
 	Resumed       int64 // accepted statements that were carried over to a new session
 	InDoubt       int64 // statements whose outcome is not known
+	TxRepeats     int64 // transactions that RunTx has begun again, each time
+	SetUpFailures int64 // new sessions that WithSessionInit or WithAfterConnect failed for
 	Pings         int64 // idle sessions that were asked whether they are alive
 	PingFailures  int64 // pings that were not answered
 	CloseTimeouts int64 // sessions whose log-out did not end within its bound
@@ -137,6 +139,8 @@ func (c *Connector) stats(sessions []SessionInfo) Stats {
 		Lost:            n.of(EventLost),
 		Resumed:         n.of(EventResumed),
 		InDoubt:         n.of(EventInDoubt),
+		TxRepeats:       n.of(EventTransactionRepeated),
+		SetUpFailures:   n.of(EventSetUpFailed),
 		Pings:           n.pings.Load(),
 		PingFailures:    n.of(EventPingFailed),
 		CloseTimeouts:   n.of(EventCloseTimedOut),

@@ -147,6 +147,46 @@ func TestEventsSayWhatAnOperatorAsks(t *testing.T) {
 	})
 }
 
+// TestRepeatedTransactionsAreTold: which one, why, and from where to where; of many in a minute
+// five lines, and all are counted.
+func TestRepeatedTransactionsAreTold(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		var j journal
+		db, c := connect(t, srv.Config(), snowtether.WithLogger(slog.New(&j)), snowtether.WithEventHook(j.hook))
+		for i := range 7 {
+			runs := 0
+			if err := snowtether.RunTx(t.Context(), begin(db), func(tx *sql.Tx) error {
+				if runs++; runs < 3 {
+					srv.AbortSessions()
+				}
+				_, err := tx.ExecContext(t.Context(), row(i))
+				return err
+			}); err != nil || runs != 3 {
+				t.Fatalf("%d runs: %v", runs, err)
+			}
+		}
+		synctest.Wait()
+		events := j.of(snowtether.EventTransactionRepeated)
+		if n := c.Stats().TxRepeats; len(events) != 14 || n != 14 {
+			t.Fatalf("%d events, and %d counted; want 14", len(events), n)
+		}
+		for i, e := range events {
+			if e.Attempt != 2+i%2 || e.Code != 390111 || e.Class != snowtether.ClassSessionLost || e.OldSessionID == 0 || e.SessionID == e.OldSessionID {
+				t.Errorf("event %d: %+v", i, e)
+			}
+		}
+		told := 0
+		for _, l := range j.written() {
+			if strings.Contains(l.Message, "RunTx runs it again") && l.Level == slog.LevelInfo {
+				told++
+			}
+		}
+		if told != 5 {
+			t.Errorf("%d lines at Info, want 5", told)
+		}
+	})
+}
+
 // A command-line tool whose users see slog's default output can silence the driver in the DSN.
 // A logger of its own wins over that.
 func TestTetherLogLimitsWhatTheDriverWrites(t *testing.T) {

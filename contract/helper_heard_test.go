@@ -219,6 +219,21 @@ var happenings = []happening{
 		}
 	}, "closed 3, lost 2, opened 3, transaction_ended 2", "INFO transaction_ended 2"},
 
+	{"transaction repeated", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
+		db := open(1)
+		lost := false
+		if err := snowtether.RunTx(t.Context(), begin(db), func(tx *sql.Tx) error {
+			if !lost {
+				srv.AbortSessions()
+				lost = true
+			}
+			_, err := tx.ExecContext(t.Context(), insert)
+			return err
+		}); err != nil {
+			t.Error(err)
+		}
+	}, "closed 2, lost 1, opened 2, transaction_ended 1, transaction_repeated 1", "INFO transaction_ended 1, INFO transaction_repeated 1"},
+
 	{"outage", func(t *testing.T, srv *snowtest.Server, open func(int, ...snowtether.Option) *sql.DB) {
 		db := open(0)
 		outage(srv, 30*time.Second, unavailable)

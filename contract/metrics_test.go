@@ -2,6 +2,7 @@ package contract_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"maps"
 	"slices"
@@ -76,6 +77,36 @@ func TestMetricsSayWhatHappened(t *testing.T) {
 		}
 		if err := c.Close(); err != nil || len(m.callbacks) != 0 {
 			t.Errorf("%d callbacks after Close, %v", len(m.callbacks), err)
+		}
+	})
+}
+
+// TestWhatFailedAndWasTriedAgainIsCounted: a transaction that RunTx begins again, and a session
+// that could not be set up.
+func TestWhatFailedAndWasTriedAgainIsCounted(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		m := newMeters()
+		db, c := connect(t, srv.Config(), snowtether.WithMeterProvider(m), snowtether.WithSessionInit("ALTER SESSION SET TIMEZONE = 'UTC'"))
+		once(srv, "ALTER SESSION SET TIMEZONE = 'UTC'", snowtest.Fault{Code: "002003", Message: "refused"})
+		if err := db.PingContext(t.Context()); err == nil {
+			t.Fatal("the session was set up")
+		}
+		time.Sleep(time.Hour)
+		once(srv, insert, snowtest.Fault{Code: "000625", Message: "aborted"})
+		if err := snowtether.RunTx(t.Context(), begin(db), func(tx *sql.Tx) error {
+			_, err := tx.ExecContext(t.Context(), insert)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		got := m.collect(t)
+		for name, want := range map[string]float64{"snowtether.transactions.repeated{}": 1, "snowtether.set_up.failures{}": 1} {
+			if n, ok := got[name]; !ok || n != want {
+				t.Errorf("%s is %v (there: %v), want %v", name, n, ok, want)
+			}
+		}
+		if s := c.Stats(); s.TxRepeats != 1 || s.SetUpFailures != 1 {
+			t.Errorf("%+v", s)
 		}
 	})
 }

@@ -80,7 +80,7 @@ func troubled() snowtether.Snapshot {
 		},
 		Stats: snowtether.Stats{
 			Open: 1, Idle: 2, Suspect: 3, Logins: 4, LoginFailures: 5, Suspensions: 6, Reconnects: 7, Retired: 8, Renewals: 9, Lost: 10, Resumed: 11,
-			InDoubt: 12, Pings: 13, PingFailures: 14, CloseTimeouts: 15,
+			InDoubt: 12, Pings: 13, PingFailures: 14, CloseTimeouts: 15, TxRepeats: 16, SetUpFailures: 17,
 			ReconnectsByReason: map[string]int64{"390111": 6, "session_lost": 1}, LoginFailuresByClass: map[snowtether.Class]int64{snowtether.ClassPermanent: 5},
 			MeanSessionLife: time.Hour, LastSessionLife: 2 * time.Hour, MeanTokenLife: time.Minute, LastTokenLife: 2 * time.Minute, LastReconnect: now,
 		},
@@ -121,7 +121,7 @@ func TestJSONHasTheDocumentedFields(t *testing.T) {
 		"counts": {
 			"open": 1, "idle": 2, "suspect": 3, "logins": 4, "login_failures": 5, "login_failures_by_class": {"permanent": 5}, "suspensions": 6,
 			"lost": 10, "reconnects": 7, "reconnects_by_reason": {"390111": 6, "session_lost": 1}, "retired": 8, "renewals": 9, "resumed": 11,
-			"in_doubt": 12, "pings": 13, "ping_failures": 14, "close_timeouts": 15,
+			"in_doubt": 12, "pings": 13, "ping_failures": 14, "close_timeouts": 15, "tx_repeats": 16, "set_up_failures": 17,
 			"mean_session_life_seconds": 3600, "last_session_life_seconds": 7200, "mean_token_life_seconds": 60, "last_token_life_seconds": 120,
 			"last_reconnect": "2026-03-04T02:02:01.5Z"
 		},

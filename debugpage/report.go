@@ -85,6 +85,8 @@ type counts struct {
 	Pings                int64                      `json:"pings"`
 	PingFailures         int64                      `json:"ping_failures"`
 	CloseTimeouts        int64                      `json:"close_timeouts"`
+	TxRepeats            int64                      `json:"tx_repeats"`
+	SetUpFailures        int64                      `json:"set_up_failures"`
 	MeanSessionLife      seconds                    `json:"mean_session_life_seconds,omitzero"`
 	LastSessionLife      seconds                    `json:"last_session_life_seconds,omitzero"`
 	MeanTokenLife        seconds                    `json:"mean_token_life_seconds,omitzero"`
@@ -130,6 +132,7 @@ func newPool(s snowtether.Snapshot) pool {
 			Logins: n.Logins, LoginFailures: n.LoginFailures, LoginFailuresByClass: n.LoginFailuresByClass, Suspensions: n.Suspensions,
 			Lost: n.Lost, Reconnects: n.Reconnects, ReconnectsByReason: n.ReconnectsByReason, Retired: n.Retired, Renewals: n.Renewals,
 			Resumed: n.Resumed, InDoubt: n.InDoubt, Pings: n.Pings, PingFailures: n.PingFailures, CloseTimeouts: n.CloseTimeouts,
+			TxRepeats: n.TxRepeats, SetUpFailures: n.SetUpFailures,
 			MeanSessionLife: seconds(n.MeanSessionLife), LastSessionLife: seconds(n.LastSessionLife),
 			MeanTokenLife: seconds(n.MeanTokenLife), LastTokenLife: seconds(n.LastTokenLife), LastReconnect: utc(n.LastReconnect),
 		},
@@ -291,6 +294,8 @@ func (p pool) Facts() []fact {
 	add("Pings", n.Pings)
 	add("Pings not answered", n.PingFailures)
 	add("Log-outs given up", n.CloseTimeouts)
+	add("Transactions begun again", n.TxRepeats)
+	add("Sessions not set up", n.SetUpFailures)
 	add("Session life, mean", n.MeanSessionLife)
 	add("Session life, last", n.LastSessionLife)
 	add("Token life, mean", n.MeanTokenLife)
