@@ -308,7 +308,8 @@ func (e event) Grave() bool {
 	switch e.Kind {
 	case snowtether.EventInDoubt:
 		return !e.Acknowledged
-	case snowtether.EventLoginSuspended, snowtether.EventOutageBegan, snowtether.EventPacingBegan, snowtether.EventGuardFailed, snowtether.EventPingsLate, snowtether.EventCloseTimedOut:
+	case snowtether.EventLoginSuspended, snowtether.EventSetUpFailed, snowtether.EventStateLost, snowtether.EventRowsUncounted,
+		snowtether.EventOutageBegan, snowtether.EventPacingBegan, snowtether.EventGuardFailed, snowtether.EventPingsLate, snowtether.EventCloseTimedOut:
 		return true
 	}
 	return false

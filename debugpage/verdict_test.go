@@ -3,6 +3,8 @@ package debugpage_test
 import (
 	"context"
 	"encoding/json"
+	"net/http/httptest"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -282,6 +284,28 @@ func TestSentenceStaysBetweenEvents(t *testing.T) {
 		later.Gate.Until = s.Gate.Until
 		if after := debugpage.Judge(later); after != before {
 			t.Errorf("%s, a minute later: %s\nbefore: %s", state, after, before)
+		}
+	}
+}
+
+// TestWhatTheLogWarnsOfStandsOut: each event that docs/observability.md has at Warn, and no other.
+func TestWhatTheLogWarnsOfStandsOut(t *testing.T) {
+	doc, err := os.ReadFile("../docs/observability.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| (DEBUG|INFO|WARN|ERROR) \\|").FindAllStringSubmatch(string(doc), -1)
+	if len(rows) < 20 {
+		t.Fatalf("the document has %d kinds of events", len(rows))
+	}
+	for _, row := range rows {
+		now := time.Now()
+		w := httptest.NewRecorder()
+		unseen := snowtether.InDoubtInfo{Count: 1, Since: now}
+		debugpage.Page(snowtether.Snapshot{Time: now, InDoubt: unseen, Events: []snowtether.Event{{Kind: snowtether.EventKind(row[1]), Time: now}}}).
+			ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+		if got, want := strings.Contains(w.Body.String(), `<tr class="grave">`), row[2] == "WARN"; got != want {
+			t.Errorf("%s, at %s in the log, stands out: %v", row[1], row[2], got)
 		}
 	}
 }
