@@ -10,6 +10,7 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether/internal/inner"
+	"github.com/snowtether/snowtether/internal/large"
 	"github.com/snowtether/snowtether/internal/sqltext"
 	"github.com/snowtether/snowtether/internal/transcript"
 	"github.com/snowtether/snowtether/internal/verdict"
@@ -279,7 +280,7 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	return outcome[driver.Result](res, err)
 }
 
-// QueryContext carries out a statement and returns the inner driver's own rows.
+// QueryContext carries out a statement that has rows.
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	op := c.query(ctx, query, args)
 	op.run = func(ctx context.Context, s *session, op *operation) (any, error) {
@@ -287,7 +288,13 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	}
 	op.resumed = func(_ *operation, rows driver.Rows, id string) (any, error) { return rowsOf(rows, id) }
 	rows, err := c.do(ctx, op)
-	return outcome[driver.Rows](rows, err)
+	return rowsFor(ctx, rows, err)
+}
+
+// rowsFor are a query's rows for the caller whose context it is.
+func rowsFor(ctx context.Context, v any, err error) (driver.Rows, error) {
+	rows, err := outcome[driver.Rows](v, err)
+	return large.Rows(ctx, rows), err
 }
 
 // QueryArrowStream is gosnowflake's; reach it through sql.Conn.Raw. Its outcome cannot

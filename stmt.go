@@ -96,7 +96,7 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 	return outcome[driver.Result](res, err)
 }
 
-// QueryContext carries out the statement and returns the inner driver's own rows.
+// QueryContext carries out the statement, which has rows.
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
 	s.queryID = ""
 	op := s.conn.query(ctx, s.query, args)
@@ -113,7 +113,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 		return rowsOf(fetched, id)
 	}
 	rows, err := s.conn.do(ctx, op)
-	return outcome[driver.Rows](rows, err)
+	return rowsFor(ctx, rows, err)
 }
 
 // Exec is ExecContext from before contexts.
