@@ -1,0 +1,277 @@
+package contract_test
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/snowflakedb/gosnowflake/v2"
+
+	"github.com/snowtether/snowtether/snowtest"
+)
+
+// This file is about the rows of large results (docs/guarantees.md, gosnowflake's own interfaces).
+// gosnowflake downloads their parts on goroutines of its own, and has two faults there that
+// snowtether keeps from its users. Each is made to show itself by the context, in which gosnowflake
+// looks something up between the two steps that must not be separated.
+
+// A meddler is a context that acts when a function of gosnowflake's uses it.
+type meddler struct {
+	context.Context
+	value, err func() // for what is looked up, and for whether it has ended
+	from       string // the function
+}
+
+func (m *meddler) Value(key any) any { m.act(m.value); return m.Context.Value(key) }
+func (m *meddler) Err() error        { m.act(m.err); return m.Context.Err() }
+
+func (m *meddler) act(do func()) {
+	if do == nil {
+		return
+	}
+	var pcs [32]uintptr
+	for frames, more := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])]), true; more; {
+		var frame runtime.Frame
+		if frame, more = frames.Next(); strings.HasSuffix(frame.Function, m.from) {
+			do()
+			return
+		}
+	}
+}
+
+const (
+	bigRows  = 500
+	bigParts = 4 // to download; the first comes with the reply
+)
+
+// serveBig answers FROM big with so many rows, in parts.
+func serveBig(srv *snowtest.Server) {
+	list := make([][]any, bigRows)
+	for i := range list {
+		list[i] = []any{i}
+	}
+	srv.Handle("FROM big", func(context.Context, *snowtest.Statement) (*snowtest.Result, error) {
+		return snowtest.Rows([]string{"N"}, list...), nil
+	})
+}
+
+var bigParted = snowtest.WithChunkRows(bigRows / (bigParts + 1))
+
+// failUnseen has all downloads of a result set fail at the moment in which gosnowflake has looked
+// whether one did, and found none, and is about to wait for that to be said. Those that are made
+// anew are answered.
+func failUnseen(srv *snowtest.Server, ctx context.Context) context.Context {
+	all, n := make(chan struct{}), 0
+	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		if r.Kind != snowtest.RequestChunk || n == bigParts {
+			return snowtest.Fault{}, false
+		}
+		n++
+		return snowtest.Fault{Hold: all, Status: http.StatusForbidden, Body: "<Error/>"}, true
+	})
+	fail := sync.OnceFunc(func() {
+		close(all)
+		synctest.Wait() // they have said so, and nobody has heard it
+	})
+	return &meddler{Context: ctx, value: fail, from: ").checkErrorRetry"}
+}
+
+// rowsIn reads rows of one whole number to their end, in order.
+func rowsIn(rows driver.Rows) (n int, err error) {
+	dest := make([]driver.Value, len(rows.Columns()))
+	for {
+		if err := rows.Next(dest); err != nil {
+			return n, err
+		}
+		if got := fmt.Sprint(dest[0]); got != fmt.Sprint(n) {
+			return n, fmt.Errorf("row %d is %s", n, got)
+		}
+		n++
+	}
+}
+
+// readings are the ways to large results.
+var readings = []struct {
+	name  string
+	first int // result sets of one row before the large one
+	query func(ctx context.Context, dc driver.Conn) (driver.Rows, error)
+}{
+	{"query", 0, func(ctx context.Context, dc driver.Conn) (driver.Rows, error) {
+		return dc.(driver.QueryerContext).QueryContext(ctx, "SELECT n FROM big", nil)
+	}},
+	{"prepared", 0, func(ctx context.Context, dc driver.Conn) (driver.Rows, error) {
+		stmt, err := dc.(driver.ConnPrepareContext).PrepareContext(ctx, "SELECT n FROM big")
+		if err != nil {
+			return nil, err
+		}
+		return stmt.(driver.StmtQueryContext).QueryContext(ctx, nil)
+	}},
+	{"asynchronous", 0, func(ctx context.Context, dc driver.Conn) (driver.Rows, error) {
+		return dc.(driver.QueryerContext).QueryContext(gosnowflake.WithAsyncMode(ctx), "SELECT n FROM big", nil)
+	}},
+	{"second result set", 1, func(ctx context.Context, dc driver.Conn) (driver.Rows, error) {
+		return dc.(driver.QueryerContext).QueryContext(gosnowflake.WithMultiStatement(ctx, 2), "SELECT 0; SELECT n FROM big", nil)
+	}},
+}
+
+// onLarge reads a large result in each way and in each format.
+func onLarge(t *testing.T, context func(t *testing.T, srv *snowtest.Server) context.Context, read func(t *testing.T, rows driver.Rows)) {
+	for _, format := range []string{"ARROW", "JSON"} {
+		for _, way := range readings {
+			t.Run(format+" "+way.name, func(t *testing.T) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					serveBig(srv)
+					cfg := srv.Config()
+					cfg.Params["GO_QUERY_RESULT_FORMAT"] = &format
+					db := poolOf(t, cfg, 1)
+					ctx := context(t, srv)
+					raw(t, db, func(dc any) error {
+						rows, err := way.query(ctx, dc.(driver.Conn))
+						if err != nil {
+							return err
+						}
+						for range way.first {
+							if n, err := rowsIn(rows); n != 1 || err != io.EOF {
+								t.Errorf("the result set before it: %d rows, %v", n, err)
+							}
+							if err := rows.(driver.RowsNextResultSet).NextResultSet(); err != nil {
+								return err
+							}
+						}
+						read(t, rows)
+						return rows.Close()
+					})
+				}, bigParted)
+			})
+		}
+	}
+}
+
+// returns fails the test if f waits for ever. What waits can then not be ended, which fails the
+// bubble as well.
+func returns(t *testing.T, f func()) {
+	t.Helper()
+	over := make(chan struct{})
+	go func() { defer close(over); f() }()
+	select {
+	case <-over:
+	case <-time.After(24 * time.Hour):
+		t.Fatal("it waits for ever")
+	}
+}
+
+// TestDownloadsThatFailUnseenAreMadeAnew: the rows are read to their end, in each format and by
+// whoever has no deadline too.
+func TestDownloadsThatFailUnseenAreMadeAnew(t *testing.T) {
+	onLarge(t, func(_ *testing.T, srv *snowtest.Server) context.Context {
+		return failUnseen(srv, context.Background())
+	}, func(t *testing.T, rows driver.Rows) {
+		returns(t, func() {
+			if n, err := rowsIn(rows); n != bigRows || err != io.EOF {
+				t.Errorf("%d rows, %v", n, err)
+			}
+		})
+	})
+}
+
+// TestReaderLeavesAtItsDeadlineWhateverBecomesOfDownloads: also where they failed unseen, or are
+// with a transport that knows no contexts. Rows that broke off never look complete.
+func TestReaderLeavesAtItsDeadlineWhateverBecomesOfDownloads(t *testing.T) {
+	const patience = 300 * time.Millisecond
+	leaves := func(t *testing.T, ctx context.Context, rows driver.Rows) {
+		t.Helper()
+		returns(t, func() {
+			n, err := rowsIn(rows)
+			if !errors.Is(err, context.DeadlineExceeded) || n != bigRows/(bigParts+1) {
+				t.Errorf("%d rows, %v", n, err)
+			}
+			if at, _ := ctx.Deadline(); !time.Now().Equal(at) {
+				t.Errorf("the reader left %v after its deadline", time.Since(at))
+			}
+			if again := rows.Next(make([]driver.Value, 1)); !errors.Is(again, context.DeadlineExceeded) {
+				t.Errorf("the row after that: %v", again)
+			}
+			if err := rows.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Run("failed unseen", func(t *testing.T) {
+		var ctx context.Context
+		onLarge(t, func(t *testing.T, srv *snowtest.Server) context.Context {
+			bounded, cancel := context.WithTimeout(t.Context(), patience)
+			_ = cancel // the bubble's time ends it
+			ctx = failUnseen(srv, bounded)
+			return ctx
+		}, func(t *testing.T, rows driver.Rows) { leaves(t, ctx, rows) })
+	})
+	t.Run("deaf transport", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			serveBig(srv)
+			deaf := &deafTransport{RoundTripper: srv.Config().Transporter, over: make(chan struct{})}
+			cfg := srv.Config()
+			cfg.Transporter = deaf
+			db := poolOf(t, cfg, 1)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			raw(t, db, func(dc any) error {
+				rows, err := readings[0].query(ctx, dc.(driver.Conn))
+				if err == nil {
+					leaves(t, ctx, rows)
+				}
+				return err
+			})
+			nextUser(t, srv, db)
+			close(deaf.over)
+		}, bigParted)
+	})
+}
+
+// A deafTransport has a download wait whatever becomes of its context.
+type deafTransport struct {
+	http.RoundTripper
+	over chan struct{}
+}
+
+func (d *deafTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.HasPrefix(r.URL.Path, "/chunks/") {
+		<-d.over
+	}
+	return d.RoundTripper.RoundTrip(r)
+}
+
+// TestContextMayEndAtTheLastRow: gosnowflake asks whether it has after each download. Where that
+// comes between the last row and the answer, the program goes on, and the rows are complete, also
+// for who asks once more.
+func TestContextMayEndAtTheLastRow(t *testing.T) {
+	var (
+		read chan struct{} // closed when the last row was read
+		end  context.CancelFunc
+	)
+	onLarge(t, func(t *testing.T, _ *snowtest.Server) context.Context {
+		read = make(chan struct{})
+		var ctx context.Context
+		ctx, end = context.WithCancel(t.Context())
+		return &meddler{Context: ctx, err: func() { <-read; end() }, from: "v2.downloadChunk"}
+	}, func(t *testing.T, rows driver.Rows) {
+		rows.Columns()  // waits for an asynchronous result
+		synctest.Wait() // all is downloaded, and whoever did it asks whether the context has ended
+		if n, err := rowsIn(rows); n != bigRows || err != io.EOF {
+			t.Errorf("%d rows, %v", n, err)
+		}
+		close(read)
+		synctest.Wait()
+		if err := rows.Next(make([]driver.Value, 1)); err != io.EOF {
+			t.Errorf("behind the last row: %v", err)
+		}
+	})
+}
