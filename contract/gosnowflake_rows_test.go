@@ -28,7 +28,7 @@ import (
 type meddler struct {
 	context.Context
 	value, err func() // for what is looked up, and for whether it has ended
-	from       string // the function
+	from       string // the function's name there
 }
 
 func (m *meddler) Value(key any) any { m.act(m.value); return m.Context.Value(key) }
@@ -41,8 +41,11 @@ func (m *meddler) act(do func()) {
 	var pcs [32]uintptr
 	for frames, more := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])]), true; more; {
 		var frame runtime.Frame
-		if frame, more = frames.Next(); strings.HasSuffix(frame.Function, m.from) {
-			do()
+		frame, more = frames.Next()
+		if name, is := strings.CutPrefix(frame.Function, "github.com/snowflakedb/gosnowflake/v2."); is {
+			if name == m.from {
+				do()
+			}
 			return
 		}
 	}
@@ -82,7 +85,7 @@ func failUnseen(srv *snowtest.Server, ctx context.Context) context.Context {
 		close(all)
 		synctest.Wait() // they have said so, and nobody has heard it
 	})
-	return &meddler{Context: ctx, value: fail, from: ").checkErrorRetry"}
+	return &meddler{Context: ctx, value: fail, from: "(*snowflakeChunkDownloader).checkErrorRetry"}
 }
 
 // rowsIn reads rows of one whole number to their end, in order.
@@ -261,7 +264,7 @@ func TestContextMayEndAtTheLastRow(t *testing.T) {
 		read = make(chan struct{})
 		var ctx context.Context
 		ctx, end = context.WithCancel(t.Context())
-		return &meddler{Context: ctx, err: func() { <-read; end() }, from: "v2.downloadChunk"}
+		return &meddler{Context: ctx, err: func() { <-read; end() }, from: "downloadChunk"}
 	}, func(t *testing.T, rows driver.Rows) {
 		rows.Columns()  // waits for an asynchronous result
 		synctest.Wait() // all is downloaded, and whoever did it asks whether the context has ended
