@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -276,5 +278,43 @@ func TestContextMayEndAtTheLastRow(t *testing.T) {
 		if err := rows.Next(make([]driver.Value, 1)); err != io.EOF {
 			t.Errorf("behind the last row: %v", err)
 		}
+	})
+}
+
+// TestRowsHaveAllThatGosnowflakesHave: of a large result but for its Arrow batches, which exist only
+// where they are asked for; of any other they are gosnowflake's own.
+func TestRowsHaveAllThatGosnowflakesHave(t *testing.T) {
+	small := func(ctx context.Context, dc driver.Conn) (driver.Rows, error) {
+		return dc.(driver.QueryerContext).QueryContext(ctx, "SELECT 1", nil)
+	}
+	srv := snowtest.New(t, bigParted)
+	serveBig(srv)
+	raw(t, pool(t, srv, 1), func(dc any) error {
+		ours, bare := dc.(driver.Conn), dc.(interface{ Raw() driver.Conn }).Raw()
+		was, err := small(t.Context(), bare)
+		if err != nil {
+			return err
+		}
+		if got, err := small(t.Context(), ours); err != nil || reflect.TypeOf(got) != reflect.TypeOf(was) {
+			t.Errorf("of a small result the rows are %T, %v", got, err)
+		}
+		for _, way := range readings {
+			got, err := way.query(t.Context(), ours)
+			if err != nil {
+				return err
+			}
+			for _, name := range methods(was) {
+				if name != "GetArrowBatches" && !slices.Contains(methods(got), name) {
+					t.Errorf("%s: gosnowflake's rows have the method %s, the wrapper has not", way.name, name)
+				}
+			}
+			if id := got.(gosnowflake.SnowflakeRows).GetQueryID(); id == "" {
+				t.Errorf("%s: no query ID", way.name)
+			}
+			if err := got.Close(); err != nil {
+				return err
+			}
+		}
+		return was.Close()
 	})
 }

@@ -174,18 +174,11 @@ func TestCallersQueryIDChannelGetsItsID(t *testing.T) {
 	})
 }
 
-// TestArrowBatchesBehaveAsOnABareConnection: the rows are gosnowflake's own, so
-// its arrowbatches package finds in them what it needs, or fails alike.
+// TestArrowBatchesBehaveAsOnABareConnection: the rows are gosnowflake's own, so its arrowbatches
+// package finds in them what it needs, or fails alike, as for a result that came as JSON.
 func TestArrowBatchesBehaveAsOnABareConnection(t *testing.T) {
-	srv := snowtest.New(t)
-	db := pool(t, srv, 1)
-	conn, err := db.Conn(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	batches := func(dc driver.Conn) (int, error) {
-		rows, err := dc.(driver.QueryerContext).QueryContext(arrowbatches.WithArrowBatches(t.Context()), "SELECT 1", nil)
+	batches := func(ctx context.Context, dc driver.Conn, query string) (int, error) {
+		rows, err := dc.(driver.QueryerContext).QueryContext(arrowbatches.WithArrowBatches(ctx), query, nil)
 		if err != nil {
 			return 0, err
 		}
@@ -193,16 +186,26 @@ func TestArrowBatchesBehaveAsOnABareConnection(t *testing.T) {
 		b, err := arrowbatches.GetArrowBatches(rows.(gosnowflake.SnowflakeRows))
 		return len(b), err
 	}
-	err = conn.Raw(func(dc any) error {
-		n, err := batches(dc.(driver.Conn))
-		bareN, bareErr := batches(dc.(interface{ Raw() driver.Conn }).Raw())
-		if n != bareN || number(err) != number(bareErr) {
-			t.Errorf("got %d batches and %v, bare %d and %v", n, err, bareN, bareErr)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
+	for _, format := range []string{"ARROW", "JSON"} {
+		srv := snowtest.New(t, bigParted)
+		serveBig(srv)
+		cfg := srv.Config()
+		cfg.Params["GO_QUERY_RESULT_FORMAT"] = &format
+		raw(t, poolOf(t, cfg, 1), func(dc any) error {
+			ours, bare := dc.(driver.Conn), dc.(interface{ Raw() driver.Conn }).Raw()
+			for what, ctx := range map[string]context.Context{
+				"SELECT 1": t.Context(), "SELECT n FROM big": t.Context(), "SELECT 2; SELECT n FROM big": gosnowflake.WithMultiStatement(t.Context(), 2),
+			} {
+				for how, ctx := range map[string]context.Context{"": ctx, ", asynchronous": gosnowflake.WithAsyncMode(ctx)} {
+					n, err := batches(ctx, ours, what)
+					bareN, bareErr := batches(ctx, bare, what)
+					if n != bareN || number(err) != number(bareErr) || (format == "JSON") != (err != nil) {
+						t.Errorf("%s of %s%s: got %d batches and %v, bare %d and %v", format, what, how, n, err, bareN, bareErr)
+					}
+				}
+			}
+			return nil
+		})
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 )
 
 // This file finds in gosnowflake's rows where they are. The fields are exported, the types are
-// not. Rows of another gosnowflake, which has other ones, are left as they are;
-// TestRowsKnowTheirPlace fails then.
+// not. Rows of another gosnowflake, which has other ones, are left as they are, with its faults;
+// TestContextMayEndAtTheLastRow fails then.
 
 // A resultSet is where gosnowflake is in the rows of one result set. What is not its caller's
 // alone is not looked at.
