@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"reflect"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/snowflakedb/gosnowflake/v2"
 
+	"github.com/snowtether/snowtether/internal/testpool"
 	"github.com/snowtether/snowtether/snowtest"
 )
 
@@ -25,33 +25,6 @@ import (
 // gosnowflake downloads their parts on goroutines of its own, and has two faults there that
 // snowtether keeps from its users. Each is made to show itself by the context, in which gosnowflake
 // looks something up between the two steps that must not be separated.
-
-// A meddler is a context that acts when a function of gosnowflake's uses it.
-type meddler struct {
-	context.Context
-	value, err func() // for what is looked up, and for whether it has ended
-	from       string // the function's name there
-}
-
-func (m *meddler) Value(key any) any { m.act(m.value); return m.Context.Value(key) }
-func (m *meddler) Err() error        { m.act(m.err); return m.Context.Err() }
-
-func (m *meddler) act(do func()) {
-	if do == nil {
-		return
-	}
-	var pcs [32]uintptr
-	for frames, more := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])]), true; more; {
-		var frame runtime.Frame
-		frame, more = frames.Next()
-		if name, is := strings.CutPrefix(frame.Function, "github.com/snowflakedb/gosnowflake/v2."); is {
-			if name == m.from {
-				do()
-			}
-			return
-		}
-	}
-}
 
 const (
 	bigRows  = 500
@@ -87,7 +60,7 @@ func failUnseen(srv *snowtest.Server, ctx context.Context) context.Context {
 		close(all)
 		synctest.Wait() // they have said so, and nobody has heard it
 	})
-	return &meddler{Context: ctx, value: fail, from: "(*snowflakeChunkDownloader).checkErrorRetry"}
+	return &testpool.Meddler{Context: ctx, OnValue: fail, From: "(*snowflakeChunkDownloader).checkErrorRetry"}
 }
 
 // rowsIn reads rows of one whole number to their end, in order.
@@ -266,7 +239,7 @@ func TestContextMayEndAtTheLastRow(t *testing.T) {
 		read = make(chan struct{})
 		var ctx context.Context
 		ctx, end = context.WithCancel(t.Context())
-		return &meddler{Context: ctx, err: func() { <-read; end() }, from: "downloadChunk"}
+		return &testpool.Meddler{Context: ctx, OnErr: func() { <-read; end() }, From: "downloadChunk"}
 	}, func(t *testing.T, rows driver.Rows) {
 		rows.Columns()  // waits for an asynchronous result
 		synctest.Wait() // all is downloaded, and whoever did it asks whether the context has ended
@@ -308,6 +281,7 @@ func TestRowsHaveAllThatGosnowflakesHave(t *testing.T) {
 					t.Errorf("%s: gosnowflake's rows have the method %s, the wrapper has not", way.name, name)
 				}
 			}
+			got.Columns() // waits for an asynchronous result, which gosnowflake then writes its ID into
 			if id := got.(gosnowflake.SnowflakeRows).GetQueryID(); id == "" {
 				t.Errorf("%s: no query ID", way.name)
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/internal/large"
 )
 
 // This file reads on: it knows which row is next, and gets the result again when it is lost.
@@ -201,7 +202,7 @@ func (r *reader) fetch() (*source, error) {
 	}
 	src, err := newSource(rows)
 	if errors.Is(err, ErrNotArrow) {
-		r.json = rows
+		r.json = large.Rows(r.ctx, rows) // its parts are downloaded on goroutines of gosnowflake's
 	}
 	return src, err
 }

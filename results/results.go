@@ -20,7 +20,7 @@
 // One connection of the pool, held while the result is read, and the memory of a few parts: see
 // [Ahead]. Rows are read in gosnowflake's Arrow-batch mode, in which its own goroutines for
 // downloads, and their faults, do not exist: a Next that waits for ever, a panic at the end of a
-// context. Plain rows of [database/sql.DB.Query] still have them.
+// context. Plain rows of [database/sql.DB.Query] still have them, unless the pool is snowtether's.
 //
 // Arrow's compute package, which gosnowflake uses in this mode, makes a program some 19 MB larger.
 // Hence a package of its own: the driver does not import it.

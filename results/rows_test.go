@@ -5,8 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"github.com/snowflakedb/gosnowflake/v2"
 
 	"github.com/snowtether/snowtether"
+	"github.com/snowtether/snowtether/internal/testpool"
 	"github.com/snowtether/snowtether/results"
 	"github.com/snowtether/snowtether/snowtest"
 )
@@ -254,6 +257,44 @@ func TestRowsOfJSONAreServedAsPlainRows(t *testing.T) {
 			t.Errorf("%d connections are in use, accepted %d times", n, srv.Accepted(manyQuery))
 		}
 	}, snowtest.WithSessionParameter("GO_QUERY_RESULT_FORMAT", "JSON"))
+}
+
+// TestRowsOfJSONOutliveDownloadsThatFailUnseen: gosnowflake's Next misses downloads that fail while it
+// is about to wait for them, and then waits for ever.
+func TestRowsOfJSONOutliveDownloadsThatFailUnseen(t *testing.T) {
+	const atOnce = 4
+	read := func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
+		unseen, n := make(chan struct{}), 0
+		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
+			if r.Kind != snowtest.RequestChunk || n == atOnce {
+				return snowtest.Fault{}, false
+			}
+			n++
+			return snowtest.Fault{Hold: unseen, Status: http.StatusForbidden, Body: "<Error/>"}, true
+		})
+		fail := sync.OnceFunc(func() {
+			close(unseen)
+			synctest.Wait()
+		})
+		ctx := &testpool.Meddler{Context: t.Context(), OnValue: fail, From: "(*snowflakeChunkDownloader).checkErrorRetry"}
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			rows, err := results.Rows(ctx, db, results.SQL(manyQuery))
+			if n := len(all(t, rows, err)); n != 2*manyRows {
+				t.Errorf("%d values", n)
+			}
+		}()
+		select {
+		case <-over:
+		case <-time.After(24 * time.Hour):
+			panic("it waits for ever") // and with it all that wants to close the rows: no test can end that
+		}
+	}
+	inJSON := snowtest.WithSessionParameter("GO_QUERY_RESULT_FORMAT", "JSON")
+	few := snowtest.WithSessionParameter("CLIENT_PREFETCH_THREADS", atOnce)
+	t.Run("snowtether's pool", func(t *testing.T) { inBubble(t, read, inJSON, few) })
+	t.Run("gosnowflake's", func(t *testing.T) { plainly(t, read, inJSON, few) })
 }
 
 // TestFirstSessionsTimezoneStays: the sessions that fetch the rest of the result have another one.
