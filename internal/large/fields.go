@@ -25,11 +25,7 @@ type resultSet struct {
 
 // setOf is the result set that rows are at. Without parts to download, done is nil.
 func setOf(rows driver.Rows) (s resultSet, ok bool) {
-	v := reflect.ValueOf(rows)
-	if v.Kind() != reflect.Pointer {
-		return s, false
-	}
-	v = v.Elem()
+	v := reflect.Indirect(reflect.ValueOf(rows))
 	in := fieldsOf(v, "ChunkDownloader")
 	if in == nil {
 		return s, false
@@ -39,19 +35,18 @@ func setOf(rows driver.Rows) (s resultSet, ok bool) {
 		v = v.Elem()
 	}
 	at := fieldsOf(v, "NextDownloader", "ChunkMetas", "CurrentIndex", "CurrentChunkSize", "CurrentChunkIndex", "DoneDownloadCond")
-	if at == nil {
+	if at == nil || !v.CanAddr() {
 		return s, false
 	}
 	if next := v.Field(at[0]); next.Kind() == reflect.Interface {
 		s.more = !next.IsNil()
 	}
-	if metas := v.Field(at[1]); metas.Kind() != reflect.Slice || metas.Len() == 0 {
+	metas := v.Field(at[1])
+	if metas.Kind() != reflect.Slice || metas.Len() == 0 {
 		return s, metas.Kind() == reflect.Slice
-	} else {
-		s.parts = metas.Len()
 	}
-	ints := [...]**int{&s.row, &s.rows, &s.part}
-	for i, to := range ints {
+	s.parts = metas.Len()
+	for i, to := range [...]**int{&s.row, &s.rows, &s.part} {
 		if *to, ok = v.Field(at[2+i]).Addr().Interface().(*int); !ok {
 			return resultSet{}, false
 		}
