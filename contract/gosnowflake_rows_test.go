@@ -64,7 +64,10 @@ func failUnseen(srv *snowtest.Server, ctx context.Context) context.Context {
 }
 
 // rowsIn reads rows of one whole number to their end, in order.
-func rowsIn(rows driver.Rows) (n int, err error) {
+func rowsIn(rows driver.Rows) (n int, err error) { return rest(rows, 0) }
+
+// rest is rowsIn from the nth row on.
+func rest(rows driver.Rows, n int) (int, error) {
 	dest := make([]driver.Value, len(rows.Columns()))
 	for {
 		if err := rows.Next(dest); err != nil {
@@ -154,8 +157,12 @@ func TestDownloadsThatFailUnseenAreMadeAnew(t *testing.T) {
 		return failUnseen(srv, context.Background())
 	}, func(t *testing.T, rows driver.Rows) {
 		returns(t, func() {
+			begun := time.Now()
 			if n, err := rowsIn(rows); n != bigRows || err != io.EOF {
 				t.Errorf("%d rows, %v", n, err)
+			}
+			if took := time.Since(begun); took > time.Second {
+				t.Errorf("the failed downloads were noticed after %v", took)
 			}
 		})
 	})
@@ -178,6 +185,9 @@ func TestReaderLeavesAtItsDeadlineWhateverBecomesOfDownloads(t *testing.T) {
 			if again := rows.Next(make([]driver.Value, 1)); !errors.Is(again, context.DeadlineExceeded) {
 				t.Errorf("the row after that: %v", again)
 			}
+			if err := rows.(driver.RowsNextResultSet).NextResultSet(); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("the result set after that: %v", err)
+			}
 			if err := rows.Close(); err != nil {
 				t.Error(err)
 			}
@@ -191,6 +201,23 @@ func TestReaderLeavesAtItsDeadlineWhateverBecomesOfDownloads(t *testing.T) {
 			ctx = failUnseen(srv, bounded)
 			return ctx
 		}, func(t *testing.T, rows driver.Rows) { leaves(t, ctx, rows) })
+	})
+	t.Run("all is there", func(t *testing.T) {
+		var cancel context.CancelFunc
+		onLarge(t, func(t *testing.T, _ *snowtest.Server) (ctx context.Context) {
+			ctx, cancel = context.WithCancel(t.Context())
+			return ctx
+		}, func(t *testing.T, rows driver.Rows) {
+			dest := make([]driver.Value, len(rows.Columns()))
+			if err := rows.Next(dest); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+			cancel()
+			if n, err := rest(rows, 1); !errors.Is(err, context.Canceled) || n != bigRows/(bigParts+1) {
+				t.Errorf("%d rows, %v", n, err)
+			}
+		})
 	})
 	t.Run("deaf transport", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
