@@ -79,3 +79,12 @@ func TestOtherRowsAreLeftAsTheyAre(t *testing.T) {
 		t.Errorf("the error is %v", err)
 	}
 }
+
+// TestSmallResultsCostNothingMore: to see that there are no parts takes no allocation.
+func TestSmallResultsCostNothingMore(t *testing.T) {
+	var in driver.Rows = &fake{ChunkDownloader: &fieldsOK{}}
+	ctx := t.Context()
+	if n := testing.AllocsPerRun(100, func() { Rows(ctx, in) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
