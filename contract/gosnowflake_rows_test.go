@@ -21,10 +21,10 @@ import (
 	"github.com/snowtether/snowtether/snowtest"
 )
 
-// This file is about the rows of large results (docs/guarantees.md, gosnowflake's own interfaces).
-// gosnowflake downloads their parts on goroutines of its own, and has two faults there that
-// snowtether keeps from its users. Each is made to show itself by the context, in which gosnowflake
-// looks something up between the two steps that must not be separated.
+// gosnowflake's own interfaces (docs/guarantees.md): the rows of large results, whose parts
+// gosnowflake downloads on goroutines of its own. It has two faults there, which snowtether keeps
+// from its users. The context makes each show itself: gosnowflake looks something up in it between
+// the two steps that must not be separated.
 
 const (
 	bigRows  = 500
