@@ -146,7 +146,8 @@ type LoginGuard interface {
 	Before(ctx context.Context, login LoginAttempt) (wait time.Duration, err error)
 
 	// After is told how a login ended that was sent, as soon as that is known: a session may not
-	// be set up by then. Nobody waits for it to return.
+	// be set up by then. Outcomes that contradict each other, accepted and refused, come one after
+	// the other, in their order. Nobody else waits for it to return.
 	After(ctx context.Context, login LoginAttempt, outcome LoginOutcome)
 }
 
@@ -187,6 +188,15 @@ type guardian struct {
 
 	mu     sync.Mutex
 	failed time.Time // when it last did; zero: it answers
+	turn   turn      // the present one
+}
+
+// A turn are outcomes that follow each other and do not contradict each other. The guard is told
+// of them side by side, and of what contradicts them when it has heard them all: else it would
+// take a credential for a good one that was refused last, or the other way round.
+type turn struct {
+	refused      bool
+	after, calls *sync.WaitGroup // of the turn before, or nil; and of this one
 }
 
 // attemptOf is a login as its guard sees it.
@@ -245,7 +255,19 @@ func (c *Connector) tellGuard(login LoginAttempt, err error, took time.Duration)
 		return
 	}
 	outcome := LoginOutcome{classifyLogin(err, nil), number(err), took}
+	refused := outcome.Class == ClassPermanent || outcome.Class == ClassCredential
+	g.mu.Lock()
+	if g.turn.calls == nil || refused != g.turn.refused && outcome.Class != ClassTransient { // which says nothing of the credential
+		g.turn = turn{refused, g.turn.calls, new(sync.WaitGroup)}
+	}
+	now := g.turn
+	now.calls.Add(1)
+	g.mu.Unlock()
 	c.background.Go(func() {
+		defer now.calls.Done()
+		if now.after != nil {
+			now.after.Wait()
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), guardTimeout)
 		defer cancel()
 		if _, err := program.Call(ctx, &c.programs, func(ctx context.Context) (any, error) { g.guard.After(ctx, login, outcome); return nil, nil }); err != nil {
