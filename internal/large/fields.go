@@ -16,9 +16,10 @@ import (
 // A resultSet is where gosnowflake is in the rows of one result set. What is not its caller's
 // alone is not looked at.
 type resultSet struct {
-	row, rows *int // the number of the row that was read last, and of rows in the present part
-	part      *int // the number of the present part, from -1 on: what the reply brought
-	parts     int  // to download
+	row, rows *int  // the number of the row that was read last, and of rows in the present part
+	part      *int  // the number of the present part, from -1 on: what the reply brought
+	parts     int   // to download
+	total     int64 // rows, as Snowflake counts them
 	done      *sync.Cond
 	more      bool // result sets follow
 }
@@ -34,7 +35,7 @@ func setOf(rows driver.Rows) (s resultSet, ok bool) {
 	for v.Kind() == reflect.Interface || v.Kind() == reflect.Pointer {
 		v = v.Elem()
 	}
-	at := fieldsOf(v, "NextDownloader", "ChunkMetas", "CurrentIndex", "CurrentChunkSize", "CurrentChunkIndex", "DoneDownloadCond")
+	at := fieldsOf(v, "NextDownloader", "ChunkMetas", "Total", "CurrentIndex", "CurrentChunkSize", "CurrentChunkIndex", "DoneDownloadCond")
 	if at == nil || !v.CanAddr() {
 		return s, false
 	}
@@ -45,13 +46,17 @@ func setOf(rows driver.Rows) (s resultSet, ok bool) {
 	if metas.Kind() != reflect.Slice || metas.Len() == 0 {
 		return s, metas.Kind() == reflect.Slice
 	}
-	s.parts = metas.Len()
+	total, ok := v.Field(at[2]).Interface().(int64)
+	if !ok {
+		return resultSet{}, false
+	}
+	s.parts, s.total = metas.Len(), total
 	for i, to := range [...]**int{&s.row, &s.rows, &s.part} {
-		if *to, ok = v.Field(at[2+i]).Addr().Interface().(*int); !ok {
+		if *to, ok = v.Field(at[3+i]).Addr().Interface().(*int); !ok {
 			return resultSet{}, false
 		}
 	}
-	s.done, ok = v.Field(at[5]).Interface().(*sync.Cond)
+	s.done, ok = v.Field(at[6]).Interface().(*sync.Cond)
 	return s, ok
 }
 

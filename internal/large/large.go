@@ -54,14 +54,17 @@ type rows struct {
 	gosnowflakes
 	ctx    context.Context
 	set    resultSet
+	read   int64             // rows of this result set
 	unseen bool              // the result set is not known: the query is asynchronous
 	failed error             // what the rows of this result set end with
 	left   *program.Leftover // a Next that its caller left behind, or nil
 }
 
 // Next is gosnowflake's, but that it does not wait for a part when ctx has ended, and asks for
-// no row behind the last: gosnowflake would close the channel on which its downloads send.
-func (r *rows) Next(dest []driver.Value) error {
+// no row behind the last: gosnowflake would close the channel on which its downloads send. That
+// a row was the last is known where as many were read as Snowflake says there are; if they were
+// fewer, only gosnowflake may say that there are no more.
+func (r *rows) Next(dest []driver.Value) (err error) {
 	if r.unseen {
 		r.Columns() // waits for the query to be over
 		r.see()
@@ -70,12 +73,17 @@ func (r *rows) Next(dest []driver.Value) error {
 	case r.failed != nil:
 		return r.failed
 	case s.done == nil || *s.row+1 < *s.rows:
-		return r.gosnowflakes.Next(dest)
-	case *s.part+1 >= s.parts:
+		err = r.gosnowflakes.Next(dest)
+	case *s.part+1 >= s.parts && r.read == s.total:
 		return io.EOF
+	default:
+		err = r.begin(dest)
+		r.failed = err
 	}
-	r.failed = r.begin(dest)
-	return r.failed
+	if err == nil {
+		r.read++
+	}
+	return err
 }
 
 // begin reads the first row of a part, which may have to be waited for. Where it fails,
@@ -125,7 +133,7 @@ func (r *rows) NextResultSet() error {
 	}
 	err := r.gosnowflakes.NextResultSet()
 	if err == nil {
-		r.failed = nil
+		r.failed, r.read = nil, 0
 		r.see()
 	}
 	return err

@@ -25,30 +25,42 @@ type (
 	fieldsOK struct {
 		NextDownloader                                    any
 		ChunkMetas                                        []int
+		Total                                             int64
 		CurrentIndex, CurrentChunkSize, CurrentChunkIndex int
 		DoneDownloadCond                                  *sync.Cond
 	}
 	otherNext struct {
 		NextDownloader                                    bool
 		ChunkMetas                                        []int
+		Total                                             int64
 		CurrentIndex, CurrentChunkSize, CurrentChunkIndex int
 		DoneDownloadCond                                  *sync.Cond
 	}
 	otherMetas struct {
 		NextDownloader                                    any
 		ChunkMetas                                        map[int]int
+		Total                                             int64
 		CurrentIndex, CurrentChunkSize, CurrentChunkIndex int
 		DoneDownloadCond                                  *sync.Cond
 	}
 	otherInts struct {
 		NextDownloader                                    any
 		ChunkMetas                                        []int
+		Total                                             int64
 		CurrentIndex, CurrentChunkSize, CurrentChunkIndex int64
+		DoneDownloadCond                                  *sync.Cond
+	}
+	otherTotal struct {
+		NextDownloader                                    any
+		ChunkMetas                                        []int
+		Total                                             string
+		CurrentIndex, CurrentChunkSize, CurrentChunkIndex int
 		DoneDownloadCond                                  *sync.Cond
 	}
 	otherCond struct {
 		NextDownloader                                    any
 		ChunkMetas                                        []int
+		Total                                             int64
 		CurrentIndex, CurrentChunkSize, CurrentChunkIndex int
 		DoneDownloadCond                                  chan struct{}
 	}
@@ -62,6 +74,7 @@ func TestOtherRowsAreLeftAsTheyAre(t *testing.T) {
 		nil, 7, nothing{}, &nothing{}, (*fieldsOK)(nil), &fieldsOK{}, fieldsOK{ChunkMetas: parts, DoneDownloadCond: sync.NewCond(nil)},
 		&fieldsOK{ChunkMetas: parts}, &otherNext{NextDownloader: true}, &otherMetas{NextDownloader: 1, ChunkMetas: map[int]int{1: 1}},
 		&otherInts{NextDownloader: 1, ChunkMetas: parts}, &otherCond{NextDownloader: 1, ChunkMetas: parts},
+		&otherTotal{NextDownloader: 1, ChunkMetas: parts, DoneDownloadCond: sync.NewCond(&sync.Mutex{})},
 	} {
 		if in := (&fake{ChunkDownloader: inside}); Rows(t.Context(), in) != driver.Rows(in) {
 			t.Errorf("%#v: they are read in another way", inside)
@@ -77,6 +90,17 @@ func TestOtherRowsAreLeftAsTheyAre(t *testing.T) {
 	in := &fake{ChunkDownloader: &nothing{}, status: gosnowflake.QueryStatusInProgress}
 	if err := Rows(t.Context(), in).Next(nil); err != io.ErrNoProgress {
 		t.Errorf("the error is %v", err)
+	}
+}
+
+// TestRowsThatAreMissingAreNoEnd: where Snowflake says that there are more rows than were read,
+// gosnowflake has the last word, whatever its place seems to be.
+func TestRowsThatAreMissingAreNoEnd(t *testing.T) {
+	for total, want := range map[int64]error{0: io.EOF, 1: io.ErrNoProgress} {
+		in := &fake{ChunkDownloader: &fieldsOK{ChunkMetas: []int{1}, Total: total, CurrentChunkIndex: 0, DoneDownloadCond: sync.NewCond(&sync.Mutex{})}}
+		if err := Rows(t.Context(), in).Next(nil); err != want {
+			t.Errorf("of %d rows none was read: %v, want %v", total, err, want)
+		}
 	}
 }
 
