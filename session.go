@@ -28,36 +28,37 @@ import (
 // A session is what one login opened: the inner connection and what is known
 // about it.
 type session struct {
-	connector *Connector
-	conn      inner.Conn
-	watcher   *tokens.Watcher
-	watch     *atomic.Pointer[transcript.Recorder] // of the statement under way
-	holder    atomic.Pointer[conn]                 // the connection whose session it is or was
-	address   *gosnowflake.Config                  // for the keeper: where the session is, without credentials; nil without an idle ping
-	opened    time.Time
-	order     int64        // when it was opened, by Connector.clock
-	verified  atomic.Int64 // when it was last known to be alive, by Connector.clock
-	used      atomic.Int64 // when something was last sent on its own network connections, by the wall clock
-	doubted   atomic.Bool  // a statement on it failed, and nobody knows why
-	unheard   atomic.Bool  // what was last asked of it was not answered
-	principal principal
-	state     sqltext.State                      // when it was set up
-	visible   atomic.Bool                        // gosnowflake's requests can be seen
-	dialect   atomic.Pointer[transcript.Dialect] // of the gosnowflake inside; nil while none was seen
-	silent    bool                               // its login did nothing that an HTTP client does: a mock
-	detached  bool                               // it is being used, and will be closed, in the background
-	kept      bool                               // it is not logged out
-	inTx      bool                               // it was given up with a transaction that may be open
-	dead      atomic.Pointer[error]              // why, once it was found dead
-	vanished  atomic.Bool                        // it was found dead when it was to be logged out
-	runsOn    bool                               // a request of several statements, a chain, or a procedure, may still run in it
-	runner    program.Runner[onSession]
-	busy      atomic.Pointer[program.Leftover] // what a caller left behind, until somebody has seen it over
-	carried   atomic.Pointer[chan struct{}]    // closed when what is carried over from it has ended; nil: nothing is
-	alive     bool                             // one of them was running when it was last asked
-	under     []string                         // way: the query IDs of its asynchronous statements, the last hundred
-	closing   sync.Once
-	leaving   atomic.Bool // it is being logged out
+	connector  *Connector
+	conn       inner.Conn
+	watcher    *tokens.Watcher
+	watch      *atomic.Pointer[transcript.Recorder] // of the statement under way
+	holder     atomic.Pointer[conn]                 // the connection whose session it is or was
+	address    *gosnowflake.Config                  // for the keeper: where the session is, without credentials; nil without an idle ping
+	opened     time.Time
+	order      int64        // when it was opened, by Connector.clock
+	verified   atomic.Int64 // when it was last known to be alive, by Connector.clock
+	used       atomic.Int64 // when something was last sent on its own network connections, by the wall clock
+	doubted    atomic.Bool  // a statement on it failed, and nobody knows why
+	unheard    atomic.Bool  // what was last asked of it was not answered
+	principal  principal
+	state      sqltext.State                      // when it was set up
+	autocommit string                             // as the server last reported it
+	visible    atomic.Bool                        // gosnowflake's requests can be seen
+	dialect    atomic.Pointer[transcript.Dialect] // of the gosnowflake inside; nil while none was seen
+	silent     bool                               // its login did nothing that an HTTP client does: a mock
+	detached   bool                               // it is being used, and will be closed, in the background
+	kept       bool                               // it is not logged out
+	inTx       bool                               // it was given up with a transaction that may be open
+	dead       atomic.Pointer[error]              // why, once it was found dead
+	vanished   atomic.Bool                        // it was found dead when it was to be logged out
+	runsOn     bool                               // a request of several statements, a chain, or a procedure, may still run in it
+	runner     program.Runner[onSession]
+	busy       atomic.Pointer[program.Leftover] // what a caller left behind, until somebody has seen it over
+	carried    atomic.Pointer[chan struct{}]    // closed when what is carried over from it has ended; nil: nothing is
+	alive      bool                             // one of them was running when it was last asked
+	under      []string                         // way: the query IDs of its asynchronous statements, the last hundred
+	closing    sync.Once
+	leaving    atomic.Bool // it is being logged out
 
 	preparing sync.Mutex
 	prepared  map[*prepared]struct{} // the inner statements that are open; nil once it is closed
@@ -194,6 +195,7 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config, in func()
 	}
 	c.unready.Store(false)
 	s.state = c.stateAfterSetUp(cfg, s.conn)
+	s.autocommit, _ = s.conn.Parameter("autocommit")
 	if c.settings.idlePing > 0 {
 		c.keeping.Do(func() { c.spawn(c.keep) })
 	}

@@ -55,7 +55,11 @@ func (c *conn) ran(text sqltext.Statement, failed bool) {
 	c.since++
 	open := c.txState() != verdict.NoTx
 	before := c.mine
-	after := text.After(sqltext.State{InTx: c.inTx, Sure: c.sure, AutocommitOff: c.autocommitOff}, failed)
+	off, news := c.session.autocommitNews(text)
+	after := text.After(sqltext.State{
+		InTx: c.inTx, Sure: c.sure,
+		AutocommitOff: c.autocommitOff || news && off && !text.Has(sqltext.Unknown), // it may have been before the statement was carried out
+	}, failed)
 	switch {
 	case !open && after.InTx:
 		c.begun = before
@@ -67,19 +71,30 @@ func (c *conn) ran(text sqltext.Statement, failed bool) {
 	if c.scripted != noScript && text.EndsTransaction() {
 		c.scripted = noScript
 	}
+	if news {
+		after.AutocommitOff = off
+	}
 	c.inTx, c.sure, c.autocommitOff = after.InTx, after.Sure, after.AutocommitOff
 	c.mine |= after.Lost
-	if !text.Has(sqltext.Unknown) {
-		return
-	}
 	if text.Scripts() && !after.InTx && !c.session.silent { // a mock runs no scripts
 		c.scripted = myScript
 	}
-	if c.session.busy.Load() == nil { // it may have switched AUTOCOMMIT; the server says so
-		if reported, known := c.session.conn.Parameter("autocommit"); known {
-			c.autocommitOff = !isTrue(reported)
-		}
+}
+
+// autocommitNews is what the server has reported of AUTOCOMMIT, if that has changed: who
+// switches it may be a procedure, or ALTER USER, in this session or in another one. gosnowflake
+// keeps what each reply reports, so that what has not changed may be older than what a statement
+// has set since. A read begins no transaction, and what its reply reported the next one finds.
+func (s *session) autocommitNews(text sqltext.Statement) (off, news bool) {
+	if text.First() == sqltext.Read && !text.Steps() || s.busy.Load() != nil { // gosnowflake may still write it
+		return false, false
 	}
+	reported, known := s.conn.Parameter("autocommit")
+	if !known || reported == s.autocommit {
+		return false, false
+	}
+	s.autocommit = reported
+	return !isTrue(reported), true
 }
 
 // ready makes sure that there is a session to send an operation to. done says that the

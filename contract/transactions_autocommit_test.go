@@ -362,3 +362,59 @@ func TestChainThatWritesBeginsATransactionWithoutAutocommit(t *testing.T) {
 		}
 	}
 }
+
+// TestAutocommitThatIsSwitchedOffMeanwhileIsNoticed: by ALTER USER, here or elsewhere, in a session
+// that was opened with it on. The reply in which the server first reports it may be that of the
+// statement which began the transaction.
+// Before: the lost session took the row with it, and what followed went to a new one, nil; and
+// the next user of the pool had the transaction.
+func TestAutocommitThatIsSwitchedOffMeanwhileIsNoticed(t *testing.T) {
+	const alter = "ALTER USER me SET AUTOCOMMIT = FALSE"
+	for name, statements := range map[string][]string{"here": {alter, row(1)}, "elsewhere": {row(1)}} {
+		for _, use := range forms {
+			setUp := func(t *testing.T, srv *snowtest.Server) (*sql.DB, *sql.Conn) {
+				pattern := "^ALTER USER"
+				if name == "elsewhere" {
+					pattern = "^INSERT"
+				}
+				srv.Handle(pattern, func(_ context.Context, st *snowtest.Statement) (*snowtest.Result, error) {
+					res := snowtest.Status(snowtest.KindDDL, "Statement executed successfully.")
+					if st.SQL != alter {
+						res = counted(snowtest.KindInsert, "inserted", 1)
+						res.Transaction = snowtest.Begun
+					}
+					res.Parameters = map[string]any{"AUTOCOMMIT": false}
+					return res, nil
+				})
+				db := pool(t, srv, 1)
+				conn := pin(t, db)
+				for _, query := range statements {
+					if err := use.run(t.Context(), conn, query); err != nil {
+						t.Fatal(err)
+					}
+				}
+				return db, conn
+			}
+			t.Run(name+"/session lost/"+use.name, func(t *testing.T) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					_, conn := setUp(t, srv)
+					srv.AbortSessions()
+					isLost(t, use.run(t.Context(), conn, "SELECT 1"), true)
+					isLost(t, use.run(t.Context(), conn, "COMMIT"), true)
+				})
+			})
+			t.Run(name+"/next user/"+use.name, func(t *testing.T) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					db, conn := setUp(t, srv)
+					before := srv.Ledger()[0].SessionID
+					if err := conn.Close(); err != nil {
+						t.Fatal(err)
+					}
+					if tx := mustBegin(t, db); sessionOf(t, tx) == before {
+						t.Error("the next user has the transaction")
+					}
+				})
+			})
+		}
+	}
+}
