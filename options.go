@@ -115,12 +115,21 @@ func (s *settings) validate() error {
 	if _, err := sqltext.NewReader(s.harmless...); err != nil {
 		wrong = append(wrong, "the harmless functions (tetherHarmlessFunctions): "+err.Error())
 	}
+	var state sqltext.State
 	for i, statement := range s.sessionInit {
-		if strings.TrimSpace(statement) == "" {
+		read := (sqltext.Reader{}).Read(statement)
+		body := read.Has(sqltext.Unknown) // semicolons may be those of a procedure's
+		switch {
+		case strings.TrimSpace(statement) == "":
 			wrong = append(wrong, fmt.Sprintf("statement %d of WithSessionInit is empty", i+1))
-		} else if read := (sqltext.Reader{}).Read(statement); read.Many() && !read.Has(sqltext.Unknown) { // else it may be the body of a procedure
+		case read.Many() && !body:
 			wrong = append(wrong, fmt.Sprintf("statement %d of WithSessionInit holds several statements; give each as an argument of its own", i+1))
+		case !body:
+			state = read.After(state, false)
 		}
+	}
+	if state.Sure { // a session's end would roll back what its users write
+		wrong = append(wrong, "WithSessionInit leaves a transaction open: add COMMIT")
 	}
 	if len(wrong) == 0 {
 		return nil
@@ -305,7 +314,7 @@ func WithBeforeConnect(hook func(context.Context, *gosnowflake.Config) error) Op
 // after each login, including those that replace a lost session: after the
 // statements of [WithSessionInit], and before the session's first use. An error of
 // it closes the session and fails the login. It must honour its context, which ends
-// 1 minute after the login. The default is none.
+// 1 minute after the login, and end each transaction that it begins. The default is none.
 func WithAfterConnect(hook func(context.Context, driver.Conn) error) Option {
 	return func(s *settings) { s.afterConnect = hook }
 }
@@ -313,8 +322,8 @@ func WithAfterConnect(hook func(context.Context, driver.Conn) error) Option {
 // WithSessionInit runs the statements (USE, ALTER SESSION, SET) after each login,
 // including those that replace a lost session, before the session's first use. A
 // failure closes the session and fails the login, and so do statements that take
-// longer than 1 minute in all. Given more than once, it adds statements. The default
-// is none.
+// longer than 1 minute in all. Given more than once, it adds statements. They must not
+// leave a transaction open. The default is none.
 func WithSessionInit(statements ...string) Option {
 	return func(s *settings) { s.sessionInit = append(s.sessionInit, statements...) }
 }

@@ -281,6 +281,7 @@ func TestSessionInitMayMakeAProcedure(t *testing.T) {
 	c, err := snowtether.NewConnector(&gosnowflake.Config{Account: "acct", User: "u", Password: "p"}, snowtether.WithSessionInit(
 		"CREATE OR REPLACE TEMPORARY PROCEDURE p() RETURNS INT LANGUAGE SQL AS BEGIN LET x := 1; RETURN x; END;",
 		"BEGIN LET x := 1; RETURN x; END",
+		"CREATE OR REPLACE TEMPORARY PROCEDURE q() RETURNS INT LANGUAGE SQL AS BEGIN BEGIN TRANSACTION; IF (TRUE) THEN COMMIT; END IF; END",
 		"USE ROLE r;",
 	))
 	if err != nil {
@@ -309,6 +310,10 @@ func TestNewConnectorRefusesWhatCannotWork(t *testing.T) {
 		{want: "KeepChanged, DiscardChanged or ErrorOnLoss", opts: []snowtether.Option{snowtether.WithChangedSession(7)}},
 		{want: "statement 2 of WithSessionInit", opts: []snowtether.Option{snowtether.WithSessionInit("USE ROLE r", " \n")}},
 		{want: "statement 2 of WithSessionInit holds several statements; give each as an argument of its own", opts: []snowtether.Option{snowtether.WithSessionInit("USE ROLE r;", "USE SCHEMA a; USE SCHEMA b")}},
+		// Before: every row was written in a transaction that nobody ended, nil, and went with its session.
+		{want: "WithSessionInit leaves a transaction open", opts: []snowtether.Option{snowtether.WithSessionInit("/* of mine */ begin work")}},
+		{want: "WithSessionInit leaves a transaction open", opts: []snowtether.Option{snowtether.WithSessionInit("COMMIT", "START TRANSACTION", "USE ROLE r")}},
+		{want: "WithSessionInit leaves a transaction open", opts: []snowtether.Option{snowtether.WithSessionInit("ALTER SESSION SET AUTOCOMMIT = FALSE", "INSERT INTO logins VALUES (1)")}},
 		//lint:ignore SA1019 there is no other setting for it
 		{want: "tracing must be off, fatal", change: func(cfg *gosnowflake.Config) { cfg.Tracing = "hush" }},
 		{want: "account", change: func(cfg *gosnowflake.Config) { cfg.Account = "" }},

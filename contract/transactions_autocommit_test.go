@@ -363,35 +363,44 @@ func TestChainThatWritesBeginsATransactionWithoutAutocommit(t *testing.T) {
 	}
 }
 
-// TestAutocommitThatIsSwitchedOffMeanwhileIsNoticed: by ALTER USER, here or elsewhere, in a session
-// that was opened with it on. The reply in which the server first reports it may be that of the
-// statement which began the transaction.
+// TestAutocommitThatIsSwitchedOffMeanwhileIsNoticed: by ALTER USER, here or elsewhere, or in
+// sql.Conn.Raw, in a session that was opened with it on. The reply in which the server first
+// reports it may be that of the statement which began the transaction.
 // Before: the lost session took the row with it, and what followed went to a new one, nil; and
 // the next user of the pool had the transaction.
 func TestAutocommitThatIsSwitchedOffMeanwhileIsNoticed(t *testing.T) {
 	const alter = "ALTER USER me SET AUTOCOMMIT = FALSE"
-	for name, statements := range map[string][]string{"here": {alter, row(1)}, "elsewhere": {row(1)}} {
+	off := func(srv *snowtest.Server, pattern string, res *snowtest.Result) {
+		res.Parameters = map[string]any{"AUTOCOMMIT": false}
+		srv.Handle(pattern, func(context.Context, *snowtest.Statement) (*snowtest.Result, error) { return res, nil })
+	}
+	for name, switchOff := range map[string]func(t *testing.T, srv *snowtest.Server, conn *sql.Conn){
+		"here": func(t *testing.T, srv *snowtest.Server, conn *sql.Conn) {
+			off(srv, "^ALTER USER", snowtest.Status(snowtest.KindDDL, "Statement executed successfully."))
+			mustExec(t, conn, alter)
+		},
+		"elsewhere": func(_ *testing.T, srv *snowtest.Server, _ *sql.Conn) {
+			res := counted(snowtest.KindInsert, "inserted", 1)
+			res.Transaction = snowtest.Begun
+			off(srv, "^INSERT", res)
+		},
+		"in Raw": func(t *testing.T, _ *snowtest.Server, conn *sql.Conn) {
+			if err := conn.Raw(func(dc any) error {
+				inner := dc.(interface{ Raw() driver.Conn }).Raw()
+				_, err := inner.(driver.ExecerContext).ExecContext(t.Context(), "ALTER SESSION SET AUTOCOMMIT = FALSE", nil)
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
 		for _, use := range forms {
 			setUp := func(t *testing.T, srv *snowtest.Server) (*sql.DB, *sql.Conn) {
-				pattern := "^ALTER USER"
-				if name == "elsewhere" {
-					pattern = "^INSERT"
-				}
-				srv.Handle(pattern, func(_ context.Context, st *snowtest.Statement) (*snowtest.Result, error) {
-					res := snowtest.Status(snowtest.KindDDL, "Statement executed successfully.")
-					if st.SQL != alter {
-						res = counted(snowtest.KindInsert, "inserted", 1)
-						res.Transaction = snowtest.Begun
-					}
-					res.Parameters = map[string]any{"AUTOCOMMIT": false}
-					return res, nil
-				})
 				db := pool(t, srv, 1)
 				conn := pin(t, db)
-				for _, query := range statements {
-					if err := use.run(t.Context(), conn, query); err != nil {
-						t.Fatal(err)
-					}
+				switchOff(t, srv, conn)
+				if err := use.run(t.Context(), conn, row(1)); err != nil {
+					t.Fatal(err)
 				}
 				return db, conn
 			}
