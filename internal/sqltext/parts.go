@@ -203,6 +203,9 @@ func (p part) idempotent() bool {
 	if p.verb != verbCreate {
 		return true
 	}
+	if p.consumes() {
+		return false
+	}
 	sc := p.body
 	t := sc.Next()
 	replace := t.Word("OR") && sc.Peek().Word("REPLACE")
@@ -216,9 +219,30 @@ func (p part) idempotent() bool {
 			table = true
 		case t.Word("AS"), t.Is("("):
 			head = false
-		case t.Word("FROM"), t.Word("CLONE"):
-			return false // of what it replaced, or of a stream that the first run has consumed
+		case t.Word("CLONE"):
+			return false // of what it replaced
 		}
 	}
 	return replace
+}
+
+// consumes reports whether it makes what is filled from other tables. One of them may be a
+// stream, whose rows are then in what it made and nowhere else, and go with that; a second run
+// finds none.
+func (p part) consumes() bool {
+	if p.verb != verbCreate {
+		return false
+	}
+	sc := p.body
+	for head, t := true, sc.Next(); !separates(t); t = sc.Next() {
+		switch {
+		case head && t.Word("VIEW"):
+			return false // its query is not run
+		case t.Word("TABLE"), t.Word("AS"), t.Is("("):
+			head = false
+		case t.Word("FROM"):
+			return true
+		}
+	}
+	return false
 }

@@ -239,7 +239,7 @@ func (s Statement) GoesWithSession() bool {
 	ok := false
 	for ps := s.parts(); ps.next(); ok = true {
 		does := s.reader.walk(ps.part)
-		if k := ps.part.kind; k != Read && k != Session || does.outside || does.reach > 0 || does.bound {
+		if k := ps.part.kind; k != Read && k != Session || does.outside || does.reach > 0 || does.bound || ps.part.consumes() {
 			return false
 		}
 	}
