@@ -1,6 +1,7 @@
 package snowtether
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"errors"
@@ -41,6 +42,7 @@ type orphan struct {
 	id      int64
 	since   time.Time
 	tries   int
+	under   []string // way, maybe: the query IDs of its asynchronous statements
 }
 
 // old reports whether it is not worth asking about any more.
@@ -77,14 +79,14 @@ func (o *orphans) take() (gone []orphan) {
 // orphaned remembers a session that is given up, if its transaction may be ended.
 func (c *Connector) orphaned(s *session) {
 	if s.endable() {
-		c.orphans.add(orphan{session: s, id: s.id(), since: time.Now()})
+		c.orphans.add(orphan{session: s, id: s.id(), since: time.Now(), under: slices.Clone(s.under)})
 	}
 }
 
 // endable reports whether the session's transaction may be ended from another one: it is known
 // which session it is, it is nobody else's, and no more than one statement can run on in it.
 func (s *session) endable() bool {
-	return s.id() != 0 && !s.watcher.Shared() && !s.runsOn && len(s.under) == 0
+	return s.id() != 0 && !s.watcher.Shared() && !s.runsOn
 }
 
 // isGone reports whether the server has said that the session is gone. A renewal of its
@@ -110,27 +112,56 @@ func (c *conn) endOrphans(ctx context.Context, op *operation) (asked bool) {
 	defer c.forget() // the program knows nothing of what is sent here
 	ctx, cancel := context.WithTimeout(ctx, orphanTimeout)
 	defer cancel()
-	ended, err := c.session.endTransactions(ctx, func(session int64) bool {
-		return slices.ContainsFunc(some, func(o orphan) bool { return o.id == session })
-	})
+	alone, later := some[:0:0], some[:0:0]
+	for _, o := range some {
+		if c.isOver(ctx, &o) {
+			alone = append(alone, o)
+		} else {
+			later = append(later, o)
+		}
+	}
+	ended, err := c.endThose(ctx, alone)
 	for _, of := range ended {
 		c.connector.emit(ctx, Event{Kind: EventTransactionEnded, SessionID: c.session.id(), OldSessionID: of})
 	}
 	switch {
+	case c.session.busy.Load() != nil, isPanic(err): // it would be waited for
+		c.giveUp(cmp.Or(err, errBusy))
 	case err == nil, outcomeOf(err).Answer:
-		return true
+		alone = nil
 	case lost(err):
 		c.connector.lost(ctx, c.session, err)
 		c.giveUp(err)
 		op.tidied = false // another session answers
-	case isPanic(err), c.session.busy.Load() != nil: // it would be waited for
-		c.giveUp(err)
 	}
-	for i := range some {
-		some[i].tries++
+	later = append(later, alone...)
+	for i := range later {
+		later[i].tries++
 	}
-	c.connector.orphans.add(slices.DeleteFunc(some, func(o orphan) bool { return o.tries >= orphanTries })...)
+	c.connector.orphans.add(slices.DeleteFunc(later, func(o orphan) bool { return o.tries >= orphanTries })...)
 	return true
+}
+
+// isOver reports whether what a session that is gone ran asynchronously is over. What of it is
+// to come would commit by itself behind the end of its transaction.
+func (c *conn) isOver(ctx context.Context, o *orphan) bool {
+	for len(o.under) > 0 && c.session.busy.Load() == nil {
+		if state, _ := c.status(ctx, o.under[0]); state != sferr.Ended && state != sferr.Succeeded {
+			return false
+		}
+		o.under = o.under[1:]
+	}
+	return len(o.under) == 0
+}
+
+// endThose ends the transactions that sessions have left, and returns whose it has ended.
+func (c *conn) endThose(ctx context.Context, some []orphan) (ended []int64, _ error) {
+	if len(some) == 0 || c.session.busy.Load() != nil {
+		return nil, nil
+	}
+	return c.session.endTransactions(ctx, func(session int64) bool {
+		return slices.ContainsFunc(some, func(o orphan) bool { return o.id == session })
+	})
 }
 
 // endTransactions ends the open transactions of some sessions from another one, and returns
@@ -267,7 +298,7 @@ func (c *Connector) cancelElsewhere(statement string) {
 // endElsewhere ends a session that a log-out may not reach, and its transaction: its token may
 // have expired, and the renewal's reply have been lost.
 func (c *Connector) endElsewhere(s *session) {
-	if !s.endable() {
+	if !s.endable() || len(s.under) > 0 {
 		return
 	}
 	id := s.id()

@@ -219,6 +219,62 @@ func TestTransactionInWhichSeveralStatementsRunOnIsNotEnded(t *testing.T) {
 	}
 }
 
+// TestAsynchronousStatementThatIsOverKeepsNoTransactionOpen: one that runs on does, until it is
+// over; what of it is to come would commit by itself.
+// Before: RunTx waited for its own locks wherever its session had ever run something
+// asynchronously.
+func TestAsynchronousStatementThatIsOverKeepsNoTransactionOpen(t *testing.T) {
+	t.Run("over before", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+			db := pool(t, srv, 1)
+			if err := drain(db.QueryContext(gosnowflake.WithAsyncMode(t.Context()), "SELECT 1")); err != nil {
+				t.Fatal(err)
+			}
+			orphan(t, srv, db, updateOne)
+			if took := updateInTx(t, db, updateOne+" WHERE n > 1"); took > soonEnough {
+				t.Errorf("took %s", took)
+			}
+		}, keptAsSeen)
+	})
+	for _, fails := range []bool{false, true} {
+		t.Run(fmt.Sprintf("fails %v", fails), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+				const report = "INSERT INTO report VALUES (1)"
+				var failed error
+				if fails {
+					failed = &snowtest.Error{Code: "100035", SQLState: "22007", Message: "Timestamp is not recognized"}
+				}
+				slowly(srv, "INTO report", time.Minute, counted(snowtest.KindInsert, "inserted", 1), failed)
+				db := pool(t, srv, 1)
+				tx := mustBegin(t, db)
+				mustExec(t, tx, updateOne)
+				res, err := tx.ExecContext(gosnowflake.WithAsyncMode(t.Context()), report)
+				if err != nil {
+					t.Fatal(err)
+				}
+				srv.AbortSessions()
+				_, err = tx.ExecContext(t.Context(), row(1))
+				isLost(t, err, true)
+				if err := tx.Rollback(); err != nil {
+					t.Error(err)
+				}
+				updateInTx(t, db, "UPDATE u SET n = 1")
+				if n := timesAsked(srv); n != 0 {
+					t.Errorf("asked %d times while it runs", n)
+				}
+				time.Sleep(2 * time.Minute)
+				_, _ = res.RowsAffected() // gosnowflake waits until somebody asks
+				if took := updateInTx(t, db, updateOne+" WHERE n > 1"); took > soonEnough {
+					t.Errorf("took %s", took)
+				}
+				if n := timesAsked(srv); n != 2 {
+					t.Errorf("asked %d times, want once for the transactions and once for the end of one", n)
+				}
+			}, keptAsSeen, snowtest.WithInlineWait(500*time.Millisecond))
+		})
+	}
+}
+
 // TestOnlyTheDeadSessionsTransactionIsEnded: those of other connections, of other pools of
 // the same user, and those that sessions of other pools have left behind, are not.
 func TestOnlyTheDeadSessionsTransactionIsEnded(t *testing.T) {
