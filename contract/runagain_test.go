@@ -172,6 +172,29 @@ func TestWhatActsOutsideIsInDoubtOutsideATransaction(t *testing.T) {
 	}
 }
 
+// TestTemporaryTableThatConsumedAStreamIsNotMadeAgain: the rows of the stream went into the first
+// one, and with it; the second would be empty.
+// Before: nil, with an empty table. Such rows are lost in any case, and its caller has to hear that.
+func TestTemporaryTableThatConsumedAStreamIsNotMadeAgain(t *testing.T) {
+	for _, query := range []string{
+		"CREATE TEMPORARY TABLE staged AS SELECT * FROM a_stream",
+		"CREATE TEMP TABLE IF NOT EXISTS staged AS SELECT * FROM a_stream",
+		"create or replace temp table staged as (select * from a_stream)",
+		"/* of mine */ CREATE LOCAL TEMPORARY TABLE staged (n INT) AS WITH s AS (SELECT n FROM a_stream) SELECT n FROM s",
+	} {
+		for _, use := range forms {
+			t.Run(use.name+"/"+query, func(t *testing.T) {
+				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+					conn := pin(t, pool(t, srv, 1))
+					runAndLose(srv, query)
+					isInDoubt(t, use.run(t.Context(), conn, query), false)
+					checkRan(t, srv, query, 1, 1)
+				})
+			})
+		}
+	}
+}
+
 // TestHarmlessReadWithLostReplyIsRunAgain: ordinary SQL does not suffer.
 // Before: the number of a sequence was in doubt, and so was a table of INFORMATION_SCHEMA.
 func TestHarmlessReadWithLostReplyIsRunAgain(t *testing.T) {

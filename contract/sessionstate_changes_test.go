@@ -262,29 +262,6 @@ func TestTemporaryTableThatIsGoneIsMadeAgain(t *testing.T) {
 	}, snowtest.AllowRepeats())
 }
 
-// TestTemporaryTableThatConsumedAStreamIsNotMadeAgain: the rows of the stream went into the first
-// one, and with it; the second would be empty.
-// Before: nil, with an empty table. Such rows are lost in any case, and its caller has to hear that.
-func TestTemporaryTableThatConsumedAStreamIsNotMadeAgain(t *testing.T) {
-	for _, query := range []string{
-		"CREATE TEMPORARY TABLE staged AS SELECT * FROM a_stream",
-		"CREATE TEMP TABLE IF NOT EXISTS staged AS SELECT * FROM a_stream",
-		"create or replace temp table staged as (select * from a_stream)",
-		"/* of mine */ CREATE LOCAL TEMPORARY TABLE staged (n INT) AS WITH s AS (SELECT n FROM a_stream) SELECT n FROM s",
-	} {
-		for _, use := range forms {
-			t.Run(use.name+"/"+query, func(t *testing.T) {
-				inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-					conn := pin(t, pool(t, srv, 1))
-					runAndLose(srv, query)
-					isInDoubt(t, use.run(t.Context(), conn, query), false)
-					checkRan(t, srv, query, 1, 1)
-				})
-			})
-		}
-	}
-}
-
 // TestSessionIsSetUpAfterEveryLogin: also after one in the place of a lost
 // session, before its first use.
 func TestSessionIsSetUpAfterEveryLogin(t *testing.T) {
