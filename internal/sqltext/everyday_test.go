@@ -283,6 +283,7 @@ var sessions = []judged{
 	{"CREATE OR REPLACE TEMPORARY STAGE st FILE_FORMAT = (TYPE = CSV)", Session, "R"},
 	{"CREATE OR REPLACE TEMP FILE FORMAT f TYPE = CSV", Session, "R"},
 	{"CREATE OR REPLACE TEMP VIEW v (a, b) AS WITH x (y) AS (SELECT 1) SELECT y, 2 FROM x", Session, "R"},
+	{"CREATE OR REPLACE TEMP VIEW v AS SELECT a AS clone FROM t", Session, "R"},
 	{"CREATE OR REPLACE TEMP TABLE t AS SELECT a + 1 AS a FROM t", Session, ""},
 	{"CREATE OR REPLACE TEMP TABLE t CLONE t", Session, ""},
 	{"CREATE OR REPLACE TEMP TABLE t (a INT) AS SELECT * FROM my_stream", Session, ""},

@@ -209,16 +209,10 @@ func (p part) idempotent() bool {
 	sc := p.body
 	t := sc.Next()
 	replace := t.Word("OR") && sc.Peek().Word("REPLACE")
-	for head, table := true, false; !separates(t); t = sc.Next() {
+	for ; !separates(t) && !t.Word("AS") && !t.Is("("); t = sc.Next() {
 		switch {
-		case head && t.Word("IF"):
+		case t.Word("IF"):
 			return !replace && sc.Next().Word("NOT") && sc.Next().Word("EXISTS")
-		case head && t.Word("VIEW") && !table:
-			return replace // its query is not run
-		case t.Word("TABLE"):
-			table = true
-		case t.Word("AS"), t.Is("("):
-			head = false
 		case t.Word("CLONE"):
 			return false // of what it replaced
 		}
@@ -238,7 +232,7 @@ func (p part) consumes() bool {
 		switch {
 		case head && t.Word("VIEW"):
 			return false // its query is not run
-		case t.Word("TABLE"), t.Word("AS"), t.Is("("):
+		case t.Word("TABLE"), t.Word("AS"):
 			head = false
 		case t.Word("FROM"):
 			return true
