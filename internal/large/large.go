@@ -126,9 +126,9 @@ func wake(ctx context.Context, done *sync.Cond, over <-chan struct{}) {
 	}
 }
 
-// NextResultSet is gosnowflake's.
+// NextResultSet is gosnowflake's, but that behind rows that broke off there is none.
 func (r *rows) NextResultSet() error {
-	if r.left != nil {
+	if r.failed != nil && r.failed != io.EOF {
 		return r.failed
 	}
 	err := r.gosnowflakes.NextResultSet()
