@@ -222,20 +222,23 @@ func (p part) idempotent() bool {
 
 // consumes reports whether it makes what is filled from other tables. One of them may be a
 // stream, whose rows are then in what it made and nowhere else, and go with that; a second run
-// finds none.
+// finds none. A query names a table behind FROM, or is TABLE and its name.
 func (p part) consumes() bool {
 	if p.verb != verbCreate {
 		return false
 	}
 	sc := p.body
-	for head, t := true, sc.Next(); !separates(t); t = sc.Next() {
+	head, filled := true, false
+	for t := sc.Next(); !separates(t); t = sc.Next() {
 		switch {
 		case head && t.Word("VIEW"):
 			return false // its query is not run
-		case t.Word("TABLE"), t.Word("AS"):
-			head = false
-		case t.Word("FROM"):
+		case t.Word("FROM"), t.Word("TABLE") && filled:
 			return true
+		case t.Word("AS"):
+			head, filled = false, true
+		case t.Word("TABLE"):
+			head = false
 		}
 	}
 	return false

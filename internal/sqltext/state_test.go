@@ -272,6 +272,7 @@ func TestWhatGoesWithItsSession(t *testing.T) {
 		{"CREATE TEMPORARY TABLE x AS SELECT f(1)", false, false, false},
 		{"CREATE TEMPORARY TABLE x AS SELECT 1", true, false, false},
 		{"CREATE TEMPORARY TABLE x AS SELECT * FROM may_be_a_stream", false, false, false},
+		{"CREATE TEMPORARY TABLE x AS TABLE may_be_a_stream", false, false, false},
 		{"CREATE TEMP TABLE IF NOT EXISTS x AS WITH y AS (SELECT * FROM may_be_a_stream) SELECT * FROM y", false, false, false},
 		{"CREATE TEMPORARY TABLE view AS SELECT * FROM may_be_a_stream", false, false, false},
 		{"CREATE TEMPORARY VIEW x AS SELECT * FROM may_be_a_stream", true, false, false},
