@@ -72,7 +72,7 @@ func (c *conn) carryOver(ctx context.Context, op *operation, t *try, s verdict.S
 func (c *conn) resume(ctx context.Context, op *operation, id string, cause error) (_ driver.Rows, failed error) {
 	begun, ranIn := time.Now(), c.session
 	defer ranIn.carry()()
-	zone, _ := ranIn.conn.Parameter("timezone")
+	zone, _ := ranIn.conn.Parameter("timezone").Read()
 	ctx, end := c.connector.span(ctx, "snowtether.resume")
 	defer func() {
 		if _, ended := as[*endedError](failed); ended {
@@ -288,7 +288,7 @@ const fetchTimeout = 5 * time.Minute
 // gosnowflake shows a TIMESTAMP_LTZ in that of the session which fetches it. Nobody else
 // is to have the session after that.
 func (c *conn) setZone(ctx context.Context, zone string) error {
-	now, known := c.session.conn.Parameter("timezone")
+	now, known := c.session.conn.Parameter("timezone").Read()
 	if zone == "" || !known || now == zone || !isZone(zone) {
 		return nil
 	}

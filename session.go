@@ -42,7 +42,8 @@ type session struct {
 	unheard    atomic.Bool  // what was last asked of it was not answered
 	principal  principal
 	state      sqltext.State                      // when it was set up
-	autocommit string                             // as the server last reported it
+	reports    inner.Parameter                    // what the server reports of AUTOCOMMIT
+	autocommit string                             // as it last did
 	visible    atomic.Bool                        // gosnowflake's requests can be seen
 	dialect    atomic.Pointer[transcript.Dialect] // of the gosnowflake inside; nil while none was seen
 	silent     bool                               // its login did nothing that an HTTP client does: a mock
@@ -195,7 +196,8 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config, in func()
 	}
 	c.unready.Store(false)
 	s.state = c.stateAfterSetUp(cfg, s.conn)
-	s.autocommit, _ = s.conn.Parameter("autocommit")
+	s.reports = s.conn.Parameter("autocommit")
+	s.autocommit, _ = s.reports.Read()
 	if c.settings.idlePing > 0 {
 		c.keeping.Do(func() { c.spawn(c.keep) })
 	}
@@ -216,7 +218,7 @@ func (c *Connector) stateAfterSetUp(cfg *gosnowflake.Config, conn inner.Conn) (s
 	for _, statement := range c.settings.sessionInit {
 		st = c.reader.Read(statement).After(st, false)
 	}
-	if reported, known := conn.Parameter("autocommit"); known {
+	if reported, known := conn.Parameter("autocommit").Read(); known {
 		st.AutocommitOff = !isTrue(reported)
 	}
 	return sqltext.State{AutocommitOff: st.AutocommitOff} // what else there is, every session has

@@ -89,7 +89,7 @@ func (s *session) autocommitNews(text sqltext.Statement) (off, news bool) {
 	if text.First() == sqltext.Read && !text.Steps() || s.busy.Load() != nil { // gosnowflake may still write it
 		return false, false
 	}
-	reported, known := s.conn.Parameter("autocommit")
+	reported, known := s.reports.Read()
 	if !known || reported == s.autocommit {
 		return false, false
 	}

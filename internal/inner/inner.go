@@ -81,18 +81,29 @@ func (in Conn) QueryOne(ctx context.Context, query string) (driver.Value, error)
 // other way to ask than SHOW PARAMETERS, a round trip; what is not found there is not
 // known. TestAutocommitThatIsOffIsNoticed fails if a newer gosnowflake keeps it
 // elsewhere.
-func (in Conn) Parameter(name string) (value string, known bool) {
+func (in Conn) Parameter(name string) (p Parameter) {
 	v := in.snowflake
 	for _, field := range []string{"syncParams", "params"} {
 		if v = reflect.Indirect(v); v.Kind() != reflect.Struct {
-			return "", false
+			return p
 		}
 		v = v.FieldByName(field)
 	}
 	if v.Kind() != reflect.Map || v.Type().Key().Kind() != reflect.String {
+		return p
+	}
+	return Parameter{v, reflect.ValueOf(name).Convert(v.Type().Key())}
+}
+
+// A Parameter is where the connection keeps it. Its zero value is not known.
+type Parameter struct{ params, name reflect.Value }
+
+// Read is its present value. It must not be called while gosnowflake is at work.
+func (p Parameter) Read() (value string, known bool) {
+	if !p.params.IsValid() {
 		return "", false
 	}
-	v = v.MapIndex(reflect.ValueOf(name).Convert(v.Type().Key()))
+	v := p.params.MapIndex(p.name)
 	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.String {
 		return "", false
 	}
