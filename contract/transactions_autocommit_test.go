@@ -419,8 +419,12 @@ func TestAutocommitThatIsSwitchedOffMeanwhileIsNoticed(t *testing.T) {
 					if err := conn.Close(); err != nil {
 						t.Fatal(err)
 					}
-					if tx := mustBegin(t, db); sessionOf(t, tx) == before {
+					tx := mustBegin(t, db)
+					if sessionOf(t, tx) == before {
 						t.Error("the next user has the transaction")
+					}
+					if err := tx.Rollback(); err != nil {
+						t.Error(err)
 					}
 				})
 			})
