@@ -370,10 +370,11 @@ func (e *errands) giveUp() {
 	e.waiting = nil
 }
 
-// notOver takes note of an asynchronous statement.
+// notOver takes note of an asynchronous statement. Of one that is forgotten nobody can say
+// whether it is over.
 func (s *session) notOver(id string) {
 	if s.under = append(s.under, id); len(s.under) > 100 {
-		s.under = s.under[1:]
+		s.under, s.runsOn = s.under[1:], true
 	}
 }
 

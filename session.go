@@ -52,7 +52,7 @@ type session struct {
 	inTx       bool                               // it was given up with a transaction that may be open
 	dead       atomic.Pointer[error]              // why, once it was found dead
 	vanished   atomic.Bool                        // it was found dead when it was to be logged out
-	runsOn     bool                               // a request of several statements, a chain, or a procedure, may still run in it
+	runsOn     bool                               // a request of several statements, a chain, a procedure, or an asynchronous statement that is not in under, may still run in it
 	runner     program.Runner[onSession]
 	busy       atomic.Pointer[program.Leftover] // what a caller left behind, until somebody has seen it over
 	carried    atomic.Pointer[chan struct{}]    // closed when what is carried over from it has ended; nil: nothing is

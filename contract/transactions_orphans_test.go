@@ -275,6 +275,40 @@ func TestAsynchronousStatementThatIsOverKeepsNoTransactionOpen(t *testing.T) {
 	}
 }
 
+// TestTransactionIsNotEndedUnderAnAsynchronousStatementThatIsNotRemembered: a session remembers its
+// last hundred. An older one that still runs would commit by itself behind the end of its
+// transaction.
+func TestTransactionIsNotEndedUnderAnAsynchronousStatementThatIsNotRemembered(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		slowly(srv, "INTO report", time.Hour, counted(snowtest.KindInsert, "inserted", 1), nil)
+		db := pool(t, srv, 1)
+		tx := mustBegin(t, db)
+		mustExec(t, tx, updateOne)
+		async := gosnowflake.WithAsyncMode(t.Context())
+		long, err := tx.ExecContext(async, "INSERT INTO report VALUES (1)")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 100 {
+			if err := drain(tx.QueryContext(async, "SELECT 1")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		srv.AbortSessions()
+		_, err = tx.ExecContext(t.Context(), row(1))
+		isLost(t, err, true)
+		if err := tx.Rollback(); err != nil {
+			t.Error(err)
+		}
+		updateInTx(t, db, "UPDATE u SET n = 1")
+		if n := timesAsked(srv); n != 0 {
+			t.Errorf("asked %d times while it runs", n)
+		}
+		time.Sleep(2 * time.Hour)
+		_, _ = long.RowsAffected() // gosnowflake waits until somebody asks
+	}, keptAsSeen, snowtest.WithInlineWait(500*time.Millisecond))
+}
+
 // TestOnlyTheDeadSessionsTransactionIsEnded: those of other connections, of other pools of
 // the same user, and those that sessions of other pools have left behind, are not.
 func TestOnlyTheDeadSessionsTransactionIsEnded(t *testing.T) {
