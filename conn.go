@@ -368,7 +368,7 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	}
 	t.inner, err = outcome[driver.Tx](begun, nil)
 	c.tx = t
-	if t.remains != nil && t.remains.attempt > 1 {
+	if t.remains != nil && !t.remains.begun.Swap(true) && t.remains.attempt > 1 {
 		c.connector.repeated(ctx, c.session, t.remains)
 	}
 	return t, err

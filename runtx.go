@@ -124,6 +124,7 @@ type remains struct {
 	attempt int         // which this is
 	failed  error       // what the attempt before it came to
 	told    atomic.Bool // begin passed its context on, to a connection of this driver's
+	begun   atomic.Bool // its transaction; another that fn begins with that context is none of RunTx's
 	lasts   atomic.Bool // something of it may last
 	inside  atomic.Bool // its connection was in a transaction already: fn cannot bring back what that had done
 }

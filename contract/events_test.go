@@ -187,6 +187,42 @@ func TestRepeatedTransactionsAreTold(t *testing.T) {
 	})
 }
 
+// TestTransactionOfFnIsNoRepetition: one that fn begins beside RunTx's, with the context that begin
+// was given.
+func TestTransactionOfFnIsNoRepetition(t *testing.T) {
+	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
+		var j journal
+		db, _ := connect(t, srv.Config(), snowtether.WithEventHook(j.hook))
+		var (
+			given context.Context
+			runs  int
+			last  int64 // the session of RunTx's transaction
+		)
+		if err := snowtether.RunTx(t.Context(), func(ctx context.Context) (*sql.Tx, error) {
+			given = ctx
+			return begin(db)(ctx)
+		}, func(tx *sql.Tx) error {
+			if runs++; runs == 1 {
+				srv.AbortSessions()
+				_, err := tx.ExecContext(t.Context(), row(1))
+				return err
+			}
+			last = sessionOf(t, tx)
+			other, err := db.BeginTx(given, nil)
+			if err != nil {
+				return err
+			}
+			return other.Rollback()
+		}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if events := j.of(snowtether.EventTransactionRepeated); len(events) != 1 || events[0].SessionID != last {
+			t.Errorf("events: %+v, want one, in session %d", events, last)
+		}
+	})
+}
+
 // A command-line tool whose users see slog's default output can silence the driver in the DSN.
 // A logger of its own wins over that.
 func TestTetherLogLimitsWhatTheDriverWrites(t *testing.T) {
