@@ -267,6 +267,9 @@ func (c *Connector) tellGuard(login LoginAttempt, err error, took time.Duration)
 		defer now.calls.Done()
 		if now.after != nil {
 			now.after.Wait()
+			if !g.answers() {
+				return // it has failed meanwhile, and rests
+			}
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), guardTimeout)
 		defer cancel()

@@ -126,6 +126,8 @@ func (s *settings) validate() error {
 			wrong = append(wrong, fmt.Sprintf("statement %d of WithSessionInit holds several statements; give each as an argument of its own", i+1))
 		case !body:
 			state = read.After(state, false)
+		default:
+			state.Sure = false // it may have committed
 		}
 	}
 	if state.Sure { // a session's end would roll back what its users write

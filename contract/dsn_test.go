@@ -276,13 +276,14 @@ func TestAutoConfig(t *testing.T) {
 }
 
 // TestSessionInitMayMakeAProcedure: the semicolons of a body without quotes separate no statements
-// of the program's.
+// of the program's, and what a procedure or a script does to a transaction is not known.
 func TestSessionInitMayMakeAProcedure(t *testing.T) {
 	c, err := snowtether.NewConnector(&gosnowflake.Config{Account: "acct", User: "u", Password: "p"}, snowtether.WithSessionInit(
 		"CREATE OR REPLACE TEMPORARY PROCEDURE p() RETURNS INT LANGUAGE SQL AS BEGIN LET x := 1; RETURN x; END;",
 		"BEGIN LET x := 1; RETURN x; END",
 		"CREATE OR REPLACE TEMPORARY PROCEDURE q() RETURNS INT LANGUAGE SQL AS BEGIN BEGIN TRANSACTION; IF (TRUE) THEN COMMIT; END IF; END",
 		"USE ROLE r;",
+		"BEGIN", "INSERT INTO logins VALUES (1)", "EXECUTE IMMEDIATE 'COMMIT'",
 	))
 	if err != nil {
 		t.Fatal(err)
