@@ -54,7 +54,7 @@ type Connector struct {
 	recent   recent
 	waits    waits
 	burst    burst
-	repeats  quota // lines of transactions that are begun again
+	repeats  repeats
 	metrics  *metrics
 
 	programs    program.Functions

@@ -233,10 +233,9 @@ const (
 
 // A burst is what is known of sessions that were lost together.
 type burst struct {
-	mu     sync.Mutex
-	minute time.Time // when the present minute began
-	lines  int       // in it
-	told   bool      // in it, of a burst
+	mu sync.Mutex
+	quota
+	told bool // in this minute, of a burst
 
 	count       int
 	began, last time.Time      // when the first was found dead, and the last replaced
@@ -252,8 +251,8 @@ func (b *burst) fold(e Event, over func(Event)) bool {
 	now := time.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if now.Sub(b.minute) >= time.Minute {
-		b.minute, b.lines, b.told = now, 0, false
+	if b.begins(now) {
+		b.told = false
 	}
 	if b.count == 0 || b.timer == nil && now.Sub(b.last) > burstQuiet {
 		b.count, b.began, b.code, b.reasons = 0, now.Add(-e.Duration), e.Code, make(map[string]int)
@@ -323,22 +322,34 @@ func several(reasons map[string]int) string {
 	return strings.Join(names, ", ")
 }
 
-// A quota is how many lines of one kind there may be in a minute.
+// A quota counts the lines of one kind in a minute.
 type quota struct {
-	mu     sync.Mutex
 	minute time.Time // when the present minute began
 	lines  int       // in it
 }
 
-// spend reports whether the minute has a line left.
-func (q *quota) spend(now time.Time) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if now.Sub(q.minute) >= time.Minute {
+// begins begins a new minute if the present one is over, and reports whether it did.
+func (q *quota) begins(now time.Time) bool {
+	over := now.Sub(q.minute) >= time.Minute
+	if over {
 		q.minute, q.lines = now, 0
 	}
-	q.lines++
-	return q.lines <= linesPerMinute
+	return over
+}
+
+// repeats are the lines of transactions that RunTx begins again.
+type repeats struct {
+	mu sync.Mutex
+	quota
+}
+
+// spend reports whether the minute has a line left.
+func (r *repeats) spend(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.begins(now)
+	r.lines++
+	return r.lines <= linesPerMinute
 }
 
 // manyReplaced makes it known that a burst is over.

@@ -195,9 +195,8 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config, in func()
 		return nil, err
 	}
 	c.unready.Store(false)
-	s.state = c.stateAfterSetUp(cfg, s.conn)
 	s.reports = s.conn.Parameter("autocommit")
-	s.autocommit, _ = s.reports.Read()
+	s.state = c.stateAfterSetUp(cfg, s)
 	if c.settings.idlePing > 0 {
 		c.keeping.Do(func() { c.spawn(c.keep) })
 	}
@@ -206,8 +205,8 @@ func (c *Connector) open(ctx context.Context, cfg *gosnowflake.Config, in func()
 
 // stateAfterSetUp is the state in which a session starts. What the server has reported
 // of AUTOCOMMIT counts, because a hook, the user or the account can have switched it
-// off as well. Whatever is not known to be on is off.
-func (c *Connector) stateAfterSetUp(cfg *gosnowflake.Config, conn inner.Conn) (st sqltext.State) {
+// off as well, and is noted. Whatever is not known to be on is off.
+func (c *Connector) stateAfterSetUp(cfg *gosnowflake.Config, s *session) (st sqltext.State) {
 	if cfg != nil {
 		for key, v := range cfg.Params {
 			if v != nil && strings.EqualFold(key, "AUTOCOMMIT") {
@@ -218,7 +217,8 @@ func (c *Connector) stateAfterSetUp(cfg *gosnowflake.Config, conn inner.Conn) (s
 	for _, statement := range c.settings.sessionInit {
 		st = c.reader.Read(statement).After(st, false)
 	}
-	if reported, known := conn.Parameter("autocommit").Read(); known {
+	reported, known := s.reports.Read()
+	if s.autocommit = reported; known {
 		st.AutocommitOff = !isTrue(reported)
 	}
 	return sqltext.State{AutocommitOff: st.AutocommitOff} // what else there is, every session has
