@@ -10,7 +10,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,25 +42,6 @@ func serveBig(srv *snowtest.Server) {
 }
 
 var bigParted = snowtest.WithChunkRows(bigRows / (bigParts + 1))
-
-// failUnseen has all downloads of a result set fail at the moment in which gosnowflake has looked
-// whether one did, and found none, and is about to wait for that to be said. Those that are made
-// anew are answered.
-func failUnseen(srv *snowtest.Server, ctx context.Context) context.Context {
-	all, n := make(chan struct{}), 0
-	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
-		if r.Kind != snowtest.RequestChunk || n == bigParts {
-			return snowtest.Fault{}, false
-		}
-		n++
-		return snowtest.Fault{Hold: all, Status: http.StatusForbidden, Body: "<Error/>"}, true
-	})
-	fail := sync.OnceFunc(func() {
-		close(all)
-		synctest.Wait() // they have said so, and nobody has heard it
-	})
-	return &testpool.Meddler{Context: ctx, OnValue: fail, From: "(*snowflakeChunkDownloader).checkErrorRetry"}
-}
 
 // rowsIn reads rows of one whole number to their end, in order.
 func rowsIn(rows driver.Rows) (n int, err error) { return rest(rows, 0) }
@@ -154,7 +134,7 @@ func returns(t *testing.T, f func()) {
 // whoever has no deadline too.
 func TestDownloadsThatFailUnseenAreMadeAnew(t *testing.T) {
 	onLarge(t, func(_ *testing.T, srv *snowtest.Server) context.Context {
-		return failUnseen(srv, context.Background())
+		return testpool.FailUnseen(context.Background(), srv, bigParts)
 	}, func(t *testing.T, rows driver.Rows) {
 		returns(t, func() {
 			begun := time.Now()
@@ -198,7 +178,7 @@ func TestReaderLeavesAtItsDeadlineWhateverBecomesOfDownloads(t *testing.T) {
 		onLarge(t, func(t *testing.T, srv *snowtest.Server) context.Context {
 			bounded, cancel := context.WithTimeout(t.Context(), patience)
 			_ = cancel // the bubble's time ends it
-			ctx = failUnseen(srv, bounded)
+			ctx = testpool.FailUnseen(bounded, srv, bigParts)
 			return ctx
 		}, func(t *testing.T, rows driver.Rows) { leaves(t, ctx, rows) })
 	})

@@ -219,6 +219,36 @@ func TestTransactionInWhichSeveralStatementsRunOnIsNotEnded(t *testing.T) {
 	}
 }
 
+// loseUnderReport loses a transaction, in a session in which an asynchronous INSERT INTO report runs
+// on and so many more were run after it: the next transaction ends nothing. It returns the INSERT's
+// result.
+func loseUnderReport(t *testing.T, srv *snowtest.Server, db *sql.DB, more int) sql.Result {
+	t.Helper()
+	tx := mustBegin(t, db)
+	mustExec(t, tx, updateOne)
+	async := gosnowflake.WithAsyncMode(t.Context())
+	res, err := tx.ExecContext(async, "INSERT INTO report VALUES (1)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range more {
+		if err := drain(tx.QueryContext(async, "SELECT 1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	srv.AbortSessions()
+	_, err = tx.ExecContext(t.Context(), row(1))
+	isLost(t, err, true)
+	if err := tx.Rollback(); err != nil {
+		t.Error(err)
+	}
+	updateInTx(t, db, "UPDATE u SET n = 1")
+	if n := timesAsked(srv); n != 0 {
+		t.Errorf("asked %d times while it runs", n)
+	}
+	return res
+}
+
 // TestAsynchronousStatementThatIsOverKeepsNoTransactionOpen: one that runs on does, until it is
 // over; what of it is to come would commit by itself.
 // Before: RunTx waited for its own locks wherever its session had ever run something
@@ -239,29 +269,13 @@ func TestAsynchronousStatementThatIsOverKeepsNoTransactionOpen(t *testing.T) {
 	for _, fails := range []bool{false, true} {
 		t.Run(fmt.Sprintf("fails %v", fails), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, srv *snowtest.Server) {
-				const report = "INSERT INTO report VALUES (1)"
 				var failed error
 				if fails {
 					failed = &snowtest.Error{Code: "100035", SQLState: "22007", Message: "Timestamp is not recognized"}
 				}
 				slowly(srv, "INTO report", time.Minute, counted(snowtest.KindInsert, "inserted", 1), failed)
 				db := pool(t, srv, 1)
-				tx := mustBegin(t, db)
-				mustExec(t, tx, updateOne)
-				res, err := tx.ExecContext(gosnowflake.WithAsyncMode(t.Context()), report)
-				if err != nil {
-					t.Fatal(err)
-				}
-				srv.AbortSessions()
-				_, err = tx.ExecContext(t.Context(), row(1))
-				isLost(t, err, true)
-				if err := tx.Rollback(); err != nil {
-					t.Error(err)
-				}
-				updateInTx(t, db, "UPDATE u SET n = 1")
-				if n := timesAsked(srv); n != 0 {
-					t.Errorf("asked %d times while it runs", n)
-				}
+				res := loseUnderReport(t, srv, db, 0)
 				time.Sleep(2 * time.Minute)
 				_, _ = res.RowsAffected() // gosnowflake waits until somebody asks
 				if took := updateInTx(t, db, updateOne+" WHERE n > 1"); took > soonEnough {
@@ -281,29 +295,7 @@ func TestAsynchronousStatementThatIsOverKeepsNoTransactionOpen(t *testing.T) {
 func TestTransactionIsNotEndedUnderAnAsynchronousStatementThatIsNotRemembered(t *testing.T) {
 	inBubble(t, func(t *testing.T, srv *snowtest.Server) {
 		slowly(srv, "INTO report", time.Hour, counted(snowtest.KindInsert, "inserted", 1), nil)
-		db := pool(t, srv, 1)
-		tx := mustBegin(t, db)
-		mustExec(t, tx, updateOne)
-		async := gosnowflake.WithAsyncMode(t.Context())
-		long, err := tx.ExecContext(async, "INSERT INTO report VALUES (1)")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for range 100 {
-			if err := drain(tx.QueryContext(async, "SELECT 1")); err != nil {
-				t.Fatal(err)
-			}
-		}
-		srv.AbortSessions()
-		_, err = tx.ExecContext(t.Context(), row(1))
-		isLost(t, err, true)
-		if err := tx.Rollback(); err != nil {
-			t.Error(err)
-		}
-		updateInTx(t, db, "UPDATE u SET n = 1")
-		if n := timesAsked(srv); n != 0 {
-			t.Errorf("asked %d times while it runs", n)
-		}
+		long := loseUnderReport(t, srv, pool(t, srv, 1), 100)
 		time.Sleep(2 * time.Hour)
 		_, _ = long.RowsAffected() // gosnowflake waits until somebody asks
 	}, keptAsSeen, snowtest.WithInlineWait(500*time.Millisecond))

@@ -5,10 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -264,19 +262,7 @@ func TestRowsOfJSONAreServedAsPlainRows(t *testing.T) {
 func TestRowsOfJSONOutliveDownloadsThatFailUnseen(t *testing.T) {
 	const atOnce = 4
 	read := func(t *testing.T, srv *snowtest.Server, db *sql.DB) {
-		unseen, n := make(chan struct{}), 0
-		srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
-			if r.Kind != snowtest.RequestChunk || n == atOnce {
-				return snowtest.Fault{}, false
-			}
-			n++
-			return snowtest.Fault{Hold: unseen, Status: http.StatusForbidden, Body: "<Error/>"}, true
-		})
-		fail := sync.OnceFunc(func() {
-			close(unseen)
-			synctest.Wait()
-		})
-		ctx := &testpool.Meddler{Context: t.Context(), OnValue: fail, From: "(*snowflakeChunkDownloader).checkErrorRetry"}
+		ctx := testpool.FailUnseen(t.Context(), srv, atOnce)
 		// What waits for ever holds up all that would close it: then only the process can be ended.
 		defer time.AfterFunc(24*time.Hour, func() { panic("the reader waits for ever") }).Stop()
 		rows, err := results.Rows(ctx, db, results.SQL(manyQuery))

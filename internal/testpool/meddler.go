@@ -2,8 +2,13 @@ package testpool
 
 import (
 	"context"
+	"net/http"
 	"runtime"
 	"strings"
+	"sync"
+	"testing/synctest"
+
+	"github.com/snowtether/snowtether/snowtest"
 )
 
 // A Meddler is a context that acts in the moment in which a function of gosnowflake's uses it.
@@ -34,4 +39,23 @@ func (m *Meddler) act(do func()) {
 			return
 		}
 	}
+}
+
+// FailUnseen has the first n downloads of a large result fail at the moment in which gosnowflake has
+// looked whether one did, and found none, and is about to wait for that to be said. Those that are
+// made anew are answered. It must be called in a bubble of testing/synctest.
+func FailUnseen(ctx context.Context, srv *snowtest.Server, n int) context.Context {
+	all, held := make(chan struct{}), 0
+	srv.FaultAlways(func(r *snowtest.Request) (snowtest.Fault, bool) {
+		if r.Kind != snowtest.RequestChunk || held == n {
+			return snowtest.Fault{}, false
+		}
+		held++
+		return snowtest.Fault{Hold: all, Status: http.StatusForbidden, Body: "<Error/>"}, true
+	})
+	fail := sync.OnceFunc(func() {
+		close(all)
+		synctest.Wait() // they have said so, and nobody has heard it
+	})
+	return &Meddler{Context: ctx, OnValue: fail, From: "(*snowflakeChunkDownloader).checkErrorRetry"}
 }
